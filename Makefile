@@ -1,0 +1,60 @@
+# `make help` is the menu.
+PYTHON ?= python3
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+GMT_PACKAGES := gmt libgmt-dev ghostscript
+SEED ?= 7
+
+.PHONY: help install gmt demo test lint types layers unit notebooks pairs clean
+.DEFAULT_GOAL := help
+
+help: ## Show this menu
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: gmt $(VENV)/installed ## Set everything up: .venv, Python packages, GMT where it is missing
+
+$(VENV)/installed: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "python3 cannot make a virtual environment; run: sudo apt-get install python3-venv"; exit 1; }
+	@echo "installing Python packages into $(VENV) (a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+gmt: # the maps are drawn, and the surveys gridded, by GMT
+	@ldconfig -p 2>/dev/null | grep -q 'libgmt\.so ' && command -v gs >/dev/null || \
+	test -n "$$CONDA_PREFIX" -a -e "$$CONDA_PREFIX/lib/libgmt.so" || { \
+	  if [ "$$(id -u)" = 0 ]; then as_root=; elif sudo -n true 2>/dev/null; then as_root=sudo; else \
+	    echo "GMT is missing; run: sudo apt-get install $(GMT_PACKAGES)   (or use conda: environment.yml)"; exit 1; fi; \
+	  command -v apt-get >/dev/null || { echo "GMT is missing; use conda: environment.yml"; exit 1; }; \
+	  echo "installing GMT: $(GMT_PACKAGES)"; \
+	  $$as_root apt-get update -qq && $$as_root apt-get install -y -qq $(GMT_PACKAGES) >/dev/null; }
+
+demo: install ## Run the main job on the sandbox: survey files -> map of the bed, judged (10 minutes)
+	@mkdir -p model/notebooks
+	@for name in data_prep srgan_train deepbedmap paper_figures; do \
+	  echo; echo "== $$name.ipynb"; \
+	  $(BIN)/papermill $$name.ipynb model/notebooks/$$name.ipynb -p seed $(SEED) \
+	    --no-progress-bar --stdout-file - --stderr-file - 2>&1 | grep -v '^Input\|^Output\|^Executing'; \
+	  test $${PIPESTATUS[0]} = 0 || exit 1; done
+
+test: install lint types layers unit ## Run everything: style, types, layers, tests, doctests, features, notebooks
+
+lint: $(VENV)/installed ## Check style
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(VENV)/installed ## Check types
+	@$(BIN)/mypy
+
+layers: $(VENV)/installed ## Check that imports run downward only
+	@$(BIN)/lint-imports
+
+unit: install ## Run unit tests, doctests, features and, at a small size, the notebooks
+	@$(BIN)/python -m pytest
+
+pairs: $(VENV)/installed ## Write the notebooks anew from their paired scripts
+	@for script in data_prep srgan_train deepbedmap paper_figures test_ipynb; do \
+	  $(BIN)/jupytext --to notebook --update $$script.py; done
+
+clean: ## Remove what runs have written, not the data
+	@rm -rf model/checkpoints model/logs model/figures model/notebooks model/*.tif model/*.json model/*.yaml

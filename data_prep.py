@@ -1,0 +1,119 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Data preparation: from survey files and rasters to tiles
+#
+# Under the ice of Antarctica lies a landscape that no one has seen. Radar shows it along the lines that
+# aeroplanes have flown; between them, maps such as BEDMAP2 interpolate at 1 km and come out smooth. This
+# notebook gathers what is known on different grids, and cuts it into *tiles*: small co-registered
+# samples that the network of [srgan_train](srgan_train.ipynb) learns from.
+#
+# By default everything is a **sandbox**: a made sector of Antarctica in the formats and under the file names of
+# the real thing, of which the bed is known everywhere. Name your own files in a `FILE.yaml`
+# (see the README) and set `source` to it, and all that follows is the same.
+
+# %% tags=["parameters"]
+source = "sandbox"  # or the path of a FILE.yaml
+data = "data"  # prepared folder, to be written
+seed = 7  # of the sandbox and of the split
+size_km = 250.0  # edge of the sandbox's sector
+step_cells = 4  # distance of neighbouring tiles, in cells of 250 m
+
+# %%
+from pathlib import Path
+
+import geopandas
+import numpy as np
+
+from fieldwise import figures
+from fieldwise.datasets import Dataset
+from fieldwise.grids import open_field
+from fieldwise.recipes import bed_topography
+from fieldwise.recipes.bed_topography.surveys import open_targets, read_held_out
+from fieldwise.tiles import read_tiles
+
+# %% [markdown]
+# ## One call
+#
+# `prepare` opens every raster, brings it to one projection, fills the holes of the fine surface mosaic from the
+# coarse one, reads the radar surveys through their JSON pipelines, grids each of them at 250 m with a spline in
+# tension, slides a window over what is covered, and cuts all inputs on the same bounds. The rest of
+# this page looks at what it wrote.
+
+# %%
+folder = bed_topography.prepare(
+    source=source, out=Path(data), seed=seed, size_km=size_km, step_cells=step_cells
+)
+dataset = Dataset(folder)
+dataset.grid
+
+# %% [markdown]
+# ## The inputs
+#
+# Four things are known everywhere: a coarse bed, the ice surface from satellites, how fast the ice flows,
+# and how much snow falls. The surface matters most: ice draped over a rough bed shows, faintly, what lies
+# beneath, and the faster it slides, the more of it.
+
+# %%
+inputs = {name: dataset.field(name) for name in dataset.inputs if name != "ice_velocity"}
+if "ice_velocity" in dataset.inputs:
+    vx, vy = (dataset.field("ice_velocity", channel) for channel in (0, 1))
+    inputs["ice_speed"] = np.hypot(vx, vy).assign_attrs(units="m a-1")
+figures.draw_inputs(inputs, logarithmic=["ice_speed"]).show(width=900)
+
+# %% [markdown]
+# ## The ground truth
+#
+# Dense radar surveys become grids: block medians at 250 m, a spline in tension (0.35), and nothing farther than
+# 750 m from a pick. Whole flights and one whole block are *held out*: the network never sees them, neither to
+# learn from nor to choose among its weights, and the map is judged on them in the end.
+
+# %%
+targets = open_targets(dataset)
+{name: f"{int(field.notnull().sum())} cells" for name, field in targets.items()}
+
+# %%
+if dataset.description.get("held_out"):
+    print(read_held_out(dataset).groupby("survey")["z"].describe().round(1))
+
+# %% [markdown]
+# ## Tiles
+#
+# Every window of 9 km over the gridded surveys that misses no cell and lies on grounded ice becomes a tile.
+# Neighbouring tiles overlap almost wholly, so a random split would let the network see its own
+# examination. The split is by area: blocks are drawn for validation, and a buffer of two low-res cells
+# keeps training tiles away from them and from all that is held out.
+
+# %%
+tiles = read_tiles(folder / "tiles.zarr")
+tiles
+
+# %%
+outlines = geopandas.read_file(folder / f"tiles_{dataset.crs.split(':')[-1]}.geojson")
+outlines["split"].value_counts()
+
+# %%
+figures.draw_map(dataset.field("bed_lowres"), tiles=outlines).show(width=700)
+
+# %% [markdown]
+# A tile of each input, as the network sees it: the same 9 km (inputs with 1 km more on every side), each at
+# its own spacing.
+
+# %%
+{name: tuple(variable.shape[1:]) for name, variable in tiles.data_vars.items()}
+
+# %%
+if dataset.description.get("truth"):
+    truth = open_field(folder / dataset.description["truth"])
+    print(f"the known bed: {float(truth.min()):.0f} to {float(truth.max()):.0f} m, {truth.shape} cells")

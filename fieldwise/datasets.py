@@ -1,0 +1,408 @@
+"""A user's own files, named in one FILE.yaml, prepared into a folder that every verb reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio.fill
+import scipy.ndimage
+import xarray as xr
+import yaml
+
+from fieldwise.errors import InputError
+from fieldwise.grids import (
+    Bounds,
+    Grid,
+    align,
+    crs_name,
+    grid_of,
+    load_values,
+    make_field,
+    open_field,
+    overlap,
+    replace_when_done,
+    write_cog,
+    write_cog_by_blocks,
+)
+from fieldwise.tiles import cut, fill_gaps
+
+DESCRIPTION = "dataset.yaml"  # written last: a folder that holds it is whole
+FIELD_KEYS = {"path", "variable", "variables", "x", "y", "crs"}
+INPUT_KEYS = FIELD_KEYS | {"spacing_m", "fill_from", "degrade", "units"}
+BLOCK_CELLS = 2048  # edge of the blocks in which gaps are filled
+SEARCH_CELLS = 200  # missing cells are filled from known ones up to this far away
+TREND_CELLS = 10  # width of the Gaussian that makes a regional trend, in low-res cells
+
+
+def read_yaml(path: str | Path, *, required: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Read a mapping from YAML; a broken file, or one without what is required, is an error by name."""
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{path}: is no YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: should hold `key: value` lines; see `Your own data` in the README")
+    missing = [key for key in required if key not in content]
+    if missing:
+        raise InputError(f"{path}: lacks {', '.join(missing)}; see `Your own data` in the README")
+    return content
+
+
+def write_yaml(content: Mapping[str, Any], path: str | Path) -> Path:
+    """Write plain values as YAML, whole or not at all."""
+    with replace_when_done(path) as partial:
+        partial.write_text(yaml.safe_dump(dict(content), sort_keys=False))
+    return Path(path)
+
+
+def open_entry(entry: Mapping[str, Any], *, folder: Path, crs: str) -> list[xr.DataArray]:
+    """Open what one entry of a FILE.yaml names: one field, or one for each of its `variables`.
+
+    Parameters
+    ----------
+    entry
+        ``path``, and where the file needs it ``variable`` or ``variables``, ``x``, ``y``, ``crs``.
+    folder
+        Folder that relative paths start from.
+    crs
+        CRS to bring the fields to.
+    """
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("path"), str):
+        raise InputError(f"{entry!r}: an input is written as {{path: FILE, spacing_m: NUMBER}}")
+    unknown = set(entry) - INPUT_KEYS
+    if unknown:
+        raise InputError(
+            f"{entry['path']}: unknown key {', '.join(sorted(unknown))}; "
+            f"known are {', '.join(sorted(INPUT_KEYS))}"
+        )
+    names = entry.get("variables") or [entry.get("variable")]
+    keys = {key: entry[key] for key in ("x", "y", "crs") if key in entry}
+    return [align(open_field(folder / entry["path"], variable=name, **keys), crs) for name in names]
+
+
+def degrade(field: xr.DataArray, factor: int, *, crs: str) -> xr.DataArray:
+    """Average blocks of cells: a low-res field made from a fine one.
+
+    >>> field = make_field(np.arange(16.0).reshape(4, 4), Grid(0, 0, 4, 4, 1, "EPSG:3413"), name="bed")
+    >>> degrade(field, 2, crs="EPSG:3413").values.tolist()
+    [[2.5, 4.5], [10.5, 12.5]]
+    """
+    grid = grid_of(field)
+    rows, columns = (size // factor for size in grid.shape)
+    values = load_values(field)[: rows * factor, : columns * factor]
+    means = values.reshape(rows, factor, columns, factor).mean(axis=(1, 3))
+    spacing = grid.spacing * factor
+    coarse = Grid(
+        grid.west, grid.north - rows * spacing, grid.west + columns * spacing, grid.north, spacing, crs
+    )
+    coarse_field = make_field(means, coarse, name=str(field.name), units=field.attrs.get("units", "m"))
+    coarse_field.encoding["source"] = field.encoding.get("source", field.name)
+    return coarse_field
+
+
+def regional_trend(field: xr.DataArray, *, cell: float, width: float) -> xr.DataArray:
+    """Smooth a field with a Gaussian so wide that only its regional course is left.
+
+    The trend lives on a coarse grid, and is read by :func:`fieldwise.tiles.cut` as everything else:
+    taking it off gives the same value in a training tile and in a block of a whole continent.
+
+    Parameters
+    ----------
+    field
+        (y, x); missing cells do not count.
+    cell, width
+        Spacing of the coarse grid and standard deviation of the Gaussian, in the field's units.
+    """
+    grid = grid_of(field)
+    around = Grid.around(grid.bounds, cell, grid.crs)
+    factor = max(1, round(cell / grid.spacing))
+    total, count = np.zeros(around.shape), np.zeros(around.shape)
+    columns = np.minimum(((grid.x - around.west) / cell).astype(int), around.shape[1] - 1)
+    for start in range(0, grid.shape[0], 64 * factor):
+        values = load_values(field[start : start + 64 * factor]).astype(np.float64)
+        rows = ((around.north - grid.y[start : start + 64 * factor]) / cell).astype(int)
+        cells = (np.minimum(rows, around.shape[0] - 1)[:, None] * around.shape[1] + columns).ravel()
+        valid = np.isfinite(values).ravel()
+        total += np.bincount(cells[valid], values.ravel()[valid], around.shape[0] * around.shape[1]).reshape(
+            around.shape
+        )
+        count += np.bincount(cells[valid], minlength=count.size).reshape(around.shape)
+    sigma = width / cell
+    smooth = scipy.ndimage.gaussian_filter(total, sigma, mode="constant")
+    weight = scipy.ndimage.gaussian_filter(count, sigma, mode="constant")
+    trend = smooth / np.maximum(weight, 1e-12)
+    return make_field(trend, around, name=f"{field.name}_trend", units=field.attrs.get("units", "m"))
+
+
+def fill_from_neighbours(field: xr.DataArray, path: Path) -> float:
+    """Write a field with missing cells filled from those around them (inverse distance), block by block.
+
+    Cells farther than :data:`SEARCH_CELLS` from any known one stay missing.
+
+    Returns
+    -------
+    float
+        Share of the cells that were missing.
+    """
+    missing = 0
+
+    def filled_blocks() -> Iterator[tuple[int, int, np.ndarray]]:
+        nonlocal missing
+        for row in range(0, field.shape[0], BLOCK_CELLS):
+            for column in range(0, field.shape[1], BLOCK_CELLS):
+                top, left = max(0, row - SEARCH_CELLS), max(0, column - SEARCH_CELLS)
+                reach = BLOCK_CELLS + SEARCH_CELLS  # what a cell of the block is filled from lies within
+                values = load_values(field[top : row + reach, left : column + reach])
+                gaps = np.isnan(values)
+                first, start = row - top, column - left
+                block = np.s_[first : first + BLOCK_CELLS, start : start + BLOCK_CELLS]
+                missing += int(gaps[block].sum())
+                if gaps[block].any() and not gaps.all():
+                    values = rasterio.fill.fillnodata(values, mask=~gaps, max_search_distance=SEARCH_CELLS)
+                yield row, column, values[block]
+        if missing == field.size:
+            source = field.encoding.get("source", field.name)
+            raise InputError(f"{source}: every value is missing; check its nodata value and variable")
+
+    name, units = str(field.name or path.stem), str(field.attrs.get("units", ""))
+    write_cog_by_blocks(filled_blocks(), grid_of(field), path, name=name, units=units)
+    return missing / field.size
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of a recipe in a prepared folder: a field for each of its channels."""
+
+    name: str
+    spacing_m: float
+    units: str
+    paths: tuple[str, ...]
+    trend_paths: tuple[str, ...] = ()
+
+
+class Dataset:
+    """A prepared folder: its inputs, opened lazily, and the region where all of them are.
+
+    Parameters
+    ----------
+    folder
+        What the verb prepare wrote.
+    description
+        File that describes it, where that is not yet ``dataset.yaml``.
+
+    Raises
+    ------
+    InputError
+        Where the folder is not a prepared one.
+    """
+
+    def __init__(self, folder: str | Path, *, description: Path | None = None) -> None:
+        self.folder = Path(folder)
+        file = description or self.folder / DESCRIPTION
+        if not file.exists():
+            raise InputError(f"{self.folder}: is no prepared folder; make one with the verb prepare")
+        required = ("crs", "region", "spacing_m", "lowres_spacing_m", "inputs")
+        self.description = read_yaml(file, required=required)
+        self.crs: str = self.description["crs"]
+        self.spacing_m = float(self.description["spacing_m"])
+        self.lowres_spacing_m = float(self.description["lowres_spacing_m"])
+        west, south, east, north = self.description["region"]
+        self.region: Bounds = (west, south, east, north)
+        self.inputs = {
+            name: Input(
+                name, entry["spacing_m"], entry["units"], tuple(entry["paths"]), tuple(entry["trends"])
+            )
+            for name, entry in self.description["inputs"].items()
+        }
+        self._fields = {
+            path: open_field(self.folder / path)
+            for entry in self.inputs.values()
+            for path in (*entry.paths, *entry.trend_paths)
+        }
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the whole region at the spacing of the map."""
+        return Grid(*self.region, self.spacing_m, self.crs)
+
+    def field(self, name: str, channel: int = 0) -> xr.DataArray:
+        """Give one channel of an input as a field."""
+        return self._fields[self.inputs[name].paths[channel]]
+
+    def open(self, key: str) -> xr.DataArray:
+        """Open a further field that the description names, such as the truth of a sandbox."""
+        if not self.description.get(key):
+            raise InputError(f"{self.folder}: names no {key}; add it to the FILE.yaml and prepare again")
+        return open_field(self.folder / self.description[key])
+
+    def read(
+        self, windows: np.ndarray, *, padding: float = 0.0, detrend: bool = False
+    ) -> dict[str, np.ndarray]:
+        """Cut windows out of every input at its own spacing.
+
+        Parameters
+        ----------
+        windows
+            (n, 4) bounds.
+        padding
+            Width added on every side, in metres.
+        detrend
+            Take the regional trend off the inputs that have one.
+
+        Returns
+        -------
+        dict
+            Name to (n, channel, y, x).
+        """
+        arrays = {}
+        for entry in self.inputs.values():
+            channels = [self._cut(path, windows, entry.spacing_m, padding) for path in entry.paths]
+            arrays[entry.name] = np.stack(channels, axis=1)
+        return self.take_trend_off(arrays, windows, padding=padding) if detrend else arrays
+
+    def _cut(self, path: str, windows: np.ndarray, spacing_m: float, padding: float) -> np.ndarray:
+        return cut(self._fields[path], windows, spacing=spacing_m, padding=padding, extend=True)
+
+    def take_trend_off(
+        self, arrays: dict[str, np.ndarray], windows: np.ndarray, *, padding: float
+    ) -> dict[str, np.ndarray]:
+        """Subtract the regional trend from inputs that were cut on these windows."""
+        detrended = dict(arrays)
+        for entry in self.inputs.values():
+            if entry.trend_paths:
+                trends = [self._cut(path, windows, entry.spacing_m, padding) for path in entry.trend_paths]
+                detrended[entry.name] = arrays[entry.name] - np.stack(trends, axis=1)
+        return detrended
+
+
+def prepare_inputs(
+    source: Mapping[str, Any],
+    *,
+    folder: Path,
+    out: Path,
+    units: Mapping[str, str],
+    detrended: tuple[str, ...],
+    report: Any = print,
+) -> dict[str, Any]:
+    """Open, align and fill every input of a FILE.yaml, and write what differs from the files themselves.
+
+    Parameters
+    ----------
+    source
+        The content of the FILE.yaml: ``crs``, ``spacing_m``, ``lowres_spacing_m``, ``inputs``, ``region``.
+    folder
+        Folder that relative paths start from.
+    out
+        Prepared folder; fields go to ``inputs`` and ``trends`` in it.
+    units
+        Units of each input where the FILE.yaml gives none.
+    detrended
+        Inputs that get a regional trend.
+    report
+        Called with one line for each thing that a user should know.
+
+    Returns
+    -------
+    dict
+        The description of the inputs, and the region that all of them cover.
+    """
+    crs, lowres_m = crs_name(source["crs"]), float(source["lowres_spacing_m"])
+    inputs: dict[str, Any] = {}
+    region = _read_region(source)
+    origin: tuple[float, float] | None = None  # of the first input at the low-res spacing
+    if not isinstance(source["inputs"], Mapping):
+        raise InputError(
+            "inputs: should name each one, as in `bed_lowres: {path: FILE, spacing_m: NUMBER}`"
+        )
+    for name, entry in source["inputs"].items():
+        fields = open_entry(entry, folder=folder, crs=crs)
+        spacing_m = float(entry.get("spacing_m") or grid_of(fields[0]).spacing)
+        _check_spacing(name, spacing_m, lowres_m)
+        paths, trends = [], []
+        for number, field in enumerate(fields):
+            stem = name if len(fields) == 1 else f"{name}_{number + 1}"
+            field = _filled(field, entry, folder=folder, path=out / "inputs" / f"{stem}.tif", report=report)
+            shared = overlap(region, grid_of(field).bounds) if region else grid_of(field).bounds
+            if shared is None:
+                raise InputError(
+                    f"{entry['path']}: lies at {_box(grid_of(field).bounds)}, the inputs before it "
+                    f"(or the region) at {_box(region)}; they do not overlap"
+                )
+            region = shared
+            if origin is None and abs(grid_of(field).spacing - lowres_m) < 1e-6:
+                origin = grid_of(field).west, grid_of(field).south
+            paths.append(f"inputs/{stem}.tif")
+            if name in detrended:
+                trend = regional_trend(field, cell=TREND_CELLS / 2 * lowres_m, width=TREND_CELLS * lowres_m)
+                write_cog(trend, out / "trends" / f"{stem}.tif")
+                trends.append(f"trends/{stem}.tif")
+        unit = entry.get("units") or units.get(name, "")
+        inputs[name] = {"spacing_m": spacing_m, "units": unit, "paths": paths, "trends": trends}
+    return {"crs": crs, "region": list(_whole_cells(region, lowres_m, origin or (0, 0))), "inputs": inputs}
+
+
+def _read_region(source: Mapping[str, Any]) -> Bounds | None:
+    """Give the region that a FILE.yaml asks for, if it does."""
+    if not source.get("region"):
+        return None
+    try:
+        west, south, east, north = (float(edge) for edge in source["region"])
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"region: {source['region']!r} is not four numbers: west, south, east, north"
+        ) from error
+    if west >= east or south >= north:
+        raise InputError(f"region: {source['region']} should be west, south, east, north, in this order")
+    return west, south, east, north
+
+
+def _check_spacing(name: str, spacing_m: float, lowres_m: float) -> None:
+    if spacing_m <= 0 or abs(lowres_m / spacing_m - round(lowres_m / spacing_m)) > 1e-6:
+        raise InputError(f"{name}: a spacing of {spacing_m:g} m does not divide the low-res {lowres_m:g} m")
+
+
+def _filled(
+    field: xr.DataArray, entry: Mapping[str, Any], *, folder: Path, path: Path, report: Any
+) -> xr.DataArray:
+    """Write one channel without gaps; those that a coarser file cannot fill are filled from neighbours."""
+    if entry.get("degrade"):
+        field = degrade(field, int(entry["degrade"]), crs=crs_name(field.rio.crs))
+    if entry.get("fill_from"):
+        coarse = entry["fill_from"]
+        if not isinstance(coarse, Mapping):
+            coarse = {"path": coarse, "variable": entry.get("variable")}
+        fill_gaps(field, open_entry(coarse, folder=folder, crs=crs_name(field.rio.crs))[0], path)
+        filled = open_field(path)
+        if not filled.isnull().any():
+            return filled
+        field = filled
+    share = fill_from_neighbours(field, path)
+    if share:
+        report(f"{path.stem}: {share:.1%} of its cells were missing and were filled from their neighbours")
+    return open_field(path)
+
+
+def _whole_cells(region: Bounds | None, spacing: float, origin: tuple[float, float]) -> Bounds:
+    """Round inward to whole cells of the low-res input, so that every window starts on one."""
+    if region is None:
+        raise InputError("the FILE.yaml names no input")
+    starts = [math.ceil((edge - first) / spacing - 1e-6) for edge, first in zip(region[:2], origin)]
+    stops = [math.floor((edge - first) / spacing + 1e-6) for edge, first in zip(region[2:], origin)]
+    if starts[0] >= stops[0] or starts[1] >= stops[1]:
+        raise InputError(f"the inputs share only {_box(region)}, less than one cell of {spacing:g} m")
+    west, south, east, north = (
+        first + count * spacing for first, count in zip(origin * 2, (*starts, *stops))
+    )
+    return west, south, east, north
+
+
+def _box(bounds: Bounds | None) -> str:
+    return "(" + ", ".join(f"{edge:.0f}" for edge in bounds or ()) + ")"

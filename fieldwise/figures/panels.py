@@ -1,0 +1,184 @@
+"""What all figures share: style, limits, labels and places of panels."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pygmt
+import xarray as xr
+
+from fieldwise.errors import InputError
+from fieldwise.grids import grid_of
+
+MOST_CELLS = 800  # a side and panel: more would be finer than print and slow to draw
+METRES_A_KM = 1000.0
+HIGHEST = 1.4  # height of a panel over its full width: a longer field is drawn narrower
+MARGIN_CM = 4.0  # GMT cuts what lies off its page: axes and colour bars stand left of and below panels
+
+STYLE = {
+    "COLOR_NAN": "gray90",
+    "FONT_ANNOT_PRIMARY": "8p,Helvetica",
+    "FONT_LABEL": "9p,Helvetica",
+    "FONT_TITLE": "10p,Helvetica-Bold",
+    "MAP_ANNOT_OFFSET_PRIMARY": "3p",
+    "MAP_FRAME_PEN": "0.6p",
+    "MAP_FRAME_TYPE": "plain",
+    "MAP_LABEL_OFFSET": "4p",
+    "MAP_TICK_LENGTH_PRIMARY": "3p/1.5p",
+    "MAP_TITLE_OFFSET": "5p",
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Place of one map on the page: centimetres from the lower left corner, and the extent in km."""
+
+    left: float
+    bottom: float
+    width: float
+    height: float
+    region: list[float]  # west, east, south, north in km, in GMT's order
+
+    @property
+    def projection(self) -> str:
+        """GMT's linear projection that fills the panel."""
+        return f"X{self.width}c/{self.height}c"
+
+
+@contextlib.contextmanager
+def styled_figure() -> Iterator[pygmt.Figure]:
+    """Start a figure in the common style; the caller's own GMT settings come back afterwards."""
+    with pygmt.config(**STYLE):
+        yield pygmt.Figure()
+
+
+def place_panels(
+    fields: Iterable[xr.DataArray], *, columns: int, width: float, gap: tuple[float, float]
+) -> list[Panel]:
+    """Place maps row by row from the top left; each keeps its proportions."""
+    regions = [region_km(field) for field in fields]
+    slenderness = [(north - south) / (east - west) for west, east, south, north in regions]
+    widths = [width * min(1.0, HIGHEST / slender) for slender in slenderness]
+    heights = [width * slender for width, slender in zip(widths, slenderness, strict=True)]
+    rows = [range(len(regions))[first : first + columns] for first in range(0, len(regions), columns)]
+    panels = {}
+    bottom = MARGIN_CM
+    for row in reversed(rows):
+        for column, index in enumerate(row):
+            left = MARGIN_CM + column * (width + gap[0])
+            panels[index] = Panel(left, bottom, widths[index], heights[index], regions[index])
+        bottom += max(heights[index] for index in row) + gap[1]
+    return [panels[index] for index in range(len(regions))]
+
+
+def move_to(figure: pygmt.Figure, panel: Panel) -> Any:
+    """Return a context in which the origin of the page is the panel's lower left corner."""
+    return figure.shift_origin(xshift=f"{panel.left}c", yshift=f"{panel.bottom}c")
+
+
+def region_km(field: xr.DataArray) -> list[float]:
+    """Return a field's outer edges in km, in GMT's order west, east, south, north."""
+    west, south, east, north = grid_of(field).bounds
+    return [edge / METRES_A_KM for edge in (west, east, south, north)]
+
+
+def thin(field: xr.DataArray, *, most_cells: int = MOST_CELLS) -> xr.DataArray:
+    """Average blocks of cells so that no side keeps more than most_cells."""
+    step = math.ceil(max(field.shape) / most_cells)
+    if step > 1:
+        field = field.coarsen(x=step, y=step, boundary="trim").mean(keep_attrs=True)
+    return field.compute()  # once: limits, light and drawing all read it
+
+
+def in_km(field: xr.DataArray) -> xr.DataArray:
+    """Return a field as GMT reads it: coordinates in km, y upward, float32, cells (not nodes)."""
+    grid = grid_of(field)
+    upward = xr.DataArray(
+        field.to_numpy().astype(np.float32)[::-1],
+        dims=("y", "x"),
+        coords={"y": grid.y[::-1] / METRES_A_KM, "x": grid.x / METRES_A_KM},
+    )
+    upward.gmt.registration = 1
+    return upward
+
+
+def lighting(fields: Iterable[xr.DataArray], *, strength: float) -> str:
+    """Return GMT's options for light from the north-west that saturates on strong slopes.
+
+    One slope gets one shade in all the fields, so that of two panels the rougher looks rougher.
+    """
+    slopes = np.concatenate(
+        [pygmt.grdgradient(in_km(field), azimuth=315).to_numpy().ravel() for field in fields]
+    )
+    slopes = slopes[np.isfinite(slopes)]
+    typical = float(np.sqrt(np.mean(slopes**2))) if slopes.size else 0.0
+    return f"+a315+nt{strength}/{typical or 1.0}/0"
+
+
+def common_limits(
+    fields: Iterable[xr.DataArray], *, symmetric: bool = False, percentile: float = 1.0
+) -> tuple[float, float]:
+    """Return round limits that hold all but the outermost percent at each end."""
+    values = np.concatenate([field.to_numpy().ravel() for field in fields])
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        raise InputError("fields hold no value to draw; check that they cover the box")
+    low, high = (float(value) for value in np.percentile(values, [percentile, 100 - percentile]))
+    if symmetric:
+        high = max(abs(low), abs(high))
+        low = -high
+    if high <= low:  # a constant field
+        low, high = low - 0.5, high + 0.5
+    step = 10.0 ** math.floor(math.log10((high - low) / 10))
+    return math.floor(low / step) * step, math.ceil(high / step) * step
+
+
+def check_named(named: Mapping[str, Any], what: str) -> None:
+    """Refuse a figure of nothing."""
+    if not named:
+        raise InputError(f"no {what} to draw; give at least one, by name")
+
+
+def check_same_grid(fields: Mapping[str, xr.DataArray]) -> None:
+    """Refuse to compare fields that lie on different grids."""
+    check_named(fields, "fields")
+    first, *others = fields
+    reference = grid_of(fields[first])
+    for name in others:
+        grid = grid_of(fields[name])
+        near = np.allclose(grid.bounds, reference.bounds, rtol=0, atol=reference.spacing / 1000)
+        if grid.shape != reference.shape or not near:
+            raise InputError(f"{name} is on {grid} and {first} on {reference}; cut both on one grid")
+
+
+def title(name: str) -> str:
+    """Make a name readable: blanks for underscores, a capital first, nothing that GMT would typeset."""
+    words = name.replace("_", " ").replace("@", "@@").replace("+", r"\053").replace('"', "'")
+    return words[:1].upper() + words[1:]
+
+
+def unit_text(units: str) -> str:
+    """Typeset units for GMT.
+
+    >>> unit_text("m a-1"), unit_text("m/yr")
+    ('m a@+-1@+', 'm/yr')
+    """
+    return re.sub(r"(?<=[A-Za-z])(-?\d+)", r"@+\1@+", units)
+
+
+def quantity(field: xr.DataArray) -> str:
+    """Return a field's long name and unit, for a colour bar."""
+    name = title(str(field.attrs.get("long_name") or field.name or "value"))
+    units = field.attrs.get("units", "")
+    return f"{name} ({unit_text(units)})" if units else name
+
+
+def draw_colour_bar(figure: pygmt.Figure, label: str, *, position: str, steps: str = "af") -> None:
+    """Draw a colour bar; the steps a1 (decades) and a2 (1, 2, 5) are those of a logarithmic one."""
+    figure.colorbar(position=position, frame=[f"x{steps}+l{label}"], log=steps != "af")

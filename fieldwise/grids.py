@@ -1,0 +1,432 @@
+"""Gridded files as fields: open, align, write; and the regular grids they live on."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyproj  # before anything that may load eccodes: the other order crashes the interpreter
+import rasterio
+import rasterio.shutil
+import rioxarray
+import xarray as xr
+from rasterio.errors import RasterioIOError
+from rasterio.windows import Window
+
+from fieldwise.errors import InputError
+
+Bounds = tuple[float, float, float, float]  # west, south, east, north: edges of the outer cells
+
+CHUNK_CELLS = 1024
+RASTER_SUFFIXES = {".tif", ".tiff", ".vrt", ".grd", ".img"}
+COG_OPTIONS = {"COMPRESS": "DEFLATE", "PREDICTOR": "YES", "BLOCKSIZE": "512", "BIGTIFF": "IF_SAFER"}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A regular grid of square cells: extent, spacing and CRS, registered by pixels.
+
+    >>> grid = Grid(0, 0, 1000, 500, 250, "EPSG:3031")
+    >>> grid.shape
+    (2, 4)
+    >>> grid.x.tolist(), grid.y.tolist()
+    ([125.0, 375.0, 625.0, 875.0], [375.0, 125.0])
+    """
+
+    west: float
+    south: float
+    east: float
+    north: float
+    spacing: float
+    crs: str
+
+    @classmethod
+    def around(cls, bounds: Bounds, spacing: float, crs: str) -> Grid:
+        """Round bounds outward to whole multiples of the spacing.
+
+        >>> Grid.around((10, -10, 740, 260), 250, "EPSG:3031").bounds
+        (0.0, -250.0, 750.0, 500.0)
+        """
+        west, south, east, north = bounds
+        slack = 1e-6  # an edge that is a multiple but for rounding stays where it is
+        return cls(
+            math.floor(west / spacing + slack) * float(spacing),
+            math.floor(south / spacing + slack) * float(spacing),
+            math.ceil(east / spacing - slack) * float(spacing),
+            math.ceil(north / spacing - slack) * float(spacing),
+            spacing,
+            crs,
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows (y) and columns (x)."""
+        return round((self.north - self.south) / self.spacing), round((self.east - self.west) / self.spacing)
+
+    @property
+    def bounds(self) -> Bounds:
+        """West, south, east, north edges."""
+        return self.west, self.south, self.east, self.north
+
+    @property
+    def x(self) -> np.ndarray:
+        """Cell centres from west to east."""
+        return self.west + self.spacing * (np.arange(self.shape[1]) + 0.5)
+
+    @property
+    def y(self) -> np.ndarray:
+        """Cell centres from north to south."""
+        return self.north - self.spacing * (np.arange(self.shape[0]) + 0.5)
+
+
+def overlap(first: Bounds, second: Bounds) -> Bounds | None:
+    """Return the box that two boxes share, or None.
+
+    >>> overlap((0, 0, 4, 4), (2, -1, 9, 3))
+    (2, 0, 4, 3)
+    >>> overlap((0, 0, 1, 1), (1, 0, 2, 1)) is None
+    True
+    """
+    west, south = max(first[0], second[0]), max(first[1], second[1])
+    east, north = min(first[2], second[2]), min(first[3], second[3])
+    return (west, south, east, north) if west < east and south < north else None
+
+
+def grid_of(field: xr.DataArray) -> Grid:
+    """Tell the grid that a canonical field lives on.
+
+    >>> grid_of(make_field(np.zeros((2, 3)), Grid(0, 0, 300, 200, 100, "EPSG:3031"), name="bed")).bounds
+    (0.0, 0.0, 300.0, 200.0)
+    """
+    x, y = field["x"].values, field["y"].values
+    if x.size < 2 or y.size < 2:
+        raise InputError(
+            f"{_label(field)}: {y.size} x {x.size} cells; at least 2 x 2 are needed to know a spacing"
+        )
+    dx, dy = float(x[-1] - x[0]) / (x.size - 1), float(y[0] - y[-1]) / (y.size - 1)
+    if abs(dx - dy) > 1e-3 * abs(dx):
+        raise InputError(f"{_label(field)}: cells of {dx:g} by {dy:g} m are not square; resample it first")
+    half = dx / 2
+    crs = crs_name(field.rio.crs)
+    return Grid(
+        float(x[0]) - half,
+        float(y[-1]) - half,
+        float(x[-1]) + half,
+        float(y[0]) + half,
+        float(f"{dx:.12g}"),  # rid of rounding, in metres as in degrees
+        crs,
+    )
+
+
+def make_field(
+    values: np.ndarray, grid: Grid, *, name: str, units: str = "m", long_name: str | None = None
+) -> xr.DataArray:
+    """Put values (rows from north to south) on a grid as a field with units and CRS.
+
+    >>> make_field(np.ones((2, 4)), Grid(0, 0, 1000, 500, 250, "EPSG:3031"), name="bed").rio.crs.to_epsg()
+    3031
+    """
+    if values.shape[-2:] != grid.shape:
+        raise InputError(f"{name}: values of shape {values.shape} do not fit a grid of {grid.shape} cells")
+    field = xr.DataArray(
+        values,
+        dims=("y", "x"),
+        coords={"y": grid.y, "x": grid.x},
+        name=name,
+        attrs={"units": units, "long_name": long_name or name.replace("_", " ")},
+    )
+    return field.rio.write_crs(grid.crs)
+
+
+def crs_name(crs: Any) -> str:
+    """Name a CRS shortly, by its EPSG code where it has one; an unknown one is an error.
+
+    >>> crs_name("epsg:3031")
+    'EPSG:3031'
+    """
+    try:
+        parsed = pyproj.CRS.from_user_input(crs)
+    except (pyproj.exceptions.CRSError, TypeError) as error:
+        raise InputError(f"unknown CRS {str(crs)!r}; give an EPSG code such as EPSG:3031") from error
+    code = parsed.to_epsg(min_confidence=70)
+    return f"EPSG:{code}" if code else parsed.to_wkt()
+
+
+def open_field(
+    path: str | Path,
+    *,
+    variable: str | None = None,
+    x: str | None = None,
+    y: str | None = None,
+    crs: str | None = None,
+) -> xr.DataArray:
+    """Open one variable of a gridded file lazily as a canonical field.
+
+    Parameters
+    ----------
+    path
+        GeoTIFF or another raster of GDAL, NetCDF, HDF5 or Zarr.
+    variable
+        Which variable of a file with several.
+    x, y
+        Names of the variables that hold the coordinates, where the file does not say so itself;
+        one- or two-dimensional.
+    crs
+        The CRS, for files that carry none.
+
+    Returns
+    -------
+    xarray.DataArray
+        float32, dimensions (y, x), y from north to south, missing values NaN, CRS attached,
+        scale and offset applied; nothing but coordinates is read yet.
+
+    Raises
+    ------
+    InputError
+        Where the file is missing, broken or has no CRS, naming the file.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file; check the path, or fetch it with `fieldwise download`")
+    if path.suffix.lower() in RASTER_SUFFIXES:
+        field = _open_raster(path, variable)
+    else:
+        field = _open_dataset(path, variable, x, y)
+    if crs is not None:
+        field = field.rio.write_crs(crs_name(crs))
+    if field.rio.crs is None:
+        raise InputError(f"{path}: holds no CRS; state one, such as `crs: EPSG:3031`")
+    field = _canonical(field, path)
+    field = field.rio.write_transform(field.rio.transform(recalc=True))  # the file's own holds for its order
+    field.encoding["source"] = str(path)
+    grid_of(field)
+    return field
+
+
+def _open_raster(path: Path, variable: str | None) -> xr.DataArray:
+    try:
+        opened = rioxarray.open_rasterio(
+            path, masked=True, mask_and_scale=True, chunks={"x": CHUNK_CELLS, "y": CHUNK_CELLS}
+        )
+    except (RasterioIOError, rasterio.errors.RasterioError) as error:
+        raise InputError(
+            f"{path}: cannot be read as a raster ({_first_line(error)}); fetch it again"
+        ) from error
+    if not isinstance(opened, xr.DataArray):
+        raise InputError(f"{path}: holds several rasters; name one file a variable")
+    bands = [str(band) for band in opened["band"].values]
+    wanted = str(variable or bands[0])
+    if wanted not in bands:
+        raise InputError(
+            f"{path}: has no band {wanted}; a variable of a raster is the number of its band, "
+            f"1 to {len(bands)}"
+        )
+    return opened.isel(band=bands.index(wanted), drop=True)
+
+
+def _open_dataset(path: Path, variable: str | None, x: str | None, y: str | None) -> xr.DataArray:
+    try:
+        if path.is_dir():
+            dataset = xr.open_zarr(path, decode_coords="all")
+        else:
+            with path.open("rb") as file:
+                magic = file.read(4)
+            if magic[:3] == b"CDF":
+                dataset = xr.open_dataset(path, engine="scipy", decode_coords="all", chunks={})
+            else:
+                dataset = xr.open_dataset(
+                    path, engine="h5netcdf", decode_coords="all", chunks={}, phony_dims="sort"
+                )
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: cannot be read as NetCDF, HDF5 or Zarr ({_first_line(error)})") from error
+    candidates = [str(name) for name in dataset.data_vars if dataset[name].ndim == 2 and name not in (x, y)]
+    name = variable or (candidates[0] if len(candidates) == 1 else None)
+    if name is None or name not in dataset:
+        wanted = f"has no variable {variable!r}" if variable else "holds several variables; name one"
+        raise InputError(f"{path}: {wanted}; it has {', '.join(candidates) or 'none on a 2-D grid'}")
+    field = dataset[name].squeeze(drop=True)
+    if x and y:
+        missing = [coordinate for coordinate in (x, y) if coordinate not in dataset]
+        if missing:
+            raise InputError(f"{path}: has no coordinate variable {' or '.join(missing)}")
+        field = _with_coordinates(field, dataset[x].values, dataset[y].values, path)
+    elif "lon" in field.dims and "lat" in field.dims:
+        field = field.rename(lon="x", lat="y")
+    if set(field.dims) != {"x", "y"}:
+        raise InputError(
+            f"{path}: {name} has the dimensions {field.dims}; name its coordinates with x: and y:"
+        )
+    return field
+
+
+def _with_coordinates(field: xr.DataArray, x: np.ndarray, y: np.ndarray, path: Path) -> xr.DataArray:
+    """Attach coordinates given as variables; of 2-D ones, find the axis along which each varies."""
+    x, y = x.squeeze(), y.squeeze()
+    if x.ndim == 2:
+        x_axis = int(np.ptp(x, axis=1).max() > np.ptp(x, axis=0).max())
+        x, y = np.take(x, 0, axis=1 - x_axis), np.take(y, 0, axis=x_axis)
+    else:
+        x_axis = 1 if field.shape == (y.size, x.size) else 0
+    dims = ("y", "x") if x_axis == 1 else ("x", "y")
+    if field.shape != tuple({"x": x.size, "y": y.size}[dim] for dim in dims):
+        raise InputError(
+            f"{path}: {field.name} of shape {field.shape} does not fit {x.size} x and {y.size} y"
+        )
+    return xr.DataArray(field.data, dims=dims, coords={"x": x, "y": y}, name=field.name, attrs=field.attrs)
+
+
+def _canonical(field: xr.DataArray, path: Path) -> xr.DataArray:
+    """Bring a field to (y, x), north to south, west to east, float32, evenly spaced."""
+    field = field.transpose("y", "x")
+    for dim, ascending in (("x", True), ("y", False)):
+        values = field[dim].values.astype(float)
+        if values.size > 1 and (values[-1] > values[0]) != ascending:
+            field = field.isel({dim: slice(None, None, -1)})
+            values = values[::-1]
+        steps = np.diff(values)
+        if values.size > 2 and np.ptp(steps) > 0.01 * abs(steps.mean()):
+            raise InputError(f"{path}: {dim} is not evenly spaced ({steps.min():g} to {steps.max():g})")
+        field = field.assign_coords({dim: values})
+    fill = field.attrs.pop("_FillValue", None)  # left there by files that mark missing values in attributes
+    field = field.astype("float32")
+    return field.where(field != np.float32(fill)) if fill is not None else field
+
+
+def load_values(field: xr.DataArray) -> np.ndarray:
+    """Read the values of a lazy field; a file that breaks off is an error that names it.
+
+    >>> load_values(make_field(np.ones((2, 2)), Grid(0, 0, 2, 2, 1, "EPSG:3031"), name="bed")).dtype
+    dtype('float32')
+    """
+    try:
+        return np.asarray(field.values, dtype=np.float32)
+    except (RasterioIOError, OSError) as error:
+        raise InputError(
+            f"{_label(field)}: reading breaks off ({_first_line(error)}); the file is truncated, fetch it again"
+        ) from error
+
+
+def align(field: xr.DataArray, crs: str) -> xr.DataArray:
+    """Bring a field to another CRS (bilinear); one that is already there comes back as it is.
+
+    >>> field = make_field(np.ones((2, 2)), Grid(0, 0, 2, 2, 1, "EPSG:3031"), name="bed")
+    >>> align(field, "EPSG:3031") is field
+    True
+    """
+    if pyproj.CRS.from_user_input(field.rio.crs) == pyproj.CRS.from_user_input(crs):
+        return field
+    source = field.encoding.get("source")
+    aligned = field.rio.reproject(crs, resampling=rasterio.enums.Resampling.bilinear, nodata=np.nan)
+    aligned.encoding["source"] = source or str(field.name)
+    return aligned
+
+
+@contextlib.contextmanager
+def replace_when_done(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary neighbour that takes the place of `path` only when all went well.
+
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "note.txt"
+    >>> with replace_when_done(target) as partial:
+    ...     _ = partial.write_text("whole")
+    >>> target.read_text()
+    'whole'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    partial = folder / path.name
+    try:
+        yield partial
+        if path.is_dir() and partial.is_dir():
+            shutil.rmtree(path)
+        os.replace(partial, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+            raise InputError(f"{path}: the disk is full; free some space and run again") from error
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_cog_by_blocks(
+    blocks: Iterable[tuple[int, int, np.ndarray]],
+    grid: Grid,
+    path: str | Path,
+    *,
+    name: str,
+    units: str = "m",
+    tags: dict[str, str] | None = None,
+) -> Path:
+    """Write blocks (first row, first column, values) to a cloud-optimised GeoTIFF: float32, NaN = missing.
+
+    Memory is bounded by a block; the file has its final name only when it is whole.
+    """
+    path = Path(path)
+    rows, columns = grid.shape
+    transform = rasterio.transform.from_origin(grid.west, grid.north, grid.spacing, grid.spacing)
+    profile: dict[str, Any] = {"driver": "GTiff", "height": rows, "width": columns, "count": 1}
+    profile |= {"dtype": "float32", "nodata": np.nan, "crs": grid.crs, "transform": transform}
+    profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256, "BIGTIFF": "IF_SAFER", "SPARSE_OK": True}
+    with replace_when_done(path) as partial, rasterio.Env(GDAL_CACHEMAX=64):
+        plain = partial.with_name("plain.tif")
+        with rasterio.open(plain, "w", **profile) as target:
+            target.update_tags(**(tags or {}))
+            target.set_band_description(1, name)
+            target.set_band_unit(1, units)
+            for row, column, values in blocks:
+                window = Window(column, row, values.shape[1], values.shape[0])
+                target.write(values.astype(np.float32), 1, window=window)
+        rasterio.shutil.copy(plain, partial, driver="COG", **COG_OPTIONS)
+        plain.unlink()
+    return path
+
+
+def write_cog(field: xr.DataArray, path: str | Path, *, tags: dict[str, str] | None = None) -> Path:
+    """Write a field as a cloud-optimised GeoTIFF with its CRS, units and name; lazy ones block by block.
+
+    >>> import tempfile
+    >>> field = make_field(np.ones((2, 2)), Grid(0, 0, 500, 500, 250, "EPSG:3031"), name="bed")
+    >>> path = write_cog(field, Path(tempfile.mkdtemp()) / "bed.tif")
+    >>> open_field(path).equals(field.astype("float32"))
+    True
+    """
+    size = 2 * CHUNK_CELLS
+    rows, columns = field.shape
+    blocks = (
+        (row, column, load_values(field[row : row + size, column : column + size]))
+        for row in range(0, rows, size)
+        for column in range(0, columns, size)
+    )
+    name, units = str(field.name or "field"), str(field.attrs.get("units", ""))
+    return write_cog_by_blocks(blocks, grid_of(field), path, name=name, units=units, tags=tags)
+
+
+def write_netcdf(data: xr.Dataset | xr.DataArray, path: str | Path) -> Path:
+    """Write fields (or tables on one dimension) as CF-NetCDF, with grid mapping and units."""
+    path = Path(path)
+    dataset = data.to_dataset(name=data.name or "field") if isinstance(data, xr.DataArray) else data
+    if {"x", "y"} <= set(dataset.dims):
+        dataset = dataset.rio.write_crs(dataset.rio.crs)  # again: arithmetic drops each variable's link to it
+        dataset = dataset.rio.write_coordinate_system()
+    dataset.attrs.setdefault("Conventions", "CF-1.8")
+    with replace_when_done(path) as partial:
+        dataset.to_netcdf(partial, engine="h5netcdf")
+    return path
+
+
+def _label(field: xr.DataArray) -> str:
+    return str(field.encoding.get("source") or field.name or "field")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,1 @@
+"""Networks that map gridded fields to others; each module is read from top to bottom."""

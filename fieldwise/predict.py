@@ -1,0 +1,470 @@
+"""Any array function over any domain: halo, blocks, resume, bounded memory."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import shutil
+import sys
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import rasterio
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import RasterioIOError
+from rasterio.windows import Window
+from tqdm.auto import tqdm
+
+from fieldwise.errors import InputError
+from fieldwise.grids import Bounds, Grid, replace_when_done, write_cog_by_blocks
+
+Arrays = dict[str, np.ndarray]
+Reader = Callable[[Bounds], Arrays]  # the inputs of a window, with whatever padding the function eats
+Function = Callable[[Arrays], np.ndarray]  # (y, x) of exactly that window at the output spacing
+
+READ_AHEAD = 2  # blocks in memory before the one that is computed
+WRITE_BEHIND = 2  # and after it
+ROUNDING = 1e-3  # of a cell: edges nearer than this are taken as equal
+CACHE_BYTES = 32 * 2**20  # of GDAL, whose default is a share of the machine's memory
+
+
+class Box(NamedTuple):
+    """Rows and columns of output cells, counted from the domain's north-west corner, ends excluded."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows and columns."""
+        return self.bottom - self.top, self.right - self.left
+
+    def clipped(self, limits: Box) -> Box:
+        """Return the part inside the limits."""
+        starts = max(self.top, limits.top), max(self.left, limits.left)
+        return Box(*starts, min(self.bottom, limits.bottom), min(self.right, limits.right))
+
+    def widened(self, cells: int) -> Box:
+        """Return the box with so many more cells on each side."""
+        return Box(self.top - cells, self.left - cells, self.bottom + cells, self.right + cells)
+
+    def within(self, window: Box) -> tuple[slice, slice]:
+        """Index this box in an array that covers the window."""
+        rows = slice(self.top - window.top, self.bottom - window.top)
+        return rows, slice(self.left - window.left, self.right - window.left)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where windows may lie: whole multiples of the alignment from the domain's north-west corner.
+
+    A network's coarsest cells thus never shift against the data, whatever the block or the bounding box.
+    """
+
+    domain: Bounds
+    spacing: float
+    alignment: int
+    target: Box  # the cells asked for
+    limits: Box  # the domain, its sides rounded up to the alignment: the reader fills the rest
+
+    def outward(self, box: Box) -> Box:
+        """Round a box outward to the alignment."""
+        top, left = (start // self.alignment * self.alignment for start in box[:2])
+        return Box(top, left, *(_round_up(end, self.alignment) for end in box[2:]))
+
+    def window(self, core: Box, halo_cells: int) -> Box:
+        """Return the aligned window around a core, clipped where the data end."""
+        return self.outward(core.widened(halo_cells)).clipped(self.limits)
+
+    def bounds(self, box: Box) -> Bounds:
+        """Return a box in world coordinates."""
+        west, _, _, north = self.domain
+        top, left, bottom, right = (cells * self.spacing for cells in box)
+        return west + left, north - bottom, west + right, north - top
+
+    def blocks(self, block_cells: int) -> list[Box]:
+        """Tile the target with aligned blocks, row by row from the north; those at its edges are cut."""
+        around = self.outward(self.target)
+        return [
+            Box(top, left, top + block_cells, left + block_cells).clipped(self.target)
+            for top in range(around.top, around.bottom, block_cells)
+            for left in range(around.left, around.right, block_cells)
+        ]
+
+
+def lay_out(grid: Grid, domain: Bounds | None, alignment_cells: int) -> Layout:
+    """Place a grid in the domain of its inputs (default: the grid itself); one that leaves it is an error.
+
+    >>> layout = lay_out(Grid(500, 0, 2000, 1000, 250, "EPSG:3031"), (0, 0, 4000, 2000), 4)
+    >>> layout.target
+    Box(top=4, left=2, bottom=8, right=8)
+    >>> window = layout.window(layout.target, 4)
+    >>> window, layout.bounds(window)
+    (Box(top=0, left=0, bottom=8, right=12), (0, 0, 3000, 2000))
+    """
+    if alignment_cells < 1:
+        raise InputError(f"alignment_cells is {alignment_cells}; it counts output cells, give at least 1")
+    west, south, east, north = domain = domain or grid.bounds
+    spacing, slack = grid.spacing, ROUNDING * grid.spacing
+    if (
+        min(grid.west - west, grid.south - south, east - grid.east, north - grid.north) < -slack
+        or min(grid.shape) < 1
+    ):
+        raise InputError(
+            f"box {_text(grid.bounds)} is not within the data's box {_text(domain)} "
+            "(west, south, east, north); ask for a box inside it"
+        )
+    edges = (north - grid.north, grid.west - west, north - grid.south, grid.east - west)
+    target = Box(*(round(edge / spacing) for edge in edges))
+    if any(abs(cells * spacing - edge) > slack for cells, edge in zip(target, edges)):
+        raise InputError(
+            f"box {_text(grid.bounds)} lies no whole number of cells of {spacing:g} from the north-west "
+            f"corner of the data's box {_text(domain)}; move one of them"
+        )
+    sides = (math.ceil(side / spacing - ROUNDING) for side in (north - south, east - west))
+    limits = Box(0, 0, *(_round_up(side, alignment_cells) for side in sides))
+    return Layout(domain, spacing, alignment_cells, target, limits)
+
+
+def _round_up(cells: int, alignment: int) -> int:
+    return -(-cells // alignment) * alignment
+
+
+def _text(bounds: Bounds) -> str:
+    return "(" + ", ".join(f"{edge:.10g}" for edge in bounds) + ")"
+
+
+def predict_domain(
+    function: Function,
+    read_inputs: Reader,
+    grid: Grid,
+    *,
+    path: str | Path,
+    domain: Bounds | None = None,
+    block_cells: int = 512,
+    halo_cells: int = 0,
+    alignment_cells: int = 1,
+    fingerprint: str = "",
+    name: str = "prediction",
+    units: str = "m",
+    tags: dict[str, str] | None = None,
+    progress: bool = True,
+) -> Path:
+    """Apply a function to a whole domain, block by block, and write a cloud-optimised GeoTIFF.
+
+    One thread reads ahead and one writes behind. Finished blocks lie in the folder `<path>.partial` until
+    the map is whole: a killed run that is started again computes only the missing ones.
+
+    Parameters
+    ----------
+    function
+        Maps the inputs of a window to an array (y, x) of exactly that window at the grid's spacing.
+    read_inputs
+        Reads the inputs of a window given in world coordinates (west, south, east, north), with whatever
+        padding the function consumes by itself. It is called from another thread.
+    grid
+        What to predict; its edges lie whole cells from the domain's north-west corner.
+    path
+        The GeoTIFF to write: float32, missing values NaN.
+    domain
+        Where inputs exist; halos end there, so that tiled and untiled see the same edge of the data. A
+        side that is no multiple of the alignment is rounded up. Default: the grid's bounds.
+    block_cells, halo_cells
+        Side of a block and width of the margin computed around it and dropped, in output cells; both are
+        rounded up to the alignment.
+    alignment_cells
+        All windows start and end at multiples of it, counted from the domain's north-west corner: the
+        output cells in a cell of the coarsest input.
+    fingerprint
+        Stands for function and inputs (a hash, say). Unfinished work of another fingerprint is dropped.
+    name, units, tags
+        Description, unit and metadata of the result.
+    progress
+        Show a progress bar with times.
+
+    Raises
+    ------
+    InputError
+        Where the grid leaves the domain, the function returns another shape, or the disk is full.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> grid = Grid(0, 0, 3000, 2000, 250, "EPSG:3031")
+    >>> def read_inputs(bounds):
+    ...     return {"x": np.tile(Grid(*bounds, 250, grid.crs).x, (Grid(*bounds, 250, grid.crs).shape[0], 1))}
+    >>> path = Path(tempfile.mkdtemp()) / "twice.tif"
+    >>> _ = predict_domain(
+    ...     lambda inputs: 2 * inputs["x"], read_inputs, grid, path=path, block_cells=5, progress=False
+    ... )
+    >>> with rasterio.open(path) as result:
+    ...     result.shape, result.read(1)[0, :3].tolist()
+    ((8, 12), [250.0, 750.0, 1250.0])
+    """
+    path = _checked_path(path)
+    layout = lay_out(grid, domain, alignment_cells)
+    block_cells = _round_up(max(block_cells, 1), alignment_cells)
+    halo_cells = _round_up(max(halo_cells, 0), alignment_cells)
+    plan = {"fingerprint": fingerprint, "grid": asdict(grid), "domain": list(layout.domain)} | {
+        "block_cells": block_cells,
+        "halo_cells": halo_cells,
+        "alignment_cells": alignment_cells,
+    }
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
+        partial = _open_partial(path, plan)
+        files = {partial / f"{box.top}_{box.left}.npy": box for box in layout.blocks(block_cells)}
+        missing = {file: box for file, box in files.items() if not file.exists()}
+        done = len(files) - len(missing)
+        bar = tqdm(total=len(files), initial=done, desc=name, unit="block", disable=not progress)
+        with bar:
+            _compute_blocks(function, read_inputs, layout, halo_cells, missing, bar)
+            bar.set_postfix_str(f"writing {path.name}")
+            _assemble(files, layout.target, grid, path, name=name, units=units, tags=tags)
+    shutil.rmtree(partial)
+    return path
+
+
+def _checked_path(path: str | Path) -> Path:
+    path = Path(path)
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        raise InputError(f"{path}: a prediction is written as GeoTIFF; give it a name that ends with .tif")
+    return path
+
+
+def _open_partial(path: Path, plan: dict[str, Any]) -> Path:
+    """Make the folder of finished blocks, or go on with it where it belongs to the same plan."""
+    partial = path.with_name(f"{path.name}.partial")
+    plan_file = partial / "plan.json"
+    if partial.exists():
+        try:
+            same = json.loads(plan_file.read_text()) == json.loads(json.dumps(plan))
+        except (OSError, ValueError):
+            same = False
+        if same:
+            return partial
+        tqdm.write(f"{partial}: unfinished work of other inputs or settings, dropped", file=sys.stderr)
+        shutil.rmtree(partial)
+    with replace_when_done(plan_file) as temporary:
+        temporary.write_text(json.dumps(plan, indent=1))
+    return partial
+
+
+def _compute_blocks(
+    function: Function,
+    read_inputs: Reader,
+    layout: Layout,
+    halo_cells: int,
+    missing: dict[Path, Box],
+    bar: tqdm,
+) -> None:
+    """Compute the missing blocks while the next are read and the last are saved."""
+    windows = {file: layout.window(core, halo_cells) for file, core in missing.items()}
+    reading = _read_ahead(lambda file: read_inputs(layout.bounds(windows[file])), missing)
+    saving: deque[Future] = deque()
+    with ThreadPoolExecutor(1, "write-behind") as writer, closing(reading):
+        for file, inputs in reading:
+            values = _core_values(function, inputs, missing[file], windows[file])
+            saving.append(writer.submit(_save_block, file, values))
+            if len(saving) > WRITE_BEHIND:
+                saving.popleft().result()
+            bar.update()
+        for save in saving:
+            save.result()
+
+
+def _read_ahead(
+    read: Callable[[Path], Arrays], files: Iterable[Path]
+) -> Generator[tuple[Path, Arrays], None, None]:
+    """Yield what is read for each file, while a thread reads the next ones."""
+    reader = ThreadPoolExecutor(1, "read-ahead")
+    waiting: deque[tuple[Path, Future[Arrays]]] = deque()
+    try:
+        for file in files:
+            waiting.append((file, reader.submit(read, file)))
+            if len(waiting) > READ_AHEAD:
+                first, reading = waiting.popleft()
+                yield first, reading.result()
+        while waiting:
+            first, reading = waiting.popleft()
+            yield first, reading.result()
+    finally:
+        reader.shutdown(cancel_futures=True)  # after an error or Ctrl-C no further block is read
+
+
+def _core_values(function: Function, inputs: Arrays, core: Box, window: Box) -> np.ndarray:
+    """Compute a window and return its core, (y, x) float32."""
+    values = np.asarray(function(inputs))
+    if values.shape != window.shape:
+        raise InputError(
+            f"the function returned the shape {values.shape} for a window of {window.shape} cells; "
+            "it must return (y, x) of exactly the window at the output spacing"
+        )
+    return values[core.within(window)].astype(np.float32)  # a copy: the margin is not kept in memory
+
+
+def _save_block(file: Path, values: np.ndarray) -> None:
+    content = io.BytesIO()  # NumPy's own writing to a file hides the reason when the disk is full
+    np.save(content, values)
+    with replace_when_done(file) as temporary, temporary.open("wb") as stream:
+        stream.write(content.getbuffer())
+        stream.flush()
+        os.fsync(stream.fileno())  # a block that has its name is whole, even after a power cut
+
+
+def _assemble(
+    files: dict[Path, Box],
+    target: Box,
+    grid: Grid,
+    path: Path,
+    *,
+    name: str,
+    units: str,
+    tags: dict[str, str] | None,
+) -> None:
+    """Join the blocks in the folder of unfinished work; a map that reads back the same gets its name."""
+    corners = {file: (box.top - target.top, box.left - target.left) for file, box in files.items()}
+    whole = next(iter(files)).with_name(path.name)
+    try:
+        blocks = ((*corner, np.load(file)) for file, corner in corners.items())
+        write_cog_by_blocks(blocks, grid, whole, name=name, units=units, tags=tags)
+        _check_equal(whole, corners)
+    except (RasterioIOError, CPLE_BaseError) as error:
+        raise InputError(
+            f"{path}: writing breaks off ({str(error).splitlines()[0]}); see that the disk is not full, then "
+            f"run again: finished blocks are kept in {whole.parent}"
+        ) from error
+    os.replace(whole, path)
+
+
+def _check_equal(whole: Path, corners: dict[Path, tuple[int, int]]) -> None:
+    """Compare the map with its blocks: on a full disk GDAL may lose the last tiles without an error."""
+    with rasterio.open(whole) as result:
+        for file, (row, column) in corners.items():
+            values = np.load(file)
+            read = result.read(1, window=Window(column, row, values.shape[1], values.shape[0]))
+            if not np.array_equal(read, values, equal_nan=True):
+                raise RasterioIOError("what was written reads back different")
+
+
+def measure_halo(
+    function: Function,
+    read_inputs: Reader,
+    grid: Grid,
+    *,
+    domain: Bounds | None = None,
+    alignment_cells: int = 1,
+    tolerance: float = 1e-3,
+    probe_cells: int = 32,
+    probes: int = 3,
+    longest_cells: int = 192,
+) -> int:
+    """Measure how wide a margin a block needs so that tiled equals untiled, in output cells.
+
+    At probe blocks spread over the grid, each computed with the longest halo, the smallest halo is sought
+    whose result differs by less than the tolerance anywhere in the block (doubling, then bisection). The
+    default, 1 mm where the output is in metres, leaves a factor of ten for places that were not probed.
+
+    Parameters
+    ----------
+    function, read_inputs, grid, domain, alignment_cells
+        As for `predict_domain`.
+    tolerance
+        Largest difference allowed, in the units of the output.
+    probe_cells, probes
+        Side and number of the probe blocks; the first lies in the middle of the grid.
+    longest_cells
+        The halo that stands for the untiled result, and the answer where nothing shorter will do.
+
+    Returns
+    -------
+    int
+        The largest halo over the probes, a multiple of `alignment_cells`.
+
+    Examples
+    --------
+    A running mean over 7 cells sees 3 cells on each side:
+
+    >>> from scipy.ndimage import correlate1d
+    >>> grid = Grid(0, 0, 100, 100, 1, "EPSG:3031")
+    >>> noise = np.random.default_rng(0).normal(size=grid.shape)
+    >>> def read_inputs(bounds):
+    ...     west, south, east, north = map(int, bounds)
+    ...     return {"noise": noise[100 - north : 100 - south, west:east]}
+    >>> def mean(inputs):
+    ...     return correlate1d(inputs["noise"], np.ones(7) / 7, axis=1, mode="constant")
+    >>> measure_halo(mean, read_inputs, grid)
+    3
+    >>> measure_halo(mean, read_inputs, grid, alignment_cells=4)
+    4
+    """
+    layout = lay_out(grid, domain, alignment_cells)
+    longest = max(1, _round_up(longest_cells, alignment_cells) // alignment_cells)
+    halo = 0  # in aligned cells
+    for core in _probe_cores(layout, _round_up(probe_cells, alignment_cells), probes):
+        agrees = _comparison(function, read_inputs, layout, core, longest, tolerance)
+        halo = _smallest_that(agrees, halo, longest)
+    return halo * alignment_cells
+
+
+def _comparison(
+    function: Function, read_inputs: Reader, layout: Layout, core: Box, longest: int, tolerance: float
+) -> Callable[[int], bool]:
+    """Make the question whether a halo of so many aligned cells gives the same core as the longest."""
+
+    def compute(window: Box) -> np.ndarray:
+        return _core_values(function, read_inputs(layout.bounds(window)), core, window)
+
+    widest = layout.window(core, longest * layout.alignment)
+    reference = compute(widest)
+
+    def agrees(halo: int) -> bool:
+        window = layout.window(core, halo * layout.alignment)
+        return window == widest or _largest_difference(compute(window), reference) < tolerance
+
+    return agrees
+
+
+def _probe_cores(layout: Layout, side: int, probes: int) -> list[Box]:
+    """Spread blocks over the grid by an additive sequence (Roberts 2018), the first in the middle."""
+    around = layout.outward(layout.target)
+    cores = []
+    for probe in range(probes):
+        starts = []
+        for start, end, step in zip(around[:2], around[2:], (0.7548776662, 0.5698402910)):
+            share = 0.2 + 0.6 * ((0.5 + probe * step) % 1)  # away from the edges, where halos are cut
+            free = max(end - start - side, 0) // layout.alignment
+            starts.append(start + round(share * free) * layout.alignment)
+        top, left = starts
+        cores.append(Box(top, left, top + side, left + side).clipped(around))
+    return cores
+
+
+def _smallest_that(agrees: Callable[[int], bool], start: int, longest: int) -> int:
+    """Find the smallest number from start on that agrees, where all larger ones agree too."""
+    if agrees(start):
+        return start
+    failed, passed = start, min(max(1, 2 * start), longest)
+    while not agrees(passed):
+        failed, passed = passed, min(2 * passed, longest)
+    while passed - failed > 1:
+        middle = (failed + passed) // 2
+        failed, passed = (failed, middle) if agrees(middle) else (middle, passed)
+    return passed
+
+
+def _largest_difference(values: np.ndarray, reference: np.ndarray) -> float:
+    """Return the largest difference; a value missing in only one of them counts as infinite."""
+    missing = np.isnan(reference)
+    if not np.array_equal(np.isnan(values), missing):
+        return math.inf
+    return float(np.abs(values - reference)[~missing].max(initial=0.0))

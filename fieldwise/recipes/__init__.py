@@ -1,0 +1,1 @@
+"""Applications: each chooses its variables, spacings and hyper-parameters, and has four verbs."""

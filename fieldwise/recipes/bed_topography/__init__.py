@@ -1,0 +1,8 @@
+"""Bed topography under ice: a fine map of the bed from coarse and indirect data (DeepBedMap).
+
+After Leong & Horgan (2020), https://doi.org/10.5194/tc-14-3687-2020.
+"""
+
+from fieldwise.recipes.bed_topography.verbs import evaluate, predict, prepare, train
+
+__all__ = ["evaluate", "predict", "prepare", "train"]

@@ -1,0 +1,177 @@
+"""Judge a map of the bed: at held-out radar picks, and where the truth is known, everywhere unseen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pygmt
+import xarray as xr
+
+from fieldwise.datasets import Dataset
+from fieldwise.errors import InputError
+from fieldwise.grids import grid_of, load_values, make_field, open_field, overlap
+from fieldwise.recipes.bed_topography.surveys import grid_held_out, read_held_out
+from fieldwise.scores import bias, bootstrap_interval, mae, rmse, roughness_ratio, sample_at_points
+from fieldwise.tiles import cut, read_tiles
+
+SPLINE_TENSION = 0.35
+LARGEST_SPLINE_CELLS = 5000 * 5000
+
+
+def baselines(dataset: Dataset, like: xr.DataArray, *, spline: bool = True) -> dict[str, xr.DataArray]:
+    """Interpolate the low-res bed to the grid of a map: by cubic convolution, and by spline in tension.
+
+    The spline is left out where the map is too large for GMT to hold it in memory.
+    """
+    grid = grid_of(like)
+    lowres = dataset.field("bed_lowres")
+    values = cut(lowres, [grid.bounds], spacing=grid.spacing, method="cubic", extend=True)[0]
+    fields = {"cubic": make_field(values, grid, name="bed", long_name="cubic low-res bed")}
+    if spline and values.size <= LARGEST_SPLINE_CELLS:
+        margin = 5 * dataset.lowres_spacing_m
+        around = lowres.sel(
+            x=slice(grid.west - margin, grid.east + margin), y=slice(grid.north + margin, grid.south - margin)
+        )
+        fields["spline"] = _spline(around, grid)
+    return fields
+
+
+def _spline(lowres: xr.DataArray, grid: Any) -> xr.DataArray:
+    """Draw GMT's spline in tension through the centres of low-res cells."""
+    x, y = np.meshgrid(lowres["x"].values, lowres["y"].values)
+    z = load_values(lowres)
+    valid = np.isfinite(z)
+    half = grid.spacing / 2
+    spline = pygmt.surface(
+        x=x[valid],
+        y=y[valid],
+        z=z[valid],
+        region=[grid.west + half, grid.east - half, grid.south + half, grid.north - half],
+        spacing=grid.spacing,  # nodes are the centres of the map's cells
+        tension=SPLINE_TENSION,
+        verbose="q",
+    )
+    return make_field(
+        np.asarray(spline)[::-1].astype(np.float32), grid, name="bed", long_name="spline in tension"
+    )
+
+
+def score_map(dataset: Dataset, path: Path) -> dict[str, Any]:
+    """Score a map of the bed and its baselines.
+
+    Returns
+    -------
+    dict
+        ``rmse_m``, ``mae_m``, ``bias_m`` (prediction minus radar), ``rmse_m_interval`` (95 %, whole flights
+        resampled), ``roughness_ratio`` (mean standard deviation in 5 x 5 cells over that of the gridded
+        held-out radar), each with prediction, cubic and spline; ``n_picks``; ``surveys``: each one's RMSE;
+        ``truth``: the scores against the known truth outside every tile, where there is one.
+    """
+    prediction = open_field(path)
+    if overlap(grid_of(prediction).bounds, dataset.region) is None:
+        raise InputError(f"{path}: does not lie in the region of {dataset.folder}")
+    maps = {"prediction": prediction.load(), **baselines(dataset, prediction)}
+    scores: dict[str, Any] = {}
+    if dataset.description.get("held_out"):
+        scores = _score_at_picks(maps, read_held_out(dataset), dataset, path)
+    if dataset.description.get("truth"):
+        scores["truth"] = _score_against_truth(maps, dataset)
+    if not scores:
+        raise InputError(f"{dataset.folder}: holds neither held-out surveys nor a truth to judge on")
+    return scores
+
+
+def _score_at_picks(
+    maps: dict[str, xr.DataArray], picks: pd.DataFrame, dataset: Dataset, path: Path
+) -> dict[str, Any]:
+    samples = {name: sample_at_points(field, picks["x"], picks["y"]) for name, field in maps.items()}
+    judged = np.all([np.isfinite(values) for values in samples.values()], axis=0)
+    if not judged.any():
+        raise InputError(f"{path}: covers none of the {len(picks)} held-out picks; predict where they are")
+    picks = picks[judged]
+    samples = {name: values[judged] for name, values in samples.items()}
+    z, flights = picks["z"].to_numpy(), picks["flight"].to_numpy()
+    truth = grid_held_out(picks, dataset)
+    grid = grid_of(maps["prediction"])
+    if grid != grid_of(truth):
+        truth = make_field(cut(truth, [grid.bounds], spacing=grid.spacing)[0], grid, name="bed")
+    scores: dict[str, Any] = {
+        "rmse_m": {name: rmse(values, z) for name, values in samples.items()},
+        "mae_m": {name: mae(values, z) for name, values in samples.items()},
+        "bias_m": {name: bias(values, z) for name, values in samples.items()},
+        "rmse_m_interval": {
+            name: list(bootstrap_interval(values - z, flights)) for name, values in samples.items()
+        },
+    }
+    scores["roughness_ratio"] = {name: roughness_ratio(field, truth) for name, field in maps.items()}
+    scores["n_picks"] = len(picks)
+    scores["n_flights"] = len(np.unique(flights))
+    scores["surveys"] = {
+        str(survey): {
+            "n_picks": len(group),
+            "rmse_m": {name: rmse(values[group], z[group]) for name, values in samples.items()},
+        }
+        for survey, group in picks.reset_index(drop=True).groupby("survey").indices.items()
+    }
+    return scores
+
+
+def _score_against_truth(maps: dict[str, xr.DataArray], dataset: Dataset) -> dict[str, Any]:
+    """Score against the known truth, outside the tiles that were learnt from or selected on."""
+    grid = grid_of(maps["prediction"])
+    unseen = np.ones(grid.shape, dtype=bool)
+    for west, south, east, north in read_tiles(dataset.folder / "tiles.zarr")["bounds"].values:
+        rows = slice(
+            max(0, round((grid.north - north) / grid.spacing)),
+            max(0, round((grid.north - south) / grid.spacing)),
+        )
+        columns = slice(
+            max(0, round((west - grid.west) / grid.spacing)), max(0, round((east - grid.west) / grid.spacing))
+        )
+        unseen[rows, columns] = False
+    known = cut(dataset.open("truth"), [grid.bounds], spacing=grid.spacing)[0]
+    truth = make_field(np.where(unseen, known, np.nan), grid, name="bed")
+    if dataset.description.get("bound"):
+        bound = cut(dataset.open("bound"), [grid.bounds], spacing=grid.spacing)[0]
+        maps = maps | {"wiener": make_field(bound, grid, name="bed")}
+    return {
+        "rmse_m": {name: rmse(load_values(field), load_values(truth)) for name, field in maps.items()},
+        "bias_m": {name: bias(load_values(field), load_values(truth)) for name, field in maps.items()},
+        "roughness_ratio": {name: roughness_ratio(field, truth) for name, field in maps.items()},
+        "share_of_map": float(unseen.mean()),
+    }
+
+
+def format_scores(scores: dict[str, Any]) -> str:
+    """Lay the scores out as a small table.
+
+    >>> part = {"rmse_m": {"prediction": 20.04, "cubic": 40.0}}
+    >>> part["roughness_ratio"] = {"prediction": 0.9, "cubic": 0.5}
+    >>> print(format_scores({**part, "n_picks": 12, "n_flights": 2}))
+    against                          measure            prediction       cubic
+    12 held-out picks, 2 flights     RMSE (m)                20.04       40.00
+                                     roughness ratio          0.90        0.50
+    """
+    parts = []
+    if "n_picks" in scores:
+        parts.append((f"{scores['n_picks']} held-out picks, {scores['n_flights']} flights", scores))
+    if "truth" in scores:
+        parts.append(("the known truth, unseen cells", scores["truth"]))
+    names = list(parts[-1][1]["rmse_m"])
+    lines = [f"{'against':<33}{'measure':<17}" + "".join(f"{name:>12}" for name in names)]
+    labels = {
+        "rmse_m": "RMSE (m)",
+        "mae_m": "MAE (m)",
+        "bias_m": "bias (m)",
+        "roughness_ratio": "roughness ratio",
+    }
+    for title, part in parts:
+        for key, label in labels.items():
+            if key in part:
+                cells = "".join(f"{part[key][n]:>12.2f}" if n in part[key] else f"{'':>12}" for n in names)
+                lines.append(f"{title:<33}{label:<17}{cells}".rstrip())
+                title = ""
+    return "\n".join(lines)

@@ -1,0 +1,157 @@
+"""What radar knows of the bed: surveys gridded to learn from, picks kept aside to judge on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pandas as pd
+import pyproj
+import shapely
+import xarray as xr
+
+from fieldwise.datasets import Dataset, open_entry
+from fieldwise.errors import InputError
+from fieldwise.grids import (
+    Grid,
+    crs_name,
+    load_values,
+    make_field,
+    open_field,
+    overlap,
+    write_cog,
+    write_netcdf,
+)
+from fieldwise.surveys import grid_survey, read_survey, region_of
+from fieldwise.tiles import cut
+
+LINE_GAP_M = 2000.0  # picks farther apart than this belong to different flights
+
+
+def read_picks(pipeline: Path, dataset: Dataset) -> pd.DataFrame:
+    """Read the picks of one survey that lie inside the region, numbered by flight.
+
+    Returns
+    -------
+    pandas.DataFrame
+        x, y, z in metres, ``survey``, and ``flight``, counted from 0 along the file.
+    """
+    table = read_survey(pipeline)
+    crs = crs_name(table.attrs["crs"])
+    if pyproj.CRS(crs) != pyproj.CRS(dataset.crs):
+        raise InputError(f"{pipeline}: ends in {crs}, the data are in {dataset.crs}; set out_srs to that")
+    west, south, east, north = dataset.region
+    inside = table["x"].between(west, east) & table["y"].between(south, north)
+    if not inside.any():
+        raise InputError(f"{pipeline}: none of its {len(table)} picks lies in the region of the other data")
+    table = table[inside].reset_index(drop=True)
+    jump = np.hypot(np.diff(table["x"]), np.diff(table["y"])) > LINE_GAP_M
+    return table.assign(survey=pipeline.stem, flight=np.concatenate([[0], np.cumsum(jump)]))
+
+
+def grid_targets(source: Mapping[str, Any], dataset: Dataset, *, folder: Path, report: Any) -> dict[str, str]:
+    """Make a grid of the bed from each survey, and from each finished grid, of a FILE.yaml.
+
+    Surveys are gridded on whole low-res cells, so that tiles start on them.
+
+    Returns
+    -------
+    dict
+        Name to the path of its grid in the prepared folder.
+    """
+    paths = {}
+    for name in source.get("surveys", []):
+        picks = read_picks(folder / name, dataset)
+        around = Grid.around(region_of(picks), dataset.lowres_spacing_m, dataset.crs).bounds
+        region = overlap(around, dataset.region)
+        field = grid_survey(picks, region=region, spacing=dataset.spacing_m, crs=dataset.crs)
+        stem = Path(name).stem
+        paths[stem] = f"surveys/{stem}.tif"
+        write_cog(field, dataset.folder / paths[stem])
+        report(f"{stem}: {len(picks)} picks, {int(field.notnull().sum())} cells of {dataset.spacing_m:g} m")
+    for stem, entry in source.get("beds", {}).items():
+        field = open_entry(entry, folder=folder, crs=dataset.crs)[0]
+        values = cut(field, [dataset.region], spacing=dataset.spacing_m)[0]
+        paths[stem] = f"surveys/{stem}.tif"
+        write_cog(make_field(values, dataset.grid, name="bed"), dataset.folder / paths[stem])
+    if not paths:
+        raise InputError("the FILE.yaml names neither `surveys` nor `beds`; there is nothing to learn from")
+    return paths
+
+
+def keep_aside(source: Mapping[str, Any], dataset: Dataset, *, folder: Path) -> tuple[str | None, np.ndarray]:
+    """Save the picks that are held out for judging, and tell the areas that training must keep away from.
+
+    Returns
+    -------
+    tuple
+        Path of the picks in the prepared folder (None where no survey is held out), and
+        (m, 4) boxes: every low-res cell with a held-out pick, and the areas that are named.
+    """
+    held_out = source.get("held_out") or {}
+    areas = [np.array(held_out.get("areas", []), dtype=float).reshape(-1, 4)]
+    pipelines = held_out.get("surveys", [])
+    if not pipelines:
+        return None, areas[0]
+    tables = [read_picks(folder / name, dataset) for name in pipelines]
+    first = 0
+    for table in tables:
+        table["flight"] += first
+        first = int(table["flight"].max()) + 1
+    picks = pd.concat(tables, ignore_index=True)
+    cell = dataset.lowres_spacing_m
+    for table in tables if held_out.get("keep_training_away", True) else []:
+        corners = np.unique(np.floor(table[["x", "y"]].to_numpy() / cell), axis=0) * cell
+        areas.append(np.hstack([corners, corners + cell]))
+    path = "held_out.nc"
+    columns = {"x": picks["x"], "y": picks["y"], "z": picks["z"], "flight": picks["flight"].astype("int32")}
+    variables = {name: ("pick", values.to_numpy()) for name, values in columns.items()}
+    for name in "xyz":
+        variables[name] += ({"units": "m"},)  # type: ignore[assignment]
+    survey = {"survey": ("pick", picks["survey"].to_numpy(dtype=str))}
+    write_netcdf(xr.Dataset(variables | survey, attrs={"crs": dataset.crs}), dataset.folder / path)
+    return path, np.concatenate(areas)
+
+
+def read_held_out(dataset: Dataset) -> pd.DataFrame:
+    """Read the picks kept aside: x, y, z in metres, flight and survey."""
+    name = dataset.description.get("held_out")
+    if not name:
+        raise InputError(
+            f"{dataset.folder}: no survey is held out; name some under `held_out` in the FILE.yaml"
+        )
+    with xr.open_dataset(dataset.folder / name, engine="h5netcdf") as opened:
+        return opened.to_dataframe().reset_index(drop=True)
+
+
+def grid_held_out(picks: pd.DataFrame, dataset: Dataset) -> xr.DataArray:
+    """Grid the held-out picks over the whole region; missing away from them."""
+    return grid_survey(picks, region=dataset.region, spacing=dataset.spacing_m, crs=dataset.crs)
+
+
+def grounded_area(source: Mapping[str, Any], *, folder: Path, crs: str) -> shapely.Geometry | None:
+    """Read the grounding line and buffer it: the area in which tiles may lie."""
+    entry = source.get("grounding_line")
+    if not entry:
+        return None
+    path = folder / entry["path"]
+    try:
+        frame = geopandas.read_file(path)
+    except Exception as error:  # pyogrio's errors share no base class with what it wraps
+        raise InputError(f"{path}: cannot be read as polygons ({str(error).splitlines()[0]})") from error
+    if frame.crs is None:
+        raise InputError(f"{path}: holds no CRS; its .prj file is missing")
+    return frame.to_crs(crs).union_all().buffer(float(entry.get("buffer_m", 0)))
+
+
+def has_value(field: xr.DataArray) -> bool:
+    """Tell whether any cell of a field is not missing."""
+    return bool(np.isfinite(load_values(field)).any())
+
+
+def open_targets(dataset: Dataset) -> dict[str, xr.DataArray]:
+    """Open the gridded surveys of a prepared folder."""
+    return {name: open_field(dataset.folder / path) for name, path in dataset.description["targets"].items()}

@@ -1,0 +1,345 @@
+"""A made sector of Antarctica whose bed is known, observed as the real one is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pandas as pd
+import pygmt
+import shapely
+import xarray as xr
+import yaml
+from scipy import ndimage
+from scipy.interpolate import make_interp_spline
+from tqdm import tqdm
+
+from fieldwise.errors import InputError
+from fieldwise.grids import Bounds, Grid, make_field, replace_when_done, write_cog, write_netcdf
+from fieldwise.sandbox import radar, random_fields, transfer, wiener
+from fieldwise.sandbox.ice_sheet import SHELF_SHARE
+from fieldwise.sandbox.sector import CRS, MARGIN, SPACING, Sector, ice_velocity, make_sector
+from fieldwise.tiles import cut
+
+LOWRES_SPACING = 1000.0
+DEM_NOISE_M = 0.9  # white, a 100 m cell
+DEM_BLUR_M, DEM_BLUR_NOISE_M = 300.0, 0.45  # and a part that neighbours share
+VELOCITY_NOISE = 3.0  # m/a
+SPARSE_WANDER_M = 200.0
+ASSUMPTIONS = (
+    "Best linear estimate of the departure of the bed from the cubic low-res bed, given the surface, on 1 km "
+    "cells. Known to it: transfer function with thickness, slip ratio, slope and direction of each place, "
+    "spectra of the departure (taken as stationary) and of the noise of the surface, and the bed beyond the "
+    "sector. Not used: velocity, accumulation, where the flight lines lie, what is finer than 1 km. A method "
+    "with these can do a little better; one that has to learn the transfer will do worse."
+)
+
+
+def make_bed_topography(
+    out: Path,
+    *,
+    seed: int = 7,
+    size_km: float = 250.0,
+    line_spacing_km: float = 10.0,
+    progress: bool = True,
+) -> Path:
+    """Make a sector of Antarctica with a known bed, in the formats and under the names of the real files.
+
+    Parameters
+    ----------
+    out
+        Folder to write to: highres/, lowres/, misc/, truth/ and sandbox.yaml.
+    seed
+        Of everything drawn: the same seed gives the same arrays.
+    size_km
+        Edge of the square sector, 60 to 400 km, a multiple of 2.
+    line_spacing_km
+        Between the sparse flight lines from which the low-res bed is gridded.
+    progress
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    pathlib.Path
+        sandbox.yaml, which names the files as a user would name his own.
+
+    Raises
+    ------
+    InputError
+        Where the size or the spacing cannot be used.
+    """
+    if not 60 <= size_km <= 400 or size_km % 2:
+        raise InputError(f"size_km is {size_km:g}; take an even number of kilometres from 60 to 400")
+    if not 2 <= line_spacing_km <= size_km / 4:
+        raise InputError(
+            f"line_spacing_km is {line_spacing_km:g}; take 2 to {size_km / 4:g} (a quarter of the size)"
+        )
+    out = Path(out)
+    streams = iter(np.random.default_rng(seed).spawn(6))
+    with tqdm(total=6, desc="sandbox", disable=not progress) as bar:
+
+        def done(what: str) -> None:
+            bar.set_postfix_str(what)
+            bar.update()
+
+        sector = make_sector(size_km * 1e3, rng=next(streams))
+        done("bed and ice")
+        surveys = fly_surveys(sector, out / "highres", spacing=line_spacing_km * 1e3, rng=next(streams))
+        done("radar")
+        lowres = grid_lowres_bed(surveys["sparse_lines"], sector.box)
+        write_cog(lowres, out / "lowres" / "bedmap2_bed.tif")
+        done("low-res bed")
+        noise = write_surface(sector, out / "misc", rng=next(streams))
+        done("surface")
+        write_ice(sector, out / "misc", rng=next(streams))
+        done("velocity, accumulation, grounding line")
+        write_truth(sector, lowres, noise, surveys, out / "truth")
+        done("truth and bound")
+    return write_sources(out, sector.box, sorted(name for name in surveys if name.startswith("block")))
+
+
+def place_blocks(box: Grid) -> tuple[dict[str, Bounds], list[float]]:
+    """Place the dense survey blocks of a sector, and the corridors between their rows.
+
+    Returns
+    -------
+    tuple
+        Blocks by name, `held_out_block` among them, and the y of the middle of each corridor.
+
+    >>> blocks, corridors = place_blocks(Grid(0, 0, 250e3, 250e3, 250, "EPSG:3031"))
+    >>> len(blocks), blocks["held_out_block"], [round(y) for y in corridors]
+    (7, (112000.0, 105000.0, 152000.0, 145000.0), [83333, 166667])
+    """
+    size = box.east - box.west
+    side = max(0.16 * size, 14e3) // 1e3 * 1e3
+    columns, rows = ((0.22, 0.53, 0.84), 3) if size >= 150e3 else ((0.32, 0.78), 2)
+    sites = [(column, row) for row in range(rows) for column in columns]
+    held_out = sites[len(columns) + 1]
+    sites = [site for site in sites if site != held_out and site not in ((0.84, 0), (0.53, 2))]
+    names = {f"block_{letter}": site for letter, site in zip("abcdef", sites)} | {"held_out_block": held_out}
+    blocks = {}
+    for name, (column, row) in names.items():
+        west = np.floor((box.west + column * size - side / 2) / 1e3) * 1e3
+        south = np.floor((box.south + (row + 0.5) / rows * size - side / 2) / 1e3) * 1e3
+        blocks[name] = (float(west), float(south), float(west + side), float(south + side))
+    return blocks, [box.south + row / rows * size for row in range(1, rows)]
+
+
+def fly_surveys(
+    sector: Sector, folder: Path, *, spacing: float, rng: np.random.Generator
+) -> dict[str, pd.DataFrame]:
+    """Fly the dense blocks, the sparse lines and the held-out flights; write and return their picks.
+
+    Sparse lines run north to south, with three tie lines through the rows of blocks; held-out flights
+    run west to east in the corridors, so that they meet every distance from the sparse lines.
+    """
+    box, scene = sector.box, radar.Scene(sector.grid, sector.bed_m, sector.surface_m)
+    size = box.east - box.west
+    blocks, corridors = place_blocks(box)
+    flown = {name: radar.fly_block(bounds, line_spacing_m=500.0, rng=rng) for name, bounds in blocks.items()}
+    columns = np.arange(box.west + spacing / 2, box.east, spacing)
+    sparse = [
+        radar.fly_line((x, box.south), (x, box.north), wander_m=SPARSE_WANDER_M, rng=rng) for x in columns
+    ]
+    rows = len(corridors) + 1
+    for y in box.south + (np.arange(rows) + 0.5) / rows * size:
+        sparse.append(radar.fly_line((box.west, y), (box.east, y), wander_m=SPARSE_WANDER_M, rng=rng))
+    aside = min(6e3, 0.05 * size)
+    coast = box.west + (SHELF_SHARE + 0.02) * size
+    flown["sparse_lines"] = sparse
+    flown["held_out_flights"] = [
+        radar.fly_line((coast, y + off), (box.east, y + off), wander_m=SPARSE_WANDER_M, rng=rng)
+        for y in corridors
+        for off in (-aside, aside)
+    ]
+    tables = {}
+    for year, (name, lines) in enumerate(flown.items(), start=2004):
+        tables[name] = radar.measure(lines, scene, season=year, rng=rng)
+        radar.write_survey(tables[name], folder, name, crs=CRS)
+        tables[name]["x"], tables[name]["y"] = np.concatenate(lines).T
+    return tables
+
+
+def grid_lowres_bed(picks: pd.DataFrame, box: Grid) -> xr.DataArray:
+    """Grid the sparse picks at 1 km as a spline in tension: block median, then GMT surface."""
+    picked = picks[picks["BOTTOM"] != radar.MISSING]
+    points = pd.DataFrame({"x": picked["x"], "y": picked["y"], "z": picked["ELEVATION"] - picked["BOTTOM"]})
+    half = LOWRES_SPACING / 2
+    region = [box.west + half, box.east - half, box.south + half, box.north - half]  # nodes are cell centres
+    medians = pygmt.blockmedian(points, region=region, spacing=LOWRES_SPACING)
+    gridded = pygmt.surface(medians, region=region, spacing=LOWRES_SPACING, tension=0.35, verbose="error")
+    lowres = replace(box, spacing=LOWRES_SPACING)
+    return make_field(gridded.values[::-1].astype(np.float32), lowres, name="bed_elevation")
+
+
+def write_surface(sector: Sector, folder: Path, *, rng: np.random.Generator) -> np.ndarray:
+    """Write the 100 m surface with noise and holes and the filled one at 200 m; return the noise at 100 m."""
+    grid = replace(sector.box, spacing=100.0)
+    surface = make_interp_spline(sector.grid.y[::-1], sector.surface_m[::-1])(grid.y[::-1])[::-1]
+    surface = make_interp_spline(sector.grid.x, surface.T)(grid.x).T.astype(np.float32)
+    noise = DEM_NOISE_M * rng.standard_normal(grid.shape, dtype=np.float32)
+    shared = ndimage.gaussian_filter(
+        rng.standard_normal(grid.shape, dtype=np.float32), DEM_BLUR_M / 100, mode="wrap"
+    )
+    noise += DEM_BLUR_NOISE_M / shared.std() * shared
+    holes = random_fields.draw_patches(grid.shape, fraction=0.03, length_cells=40, rng=rng)
+    seen = surface + noise
+    write_cog(
+        make_field(np.where(holes, np.nan, seen), grid, name="surface_elevation"),
+        folder / "REMA_100m_dem.tif",
+    )
+    filled = np.where(holes, surface + ndimage.gaussian_filter(noise, 5), seen)
+    filled = filled.reshape(grid.shape[0] // 2, 2, grid.shape[1] // 2, 2).mean(axis=(1, 3))
+    filled_field = make_field(filled, replace(grid, spacing=200.0), name="surface_elevation")
+    write_cog(filled_field, folder / "REMA_200m_dem_filled.tif")
+    return noise
+
+
+def write_ice(sector: Sector, folder: Path, *, rng: np.random.Generator) -> None:
+    """Write ice velocity at 450 m, accumulation at 1 km and the polygon of the grounded ice."""
+    grid = Grid.around(sector.box.bounds, 450.0, CRS)
+    holes = random_fields.draw_patches(grid.shape, fraction=0.02, length_cells=10, rng=rng)
+    dataset = xr.Dataset()
+    for name, values in zip(("VX", "VY"), ice_velocity(sector), strict=True):
+        field = make_field(values, sector.grid, name=name)
+        sampled = cut(field, [grid.bounds], spacing=450.0)[0]
+        sampled += VELOCITY_NOISE * rng.standard_normal(grid.shape, dtype=np.float32)
+        long_name = f"ice velocity to the {'east' if name == 'VX' else 'north'} of the grid"
+        dataset[name] = make_field(
+            np.where(holes, np.nan, sampled), grid, name=name, units="m/year", long_name=long_name
+        )
+    write_netcdf(dataset, folder / "antarctic_ice_vel_phase_map_v01.nc")
+    kilometre = replace(sector.box, spacing=LOWRES_SPACING)
+    accumulation = make_field(
+        sector.fine(sector.sheet.accumulation, kilometre),
+        kilometre,
+        name="snow_accumulation",
+        units="kg m-2 a-1",
+    )
+    write_cog(accumulation, folder / "Arthern_accumulation_bedmap2_grid1.tif")
+    _write_grounding_line(sector, folder)
+
+
+def _write_grounding_line(sector: Sector, folder: Path) -> None:
+    """Write the polygon of the grounded ice, from the coast to beyond the other edges of the sector."""
+    inland, grid = sector.sheet.inland_m, sector.sheet.grid
+    coast = [float(np.interp(0.0, row, grid.x)) for row in inland]
+    ring = [*zip(coast, grid.y), (grid.east, grid.south), (grid.east, grid.north)]
+    frame = geopandas.GeoDataFrame({"NAME": ["made sector"]}, geometry=[shapely.Polygon(ring)], crs=CRS)
+    frame.to_file(folder / "GroundingLine_Antarctica_v2.shp")
+
+
+def write_truth(
+    sector: Sector, lowres: xr.DataArray, noise: np.ndarray, surveys: dict[str, pd.DataFrame], folder: Path
+) -> None:
+    """Write the true bed, its best linear estimate, and how far the estimate and cubic resampling are off."""
+    box = sector.box
+    bed = sector.crop(sector.bed_m)
+    cubic = cut(lowres, [box.bounds], spacing=SPACING, method="cubic")[0]
+    estimate = cubic + estimate_departure(sector, bed - cubic, noise)
+    write_cog(make_field(bed, box, name="bed_elevation"), folder / "bed.tif")
+    write_cog(make_field(estimate, box, name="bed_elevation"), folder / "bed_wiener.tif")
+    scene = radar.Scene(box, bed, bed)
+    grounded = sector.crop(sector.fine(sector.sheet.inland_m)) > 0
+    parts: dict[str, dict[str, float]] = {
+        "": {},
+        "_grounded": {},
+        "_held_out_flights": {},
+        "_held_out_block": {},
+    }
+    for name, guess in (("wiener", estimate), ("cubic", cubic)):
+        error = guess - bed
+        parts[""][name] = _rmse(error)
+        parts["_grounded"][name] = _rmse(error[grounded])
+        for survey in ("held_out_flights", "held_out_block"):
+            picks = surveys[survey]
+            parts[f"_{survey}"][name] = _rmse(
+                scene.sample(error, picks["x"].to_numpy(), picks["y"].to_numpy())
+            )
+    bound = {f"rmse_m{part}": values for part, values in parts.items()} | {"assumes": ASSUMPTIONS}
+    with replace_when_done(folder / "bound.json") as partial:
+        partial.write_text(json.dumps(bound, indent=2) + "\n")
+
+
+def _rmse(error: np.ndarray) -> float:
+    return round(float(np.sqrt(np.mean(np.square(error, dtype=np.float64)))), 3)
+
+
+def estimate_departure(sector: Sector, departure: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Estimate the departure of the bed from its low-res map (m) from the noisy surface, on cells of 1 km."""
+    cells = round(LOWRES_SPACING / SPACING)
+    padded = np.pad(departure, round(MARGIN / SPACING))
+    grounded = sector.fine(sector.sheet.grounded)
+    east, north = random_fields.wavenumbers(padded.shape, SPACING)
+    transfers = transfer.responses(sector.classes, east, north)
+    seen = grounded * random_fields.filter_locally(padded, transfers, sector.weights)
+    seen = average_cells(seen, cells) + np.pad(
+        average_cells(noise, round(LOWRES_SPACING / 100)), round(MARGIN / LOWRES_SPACING), mode="reflect"
+    )
+    coarse = average_cells(padded, cells)
+    inside = average_cells(np.pad(np.ones_like(departure), round(MARGIN / SPACING)), cells)
+    east, north = random_fields.wavenumbers(coarse.shape, LOWRES_SPACING)
+    white = DEM_NOISE_M**2 * 100.0**2
+    blurred = DEM_BLUR_NOISE_M**2 * 4 * np.pi * DEM_BLUR_M**2 * np.exp(-(east**2 + north**2) * DEM_BLUR_M**2)
+    estimate = wiener.wiener_estimate(
+        seen,
+        signal_power=wiener.power_of(coarse, spacing=LOWRES_SPACING, share=float(inside.mean())),
+        noise_power=white + blurred,
+        responses=list(transfer.responses(sector.classes, east, north)),
+        weights=np.stack([average_cells(grounded * weight, cells) for weight in sector.weights]),
+        known=inside,
+        spacing=LOWRES_SPACING,
+    )
+    kilometre = replace(sector.grid, spacing=LOWRES_SPACING)
+    field = make_field(estimate, kilometre, name="departure")
+    return cut(field, [sector.box.bounds], spacing=SPACING, method="cubic")[0]
+
+
+def average_cells(values: np.ndarray, cells: int) -> np.ndarray:
+    """Average blocks of cells.
+
+    >>> average_cells(np.array([[1.0, 3.0, 5.0, 5.0], [1.0, 3.0, 5.0, 5.0]]), 2).tolist()
+    [[2.0, 5.0]]
+    """
+    rows, columns = values.shape
+    return values.reshape(rows // cells, cells, columns // cells, cells).mean(axis=(1, 3))
+
+
+def write_sources(out: Path, box: Grid, blocks: list[str]) -> Path:
+    """Write sandbox.yaml: the files of the sandbox, listed as a user lists his own."""
+    sources = {
+        "crs": CRS,
+        "spacing_m": int(SPACING),
+        "lowres_spacing_m": int(LOWRES_SPACING),
+        "region": [int(edge) for edge in box.bounds],
+        "inputs": {
+            "bed_lowres": {"path": "lowres/bedmap2_bed.tif", "spacing_m": 1000},
+            "surface_elevation": {
+                "path": "misc/REMA_100m_dem.tif",
+                "fill_from": "misc/REMA_200m_dem_filled.tif",
+                "spacing_m": 100,
+            },
+            "ice_velocity": {
+                "path": "misc/antarctic_ice_vel_phase_map_v01.nc",
+                "variables": ["VX", "VY"],
+                "spacing_m": 500,
+            },
+            "snow_accumulation": {"path": "misc/Arthern_accumulation_bedmap2_grid1.tif", "spacing_m": 1000},
+        },
+        "surveys": [f"highres/{name}.json" for name in blocks],
+        "grounding_line": {"path": "misc/GroundingLine_Antarctica_v2.shp", "buffer_m": 10000},
+        "held_out": {"surveys": ["highres/held_out_flights.json", "highres/held_out_block.json"]},
+        "truth": {"path": "truth/bed.tif"},
+        "bound": {"path": "truth/bed_wiener.tif"},
+    }
+    path = out / "sandbox.yaml"
+    with replace_when_done(path) as partial:
+        partial.write_text(
+            "# A made sector of Antarctica whose bed is known. Paths are relative to this file.\n"
+            "# highres/sparse_lines.json holds the picks that the low-res bed was gridded from.\n"
+            + yaml.safe_dump(sources, sort_keys=False)
+        )
+    return path

@@ -1,0 +1,120 @@
+"""A made sector of Antarctica on one fine grid: its bed, its surface, and how its ice moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import ndimage
+
+from fieldwise.grids import Grid, make_field
+from fieldwise.sandbox import random_fields, transfer
+from fieldwise.sandbox.ice_sheet import SHELF_SHARE, IceSheet, make_ice_sheet
+from fieldwise.tiles import cut
+
+CRS = "EPSG:3031"
+WEST, CENTRE_Y = -1_500_000.0, -275_000.0
+SPACING, COARSE_SPACING = 250.0, 2000.0
+MARGIN = 25_000.0  # around the sector, so that the periodic transforms do not meet themselves in it
+BED_ROUGHNESS_M = 160.0  # standard deviation of the random part of the bed
+
+
+@dataclass(frozen=True)
+class Sector:
+    """The made sector: smooth ice sheet, fine bed and surface with a margin, and the box to show."""
+
+    grid: Grid
+    box: Grid
+    sheet: IceSheet
+    bed_m: np.ndarray
+    surface_m: np.ndarray
+    classes: list[transfer.FlowClass]
+    weights: np.ndarray
+
+    def crop(self, values: np.ndarray) -> np.ndarray:
+        """Cut the margin off a field of the sector's grid."""
+        margin = round((self.box.west - self.grid.west) / self.grid.spacing)
+        return values[..., margin:-margin, margin:-margin]
+
+    def fine(self, values: np.ndarray, grid: Grid | None = None) -> np.ndarray:
+        """Interpolate one of the ice sheet's fields to a finer grid."""
+        field = make_field(values, self.sheet.grid, name="field")
+        grid = grid or self.grid
+        return cut(field, [grid.bounds], spacing=grid.spacing, method="cubic")[0]
+
+
+def make_sector(size: float, *, rng: np.random.Generator) -> Sector:
+    """Make bed and surface of a sector whose edge is `size` metres.
+
+    >>> sector = make_sector(60e3, rng=np.random.default_rng(7))
+    >>> sector.crop(sector.bed_m).shape, bool((sector.surface_m > sector.bed_m).all())
+    ((240, 240), True)
+    """
+    south = np.round((CENTRE_Y - size / 2) / 1e3) * 1e3
+    box = Grid(WEST, south, WEST + size, south + size, SPACING, CRS)
+    grid = Grid(box.west - MARGIN, box.south - MARGIN, box.east + MARGIN, box.north + MARGIN, SPACING, CRS)
+    whole = max(size, 260e3)  # of a small sector too the ice comes from the divide
+    coarse = Grid(
+        grid.west - 8e3,
+        south + size / 2 - whole / 2 - 32e3,
+        WEST + whole + 32e3,
+        south + size / 2 + whole / 2 + 32e3,
+        COARSE_SPACING,
+        CRS,
+    )
+    shape_rng, bed_rng, class_rng = rng.spawn(3)
+    sheet = make_ice_sheet(
+        coarse, coast_x=WEST + SHELF_SHARE * size, centre_y=south + size / 2, rng=shape_rng
+    )
+    classes, coarse_weights = transfer.classify_flow(
+        thickness_m=sheet.thickness_m,
+        slip=sheet.slip,
+        slope=sheet.slope,
+        direction=sheet.direction,
+        rng=class_rng,
+    )
+    bare = Sector(grid, box, sheet, np.empty(0), np.empty(0), classes, np.empty(0))
+    weights = np.maximum(np.stack([bare.fine(plane) for plane in coarse_weights]), 0)
+    weights /= weights.sum(axis=0)
+    smooth_bed, profile = bare.fine(sheet.bed_m), bare.fine(sheet.profile_m)
+    bed = smooth_bed + _draw_roughness(grid, classes, weights, bed_rng)
+    bed = np.minimum(bed, profile - 150)  # no nunataks
+    undulation = bed - smooth_bed + bare.fine(sheet.relief_m)
+    east, north = random_fields.wavenumbers(grid.shape, SPACING)
+    responses = transfer.responses(classes, east, north)
+    seen = random_fields.filter_locally(undulation - undulation.mean(), responses, weights)
+    surface = np.maximum(profile + bare.fine(sheet.grounded) * seen, bed + 50)
+    return replace(bare, bed_m=bed, surface_m=surface, weights=weights)
+
+
+def _draw_roughness(
+    grid: Grid, classes: list[transfer.FlowClass], weights: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Draw the random part of the bed, with its grain along the flow of each place."""
+    east, north = random_fields.wavenumbers(grid.shape, grid.spacing)
+
+    def amplitude(one: transfer.FlowClass) -> np.ndarray:
+        spectrum = random_fields.power_law_spectrum(*one.along_and_across(east, north))
+        variance = random_fields.variance_of(spectrum, grid.shape[1], grid.spacing)
+        return np.sqrt(spectrum / variance) * BED_ROUGHNESS_M / grid.spacing
+
+    white = rng.standard_normal(grid.shape, dtype=np.float32)
+    return random_fields.filter_locally(white, (amplitude(one) for one in classes), weights)
+
+
+def ice_velocity(sector: Sector) -> tuple[np.ndarray, np.ndarray]:
+    """Give the velocity of the ice surface to the east and north (m/a) on the sector's grid.
+
+    The balance flux is divided by the thickness as the ice feels it (smoothed over 3 km, since
+    stresses carry over about that far); sliding and deformation by a linear law make the surface
+    faster than the mean over depth by (C + 1) / (C + 2/3) at slip ratio C.
+    """
+    sheet = sector.sheet
+    slip = sector.fine(sheet.slip)
+    felt = ndimage.gaussian_filter(sector.surface_m - sector.bed_m, 3e3 / SPACING, mode="nearest")
+    flux = np.maximum(sector.fine(sheet.mean_speed * sheet.thickness_m), 0)
+    speed = flux / np.maximum(felt, 200) * (slip + 1) / (slip + 2 / 3)
+    east, north = sector.fine(np.cos(sheet.direction)), sector.fine(np.sin(sheet.direction))
+    length = np.maximum(np.hypot(east, north), 1e-3)
+    speed = np.clip(speed, 0, 1500)
+    return speed * east / length, speed * north / length

@@ -1,0 +1,54 @@
+"""Scales: bring values near zero and unity, and undo it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from fieldwise.errors import InputError
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Subtract a mean and divide by a spread, both in the unit of the values.
+
+    >>> scale = Scale(mean=100.0, spread=50.0)
+    >>> scale.apply(np.array([100.0, 200.0])).tolist()
+    [0.0, 2.0]
+    >>> scale.undo(scale.apply(np.array([100.0, 200.0]))).tolist()
+    [100.0, 200.0]
+    """
+
+    mean: float
+    spread: float
+
+    def __post_init__(self) -> None:
+        """Refuse a spread that cannot be divided by."""
+        if not (np.isfinite(self.mean) and np.isfinite(self.spread) and self.spread > 0):
+            raise InputError(f"a scale of mean {self.mean:g} and spread {self.spread:g} cannot be applied")
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """Scale values."""
+        return (values - self.mean) / self.spread
+
+    def undo(self, values: np.ndarray) -> np.ndarray:
+        """Give scaled values their size back."""
+        return values * self.spread + self.mean
+
+    def to_dict(self) -> dict[str, float]:
+        """Write the scale as plain numbers, to travel inside a checkpoint."""
+        return asdict(self)
+
+
+def fit_scale(values: np.ndarray) -> Scale:
+    """Fit mean and standard deviation of what is not missing; a constant keeps a spread of 1.
+
+    >>> fit_scale(np.array([0.0, 2.0, 4.0, np.nan]))
+    Scale(mean=2.0, spread=1.632993161855452)
+    """
+    if not np.isfinite(values).any():
+        raise InputError("no value to fit a scale to: all are missing")
+    mean = float(np.nanmean(values, dtype=np.float64))
+    spread = float(np.nanstd(values, dtype=np.float64))
+    return Scale(mean, spread if spread > 0 else 1.0)

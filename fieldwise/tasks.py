@@ -1,0 +1,287 @@
+"""How a network is trained: what one step does, what is logged, what a checkpoint holds."""
+
+import math
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanSquaredError
+
+from fieldwise.errors import InputError
+from fieldwise.losses import discriminator_loss, generator_loss, psnr, structural_similarity
+from fieldwise.networks.esrgan import Channels, Discriminator, Generator
+
+
+class AdversarialTask(lightning.LightningModule):
+    """Train a generator to draw a fine field, against a discriminator that tells drawn from true tiles.
+
+    The field is `base + departure_scale_m * generator(inputs)`: with a smooth base and inputs scaled to order
+    one the network learns what the base lacks. With a base of zeros and a scale of 1 it draws
+    the field itself.
+
+    A batch is a dict: `inputs`, name to (batch, channels, y, x), scaled; `base` and `bed`, (batch, 1, 36, 36)
+    in metres, the latter true; `bed_lowres`, (batch, 1, 11, 11) in metres, padded by one cell on each side.
+
+    In each step the generator draws once; first the discriminator learns from those tiles, then the generator
+    from the discriminator's new opinion: the order of DeepBedMap, whose code, however, cut off the gradient
+    of that opinion. The discriminator's batch norm is in evaluation mode while the generator learns; a last
+    batch of a single tile, too few for batch norm, teaches the generator only.
+
+    Parameters
+    ----------
+    inputs : list of dict
+        What the network reads, each {"name": ..., "channels": ..., "spacing_m": ...}.
+    lowres_spacing_m, num_residual_blocks, residual_scaling
+        As of `fieldwise.networks.esrgan.Generator`.
+    tile_size : int
+        Cells on a side of the training tiles.
+    learning_rate : float
+        Of both Adam optimisers.
+    decay_steps : int
+        Batches over which the learning rate falls to a hundredth along a half cosine; 0 keeps it constant.
+    content_weight, adversarial_weight, topographic_weight, structural_weight : float
+        As of `fieldwise.losses.generator_loss`. An adversarial weight of 0 trains without a discriminator.
+    departure_scale_m : float
+        Metres that an output of 1 stands for.
+    description : dict, optional
+        Whatever is needed to use the checkpoint (names, units, spacings, fitted scales), of plain Python
+        types: it travels in the checkpoint's hyper-parameters.
+
+    Raises
+    ------
+    InputError
+        If an input does not fit, the description holds other than plain types, or training diverges.
+
+    Examples
+    --------
+    >>> inputs = [{"name": "bed_lowres", "channels": 1, "spacing_m": 1000.0}]
+    >>> task = AdversarialTask(inputs=inputs, num_residual_blocks=1, departure_scale_m=50.0)
+    >>> task.predict_departure({"bed_lowres": torch.zeros(2, 1, 11, 11)}).shape  # metres
+    torch.Size([2, 1, 36, 36])
+    """
+
+    def __init__(
+        self,
+        *,
+        inputs: list[dict],
+        lowres_spacing_m: float = 1000.0,
+        num_residual_blocks: int = 12,
+        residual_scaling: float = 0.1,
+        tile_size: int = 36,
+        learning_rate: float = 1.6e-4,
+        decay_steps: int = 0,
+        content_weight: float = 1e-2,
+        adversarial_weight: float = 2e-2,
+        topographic_weight: float = 2e-3,
+        structural_weight: float = 5.25,
+        departure_scale_m: float = 1.0,
+        description: dict | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        _check_plain(dict(self.hparams))
+        self.automatic_optimization = False  # two optimisers take turns
+        self.generator = Generator(
+            _read_channels(inputs),
+            lowres_spacing_m=lowres_spacing_m,
+            num_residual_blocks=num_residual_blocks,
+            residual_scaling=residual_scaling,
+        )
+        self.discriminator = Discriminator(tile_size) if adversarial_weight else None
+        self.weights = {
+            "content_weight": content_weight,
+            "adversarial_weight": adversarial_weight,
+            "topographic_weight": topographic_weight,
+            "structural_weight": structural_weight,
+        }
+        self.learning_rate = learning_rate
+        self.decay_steps = decay_steps
+        self.departure_scale_m = departure_scale_m
+        self.training_error = MeanSquaredError(squared=False)
+        self.validation_error = MeanSquaredError(squared=False)
+
+    def forward(self, inputs: Mapping[str, Tensor], base: Tensor) -> Tensor:
+        """Draw the field in metres, (batch, 1, y, x)."""
+        return base + self.departure_scale_m * self.generator(inputs).to(base.dtype)
+
+    @torch.inference_mode()
+    def predict_departure(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return what to add to the base, in metres: (batch, 1, 4 (Y - 2), 4 (X - 2)), on the CPU.
+
+        The inputs may cover any window of Y x X low-resolution cells, its outermost being padding.
+        """
+        moved = {name: field.to(self.device) for name, field in inputs.items()}
+        return (self.departure_scale_m * self.generator(moved).float()).cpu()
+
+    def configure_optimizers(self) -> tuple[list[Any], list[Any]]:
+        """Return Adam for the generator and, where there is one, for the discriminator."""
+        networks: list[nn.Module] = [self.generator]
+        if self.discriminator is not None:
+            networks.append(self.discriminator)
+        optimizers = [torch.optim.Adam(network.parameters(), lr=self.learning_rate) for network in networks]
+        decay = _half_cosine(self.decay_steps)
+        return optimizers, [torch.optim.lr_scheduler.LambdaLR(optimizer, decay) for optimizer in optimizers]
+
+    def training_step(self, batch: dict, batch_index: int) -> None:
+        """Draw once, then let the discriminator and after it the generator learn from the drawing."""
+        bed = batch["bed"]
+        prediction = self(batch["inputs"], batch["base"])
+        generator_optimizer, *others = _as_list(self.optimizers())
+        if self.discriminator is not None and self._suffices_batch_norm(bed):
+            loss = self._loss_of_discriminator(self.discriminator, prediction.detach(), batch)
+            self._update(self.discriminator, others[0], loss)
+            self._log_mean("loss_discriminator", loss, bed)
+        if self.discriminator is not None:
+            self.toggle_optimizer(generator_optimizer)  # saves the discriminator's gradients, unused here
+        loss = self._loss_of_generator(prediction, batch)
+        self._update(self.generator, generator_optimizer, loss)
+        if self.discriminator is not None:
+            self.untoggle_optimizer(generator_optimizer)
+        for scheduler in _as_list(self.lr_schedulers()):
+            scheduler.step()
+        self._log_mean("loss_generator", loss, bed)
+        self.training_error.update(prediction.detach(), bed)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the root mean square error over the epoch's tiles, `rmse_m`."""
+        self.log("rmse_m", self.training_error.compute())
+        self.training_error.reset()
+
+    def validation_step(self, batch: dict, batch_index: int) -> None:
+        """Judge the drawing of one batch."""
+        bed = batch["bed"]
+        prediction = self(batch["inputs"], batch["base"])
+        self._log_mean("val_loss", self._loss_of_generator(prediction, batch), bed)
+        self._log_mean("val_ssim", structural_similarity(prediction, bed), bed)
+        self.validation_error.update(prediction, bed)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the root mean square error over all validation tiles, `val_rmse_m`, and the PSNR of it."""
+        rmse = self.validation_error.compute()
+        self.log("val_rmse_m", rmse, prog_bar=True)
+        self.log("val_psnr", psnr(rmse, torch.zeros_like(rmse)))
+        self.validation_error.reset()
+
+    def _suffices_batch_norm(self, tiles: Tensor) -> bool:
+        if len(tiles) == 1 and not self.trainer.is_last_batch:
+            raise InputError(
+                "batches of 1 tile teach no discriminator; take 2 or more or adversarial_weight 0"
+            )
+        return len(tiles) > 1
+
+    def _loss_of_discriminator(self, discriminator: Discriminator, drawn: Tensor, batch: dict) -> Tensor:
+        real_scores = discriminator(self._departure(batch["bed"], batch))
+        return discriminator_loss(real_scores, discriminator(self._departure(drawn, batch)))
+
+    def _loss_of_generator(self, prediction: Tensor, batch: dict) -> Tensor:
+        scores = None
+        if self.discriminator is not None:
+            was_training = self.discriminator.training
+            self.discriminator.eval()
+            with torch.no_grad():
+                real_scores = self.discriminator(self._departure(batch["bed"], batch))
+            scores = real_scores, self.discriminator(self._departure(prediction, batch))
+            self.discriminator.train(was_training)
+        return generator_loss(prediction, batch["bed"], batch["bed_lowres"], scores, **self.weights)
+
+    def _departure(self, field: Tensor, batch: dict) -> Tensor:
+        """Return the field as the generator draws it: without base and of order one."""
+        return (field - batch["base"]) / self.departure_scale_m
+
+    def _update(self, network: nn.Module, optimizer: Any, loss: Tensor) -> None:
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        # In half precision a scaler skips the steps that overflow; only a lost loss is the end.
+        if not torch.isfinite(loss if self.trainer.precision == "16-mixed" else norm):
+            raise InputError(
+                f"training diverged in epoch {self.current_epoch}: {type(network).__name__.lower()} has a loss of "
+                f"{loss.item():.4g} and a gradient of {norm.item():.4g}; lower learning_rate, now "
+                f"{self.learning_rate}, or look for missing values in the tiles"
+            )
+        optimizer.step()
+
+    def _log_mean(self, name: str, value: Tensor, tiles: Tensor) -> None:
+        self.log(name, value.detach(), on_step=False, on_epoch=True, batch_size=len(tiles))
+
+
+def load_task(path: str | Path) -> AdversarialTask:
+    """Rebuild a task from a checkpoint alone, with its weights and its description, on the CPU.
+
+    Only tensors and plain types are read: a file that holds any other object is refused, not unpickled.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is no checkpoint or is one of another network.
+
+    Examples
+    --------
+    >>> load_task("model/README.md")
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: model/README.md cannot be read as a checkpoint (...); give a .ckpt ...
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0][:80]}"
+        raise InputError(
+            f"{path} cannot be read as a checkpoint ({reason}); give a .ckpt file that train has written"
+        ) from None
+    if not isinstance(checkpoint, dict) or not {"hyper_parameters", "state_dict"} <= checkpoint.keys():
+        raise InputError(
+            f"{path} holds no hyper_parameters and state_dict; give a .ckpt file that train has written"
+        )
+    try:
+        task = AdversarialTask(**checkpoint["hyper_parameters"])
+        task.load_state_dict(checkpoint["state_dict"])
+    except (TypeError, RuntimeError, InputError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise InputError(
+            f"{path} is a checkpoint of another network ({reason}); give one that this version has trained"
+        ) from None
+    return task.eval()
+
+
+def _read_channels(inputs: list[dict]) -> list[Channels]:
+    try:
+        return [Channels(**entry) for entry in inputs]
+    except TypeError:
+        raise InputError(f"inputs are {inputs}; give dicts of name, channels and spacing_m") from None
+
+
+def _check_plain(value: Any, path: str = "") -> None:
+    """Refuse what a checkpoint could not be read back with: all but str, numbers, lists, tuples and dicts."""
+    if type(value) is dict:
+        for key, item in value.items():
+            _check_plain(key, f"{path}.{key}")
+            _check_plain(item, f"{path}.{key}")
+    elif type(value) in (list, tuple):
+        for number, item in enumerate(value):
+            _check_plain(item, f"{path}[{number}]")
+    elif type(value) not in (str, int, float, bool, type(None)):
+        raise InputError(
+            f"{path.lstrip('.')} is a {type(value).__module__}.{type(value).__name__}, which checkpoints "
+            "must not hold; convert it to a str, int, float, list or dict"
+        )
+
+
+def _half_cosine(steps: int) -> Callable[[int], float]:
+    """Return the share of the learning rate at a step: from 1 to 0.01 over `steps`, 1 if these are 0."""
+
+    def share(step: int) -> float:
+        if steps == 0:
+            return 1.0
+        return 0.01 + 0.99 * (1 + math.cos(math.pi * min(step / steps, 1.0))) / 2
+
+    return share
+
+
+def _as_list(one_or_more: Any) -> list[Any]:
+    """Undo Lightning's habit of handing over a single thing bare."""
+    return one_or_more if isinstance(one_or_more, list) else [one_or_more]

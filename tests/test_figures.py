@@ -1,0 +1,278 @@
+import warnings
+
+import geopandas
+import numpy as np
+import pandas as pd
+import pygmt
+import pytest
+import rasterio
+from shapely.geometry import LineString, box
+
+from fieldwise import figures
+from fieldwise.errors import InputError
+from fieldwise.figures import curves, panels
+from fieldwise.grids import Grid, make_field
+
+GRID = Grid(-1_000_000.0, -500_000.0, -980_000.0, -490_000.0, 250.0, "EPSG:3031")
+EAST = Grid(-990_000.0, -500_000.0, -970_000.0, -490_000.0, 250.0, "EPSG:3031")
+GREY = (229, 229, 229)  # gray90, of missing cells
+
+
+def made(*, grid=GRID, seed=0):
+    x, y = np.meshgrid(grid.x, grid.y)
+    waves = 200 * np.sin(x / 2000) * np.cos(y / 3000)
+    values = waves + np.random.default_rng(seed).normal(scale=10, size=grid.shape)
+    return make_field(values, grid, name="bed")
+
+
+def holed():
+    field = made()
+    field[5:15, 10:30] = np.nan
+    return field
+
+
+def empty():
+    return made() * np.nan
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Save a figure coarsely and return its picture, (3, rows, columns)."""
+
+    def picture_of(figure):
+        assert isinstance(figure, pygmt.Figure)
+        path = tmp_path / "figure.png"
+        figure.savefig(path, dpi=50)
+        assert path.stat().st_size > 1000
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            with rasterio.open(path) as picture:
+                return picture.read()[:3].astype(int)
+
+    return picture_of
+
+
+def share_of(picture, colour, *, tolerance=2):
+    return np.mean(np.all(np.abs(picture - np.reshape(colour, (3, 1, 1))) <= tolerance, axis=0))
+
+
+def test_inputs_may_lie_on_several_grids_and_logarithms(save):
+    speed = np.exp(made() / 100).assign_attrs(units="m a-1", long_name="ice speed")
+    coarse = made(grid=Grid(-1_000_000.0, -500_000.0, -980_000.0, -490_000.0, 1000.0, "EPSG:3031"))
+    picture = save(figures.draw_inputs({"bed_lowres": coarse, "speed": speed}, logarithmic=["speed"]))
+    assert picture.shape[2] > picture.shape[1]  # side by side
+
+
+def test_map_is_upright_and_shows_missing_cells_grey(save):
+    values = np.ones(GRID.shape)
+    values[:20] = 2.0  # the northern half
+    values[:, 60:] = np.nan  # the eastern quarter
+    field = make_field(values, GRID, name="bed")
+    picture = save(figures.draw_map(field, colour_map="gray", limits=(0, 3)))
+    _, rows, columns = picture.shape
+    frame = picture[:, int(0.05 * rows) : int(0.6 * rows), int(0.12 * columns) : int(0.7 * columns)]
+    top, bottom = frame[0, :20].mean(), frame[0, -20:].mean()
+    assert top > bottom + 50
+    assert 0.05 < share_of(picture, GREY) < 0.3
+
+
+def test_map_carries_tiles_boxes_and_an_outline_from_another_crs(save):
+    west, south, east, north = GRID.bounds
+    tiles = geopandas.GeoDataFrame(
+        geometry=[
+            box(west + 1000 + step, south + 1000, west + 4000 + step, south + 4000) for step in (0, 750)
+        ],
+        crs="EPSG:3031",
+    ).to_crs(4326)
+    outline = geopandas.GeoDataFrame(
+        geometry=[LineString([(west - 1e5, south), (east, north)]), box(west, south, west + 1, south + 1)],
+        crs="EPSG:3031",
+    )
+    field = make_field(np.zeros(GRID.shape), GRID, name="bed")
+    boxes = {"held_out": (west + 9000, south + 2000, west + 15000, south + 8000)}
+    options = {"colour_map": "gray", "limits": (-1, 1)}
+    orange, magenta = (230, 159, 0), (204, 0, 102)
+    plain = save(figures.draw_map(field, **options))
+    full = save(figures.draw_map(field, tiles=tiles, boxes=boxes, outline=outline, **options))
+    assert share_of(plain, orange, tolerance=60) == 0
+    assert share_of(full, orange, tolerance=60) > 5e-4
+    assert share_of(full, magenta, tolerance=60) > 5e-4
+
+
+def test_an_outline_beyond_the_map_is_left_out(save):
+    far = geopandas.GeoDataFrame(geometry=[box(0, 0, 1000, 1000)], crs="EPSG:3031")
+    save(figures.draw_map(holed(), outline=far))
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [(0, 0, 1, 1), (-1_000_000, -500_000, -979_000, -495_000), (-985_000, -500_000, -990_000, -495_000)],
+)
+def test_boxes_must_lie_inside(bounds):
+    with pytest.raises(InputError, match="box far"):
+        figures.draw_map(made(), boxes={"far": bounds})
+    with pytest.raises(InputError, match="box far"):
+        figures.draw_closeups(made(), {"far": bounds})
+
+
+def test_closeups(save):
+    west, south, *_ = GRID.bounds
+    boxes = {f"box {i}": (west + 4000 * i, south, west + 4000 * (i + 1), south + 4000) for i in range(4)}
+    picture = save(figures.draw_closeups(holed(), boxes))
+    assert picture.shape[1] > 0.6 * picture.shape[2]  # two rows of three
+    with pytest.raises(InputError, match="at most 9"):
+        figures.draw_closeups(made(), {str(i): boxes["box 0"] for i in range(10)})
+
+
+def test_perspectives(save):
+    fields = {"prediction": made(), "cubic": made(seed=1), "truth": holed()}
+    save(figures.draw_perspectives({**fields, "difference": made() - made(seed=1)}))
+    save(figures.draw_perspectives({**fields, "error": made() - holed()}, difference="error"))
+
+
+def test_perspectives_reject_what_does_not_fit():
+    three = {"prediction": made(), "cubic": made(), "truth": made()}
+    with pytest.raises(InputError, match="four fields"):
+        figures.draw_perspectives(three)
+    with pytest.raises(InputError, match="four fields"):
+        figures.draw_perspectives({**three, "other": made()})
+    with pytest.raises(InputError, match="one grid"):
+        figures.draw_perspectives({**three, "difference": made(grid=EAST)})
+    with pytest.raises(InputError, match="no value"):
+        figures.draw_perspectives({**three, "difference": empty()})
+
+
+def test_roughness_maps_share_a_grid(save):
+    save(figures.draw_roughness({"prediction": abs(made()), "truth": abs(holed())}))
+    with pytest.raises(InputError, match="one grid"):
+        figures.draw_roughness({"prediction": made(), "truth": made(grid=EAST)})
+
+
+@pytest.mark.parametrize(
+    ("draw", "what"),
+    [
+        (lambda: figures.draw_inputs({}), "fields"),
+        (lambda: figures.draw_roughness({}), "fields"),
+        (lambda: figures.draw_closeups(made(), {}), "boxes"),
+        (lambda: figures.draw_flight([0, 1], {}, roughness={}), "profiles"),
+        (lambda: figures.draw_flight([0, 1], {"a": [0, 1]}, roughness={}), "roughness"),
+        (lambda: figures.draw_error_histogram({}), "errors"),
+    ],
+)
+def test_nothing_to_draw_is_an_error(draw, what):
+    with pytest.raises(InputError, match=f"no {what} to draw"):
+        draw()
+
+
+def test_fields_without_a_value_are_an_error():
+    for draw in (lambda: figures.draw_inputs({"bed": empty()}), lambda: figures.draw_map(empty())):
+        with pytest.raises(InputError, match="no value"):
+            draw()
+    with pytest.raises(InputError, match="above zero"):
+        figures.draw_inputs({"bed": -abs(made())}, logarithmic=["bed"])
+
+
+def test_flight(save):
+    distance_km = np.arange(0, 50, 0.25)
+    truth = 100 * np.sin(distance_km)
+    truth[50:60] = np.nan
+    profiles = {"truth": truth, "cubic": truth + 5}
+    save(figures.draw_flight(distance_km, profiles, roughness={"truth": abs(truth)}))
+
+
+def test_flight_rejects_unequal_lengths_and_unknown_names():
+    with pytest.raises(InputError, match="differ"):
+        figures.draw_flight([0, 1, 2], {"truth": [1, 2]}, roughness={"truth": [1, 2, 3]})
+    with pytest.raises(InputError, match="'cubic' has no profile"):
+        figures.draw_flight([0, 1], {"truth": [1, 2]}, roughness={"cubic": [1, 2]})
+    with pytest.raises(InputError, match="no value"):
+        figures.draw_flight([0, 1], {"truth": [np.nan, np.nan]}, roughness={"truth": [1, 2]})
+
+
+def test_error_histogram(save):
+    random = np.random.default_rng(0)
+    errors = {"prediction": random.normal(0, 20, 500), "cubic": np.append(random.normal(5, 40, 500), np.nan)}
+    save(figures.draw_error_histogram(errors))
+    save(figures.draw_error_histogram({"perfect": np.zeros(10)}))
+    with pytest.raises(InputError, match="cubic has no errors"):
+        figures.draw_error_histogram({"prediction": [1.0], "cubic": [np.nan]})
+
+
+def test_loss_curves_of_everything_and_of_little(save):
+    metrics = pd.DataFrame(
+        {
+            "epoch": [0, 0, 1, 1],
+            "step": [3, 3, 7, 7],
+            "loss_generator": [0.9, np.nan, 0.5, np.nan],
+            "loss_discriminator": [np.nan] * 4,
+            "val_loss": [np.nan, 0.8, np.nan, 0.6],
+            "rmse_m": [90.0, np.nan, 40.0, np.nan],
+            "val_rmse_m": [np.nan, 80.0, np.nan, 50.0],
+            "val_psnr": [np.nan, 20.0, np.nan, 22.0],
+        }
+    )
+    save(figures.draw_loss_curves(metrics))
+    save(figures.draw_loss_curves(metrics.loc[:1, ["epoch", "rmse_m"]]))
+
+
+def test_loss_panels_group_by_quantity_and_average_an_epoch():
+    metrics = pd.DataFrame(
+        {
+            "epoch": [0, 0, 1],
+            "step": [1, 2, 3],
+            "loss_generator": [1.0, 3.0, np.nan],
+            "val_loss": [np.nan, np.nan, 5.0],
+            "loss_discriminator_step": [1.0, 1.0, 1.0],
+            "loss_discriminator_epoch": [np.nan, 4.0, 6.0],
+            "val_ssim": [np.nan] * 3,
+            "val_rmse_m": [np.nan, 7.0, 8.0],
+        }
+    )
+    found = curves._panels_of(metrics)
+    assert list(found) == ["Loss", "RMSE (m)"]
+    assert list(found["Loss"]) == ["generator", "validation", "discriminator"]
+    assert found["Loss"]["generator"][0] == 2
+    assert found["Loss"]["discriminator"].tolist() == [4, 6]
+
+
+def test_loss_curves_need_an_epoch_and_a_value():
+    with pytest.raises(InputError, match="'epoch'"):
+        figures.draw_loss_curves(pd.DataFrame({"loss": [1.0]}))
+    with pytest.raises(InputError, match="nothing to draw"):
+        figures.draw_loss_curves(pd.DataFrame({"epoch": [0], "loss": [np.nan]}))
+
+
+def test_thinning_averages_blocks():
+    field = make_field(np.arange(24.0).reshape(4, 6), Grid(0, 0, 600, 400, 100, "EPSG:3031"), name="bed")
+    thinned = panels.thin(field, most_cells=3)
+    # Blocks of 2 x 2: the first holds 0, 1, 6, 7.
+    assert thinned.values.tolist() == [[3.5, 5.5, 7.5], [15.5, 17.5, 19.5]]
+    assert thinned.x.values.tolist() == [100, 300, 500]
+    assert panels.thin(field.chunk(), most_cells=6).identical(field)
+
+
+def test_limits_are_round_and_hold_the_bulk():
+    field = make_field(
+        np.linspace(-1003, 2007, 800).reshape(20, 40), Grid(0, 0, 40, 20, 1, "EPSG:3031"), name="bed"
+    )
+    # 1st and 99th percentiles are -972.9 and 1976.9; a tenth of their distance is some hundreds.
+    assert panels.common_limits([field]) == (-1000, 2000)
+    assert panels.common_limits([field], symmetric=True) == (-2000, 2000)
+    low, high = panels.common_limits([field * 0 + 7])
+    assert low < 7 < high
+
+
+def test_a_long_field_is_drawn_narrower():
+    long = made(grid=Grid(0.0, 0.0, 1000.0, 4000.0, 250.0, "EPSG:3031"))
+    wide = made()
+    first, second = panels.place_panels([long, wide], columns=2, width=7.0, gap=(2.0, 3.0))
+    assert first.height / first.width == pytest.approx(4)
+    assert first.height == pytest.approx(7.0 * panels.HIGHEST)
+    assert second.left - first.left == pytest.approx(9.0)
+    assert (second.width, second.height) == (7.0, 3.5)
+
+
+def test_names_cannot_break_gmt(save):
+    assert panels.title("bed_lowres") == "Bed lowres"
+    picture = save(figures.draw_inputs({'a+b "c" @d_': made()}))
+    assert picture.size > 0

@@ -1,0 +1,432 @@
+"""Expected values: pyproj, closed forms and medians worked out by hand."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyproj
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fieldwise.errors import InputError
+from fieldwise.surveys import grid_survey, gridding, read_survey, region_of
+from fieldwise.surveys.pipelines import load_pipeline
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("FIELDWISE_DATA", ROOT.parent / "shared" / "data"))
+SAME = {"type": "filters.reprojection", "in_srs": "EPSG:3031", "out_srs": "EPSG:3031"}
+TO_POLAR = {"type": "filters.reprojection", "in_srs": "EPSG:4326", "out_srs": "EPSG:3031"}
+CRESIS = "LAT,LON,UTCTIMESOD,THICK,ELEVATION,FRAME,SURFACE,BOTTOM,QUALITY"
+
+
+def write_pipeline(folder, *steps, **reader):
+    path = folder / "survey.json"
+    first = {"type": "readers.text", "filename": "*.csv", "skip": 1, "header": "x,y,z", **reader}
+    path.write_text(json.dumps({"pipeline": [first, *(steps or [SAME])]}))
+    return path
+
+
+def read_rows(folder, text, *steps, **reader):
+    (folder / "picks.csv").write_text(text)
+    return read_survey(write_pipeline(folder, *steps, **reader))
+
+
+def picks(x, y, z):
+    table = pd.DataFrame({"x": np.ravel(x), "y": np.ravel(y), "z": np.ravel(z)}, dtype=float)
+    table.attrs["crs"] = "EPSG:3031"
+    return table
+
+
+# --- reading ------------------------------------------------------------------------------------------
+
+
+def test_longitude_and_latitude_become_metres(tmp_path):
+    table = read_rows(tmp_path, "LON,LAT,Z\n0,-71,5\n90,-71,6\n", TO_POLAR, header="LON,LAT,Z")
+    expected = pyproj.Proj("EPSG:3031")(0, -71)[1]
+    assert expected == pytest.approx(2082760, abs=1)  # polar stereographic, true scale at 71 S
+    np.testing.assert_allclose(table["x"], [0, expected], atol=1e-3)
+    np.testing.assert_allclose(table["y"], [expected, 0], atol=1e-3)
+    assert table["z"].tolist() == [5, 6]
+    assert table.attrs["crs"] == "EPSG:3031"
+
+
+def test_cresis_bed_is_elevation_less_bottom(tmp_path):
+    text = f"{CRESIS}\n-75,-100,1,2,900.5,2009_1,300,1500.25,1\n-75,-101,1,2,900,2009_1,300,-9999.00,1\n"
+    table = read_rows(
+        tmp_path, text, TO_POLAR, header=CRESIS, na_values=-9999, converters={"Z": "ELEVATION-BOTTOM"}
+    )
+    assert table["z"].tolist() == [-599.75]  # 900.5 - 1500.25; the second row has no bottom
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("a - b", -1), ("-a", -2), ("+b", 3), ("2 * (a + b)", 10), ("b/a", 1.5),
+        ("a-b-1", -2), ("a - (b - 1)", 0), ("1e3*a", 2000), ("z", 7), ("0.5", 0.5),
+    ],
+)  # fmt: skip
+def test_converters_are_arithmetic(tmp_path, expression, value):
+    table = read_rows(tmp_path, "x,y,a,b,z\n0,0,2,3,7\n", header="x,y,a,b,z", converters={"Z": expression})
+    assert table["z"].tolist() == [value]
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "__import__('os').system('true')", "a.real", "a[0]", "abs(a)", "a if b else z", "a > b", "a ** b",
+        "a // b", "lambda: 1", "'text'", "True", "1j", "a,b", "a; b", "", "(a", "-" * 9999 + "a", 5, None,
+    ],
+)  # fmt: skip
+def test_anything_but_arithmetic_is_refused(tmp_path, expression):
+    with pytest.raises(
+        InputError, match=r"survey.json: step 1 \(readers.text\): converters holds "
+    ) as caught:
+        read_rows(tmp_path, "x,y,a,b,z\n", header="x,y,a,b,z", converters={"Z": expression})
+    assert repr(str(expression)[:80]) in str(caught.value)
+
+
+def test_division_by_zero_leaves_the_row_out(tmp_path):
+    table = read_rows(tmp_path, "x,y,t\n0,0,4\n1,1,0\n", header="x,y,t", converters={"Z": "8/t"})
+    assert table["z"].tolist() == [2]
+
+
+def test_several_files_come_in_the_order_of_their_names(tmp_path):
+    for name, z in (("2007t2.txt", 2), ("2007t1.txt", 1), ("2008t1.txt", 9)):
+        (tmp_path / name).write_text(f"x\ty\tz\n0\t0\t{z}\n")
+    table = read_survey(write_pipeline(tmp_path, filename="2007t?.txt", separator="\t", header="x\ty\tz"))
+    assert table["z"].tolist() == [1, 2]
+    assert table.index.tolist() == [0, 1]
+
+
+def test_a_zip_stands_for_its_members(tmp_path):
+    with zipfile.ZipFile(tmp_path / "flights.zip", "w") as archive:
+        archive.writestr("../W02.xyz", "title\n  3 4   5\n")
+        archive.writestr("W01.xyz", "title\n0 1 2\n0 1 *\n")
+    before = sorted(tmp_path.parent.iterdir())
+    path = write_pipeline(tmp_path, filename="flights.zip", separator="\\s+", header="x y z", na_values="*")
+    assert read_survey(path).to_numpy().tolist() == [[3, 4, 5], [0, 1, 2]]
+    assert sorted(tmp_path.parent.iterdir()) == before
+
+
+def test_missing_values_and_incomplete_rows_are_left_out(tmp_path):
+    text = "x,y,z\n1,1,-9999\n2,2,\n3,3,none\n4,4,4\n\n5,5\n6,nan,6\n7,7,inf\n8,8,-9999.0\n9,9,9"
+    assert read_rows(tmp_path, text, na_values=[-9999, "none"])["x"].tolist() == [4, 9]
+
+
+@pytest.mark.parametrize("separator", [" ", r"\s+"])
+def test_white_space_may_be_of_any_width(tmp_path, separator):
+    table = read_rows(tmp_path, "title\n 1   2 3\n4\t5  6 \n", separator=separator, header=r"x\s+y\s+z")
+    assert table.to_numpy().tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+def test_comments_on_top_do_not_count_as_rows(tmp_path):
+    text = "#project: made\n#units: m\nlongitude,latitude,bed\n0,-80,1\n"
+    table = read_rows(tmp_path, text, TO_POLAR, comment="#", header="lon,lat,bed", converters={"Z": "bed"})
+    assert table["z"].tolist() == [1]
+
+
+def test_usecols_and_dropcols_choose_between_columns(tmp_path):
+    text = "X,Y,x,y,Z\n0,-80,111,222,1\n"
+    for choice in ({"usecols": ["x", "y", "Z"]}, {"dropcols": "X,Y"}):
+        assert read_rows(tmp_path, text, header="X,Y,x,y,Z", **choice)["x"].tolist() == [111]
+
+
+def test_the_pipelines_of_the_real_surveys_are_valid():
+    paths = sorted((ROOT / "highres").glob("*.json"))
+    assert len(paths) >= 22
+    assert {load_pipeline(path).out_srs for path in paths} == {"EPSG:3031"}
+
+
+# --- bad input ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "not JSON"), ("[1]", "not a pipeline"), ('{"pipeline": []}', "not a pipeline"),
+     ('{"pipeline": [3]}', "not a pipeline"), ("\x00", "not JSON"),
+     ('{"pipeline": [{"type": "readers.las"}]}', "step 1 is 'readers.las'; readers.text is needed there")],
+)  # fmt: skip
+def test_files_that_are_no_pipelines(tmp_path, text, message):
+    (tmp_path / "survey.json").write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        read_survey(tmp_path / "survey.json")
+    assert "survey.json" in str(caught.value)
+
+
+def test_a_pipeline_that_is_not_there(tmp_path):
+    with pytest.raises(InputError, match=r"none.json: cannot be read \(No such file"):
+        read_survey(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("reader", "message"),
+    [
+        ({"filename": "*.dat"}, r"no file matches '\*.dat'"),
+        ({"filename": 3}, "filename is 3, but must be a file name or glob"),
+        ({"seperator": ","}, "seperator is not known; known are filename, separator"),
+        ({"separator": "::"}, "separator is '::', but must be one character"),
+        ({"skip": "one"}, "skip is 'one', but must be a number of rows"),
+        ({"skip": -1}, "skip is -1"),
+        ({"skip": True}, "skip is True"),
+        ({"header": None}, "header is None, but must be column names"),
+        ({"header": "x,y,,z"}, "header holds"),
+        ({"header": "x,y,z,z"}, "header names 'z' twice"),
+        ({"header": "x,y,Z,z"}, "header has Z and z; name the one for z in usecols"),
+        ({"header": "x,y,THICK"}, "header has no column for z; present are x, y, THICK; call one Z or"),
+        ({"usecols": "x,y,BED"}, "usecols names the column 'BED'; present are x, y, z"),
+        ({"usecols": "x,y"}, "no column for z; present are x, y;"),
+        ({"dropcols": "z"}, "no column for z"),
+        ({"dropcols": ["w"]}, "dropcols names the column 'w'"),
+        ({"converters": {"Z": "TOP-z"}}, "converters names the column 'TOP'; present are x, y, z"),
+        ({"converters": "Z"}, "converters is 'Z', but must be a table"),
+        ({"na_values": {"z": 1}}, "na_values is {'z': 1}"),
+        ({"na_values": [None]}, "na_values is "),
+    ],
+)
+def test_readers_that_are_wrong(tmp_path, reader, message):
+    with pytest.raises(InputError, match=message) as caught:
+        read_rows(tmp_path, "x,y,z\n0,0,0\n", **reader)
+    assert "survey.json" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ([{**SAME, "in_srs": "EPSG:99999"}], r"step 2 \(filters.reprojection\): in_srs is an unknown CRS"),
+        ([{**SAME, "out_srs": "mars"}], "out_srs is an unknown CRS 'mars'"),
+        ([{"type": "filters.reprojection", "in_srs": "EPSG:3031"}], "out_srs is missing; give a CRS"),
+        ([{"type": "filters.range"}], "step 2 is 'filters.range'; filters.reprojection is needed there"),
+        ([SAME, {"type": "writers.gdal"}], "step 3 is 'writers.gdal'; the only steps are readers.text and"),
+    ],
+)
+def test_projections_that_are_wrong(tmp_path, steps, message):
+    with pytest.raises(InputError, match=message):
+        read_rows(tmp_path, "x,y,z\n0,0,0\n", *steps)
+
+
+def test_a_pipeline_without_a_crs(tmp_path):
+    path = write_pipeline(tmp_path)
+    path.write_text(json.dumps({"pipeline": json.loads(path.read_text())["pipeline"][:1]}))
+    with pytest.raises(InputError, match=r"no CRS; add the step filters.reprojection"):
+        read_survey(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x,y,z\n", r"no valid row in \*.csv"),
+        ("", r"no valid row in \*.csv"),
+        ("x,y,z\n1,2,\n", "no valid row"),
+        ("x,y,z\n1,2,3\n1,2,deep\n", r"picks.csv: row 3, column z: 'deep' is no number"),
+        ("x,y,z\n\n1,2,3\nTrue,2,3\n", r"picks.csv: row 4, column x: 'True' is no number"),
+        ("x,z\n1,2\n", "has 2 columns where survey.json names 3, lacks y; its first row is '1,2'"),
+        ("x y z\n1 2 3\n", "has 1 columns where survey.json names 3"),
+        ("y,x,z\n1,2,3\n", "column x stands elsewhere than survey.json says .the file's order is y, x, z."),
+        ('x,y,z\n1,2,3\n1,"2,3\n', "picks.csv: not a table"),
+    ],
+)
+def test_tables_that_are_wrong(tmp_path, text, message):
+    with pytest.raises(InputError, match=message) as caught:
+        read_rows(tmp_path, text)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_row_with_too_many_values(tmp_path):
+    with pytest.raises(InputError, match=r"picks.csv: row 3 has more values than the 3 columns"):
+        read_rows(tmp_path, "x,y,z\n1,2,3\n1,2,3,4\n")
+
+
+def test_swapped_columns_are_found_where_they_leave_the_earth(tmp_path):
+    with pytest.raises(
+        InputError, match=r"1 of 2 picks have no place in EPSG:3031 .*columns of x and y swapped"
+    ):
+        read_rows(tmp_path, "x,y,z\n-75,-80,1\n-75,-100,1\n", TO_POLAR)
+
+
+def test_a_zip_that_is_none(tmp_path):
+    (tmp_path / "a.zip").write_text("truncated")
+    with pytest.raises(InputError, match=r"a.zip: cannot be read .*download it again"):
+        read_survey(write_pipeline(tmp_path, filename="a.zip"))
+
+
+# --- gridding -----------------------------------------------------------------------------------------
+
+coordinates = st.integers(-3000, 3000).map(float)
+
+
+@given(
+    st.lists(st.tuples(coordinates, coordinates), min_size=1, max_size=20), st.sampled_from([100, 250, 333])
+)
+def test_region_holds_all_picks_and_no_row_too_many(points, spacing):
+    x, y = np.array(points).T
+    west, south, east, north = region_of(picks(x, y, x), spacing=spacing)
+    assert west <= x.min() < west + spacing
+    assert south <= y.min() < south + spacing
+    assert east >= x.max()
+    assert north >= y.max()
+    assert east - x.max() < spacing or east - west == spacing
+    assert all(edge % spacing == 0 for edge in (west, south, east, north))
+
+
+def test_block_median_by_hand():
+    # five picks in one cell: the median of 1, 2, 3, 4, 1000 is 3; two in its neighbour: (6 + 8) / 2 = 7
+    table = picks([125] * 5 + [375] * 2, [125] * 7, [1, 1000, 3, 2, 4, 6, 8])
+    field = grid_survey(table)
+    np.testing.assert_allclose(field.values, [[3, 7]], atol=1e-2)
+
+
+def test_grid_is_pixel_registered_with_north_on_top():
+    table = picks([10, 740, 740], [20, 20, 990], [1, 2, 3])
+    field = grid_survey(table)
+    assert field["x"].values.tolist() == [125, 375, 625]
+    assert field["y"].values.tolist() == [875, 625, 375, 125]
+    assert field.dtype == np.float32
+    assert field.rio.crs.to_epsg() == 3031
+    assert float(field.sel(x=625, y=875)) == pytest.approx(3, abs=0.3)
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    st.floats(-2000, 2000), st.floats(-0.2, 0.2), st.floats(-0.2, 0.2), st.integers(0, 9),
+    st.sampled_from([100.0, 250.0]),
+)  # fmt: skip
+def test_an_inclined_plane_is_reproduced(level, slope_x, slope_y, seed, spacing):
+    x, y = np.random.default_rng(seed).uniform([[1.195e6], [-0.405e6]], [[1.205e6], [-0.395e6]], (2, 400))
+    plane = lambda x, y: level + slope_x * (x - 1.2e6) + slope_y * (y + 0.4e6)  # noqa: E731
+    field = grid_survey(picks(x, y, plane(x, y)), spacing=spacing)
+    expected = plane(*np.meshgrid(field["x"], field["y"]))
+    known = np.isfinite(field.values)
+    np.testing.assert_allclose(field.values[known], expected[known], atol=2e-3)
+
+
+def test_smooth_hills_are_met_between_lines_to_a_few_per_cent():
+    hills = lambda x, y: 100 * np.sin(x / 1500) * np.cos(y / 1500)  # noqa: E731
+    x, y = np.meshgrid(np.arange(50, 20000, 100), np.arange(125, 20000, 1000))  # lines 1 km apart
+    field = grid_survey(picks(x, y, hills(x, y)))
+    error = field.values - hills(*np.meshgrid(field["x"], field["y"]))
+    assert np.isfinite(error[2:-2]).all()
+    assert np.sqrt(np.mean(error[2:-8] ** 2)) < 3
+    shifted = np.sqrt(
+        np.mean((field.values[2:-8] - hills(*np.meshgrid(field["x"] + 250, field["y"][2:-8]))) ** 2)
+    )
+    assert shifted > 5  # the measure would notice a shift of one cell
+
+
+@pytest.mark.parametrize("angle", [0, 30, 45, 90])
+def test_a_bias_stays_what_it_is_along_a_single_straight_line(angle):
+    along = np.arange(0, 10000, 50)
+    x, y = along * np.cos(np.radians(angle)), along * np.sin(np.radians(angle))
+    field = grid_survey(picks(x, y, np.full(x.shape, -712.5)))
+    assert np.nanmax(np.abs(field + 712.5)) < 1e-3
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0, 9999), st.floats(0, 9999)), min_size=1, max_size=12),
+    st.integers(1, 4),
+)
+def test_cells_are_valid_exactly_within_reach_of_a_pick(points, mask_cells):
+    x, y = np.array(points).T
+    field = grid_survey(picks(x, y, x), region=(0, 0, 10000, 10000), mask_cells=mask_cells)
+    centres = np.meshgrid(field["x"], field["y"])
+    distance = np.min([np.hypot(centres[0] - px, centres[1] - py) for px, py in points], axis=0)
+    known = np.isfinite(field.values)
+    reach = mask_cells * 250
+    assert (distance[known] <= reach + 1e-6).all()
+    assert (distance[~known] >= reach - 1e-6).all()
+    rows, columns = ((10000 - y) // 250).astype(int).clip(0, 39), (x // 250).astype(int)
+    assert known[rows, columns].all()  # every cell that holds a pick
+
+
+def test_without_a_mask_every_cell_is_filled():
+    field = grid_survey(picks([100, 9900], [100, 9900], [1, 2]), mask_cells=None)
+    assert field.shape == (40, 40)
+    assert np.isfinite(field.values).all()
+
+
+def test_blocks_agree_with_the_whole(monkeypatch):
+    rng = np.random.default_rng(1)
+    x, y = rng.uniform(0, 20000, (2, 5000))
+    table = picks(x, y, 200 * np.sin(x / 3000) * np.cos(y / 4000) + rng.normal(0, 10, x.size))
+    whole = grid_survey(table, region=(0, 0, 20000, 20000))
+    monkeypatch.setattr(gridding, "BLOCK_CELLS", 32)
+    blocks = grid_survey(table, region=(0, 0, 20000, 20000))
+    assert np.array_equal(np.isnan(whole), np.isnan(blocks))
+    inner = np.abs(blocks.values - whole.values)[2:-2, 2:-2]
+    assert np.nanmax(inner) < 1  # a tenth of the noise of a pick
+
+
+def test_part_of_a_survey_is_gridded_like_the_whole():
+    rng = np.random.default_rng(2)
+    x, y = rng.uniform(0, 20000, (2, 5000))
+    table = picks(x, y, 100 * np.sin(x / 2000) + 50 * np.cos(y / 3000))
+    whole = grid_survey(table)
+    part = grid_survey(table, region=(5000, 5000, 10000, 12000))
+    same = whole.sel(x=part["x"], y=part["y"])
+    np.testing.assert_allclose(part.values, same.values, atol=0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"crs": "EPSG:4326"}, "EPSG:4326, whose unit is the degree"),
+        ({"crs": "moon"}, "unknown CRS 'moon'"),
+        ({"spacing": 0}, "spacing is 0"),
+        ({"tension": 2}, "tension is 2"),
+        ({"mask_cells": 0}, "mask_cells is 0"),
+        ({"region": (9e5, 9e5, 9.1e5, 9.1e5)}, "none of 2 picks is in region"),
+        ({"region": (0, 0, 9e9, 9e9)}, "cells; check the CRS"),
+    ],
+)
+def test_options_that_are_wrong(options, message):
+    with pytest.raises(InputError, match=message):
+        grid_survey(picks([0, 500], [0, 500], [1, 2]), **options)
+
+
+def test_tables_that_cannot_be_gridded():
+    with pytest.raises(InputError, match="no column z; present are x, y"):
+        grid_survey(pd.DataFrame({"x": [0.0], "y": [0.0]}), crs="EPSG:3031")
+    with pytest.raises(InputError, match="CRS of the picks is not known"):
+        grid_survey(pd.DataFrame({"x": [0.0], "y": [0.0], "z": [0.0]}))
+    with pytest.raises(InputError, match="no pick has x, y and z"):
+        grid_survey(picks([0], [0], [np.nan]))
+    with pytest.raises(InputError, match="without picks"):
+        region_of(picks([], [], []))
+
+
+# --- real picks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(
+    not (DATA / "nioghalvfjerds_bed_picks.csv").exists(),
+    reason="nioghalvfjerds_bed_picks.csv is in neither $FIELDWISE_DATA nor ../shared/data",
+)
+def test_nioghalvfjerds_becomes_a_250_m_grid(tmp_path):
+    projection = {"type": "filters.reprojection", "in_srs": "EPSG:3413", "out_srs": "EPSG:3413"}
+    path = write_pipeline(
+        tmp_path, projection, header="X,Y,Bed", converters={"Z": "Bed"},
+        filename=os.path.relpath(DATA / "nioghalvfjerds_bed_picks.csv", tmp_path),
+    )  # fmt: skip
+    table = read_survey(path)
+    source = pd.read_csv(DATA / "nioghalvfjerds_bed_picks.csv")
+    assert len(table) == len(source) == 104_292
+    np.testing.assert_array_equal(table["z"], source["Bed"])
+    field = grid_survey(table)
+    assert field.shape == (240, 240)
+    assert field.rio.crs.to_epsg() == 3413
+    nearest = field.sel(x=table["x"].to_xarray(), y=table["y"].to_xarray(), method="nearest")
+    assert np.isfinite(nearest.values).all()  # every pick lies in a valid cell
+
+    def misfit(east, north):
+        moved = field.interp(x=table["x"].to_xarray() + east, y=table["y"].to_xarray() + north)
+        return np.sqrt(np.nanmean((moved.values - table["z"]) ** 2))
+
+    within_cells = table["z"] - table["z"].groupby([table["x"] // 250, table["y"] // 250]).transform("median")
+    assert misfit(0, 0) < 1.2 * np.sqrt(np.mean(within_cells**2))
+    # half a cell off in any direction fits worse: the registration is right
+    assert misfit(0, 0) + 5 < min(misfit(125, 0), misfit(-125, 0), misfit(0, 125), misfit(0, -125))
