@@ -57,14 +57,14 @@ figures.draw_map(bed).show(width=700)
 # no part of a tile is judged too, beside the Wiener filter, the best that any linear method could do.
 
 # %%
-scores = bed_topography.evaluate(
-    run=Path(run), data=Path(data), prediction=Path(path), figures=False
-)
+scores = bed_topography.evaluate(run=Path(run), data=Path(data), prediction=Path(path), figures=False)
 
 # %%
 for name in scores.get("rmse_m", {}):
     low, high = scores["rmse_m_interval"][name]
-    print(f"{name:<12} RMSE {scores['rmse_m'][name]:6.2f} m, 95 % interval {low:.2f} to {high:.2f} m (flights resampled)")
+    print(
+        f"{name:<12} RMSE {scores['rmse_m'][name]:6.2f} m, 95 % interval {low:.2f} to {high:.2f} m (flights resampled)"
+    )
 
 # %%
 print(f"map:    {path}")

@@ -166,7 +166,9 @@ def fill_from_neighbours(field: xr.DataArray, path: Path) -> float:
                 block = np.s_[first : first + BLOCK_CELLS, start : start + BLOCK_CELLS]
                 missing += int(gaps[block].sum())
                 if gaps[block].any() and not gaps.all():
-                    values = rasterio.fill.fillnodata(values, mask=~gaps, max_search_distance=SEARCH_CELLS)
+                    values = rasterio.fill.fillnodata(
+                        values.copy(), mask=~gaps, max_search_distance=SEARCH_CELLS
+                    )
                 yield row, column, values[block]
         if missing == field.size:
             source = field.encoding.get("source", field.name)
@@ -319,12 +321,12 @@ def prepare_inputs(
     region = _read_region(source)
     origin: tuple[float, float] | None = None  # of the first input at the low-res spacing
     if not isinstance(source["inputs"], Mapping):
-        raise InputError(
-            "inputs: should name each one, as in `bed_lowres: {path: FILE, spacing_m: NUMBER}`"
-        )
+        raise InputError("inputs: should name each one, as in `bed_lowres: {path: FILE, spacing_m: NUMBER}`")
     for name, entry in source["inputs"].items():
         fields = open_entry(entry, folder=folder, crs=crs)
-        spacing_m = float(entry.get("spacing_m") or grid_of(fields[0]).spacing)
+        spacing_m = float(
+            entry.get("spacing_m") or grid_of(fields[0]).spacing * int(entry.get("degrade") or 1)
+        )
         _check_spacing(name, spacing_m, lowres_m)
         paths, trends = [], []
         for number, field in enumerate(fields):

@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import rasterio
 import rasterio.shutil
 import rioxarray
 import xarray as xr
+from rasterio._err import CPLE_BaseError  # rasterio exports it nowhere
 from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 
@@ -27,6 +29,7 @@ from fieldwise.errors import InputError
 Bounds = tuple[float, float, float, float]  # west, south, east, north: edges of the outer cells
 
 CHUNK_CELLS = 1024
+CACHE_BYTES = 32 * 2**20  # of GDAL, whose default is a share of the machine's memory
 RASTER_SUFFIXES = {".tif", ".tiff", ".vrt", ".grd", ".img"}
 COG_OPTIONS = {"COMPRESS": "DEFLATE", "PREDICTOR": "YES", "BLOCKSIZE": "512", "BIGTIFF": "IF_SAFER"}
 
@@ -311,7 +314,7 @@ def load_values(field: xr.DataArray) -> np.ndarray:
         return np.asarray(field.values, dtype=np.float32)
     except (RasterioIOError, OSError) as error:
         raise InputError(
-            f"{_label(field)}: reading breaks off ({_first_line(error)}); the file is truncated, fetch it again"
+            f"{_label(field)}: reading breaks off ({_first_line(error)}); it is truncated, fetch it again"
         ) from error
 
 
@@ -369,7 +372,8 @@ def write_cog_by_blocks(
 ) -> Path:
     """Write blocks (first row, first column, values) to a cloud-optimised GeoTIFF: float32, NaN = missing.
 
-    Memory is bounded by a block; the file has its final name only when it is whole.
+    Memory is bounded by a block; the file has its final name only when it is whole and reads back as it
+    was written: on a full disk GDAL may lose the last tiles without a word.
     """
     path = Path(path)
     rows, columns = grid.shape
@@ -377,18 +381,34 @@ def write_cog_by_blocks(
     profile: dict[str, Any] = {"driver": "GTiff", "height": rows, "width": columns, "count": 1}
     profile |= {"dtype": "float32", "nodata": np.nan, "crs": grid.crs, "transform": transform}
     profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256, "BIGTIFF": "IF_SAFER", "SPARSE_OK": True}
-    with replace_when_done(path) as partial, rasterio.Env(GDAL_CACHEMAX=64):
+    sums: dict[Window, int] = {}
+    with replace_when_done(path) as partial, rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
         plain = partial.with_name("plain.tif")
-        with rasterio.open(plain, "w", **profile) as target:
-            target.update_tags(**(tags or {}))
-            target.set_band_description(1, name)
-            target.set_band_unit(1, units)
-            for row, column, values in blocks:
-                window = Window(column, row, values.shape[1], values.shape[0])
-                target.write(values.astype(np.float32), 1, window=window)
-        rasterio.shutil.copy(plain, partial, driver="COG", **COG_OPTIONS)
+        try:
+            with rasterio.open(plain, "w", **profile) as target:
+                target.update_tags(**(tags or {}))
+                target.set_band_description(1, name)
+                target.set_band_unit(1, units)
+                for row, column, values in blocks:
+                    window = Window(column, row, values.shape[1], values.shape[0])
+                    target.write(values.astype(np.float32), 1, window=window)
+                    sums[window] = _checksum(values)
+            rasterio.shutil.copy(plain, partial, driver="COG", **COG_OPTIONS)
+            with rasterio.open(partial) as written:
+                if any(_checksum(written.read(1, window=window)) != total for window, total in sums.items()):
+                    raise RasterioIOError("what was written reads back different")
+        except (RasterioIOError, CPLE_BaseError) as error:
+            raise InputError(
+                f"{path}: writing breaks off ({_first_line(error)}); see that the disk is not full, "
+                "then run again"
+            ) from error
         plain.unlink()
     return path
+
+
+def _checksum(values: np.ndarray) -> int:
+    """Sum up a block; every missing value counts the same."""
+    return zlib.crc32(np.where(np.isnan(values), np.float32(np.nan), values).astype(np.float32).tobytes())
 
 
 def write_cog(field: xr.DataArray, path: str | Path, *, tags: dict[str, str] | None = None) -> Path:

@@ -12,19 +12,17 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import rasterio
-from rasterio._err import CPLE_BaseError
-from rasterio.errors import RasterioIOError
-from rasterio.windows import Window
 from tqdm.auto import tqdm
 
+from fieldwise.blocks import Box, Layout, lay_out, round_up
 from fieldwise.errors import InputError
-from fieldwise.grids import Bounds, Grid, replace_when_done, write_cog_by_blocks
+from fieldwise.grids import CACHE_BYTES, Bounds, Grid, replace_when_done, write_cog_by_blocks
 
 Arrays = dict[str, np.ndarray]
 Reader = Callable[[Bounds], Arrays]  # the inputs of a window, with whatever padding the function eats
@@ -32,116 +30,6 @@ Function = Callable[[Arrays], np.ndarray]  # (y, x) of exactly that window at th
 
 READ_AHEAD = 2  # blocks in memory before the one that is computed
 WRITE_BEHIND = 2  # and after it
-ROUNDING = 1e-3  # of a cell: edges nearer than this are taken as equal
-CACHE_BYTES = 32 * 2**20  # of GDAL, whose default is a share of the machine's memory
-
-
-class Box(NamedTuple):
-    """Rows and columns of output cells, counted from the domain's north-west corner, ends excluded."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Number of rows and columns."""
-        return self.bottom - self.top, self.right - self.left
-
-    def clipped(self, limits: Box) -> Box:
-        """Return the part inside the limits."""
-        starts = max(self.top, limits.top), max(self.left, limits.left)
-        return Box(*starts, min(self.bottom, limits.bottom), min(self.right, limits.right))
-
-    def widened(self, cells: int) -> Box:
-        """Return the box with so many more cells on each side."""
-        return Box(self.top - cells, self.left - cells, self.bottom + cells, self.right + cells)
-
-    def within(self, window: Box) -> tuple[slice, slice]:
-        """Index this box in an array that covers the window."""
-        rows = slice(self.top - window.top, self.bottom - window.top)
-        return rows, slice(self.left - window.left, self.right - window.left)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where windows may lie: whole multiples of the alignment from the domain's north-west corner.
-
-    A network's coarsest cells thus never shift against the data, whatever the block or the bounding box.
-    """
-
-    domain: Bounds
-    spacing: float
-    alignment: int
-    target: Box  # the cells asked for
-    limits: Box  # the domain, its sides rounded up to the alignment: the reader fills the rest
-
-    def outward(self, box: Box) -> Box:
-        """Round a box outward to the alignment."""
-        top, left = (start // self.alignment * self.alignment for start in box[:2])
-        return Box(top, left, *(_round_up(end, self.alignment) for end in box[2:]))
-
-    def window(self, core: Box, halo_cells: int) -> Box:
-        """Return the aligned window around a core, clipped where the data end."""
-        return self.outward(core.widened(halo_cells)).clipped(self.limits)
-
-    def bounds(self, box: Box) -> Bounds:
-        """Return a box in world coordinates."""
-        west, _, _, north = self.domain
-        top, left, bottom, right = (cells * self.spacing for cells in box)
-        return west + left, north - bottom, west + right, north - top
-
-    def blocks(self, block_cells: int) -> list[Box]:
-        """Tile the target with aligned blocks, row by row from the north; those at its edges are cut."""
-        around = self.outward(self.target)
-        return [
-            Box(top, left, top + block_cells, left + block_cells).clipped(self.target)
-            for top in range(around.top, around.bottom, block_cells)
-            for left in range(around.left, around.right, block_cells)
-        ]
-
-
-def lay_out(grid: Grid, domain: Bounds | None, alignment_cells: int) -> Layout:
-    """Place a grid in the domain of its inputs (default: the grid itself); one that leaves it is an error.
-
-    >>> layout = lay_out(Grid(500, 0, 2000, 1000, 250, "EPSG:3031"), (0, 0, 4000, 2000), 4)
-    >>> layout.target
-    Box(top=4, left=2, bottom=8, right=8)
-    >>> window = layout.window(layout.target, 4)
-    >>> window, layout.bounds(window)
-    (Box(top=0, left=0, bottom=8, right=12), (0, 0, 3000, 2000))
-    """
-    if alignment_cells < 1:
-        raise InputError(f"alignment_cells is {alignment_cells}; it counts output cells, give at least 1")
-    west, south, east, north = domain = domain or grid.bounds
-    spacing, slack = grid.spacing, ROUNDING * grid.spacing
-    if (
-        min(grid.west - west, grid.south - south, east - grid.east, north - grid.north) < -slack
-        or min(grid.shape) < 1
-    ):
-        raise InputError(
-            f"box {_text(grid.bounds)} is not within the data's box {_text(domain)} "
-            "(west, south, east, north); ask for a box inside it"
-        )
-    edges = (north - grid.north, grid.west - west, north - grid.south, grid.east - west)
-    target = Box(*(round(edge / spacing) for edge in edges))
-    if any(abs(cells * spacing - edge) > slack for cells, edge in zip(target, edges)):
-        raise InputError(
-            f"box {_text(grid.bounds)} lies no whole number of cells of {spacing:g} from the north-west "
-            f"corner of the data's box {_text(domain)}; move one of them"
-        )
-    sides = (math.ceil(side / spacing - ROUNDING) for side in (north - south, east - west))
-    limits = Box(0, 0, *(_round_up(side, alignment_cells) for side in sides))
-    return Layout(domain, spacing, alignment_cells, target, limits)
-
-
-def _round_up(cells: int, alignment: int) -> int:
-    return -(-cells // alignment) * alignment
-
-
-def _text(bounds: Bounds) -> str:
-    return "(" + ", ".join(f"{edge:.10g}" for edge in bounds) + ")"
 
 
 def predict_domain(
@@ -213,8 +101,8 @@ def predict_domain(
     """
     path = _checked_path(path)
     layout = lay_out(grid, domain, alignment_cells)
-    block_cells = _round_up(max(block_cells, 1), alignment_cells)
-    halo_cells = _round_up(max(halo_cells, 0), alignment_cells)
+    block_cells = round_up(max(block_cells, 1), alignment_cells)
+    halo_cells = round_up(max(halo_cells, 0), alignment_cells)
     plan = {"fingerprint": fingerprint, "grid": asdict(grid), "domain": list(layout.domain)} | {
         "block_cells": block_cells,
         "halo_cells": halo_cells,
@@ -331,29 +219,14 @@ def _assemble(
     units: str,
     tags: dict[str, str] | None,
 ) -> None:
-    """Join the blocks in the folder of unfinished work; a map that reads back the same gets its name."""
-    corners = {file: (box.top - target.top, box.left - target.left) for file, box in files.items()}
+    """Join the blocks in the folder of unfinished work, so that what a kill leaves goes with that folder."""
     whole = next(iter(files)).with_name(path.name)
+    blocks = ((box.top - target.top, box.left - target.left, np.load(file)) for file, box in files.items())
     try:
-        blocks = ((*corner, np.load(file)) for file, corner in corners.items())
         write_cog_by_blocks(blocks, grid, whole, name=name, units=units, tags=tags)
-        _check_equal(whole, corners)
-    except (RasterioIOError, CPLE_BaseError) as error:
-        raise InputError(
-            f"{path}: writing breaks off ({str(error).splitlines()[0]}); see that the disk is not full, then "
-            f"run again: finished blocks are kept in {whole.parent}"
-        ) from error
+    except InputError as error:
+        raise InputError(f"{error}; finished blocks are kept in {whole.parent}") from error
     os.replace(whole, path)
-
-
-def _check_equal(whole: Path, corners: dict[Path, tuple[int, int]]) -> None:
-    """Compare the map with its blocks: on a full disk GDAL may lose the last tiles without an error."""
-    with rasterio.open(whole) as result:
-        for file, (row, column) in corners.items():
-            values = np.load(file)
-            read = result.read(1, window=Window(column, row, values.shape[1], values.shape[0]))
-            if not np.array_equal(read, values, equal_nan=True):
-                raise RasterioIOError("what was written reads back different")
 
 
 def measure_halo(
@@ -408,9 +281,9 @@ def measure_halo(
     4
     """
     layout = lay_out(grid, domain, alignment_cells)
-    longest = max(1, _round_up(longest_cells, alignment_cells) // alignment_cells)
+    longest = max(1, round_up(longest_cells, alignment_cells) // alignment_cells)
     halo = 0  # in aligned cells
-    for core in _probe_cores(layout, _round_up(probe_cells, alignment_cells), probes):
+    for core in _probe_cores(layout, round_up(probe_cells, alignment_cells), probes):
         agrees = _comparison(function, read_inputs, layout, core, longest, tolerance)
         halo = _smallest_that(agrees, halo, longest)
     return halo * alignment_cells

@@ -51,4 +51,5 @@ def fit_scale(values: np.ndarray) -> Scale:
         raise InputError("no value to fit a scale to: all are missing")
     mean = float(np.nanmean(values, dtype=np.float64))
     spread = float(np.nanstd(values, dtype=np.float64))
-    return Scale(mean, spread if spread > 0 else 1.0)
+    constant = spread <= 1e-9 * abs(mean)  # what rounding leaves of a spread is none
+    return Scale(mean, 1.0 if constant else spread)

@@ -1,8 +1,7 @@
 """How a network is trained: what one step does, what is logged, what a checkpoint holds."""
 
-import math
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +40,6 @@ class AdversarialTask(lightning.LightningModule):
         Cells on a side of the training tiles.
     learning_rate : float
         Of both Adam optimisers.
-    decay_steps : int
-        Batches over which the learning rate falls to a hundredth along a half cosine; 0 keeps it constant.
     content_weight, adversarial_weight, topographic_weight, structural_weight : float
         As of `fieldwise.losses.generator_loss`. An adversarial weight of 0 trains without a discriminator.
     departure_scale_m : float
@@ -73,7 +70,6 @@ class AdversarialTask(lightning.LightningModule):
         residual_scaling: float = 0.1,
         tile_size: int = 36,
         learning_rate: float = 1.6e-4,
-        decay_steps: int = 0,
         content_weight: float = 1e-2,
         adversarial_weight: float = 2e-2,
         topographic_weight: float = 2e-3,
@@ -99,7 +95,6 @@ class AdversarialTask(lightning.LightningModule):
             "structural_weight": structural_weight,
         }
         self.learning_rate = learning_rate
-        self.decay_steps = decay_steps
         self.departure_scale_m = departure_scale_m
         self.training_error = MeanSquaredError(squared=False)
         self.validation_error = MeanSquaredError(squared=False)
@@ -117,20 +112,19 @@ class AdversarialTask(lightning.LightningModule):
         moved = {name: field.to(self.device) for name, field in inputs.items()}
         return (self.departure_scale_m * self.generator(moved).float()).cpu()
 
-    def configure_optimizers(self) -> tuple[list[Any], list[Any]]:
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Return Adam for the generator and, where there is one, for the discriminator."""
         networks: list[nn.Module] = [self.generator]
         if self.discriminator is not None:
             networks.append(self.discriminator)
-        optimizers = [torch.optim.Adam(network.parameters(), lr=self.learning_rate) for network in networks]
-        decay = _half_cosine(self.decay_steps)
-        return optimizers, [torch.optim.lr_scheduler.LambdaLR(optimizer, decay) for optimizer in optimizers]
+        return [torch.optim.Adam(network.parameters(), lr=self.learning_rate) for network in networks]
 
     def training_step(self, batch: dict, batch_index: int) -> None:
         """Draw once, then let the discriminator and after it the generator learn from the drawing."""
         bed = batch["bed"]
         prediction = self(batch["inputs"], batch["base"])
-        generator_optimizer, *others = _as_list(self.optimizers())
+        optimizers = self.optimizers()
+        generator_optimizer, *others = optimizers if isinstance(optimizers, list) else [optimizers]
         if self.discriminator is not None and self._suffices_batch_norm(bed):
             loss = self._loss_of_discriminator(self.discriminator, prediction.detach(), batch)
             self._update(self.discriminator, others[0], loss)
@@ -141,8 +135,6 @@ class AdversarialTask(lightning.LightningModule):
         self._update(self.generator, generator_optimizer, loss)
         if self.discriminator is not None:
             self.untoggle_optimizer(generator_optimizer)
-        for scheduler in _as_list(self.lr_schedulers()):
-            scheduler.step()
         self._log_mean("loss_generator", loss, bed)
         self.training_error.update(prediction.detach(), bed)
 
@@ -199,10 +191,11 @@ class AdversarialTask(lightning.LightningModule):
         norm = nn.utils.get_total_norm(gradients)
         # In half precision a scaler skips the steps that overflow; only a lost loss is the end.
         if not torch.isfinite(loss if self.trainer.precision == "16-mixed" else norm):
+            name = type(network).__name__.lower()
             raise InputError(
-                f"training diverged in epoch {self.current_epoch}: {type(network).__name__.lower()} has a loss of "
-                f"{loss.item():.4g} and a gradient of {norm.item():.4g}; lower learning_rate, now "
-                f"{self.learning_rate}, or look for missing values in the tiles"
+                f"training diverged in epoch {self.current_epoch}: {name} has a loss of {loss.item():.4g}, "
+                f"a gradient of {norm.item():.4g}; lower learning_rate, now {self.learning_rate}, or look "
+                "for missing values in the tiles"
             )
         optimizer.step()
 
@@ -269,19 +262,3 @@ def _check_plain(value: Any, path: str = "") -> None:
             f"{path.lstrip('.')} is a {type(value).__module__}.{type(value).__name__}, which checkpoints "
             "must not hold; convert it to a str, int, float, list or dict"
         )
-
-
-def _half_cosine(steps: int) -> Callable[[int], float]:
-    """Return the share of the learning rate at a step: from 1 to 0.01 over `steps`, 1 if these are 0."""
-
-    def share(step: int) -> float:
-        if steps == 0:
-            return 1.0
-        return 0.01 + 0.99 * (1 + math.cos(math.pi * min(step / steps, 1.0))) / 2
-
-    return share
-
-
-def _as_list(one_or_more: Any) -> list[Any]:
-    """Undo Lightning's habit of handing over a single thing bare."""
-    return one_or_more if isinstance(one_or_more, list) else [one_or_more]

@@ -6,9 +6,11 @@ import datetime
 import hashlib
 import importlib.metadata
 import json
+import logging
 import platform
 import shutil
 import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -159,6 +161,9 @@ def make_trainer(
     from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
     from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
+    # Its tips and advertisements would bury the progress bar.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=r".*(LeafSpec|num_workers|tensorboardX|log_every_n_steps).*")
     run = Path(run)
     checkpoints = run / "checkpoints"
     callbacks: list[Callback] = [

@@ -10,7 +10,7 @@ import pyproj
 import pytest
 import rasterio
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fieldwise import grids
@@ -56,13 +56,14 @@ def dataset(values=VALUES, *, x=GRID.x, y=GRID.y, name="bed"):
     return data.rio.write_crs("EPSG:3031")
 
 
-# --- grids ---------------------------------------------------------------------------------------------------
+# --- grids ----------------------------------------------------------------------------------------
 
 spacings = st.sampled_from([0.25, 1.0, 100.0, 250.0, 450.0, 1000.0])
 edges = st.floats(-3e6, 3e6)
 
 
 @given(edges, edges, st.floats(1, 1e5), st.floats(1, 1e5), spacings)
+@settings(deadline=None)  # the machine may be busy
 def test_grid_around_contains_bounds_and_is_minimal(west, south, width, height, spacing):
     bounds = (west, south, west + width, south + height)
     grid = Grid.around(bounds, spacing, "EPSG:3031")
@@ -77,6 +78,7 @@ def test_grid_around_contains_bounds_and_is_minimal(west, south, width, height, 
 
 
 @given(st.integers(-999, 999), st.integers(-999, 999), st.integers(2, 9), st.integers(2, 9), spacings)
+@settings(deadline=None)  # the machine may be busy
 def test_grid_of_undoes_make_field(column, row, width, height, spacing):
     west, south = column * spacing, row * spacing
     grid = Grid(west, south, west + width * spacing, south + height * spacing, spacing, "EPSG:3413")
@@ -114,7 +116,7 @@ def test_unknown_crs_is_an_error():
         grids.crs_name("EPSG:99999")
 
 
-# --- opening -------------------------------------------------------------------------------------------------
+# --- opening --------------------------------------------------------------------------------------
 
 
 def test_order_of_rows_does_not_matter(tmp_path, field):
@@ -291,7 +293,7 @@ def test_band_of_a_raster(tmp_path):
             open_field(path, variable=band)
 
 
-# --- writing -------------------------------------------------------------------------------------------------
+# --- writing --------------------------------------------------------------------------------------
 
 
 def test_cog_is_one(tmp_path):
@@ -338,9 +340,14 @@ def test_netcdf_keeps_crs_units_and_gaps(tmp_path, field):
 def test_nothing_is_left_after_an_error(tmp_path):
     target = tmp_path / "note.txt"
     target.write_text("before")
-    with pytest.raises(RuntimeError), replace_when_done(target) as partial:
-        partial.write_text("half")
-        raise RuntimeError("killed")
+
+    def write_half():
+        with replace_when_done(target) as partial:
+            partial.write_text("half")
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        write_half()
     assert target.read_text() == "before"
     assert list(tmp_path.iterdir()) == [target]
 
@@ -372,12 +379,22 @@ def test_full_disk_while_gdal_writes(tmp_path, field, monkeypatch):
         raise rasterio.errors.RasterioIOError("TIFFAppendToStrip: Write error: No space left on device")
 
     monkeypatch.setattr(grids.rasterio.shutil, "copy", refuse)
-    with pytest.raises(InputError, match=r"bed\.tif: the disk is full"):
+    with pytest.raises(InputError, match=r"bed\.tif: .*disk .* full"):
         write_cog(field, tmp_path / "bed.tif")
     assert list(tmp_path.iterdir()) == []
 
 
-# --- other CRS -----------------------------------------------------------------------------------------------
+def test_what_gdal_loses_without_a_word_is_noticed(tmp_path, field, monkeypatch):
+    def lose(plain, partial, **options):
+        write_raster(partial, np.zeros((3, 4), "float32"))
+
+    monkeypatch.setattr(grids.rasterio.shutil, "copy", lose)
+    with pytest.raises(InputError, match=r"bed\.tif: .*reads back different"):
+        write_cog(field, tmp_path / "bed.tif")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- other CRS ------------------------------------------------------------------------------------
 
 
 def test_align_brings_a_field_to_another_crs(tmp_path):
@@ -393,10 +410,10 @@ def test_align_brings_a_field_to_another_crs(tmp_path):
     assert grid_of(aligned).crs == "EPSG:3031"
     values = load_values(aligned)
     expected = np.degrees(np.arctan2(*np.meshgrid(aligned["x"], aligned["y"])))
-    inside = np.isfinite(values)
+    inside = np.isfinite(values) & (expected > 30.15) & (expected < 49.85)  # not held by the outer cells
     assert inside.sum() > 5000
-    np.testing.assert_allclose(values[inside], expected[inside], atol=0.06)  # half a cell at most
-    assert abs(np.mean(values[inside] - expected[inside])) < 1e-3
+    np.testing.assert_allclose(values[inside], expected[inside], atol=0.02)  # GDAL places to 1/8 cell
+    assert abs(np.mean(values[inside] - expected[inside])) < 5e-3
 
 
 def test_align_of_a_raster_that_runs_south_to_north(tmp_path):

@@ -94,9 +94,9 @@ def assert_same_bits(one: torch.nn.Module, other: torch.nn.Module) -> None:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[AdversarialTask, lightning.Trainer, Path]:
-    """Four epochs straight, with a discriminator and a falling learning rate."""
+    """Four epochs straight, with a discriminator."""
     folder = tmp_path_factory.mktemp("straight")
-    task = make_task(decay_steps=8, description={"units": "m", "scales": {"ice_velocity": [1.5, 2]}})
+    task = make_task(description={"units": "m", "scales": {"ice_velocity": [1.5, 2]}})
     trainer = make_trainer(folder, 4)
     trainer.fit(task, *loaders())
     return task, trainer, folder
@@ -106,9 +106,9 @@ def test_two_and_two_epochs_give_the_bits_of_four(
     trained: tuple[AdversarialTask, lightning.Trainer, Path], tmp_path: Path
 ) -> None:
     straight, *_ = trained
-    first = make_task(decay_steps=8)
+    first = make_task()
     make_trainer(tmp_path, 2).fit(first, *loaders())
-    resumed = make_task(decay_steps=8)
+    resumed = make_task()
     torch.nn.init.ones_(resumed.generator.pre_residual_conv_layer.weight)  # the checkpoint alone must count
     trainer = make_trainer(tmp_path, 4)
     trainer.fit(resumed, *loaders(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
@@ -140,11 +140,6 @@ def test_validation_error_is_over_all_tiles(trained: tuple[AdversarialTask, ligh
     assert trainer.callback_metrics["val_rmse_m"].item() == pytest.approx(rmse, rel=1e-5)
     decibels = 20 * np.log10(2.0**32 / rmse)
     assert trainer.callback_metrics["val_psnr"].item() == pytest.approx(decibels, rel=1e-5)
-
-
-def test_learning_rate_falls_to_a_hundredth(trained: tuple[AdversarialTask, lightning.Trainer, Path]) -> None:
-    rates = [group["lr"] for optimizer in trained[1].optimizers for group in optimizer.param_groups]
-    assert rates == pytest.approx([1.6e-6, 1.6e-6])
 
 
 def test_a_checkpoint_describes_itself(trained: tuple[AdversarialTask, lightning.Trainer, Path]) -> None:
@@ -236,7 +231,7 @@ def test_divergence_is_an_error_that_names_the_learning_rate(tmp_path: Path) -> 
     task = make_task(adversarial_weight=0)
     before = {name: tensor.clone() for name, tensor in task.state_dict().items()}
     trainer = make_trainer(tmp_path, 1)
-    with pytest.raises(InputError, match=r"generator has a loss of nan .* lower learning_rate, now 0.00016"):
+    with pytest.raises(InputError, match=r"generator has a loss of nan, .* lower learning_rate, now 0.00016"):
         trainer.fit(task, DataLoader(training.dataset, batch_size=6))
     assert all(torch.equal(tensor, before[name]) for name, tensor in task.state_dict().items())
 

@@ -124,8 +124,14 @@ def _draw_inputs(dataset: Dataset) -> pygmt.Figure:
 
 def _draw_map(dataset: Dataset, prediction: xr.DataArray) -> pygmt.Figure:
     file = next(iter(sorted(dataset.folder.glob(f"tiles_{dataset.crs.split(':')[-1]}.geojson"))), None)
-    tiles = geopandas.read_file(file) if file else None
-    return figures.draw_map(prediction, tiles=tiles, boxes=choose_boxes(prediction))
+    line = dataset.description.get("grounding_line")
+    return figures.draw_map(
+        prediction,
+        tiles=geopandas.read_file(file) if file else None,
+        boxes=choose_boxes(prediction),
+        outline=geopandas.read_file(dataset.folder / line) if line else None,
+        outline_label="grounding line",
+    )
 
 
 def _window(field: xr.DataArray, bounds: Bounds) -> xr.DataArray:

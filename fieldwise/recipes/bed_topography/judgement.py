@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import xarray as xr
 
 from fieldwise.datasets import Dataset
 from fieldwise.errors import InputError
-from fieldwise.grids import grid_of, load_values, make_field, open_field, overlap
+from fieldwise.grids import Bounds, Grid, grid_of, load_values, make_field, open_field, overlap
 from fieldwise.recipes.bed_topography.surveys import grid_held_out, read_held_out
-from fieldwise.scores import bias, bootstrap_interval, mae, rmse, roughness_ratio, sample_at_points
+from fieldwise.scores import bias, bootstrap_interval, mae, rmse, roughness, roughness_ratio, sample_at_points
 from fieldwise.tiles import cut, read_tiles
 
 SPLINE_TENSION = 0.35
@@ -67,8 +68,10 @@ def score_map(dataset: Dataset, path: Path) -> dict[str, Any]:
     dict
         ``rmse_m``, ``mae_m``, ``bias_m`` (prediction minus radar), ``rmse_m_interval`` (95 %, whole flights
         resampled), ``roughness_ratio`` (mean standard deviation in 5 x 5 cells over that of the gridded
-        held-out radar), each with prediction, cubic and spline; ``n_picks``; ``surveys``: each one's RMSE;
-        ``truth``: the scores against the known truth outside every tile, where there is one.
+        held-out radar, where the picks are dense enough), each with prediction, cubic and spline;
+        ``n_picks``; ``n_flights``; ``surveys``: each one's RMSE;
+        ``truth``: the scores against the known truth, where there is one, in the areas that are held out,
+        or, where none is, outside every tile.
     """
     prediction = open_field(path)
     if overlap(grid_of(prediction).bounds, dataset.region) is None:
@@ -106,7 +109,8 @@ def _score_at_picks(
             name: list(bootstrap_interval(values - z, flights)) for name, values in samples.items()
         },
     }
-    scores["roughness_ratio"] = {name: roughness_ratio(field, truth) for name, field in maps.items()}
+    if _tell_roughness(picks, truth):
+        scores["roughness_ratio"] = {name: roughness_ratio(field, truth) for name, field in maps.items()}
     scores["n_picks"] = len(picks)
     scores["n_flights"] = len(np.unique(flights))
     scores["surveys"] = {
@@ -119,19 +123,25 @@ def _score_at_picks(
     return scores
 
 
+def _tell_roughness(picks: pd.DataFrame, gridded: xr.DataArray) -> bool:
+    """Tell whether picks are so dense that the grid made from them has a roughness of its own.
+
+    A flight with a pick in every cell has a full window around almost each of them. Picks that are thinned
+    to wide steps have few, and these hold the spline's smoothness, not the bed's roughness.
+    """
+    spacing = grid_of(gridded).spacing
+    cells = np.unique(np.floor(picks[["x", "y"]].to_numpy() / spacing), axis=0)
+    return int(roughness(gridded).notnull().sum()) > len(cells) / 2
+
+
 def _score_against_truth(maps: dict[str, xr.DataArray], dataset: Dataset) -> dict[str, Any]:
-    """Score against the known truth, outside the tiles that were learnt from or selected on."""
+    """Score against the known truth, where neither training nor selection has seen it."""
     grid = grid_of(maps["prediction"])
-    unseen = np.ones(grid.shape, dtype=bool)
-    for west, south, east, north in read_tiles(dataset.folder / "tiles.zarr")["bounds"].values:
-        rows = slice(
-            max(0, round((grid.north - north) / grid.spacing)),
-            max(0, round((grid.north - south) / grid.spacing)),
-        )
-        columns = slice(
-            max(0, round((west - grid.west) / grid.spacing)), max(0, round((east - grid.west) / grid.spacing))
-        )
-        unseen[rows, columns] = False
+    areas = dataset.description.get("held_out_areas")
+    if areas:
+        unseen = _covered(grid, areas)
+    else:
+        unseen = ~_covered(grid, read_tiles(dataset.folder / "tiles.zarr")["bounds"].values)
     known = cut(dataset.open("truth"), [grid.bounds], spacing=grid.spacing)[0]
     truth = make_field(np.where(unseen, known, np.nan), grid, name="bed")
     if dataset.description.get("bound"):
@@ -143,6 +153,16 @@ def _score_against_truth(maps: dict[str, xr.DataArray], dataset: Dataset) -> dic
         "roughness_ratio": {name: roughness_ratio(field, truth) for name, field in maps.items()},
         "share_of_map": float(unseen.mean()),
     }
+
+
+def _covered(grid: Grid, boxes: Iterable[Bounds]) -> np.ndarray:
+    """Tell which cells (y, x) of a grid any of the boxes covers."""
+    covered = np.zeros(grid.shape, dtype=bool)
+    for west, south, east, north in boxes:
+        rows = (max(0, round((grid.north - edge) / grid.spacing)) for edge in (north, south))
+        columns = (max(0, round((edge - grid.west) / grid.spacing)) for edge in (west, east))
+        covered[slice(*rows), slice(*columns)] = True
+    return covered
 
 
 def format_scores(scores: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from fieldwise.errors import InputError
 from fieldwise.grids import (
     Grid,
     crs_name,
+    grid_of,
     load_values,
     make_field,
     open_field,
@@ -65,9 +66,7 @@ def grid_targets(source: Mapping[str, Any], dataset: Dataset, *, folder: Path, r
     paths = {}
     for name in source.get("surveys", []):
         picks = read_picks(folder / name, dataset)
-        around = Grid.around(region_of(picks), dataset.lowres_spacing_m, dataset.crs).bounds
-        region = overlap(around, dataset.region)
-        field = grid_survey(picks, region=region, spacing=dataset.spacing_m, crs=dataset.crs)
+        field = _grid_on_map(picks, dataset, within=dataset.lowres_spacing_m)
         stem = Path(name).stem
         paths[stem] = f"surveys/{stem}.tif"
         write_cog(field, dataset.folder / paths[stem])
@@ -92,7 +91,7 @@ def keep_aside(source: Mapping[str, Any], dataset: Dataset, *, folder: Path) -> 
         (m, 4) boxes: every low-res cell with a held-out pick, and the areas that are named.
     """
     held_out = source.get("held_out") or {}
-    areas = [np.array(held_out.get("areas", []), dtype=float).reshape(-1, 4)]
+    areas = [read_areas(source)]
     pipelines = held_out.get("surveys", [])
     if not pipelines:
         return None, areas[0]
@@ -116,6 +115,23 @@ def keep_aside(source: Mapping[str, Any], dataset: Dataset, *, folder: Path) -> 
     return path, np.concatenate(areas)
 
 
+def read_areas(source: Mapping[str, Any]) -> np.ndarray:
+    """Read the areas that a FILE.yaml holds out: (m, 4) west, south, east, north.
+
+    >>> read_areas({"held_out": {"areas": [[0, 0, 9000, 4500]]}}).tolist()
+    [[0.0, 0.0, 9000.0, 4500.0]]
+    """
+    named = (source.get("held_out") or {}).get("areas") or []
+    wrong = InputError(f"held_out areas: {named!r} should be a list of [west, south, east, north]")
+    try:
+        areas = np.array(named, dtype=float).reshape(len(named), 4)
+    except (TypeError, ValueError) as error:
+        raise wrong from error
+    if (areas[:, :2] >= areas[:, 2:]).any():
+        raise wrong
+    return areas
+
+
 def read_held_out(dataset: Dataset) -> pd.DataFrame:
     """Read the picks kept aside: x, y, z in metres, flight and survey."""
     name = dataset.description.get("held_out")
@@ -129,7 +145,27 @@ def read_held_out(dataset: Dataset) -> pd.DataFrame:
 
 def grid_held_out(picks: pd.DataFrame, dataset: Dataset) -> xr.DataArray:
     """Grid the held-out picks over the whole region; missing away from them."""
-    return grid_survey(picks, region=dataset.region, spacing=dataset.spacing_m, crs=dataset.crs)
+    return _grid_on_map(picks, dataset)
+
+
+def _grid_on_map(picks: pd.DataFrame, dataset: Dataset, *, within: float | None = None) -> xr.DataArray:
+    """Grid picks on the cells of the map, wherever its corner lies: on all, or on the cells around the picks.
+
+    Parameters
+    ----------
+    within
+        The box around the picks is rounded outward to whole steps of this width from the corner.
+    """
+    west, south, east, north = dataset.region
+    moved = picks.assign(x=picks["x"] - west, y=picks["y"] - south)
+    region = (0.0, 0.0, east - west, north - south)
+    if within:
+        around = Grid.around(region_of(moved, spacing=dataset.spacing_m), within, dataset.crs).bounds
+        region = overlap(around, region) or region
+    field = grid_survey(moved, region=region, spacing=dataset.spacing_m, crs=dataset.crs)
+    left, bottom, right, top = grid_of(field).bounds
+    grid = Grid(left + west, bottom + south, right + west, top + south, dataset.spacing_m, dataset.crs)
+    return make_field(load_values(field), grid, name="bed", long_name="gridded picks")
 
 
 def grounded_area(source: Mapping[str, Any], *, folder: Path, crs: str) -> shapely.Geometry | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from fieldwise.datasets import DESCRIPTION, Dataset, prepare_inputs, read_yaml, write_yaml
+from fieldwise.datasets import DESCRIPTION, Dataset, open_entry, prepare_inputs, write_yaml
 from fieldwise.errors import InputError
-from fieldwise.grids import Bounds, Grid, write_netcdf
+from fieldwise.grids import Bounds, Grid, open_field, write_cog, write_netcdf
+from fieldwise.recipes.bed_topography.own_files import LOWRES, UPSAMPLING, list_files, read_own_files
 from fieldwise.tiles import cut, read_tiles, slide_windows, split_by_area, write_bounds, write_tiles
 
 UNITS = {
@@ -21,8 +23,6 @@ UNITS = {
     "snow_accumulation": "kg m-2 a-1",
 }
 DETRENDED = ("bed_lowres", "surface_elevation")
-UPSAMPLING = 4  # cells of the map along one low-res cell
-LOWRES = "bed_lowres"
 
 
 def prepare(
@@ -57,7 +57,7 @@ def prepare(
     Returns:
         The folder, which now holds a dataset.yaml.
     """
-    from fieldwise.recipes.bed_topography.surveys import grid_targets, grounded_area, keep_aside
+    from fieldwise.recipes.bed_topography.surveys import grid_targets, grounded_area, keep_aside, read_areas
     from fieldwise.tracking import record_provenance
 
     out, say = Path(out), (tqdm.write if progress else lambda line: None)
@@ -66,70 +66,71 @@ def prepare(
         from fieldwise.sandbox.bed_topography import make_bed_topography
 
         say("making a sector of Antarctica")
+        (out / DESCRIPTION).unlink(missing_ok=True)  # the folder counts as prepared only when all is done
         file = make_bed_topography(out, seed=seed, size_km=size_km, progress=progress)
     elif not file.exists():
         raise InputError(f"{source}: no such file; --source takes `sandbox` or a FILE.yaml")
-    config = read_yaml(file, required=("crs", "inputs", "spacing_m", "lowres_spacing_m"))
-    if LOWRES not in config["inputs"]:
-        raise InputError(f"{file}: inputs lack {LOWRES}, the bed that is to be refined")
-    if abs(config["lowres_spacing_m"] / config["spacing_m"] - UPSAMPLING) > 1e-6:
-        raise InputError(f"{file}: lowres_spacing_m must be {UPSAMPLING} times spacing_m")
-    (out / DESCRIPTION).unlink(missing_ok=True)  # the folder counts as prepared only when all is done
+    config = read_own_files(file)
+    (out / DESCRIPTION).unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as draft:  # of the description, until all is done
+        say("opening, aligning and filling the inputs")
+        description: dict[str, Any] = {"recipe": "bed_topography", "source": source}
+        description |= {key: float(config[key]) for key in ("spacing_m", "lowres_spacing_m")}
+        description |= prepare_inputs(
+            config, folder=file.parent, out=out, units=UNITS, detrended=DETRENDED, report=say
+        )
+        description |= _link_files(config, file.parent, out, crs=description["crs"])
+        partial = write_yaml(description, Path(draft) / DESCRIPTION)
+        dataset = Dataset(out, description=partial)
 
-    say("opening, aligning and filling the inputs")
-    description: dict[str, Any] = {"recipe": "bed_topography", "source": source}
-    description |= {key: float(config[key]) for key in ("spacing_m", "lowres_spacing_m")}
-    description |= prepare_inputs(
-        config, folder=file.parent, out=out, units=UNITS, detrended=DETRENDED, report=say
-    )
-    description |= _link_truth(config, file.parent, out)
-    partial = write_yaml(description, out / f"{DESCRIPTION}.partial")
-    dataset = Dataset(out, description=partial)
+        say("gridding the surveys")
+        description["targets"] = grid_targets(config, dataset, folder=file.parent, report=say)
+        description["held_out"], areas = keep_aside(config, dataset, folder=file.parent)
+        description["held_out_areas"] = read_areas(config).tolist()
+        inside = grounded_area(config, folder=file.parent, crs=dataset.crs)
+        dataset = Dataset(out, description=write_yaml(description, partial))
 
-    say("gridding the surveys")
-    description["targets"] = grid_targets(config, dataset, folder=file.parent, report=say)
-    description["held_out"], areas = keep_aside(config, dataset, folder=file.parent)
-    inside = grounded_area(config, folder=file.parent, crs=dataset.crs)
-    dataset = Dataset(out, description=write_yaml(description, partial))
-
-    say("cutting tiles")
-    buffer = 2 * dataset.lowres_spacing_m if buffer_m is None else buffer_m
-    block = block_tiles * tile_cells * dataset.spacing_m
-    counts = _cut_tiles(
-        dataset,
-        tile_cells=tile_cells,
-        step_cells=step_cells,
-        inside=inside,
-        split={
-            "fraction": validation_fraction,
-            "block": block,
-            "buffer": buffer,
-            "seed": seed,
-            "held_out": areas,
-        },
-    )
-    say(f"tiles: {counts['training']} to train on, {counts['validation']} to select weights on")
-    description["tiles"] = {"cells": tile_cells, "step_cells": step_cells, "buffer_m": buffer, **counts}
-    files = [path for path in file.parent.rglob("*") if path.suffix in {".tif", ".nc", ".csv", ".h5"}]
-    outputs = {out / name for name in ("inputs", "trends", "surveys")}
-    record_provenance(
-        out / "provenance.json",
-        seed=seed,
-        inputs=[path for path in files if not outputs & set(path.parents)],
-        folder=file.parent,
-    )
-    write_yaml(description, out / DESCRIPTION)
-    partial.unlink()
+        say("cutting tiles")
+        buffer = 2 * dataset.lowres_spacing_m if buffer_m is None else buffer_m
+        block = block_tiles * tile_cells * dataset.spacing_m
+        counts = _cut_tiles(
+            dataset,
+            tile_cells=tile_cells,
+            step_cells=step_cells,
+            inside=inside,
+            split={
+                "fraction": validation_fraction,
+                "block": block,
+                "buffer": buffer,
+                "seed": seed,
+                "held_out": areas,
+            },
+        )
+        say(f"tiles: {counts['training']} to train on, {counts['validation']} to select weights on")
+        description["tiles"] = {"cells": tile_cells, "step_cells": step_cells, "buffer_m": buffer, **counts}
+        record_provenance(
+            out / "provenance.json", seed=seed, inputs=list_files(config, file.parent), folder=file.parent
+        )
+        write_yaml(description, out / DESCRIPTION)
     return out
 
 
-def _link_truth(config: dict[str, Any], folder: Path, out: Path) -> dict[str, str]:
-    """Say where the known truth and the bound lie, seen from the prepared folder."""
-    return {
+def _link_files(config: dict[str, Any], folder: Path, out: Path, *, crs: str) -> dict[str, str]:
+    """Say where the known truth, the bound and the grounding line lie, seen from the prepared folder.
+
+    One that has to be picked out of its file, or brought to the CRS, is written into the folder.
+    """
+    paths = {
         key: os.path.relpath(folder / config[key]["path"], out)
-        for key in ("truth", "bound")
+        for key in ("truth", "bound", "grounding_line")
         if config.get(key)
     }
+    for key in paths.keys() & {"truth", "bound"}:
+        field = open_entry(config[key], folder=folder, crs=crs)[0]
+        if set(config[key]) != {"path"} or open_field(out / paths[key]).rio.crs != field.rio.crs:
+            paths[key] = f"{key}.tif"
+            write_cog(field, out / paths[key])
+    return paths
 
 
 def _cut_tiles(
@@ -145,11 +146,20 @@ def _cut_tiles(
         if len(found):
             beds.append(cut(field, found, spacing=dataset.spacing_m)[:, None])
     every = np.concatenate(windows)
+    if not len(every):
+        raise InputError(
+            f"no survey covers a whole tile of {tile_cells * dataset.spacing_m / 1000:g} km"
+            f"{'' if inside is None else ' on grounded ice'}; take denser surveys or smaller --tile_cells"
+        )
+    arrays = dataset.read(every, padding=dataset.lowres_spacing_m)
+    whole = np.all([np.isfinite(values).all(axis=(1, 2, 3)) for values in arrays.values()], axis=0)
+    if not whole.any():
+        raise InputError(f"each of the {len(every)} tiles has gaps in {', '.join(arrays)}; fill them first")
+    every, arrays["bed"] = every[whole], np.concatenate(beds)
     training, validation = split_by_area(every, **split)
     chosen = np.concatenate([training, validation])
     splits = ["training"] * len(training) + ["validation"] * len(validation)
-    arrays = dataset.read(every[chosen], padding=dataset.lowres_spacing_m)
-    arrays["bed"] = np.concatenate(beds)[chosen]
+    arrays = {name: values[np.flatnonzero(whole)[chosen]] for name, values in arrays.items()}
     spacing = {name: entry.spacing_m for name, entry in dataset.inputs.items()} | {"bed": dataset.spacing_m}
     units = {name: entry.units for name, entry in dataset.inputs.items()} | {"bed": "m"}
     write_tiles(
@@ -417,8 +427,6 @@ def predict(
         alignment_cells=UPSAMPLING,
     )
     if out.suffix == ".nc":
-        from fieldwise.grids import open_field
-
         write_netcdf(open_field(raster).rename("bed"), out)
         raster.unlink()
     return out

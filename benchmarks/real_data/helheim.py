@@ -1,0 +1,185 @@
+"""Helheim glacier, Greenland: the whole chain on real data, from files to a judged map of the bed.
+
+Run it with `python benchmarks/real_data/helheim.py --out FOLDER [--files FOLDER]`. Bed, surface, velocity and
+accumulation on 200 x 300 cells of 150 m, and radar picks of ice thickness, are the examples of PINNICLE; they
+are looked for in $FIELDWISE_DATA, or in ../shared/data beside the repository.
+
+The bed (BedMachine Greenland) averaged to 600 m is the low-res input, the bed itself the target. Training sees
+the north of it; the south, a block of 30 x 15 km with a trough of its own, is judged on, and so are the picks.
+BedMachine was made with these picks, and they lie a kilometre apart everywhere, so training cannot keep away
+from them: at the picks in the seen part the network could know them by way of its target. Read the picks in the
+unseen block, and compare with the last column, BedMachine's own 150 m bed: no map that is learnt from it
+can be expected to come nearer to the picks than it does itself.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pandas as pd
+import scipy.io
+
+from fieldwise.datasets import Dataset, write_yaml
+from fieldwise.errors import InputError
+from fieldwise.figures import draw_map
+from fieldwise.grids import load_values, open_field
+from fieldwise.recipes import bed_topography
+from fieldwise.recipes.bed_topography.judgement import baselines
+from fieldwise.recipes.bed_topography.surveys import read_held_out
+from fieldwise.scores import bias, mae, rmse, sample_at_points
+
+FILES = Path(os.environ.get("FIELDWISE_DATA", Path(__file__).parents[3] / "shared" / "data"))
+FIELDS, TRACKS = "helheim_subdomain_data.h5", "helheim_flight_tracks.mat"
+CRS, SPACING_M, FACTOR = "EPSG:3413", 150.0, 4
+COORDINATES = {"x": "surf_x", "y": "surf_y", "crs": CRS}
+UNSEEN = (269_500.0, -2_586_950.0, 299_500.0, -2_571_950.0)  # the south: a third of the domain
+SETTINGS = {
+    "max_epochs": 40,
+    "num_residual_blocks": 2,
+    "residual_scaling": 0.2,
+    "batch_size": 16,
+    "learning_rate": 4e-4,
+}
+
+
+def write_source(files: Path, out: Path) -> Path:
+    """Write the survey of the tracks and the FILE.yaml, as a user would for files of one's own.
+
+    Returns
+    -------
+    Path
+        helheim.yaml; the survey, its pipeline and the fields lie beside it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (FIELDS, TRACKS):
+        if not (files / name).exists():
+            raise InputError(f"{files / name}: no such file; name the folder that holds it with --files")
+    shutil.copyfile(files / FIELDS, out / FIELDS)
+    _write_survey(files / TRACKS, out)
+    own = {"path": FIELDS, **COORDINATES}
+    bed = own | {"variable": "bed_BedMachine"}
+    source = {
+        "crs": CRS,
+        "spacing_m": SPACING_M,
+        "lowres_spacing_m": FACTOR * SPACING_M,
+        "inputs": {
+            "bed_lowres": bed | {"degrade": FACTOR},
+            "surface_elevation": own | {"variable": "surf_elv", "spacing_m": SPACING_M},
+            "ice_velocity": own | {"variables": ["surf_vx", "surf_vy"], "spacing_m": SPACING_M},
+            "snow_accumulation": own
+            | {"variable": "surf_SMB", "spacing_m": SPACING_M, "units": "m a-1"},  # of ice
+        },
+        "beds": {"bedmachine": bed},
+        "held_out": {"surveys": ["tracks.json"], "keep_training_away": False, "areas": [list(UNSEEN)]},
+        "truth": bed,
+    }
+    return write_yaml(source, out / "helheim.yaml")
+
+
+def _write_survey(tracks: Path, out: Path) -> None:
+    """Write the picks as text with its pipeline; the bed lies by the ice thickness below the surface."""
+    columns = scipy.io.loadmat(tracks)
+    picks = pd.DataFrame({name.upper(): columns[name].ravel() for name in ("x", "y", "thickness")})
+    surface = open_field(out / FIELDS, variable="surf_elv", **COORDINATES)
+    picks["SURFACE"] = sample_at_points(surface, picks["X"], picks["Y"])
+    picks = picks.dropna()  # those outside the domain, where no surface is known
+    picks.round(3).to_csv(out / "tracks.csv", index=False)
+    reader = {
+        "type": "readers.text",
+        "filename": "tracks.csv",
+        "skip": 1,
+        "header": list(picks),
+        "converters": {"Z": "SURFACE-THICKNESS"},
+    }
+    projection = {"type": "filters.reprojection", "in_srs": CRS, "out_srs": CRS}
+    (out / "tracks.json").write_text(json.dumps({"pipeline": [reader, projection]}, indent=2))
+
+
+def judge(data: Path, prediction: Path) -> pd.DataFrame:
+    """Score the map, its baselines and BedMachine itself: at the picks, and in the unseen block.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each place and measure (m), a column for each map.
+    """
+    dataset = Dataset(data)
+    field = open_field(prediction).load()
+    maps = {"prediction": field, **baselines(dataset, field), "bedmachine": dataset.open("truth").load()}
+    picks = read_held_out(dataset)
+    west, south, east, north = UNSEEN
+    unseen = picks["x"].between(west, east) & picks["y"].between(south, north)
+    measures = {"RMSE": rmse, "MAE": mae, "bias": bias}
+    rows = {}
+    for place, table in {"picks, seen part": picks[~unseen], "picks, unseen block": picks[unseen]}.items():
+        samples = {name: sample_at_points(field, table["x"], table["y"]) for name, field in maps.items()}
+        judged = np.isfinite(list(samples.values())).all(axis=0)  # the spline has no value at the very edge
+        for measure, function in measures.items():
+            rows[f"{judged.sum()} {place}", measure] = {
+                name: function(values[judged], table["z"].to_numpy()[judged])
+                for name, values in samples.items()
+            }
+    block = {
+        name: load_values(field.sel(x=slice(west, east), y=slice(north, south)))
+        for name, field in maps.items()
+    }
+    for measure, function in measures.items():
+        rows[f"{block['prediction'].size} cells, unseen block", measure] = {
+            name: function(values, block["bedmachine"]) for name, values in block.items()
+        }
+    return pd.DataFrame(rows).T
+
+
+def run_chain(
+    files: Path, out: Path, *, settings: dict[str, Any], seed: int = 7, figures: bool = True
+) -> dict[str, Any]:
+    """Prepare, train, predict, evaluate; give the scores of the recipe and the table of :func:`judge`."""
+    data, run, prediction = out / "data", out / "run", out / "run" / "helheim_bed.tif"
+    start = time.perf_counter()
+    seconds = {}
+    source = write_source(files, out)
+    bed_topography.prepare(source=str(source), out=data, seed=seed)
+    seconds["prepare"] = time.perf_counter() - start
+    bed_topography.train(data=data, run=run, seed=seed, resume=False, accelerator="cpu", **settings)
+    seconds["train"] = time.perf_counter() - start - sum(seconds.values())
+    bed_topography.predict(run=run, data=data, out=prediction, accelerator="cpu")
+    seconds["predict"] = time.perf_counter() - start - sum(seconds.values())
+    scores = bed_topography.evaluate(run=run, data=data, prediction=prediction, figures=figures)
+    if figures:
+        tiles = geopandas.read_file(data / "tiles_3413.geojson")
+        figure = draw_map(
+            open_field(prediction).rename("bed").assign_attrs(units="m"),
+            tiles=tiles,
+            boxes={"unseen": UNSEEN},
+        )
+        figure.savefig(run / "figures" / "unseen_block.png", dpi=150)
+    seconds["evaluate"] = time.perf_counter() - start - sum(seconds.values())
+    return {"scores": scores, "table": judge(data, prediction), "seconds": seconds}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--files", type=Path, default=FILES, help="folder of the downloaded files")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--no-figures", dest="figures", action="store_false")
+    for name, value in SETTINGS.items():
+        parser.add_argument(f"--{name}", type=type(value), default=value, help="of the verb train")
+    options = parser.parse_args(arguments)
+    settings = {name: getattr(options, name) for name in SETTINGS}
+    result = run_chain(
+        options.files, options.out, settings=settings, seed=options.seed, figures=options.figures
+    )
+    print("\nHelheim glacier, metres")
+    print(result["table"].round(2).to_string())
+    print("seconds:", ", ".join(f"{verb} {value:.0f}" for verb, value in result["seconds"].items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,406 @@
+"""A user's files become a prepared folder; what is read from it does not depend on how it is cut."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio.fill
+import xarray as xr
+
+from fieldwise import datasets
+from fieldwise.datasets import (
+    DESCRIPTION,
+    Dataset,
+    degrade,
+    fill_from_neighbours,
+    open_entry,
+    prepare_inputs,
+    read_yaml,
+    regional_trend,
+    write_yaml,
+)
+from fieldwise.errors import InputError
+from fieldwise.grids import Grid, grid_of, make_field, open_field, write_cog, write_netcdf
+
+DATA = Path(os.environ.get("FIELDWISE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+CRS = "EPSG:3031"
+
+
+def grid(bounds, spacing, crs=CRS):
+    return Grid(*bounds, spacing, crs)
+
+
+def noise(bounds, spacing, *, seed=0, crs=CRS):
+    made = grid(bounds, spacing, crs)
+    return make_field(np.random.default_rng(seed).normal(size=made.shape).astype("f4"), made, name="noise")
+
+
+def plane(bounds, spacing, *, name="plane"):
+    made = grid(bounds, spacing)
+    x, y = np.meshgrid(made.x, made.y)
+    return make_field((100 + 0.01 * x - 0.02 * y).astype("float32"), made, name=name)
+
+
+def prepare(folder, inputs, *, detrended=(), lines=None, **keys):
+    """Prepare inputs and open what was written."""
+    source = {"crs": CRS, "spacing_m": 250, "lowres_spacing_m": 1000, "inputs": inputs} | keys
+    description = {key: float(source[key]) for key in ("spacing_m", "lowres_spacing_m")}
+    description |= prepare_inputs(
+        source,
+        folder=folder,
+        out=folder / "out",
+        units={"bed_lowres": "m"},
+        detrended=detrended,
+        report=(lines if lines is not None else []).append,
+    )
+    write_yaml(description, folder / "out" / DESCRIPTION)
+    return Dataset(folder / "out")
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Four inputs of 32 x 24 km at their own spacings, offsets and formats."""
+    write_cog(noise((0, 0, 32e3, 24e3), 1000, seed=1), tmp_path / "bed.tif")
+    write_cog(noise((-50, 30, 32e3 - 50, 24e3 + 30), 100, seed=2), tmp_path / "surface.tif")
+    velocity = noise((-900, -450, 33300, 24750), 450, seed=3)
+    write_netcdf(xr.Dataset({"VX": velocity, "VY": velocity + 100}), tmp_path / "velocity.nc")
+    return tmp_path
+
+
+INPUTS = {
+    "bed_lowres": {"path": "bed.tif", "spacing_m": 1000},
+    "surface_elevation": {"path": "surface.tif", "spacing_m": 100},
+    "ice_velocity": {"path": "velocity.nc", "variables": ["VX", "VY"], "spacing_m": 500, "units": "m a-1"},
+}
+
+
+# --- YAML -----------------------------------------------------------------------------------------
+
+
+def test_read_yaml_undoes_write_yaml(tmp_path):
+    content = {"crs": CRS, "region": [0.5, 1, 2, 3], "inputs": {"bed": {"path": "a.tif"}}}
+    assert read_yaml(write_yaml(content, tmp_path / "a.yaml"), required=("crs", "inputs")) == content
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("crs: [EPSG:3031", "is no YAML"),
+        ("a: b: c", "is no YAML"),
+        ("- a\n- b\n", "should hold `key: value` lines"),
+        ("", "should hold `key: value` lines"),
+        ("crs: EPSG:3031\n", "lacks inputs, spacing_m"),
+    ],
+)
+def test_read_yaml_names_what_is_wrong(tmp_path, text, complaint):
+    path = tmp_path / "FILE.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=rf"FILE\.yaml: {complaint}") as caught:
+        read_yaml(path, required=("crs", "inputs", "spacing_m"))
+    assert "\n" not in str(caught.value)
+
+
+def test_read_yaml_of_what_cannot_be_read(tmp_path):
+    with pytest.raises(InputError, match=r"gone\.yaml: no such file"):
+        read_yaml(tmp_path / "gone.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="is no YAML"):
+        read_yaml(tmp_path / "binary.yaml")
+    with pytest.raises(InputError, match="is no YAML"):
+        read_yaml(tmp_path)
+
+
+# --- single fields --------------------------------------------------------------------------------
+
+
+def test_degrade_keeps_the_north_west_corner_and_the_source():
+    field = plane((0, 0, 1000, 700), 100)
+    field.encoding["source"] = "bed.tif"
+    coarse = degrade(field, 3, crs=CRS)
+    assert grid_of(coarse).bounds == (0, 100, 900, 700)
+    np.testing.assert_allclose(coarse.values, plane((0, 100, 900, 700), 300).values, rtol=1e-6)
+    assert coarse.encoding["source"] == "bed.tif"
+
+
+def test_trend_of_a_constant_is_the_constant():
+    field = make_field(np.full((70, 110), 1234.5, "float32"), grid((0, 0, 110e3, 70e3), 1000), name="bed")
+    trend = regional_trend(field.where(field["x"] > 20e3), cell=5000, width=10_000)
+    np.testing.assert_allclose(trend.values, 1234.5, rtol=1e-6)
+
+
+def test_trend_of_a_plane_is_the_plane_away_from_the_edge():
+    bounds = (0, 0, 300e3, 280e3)
+    trend = regional_trend(plane(bounds, 1000), cell=5000, width=10_000)
+    assert grid_of(trend).spacing == 5000
+    inside = {"x": slice(45e3, 255e3), "y": slice(235e3, 45e3)}  # four widths: as far as the Gaussian goes
+    expected = plane(bounds, 5000)
+    np.testing.assert_allclose(trend.sel(inside).values, expected.sel(inside).values, atol=1e-2)
+
+
+def test_trend_of_a_wave_fades_as_a_gaussian_says():
+    """A Gaussian of width s leaves exp(-(2 pi s / L)^2 / 2) of a wave of length L."""
+    made = grid((0, 0, 400e3, 100e3), 1000)
+    wave = np.tile(np.sin(2 * np.pi * made.x / 80e3), (100, 1)).astype("float32")
+    trend = regional_trend(make_field(wave, made, name="bed"), cell=5000, width=10_000)
+    middle = trend[10, 20:60]
+    left = np.exp(-((2 * np.pi / 8) ** 2) / 2) * np.sinc(5 / 80)  # and the mean over cells of 5 km, a little
+    np.testing.assert_allclose(middle, left * np.sin(2 * np.pi * middle["x"] / 80e3), atol=0.02)
+
+
+def test_gaps_are_filled_from_neighbours(tmp_path, monkeypatch):
+    """GDAL's own answer on the whole array; blocks make no difference. Zeros are values as any other."""
+    field = noise((0, 0, 120, 90), 1, seed=4)
+    field = field.where(np.random.default_rng(5).random(field.shape) > 0.4)
+    field[20:40, 30:70] = np.nan
+    field[60:, :10] = 0.0
+    gaps = np.isnan(field.values)
+    expected = rasterio.fill.fillnodata(np.where(gaps, 0, field), mask=~gaps, max_search_distance=30)
+    monkeypatch.setattr(datasets, "SEARCH_CELLS", 30)
+    for size in (2048, 32):
+        monkeypatch.setattr(datasets, "BLOCK_CELLS", size)
+        share = fill_from_neighbours(field, tmp_path / "filled.tif")
+        assert share == gaps.mean()
+        filled = open_field(tmp_path / "filled.tif").values
+        np.testing.assert_array_equal(filled[~gaps], field.values[~gaps])
+        np.testing.assert_allclose(filled, expected, atol=1e-5)
+
+
+def test_gaps_among_zeros_become_zero_and_far_ones_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "SEARCH_CELLS", 5)
+    values = np.full((4, 30), np.nan, "float32")
+    values[:, :3] = 0
+    fill_from_neighbours(make_field(values, grid((0, 0, 30, 4), 1), name="melt"), tmp_path / "a.tif")
+    filled = open_field(tmp_path / "a.tif").values
+    assert (filled[:, :7] == 0).all()
+    assert np.isnan(filled[:, 10:]).all()
+
+
+def test_raster_of_missing_values_only(tmp_path):
+    empty = make_field(np.full((5, 5), np.nan, "float32"), grid((0, 0, 5, 5), 1), name="bed")
+    path = write_cog(empty, tmp_path / "empty.tif")
+    with pytest.raises(InputError, match=r"empty\.tif: every value is missing"):
+        fill_from_neighbours(open_field(path), tmp_path / "filled.tif")
+    assert not (tmp_path / "filled.tif").exists()
+
+
+@pytest.mark.parametrize(
+    ("entry", "complaint"),
+    [
+        ("bed.tif", "an input is written as {path: FILE, spacing_m: NUMBER}"),
+        ({"spacing_m": 100}, "an input is written as"),
+        ({"path": None}, "an input is written as"),
+        ({"path": "bed.tif", "spacing": 100}, r"bed\.tif: unknown key spacing; known are crs, degrade"),
+        ({"path": "gone.tif"}, r"gone\.tif: no such file"),
+        ({"path": "bed.tif", "crs": "EPSG:0"}, "unknown CRS 'EPSG:0'"),
+    ],
+)
+def test_entries_that_cannot_be_opened(files, entry, complaint):
+    with pytest.raises(InputError, match=complaint):
+        open_entry(entry, folder=files, crs=CRS)
+
+
+# --- prepared folders -----------------------------------------------------------------------------
+
+
+def test_prepare_and_read(files):
+    data = prepare(files, INPUTS, detrended=("bed_lowres",))
+    assert data.region == (0, 1000, 31000, 24000)  # whole low-res cells that all of them cover
+    assert data.grid.shape == (92, 124)
+    assert {name: entry.units for name, entry in data.inputs.items()} == {
+        "bed_lowres": "m",
+        "surface_elevation": "",
+        "ice_velocity": "m a-1",
+    }
+    arrays = data.read(np.array([[2000, 3000, 11000, 12000], [5000, 9000, 14000, 18000]]), padding=1000)
+    shapes = {name: array.shape for name, array in arrays.items()}
+    assert shapes == {
+        "bed_lowres": (2, 1, 11, 11),
+        "surface_elevation": (2, 1, 110, 110),
+        "ice_velocity": (2, 2, 22, 22),
+    }  # as the specification of DeepBedMap has it
+    bed = open_field(files / "bed.tif").values
+    np.testing.assert_array_equal(arrays["bed_lowres"][0, 0], bed[11:22, 1:12])
+    np.testing.assert_allclose(arrays["ice_velocity"][:, 1], arrays["ice_velocity"][:, 0] + 100, rtol=1e-5)
+    assert data.field("ice_velocity", 1).equals(open_field(files / "velocity.nc", variable="VY"))
+    surface = open_field(files / "surface.tif")
+    x, y = 1000 + 50 + 100 * np.arange(110), 13000 - 50 - 100 * np.arange(110)
+    expected = surface.interp(x=x, y=y).values
+    np.testing.assert_allclose(arrays["surface_elevation"][0, 0], expected, atol=1e-3)
+
+
+def test_tiles_equal_the_whole(files):
+    """Cells read in small windows are those read in one large window, bit for bit."""
+    data = prepare(files, INPUTS, detrended=("bed_lowres", "surface_elevation"))
+    west, south, east, north = data.region
+    whole = data.read(np.array([data.region]), detrend=True)
+    corners = [(x, y) for x in np.arange(west, east, 1000) for y in np.arange(south, north, 1000)]
+    windows = np.array([(x, y, x + 1000, y + 1000) for x, y in corners])
+    pieces = data.read(windows, detrend=True)
+    for name, entry in data.inputs.items():
+        cells = round(1000 / entry.spacing_m)
+        for (x, y), piece in zip(corners, pieces[name]):
+            row, column = round((north - y - 1000) / entry.spacing_m), round((x - west) / entry.spacing_m)
+            same = whole[name][0, :, row : row + cells, column : column + cells]
+            np.testing.assert_array_equal(piece, same, err_msg=name)
+
+
+def test_padding_reaches_beyond_the_files(files):
+    """At the edge of the region inputs are padded by their outermost cells, with nothing missing."""
+    data = prepare(files, {"bed_lowres": INPUTS["bed_lowres"]})
+    array = data.read(np.array([data.region]), padding=3000)["bed_lowres"][0, 0]
+    np.testing.assert_array_equal(array, np.pad(open_field(files / "bed.tif").values, 3, mode="edge"))
+
+
+def test_detrended_is_raw_minus_the_trend(files):
+    data = prepare(files, INPUTS, detrended=("bed_lowres",))
+    windows = np.array([[2000, 3000, 11000, 12000]])
+    raw, detrended = data.read(windows), data.read(windows, detrend=True)
+    np.testing.assert_array_equal(raw["ice_velocity"], detrended["ice_velocity"])
+    trend = open_field(files / "out" / "trends" / "bed_lowres.tif")
+    x, y = 2500 + 1000 * np.arange(9), 11500 - 1000 * np.arange(9)
+    expected = raw["bed_lowres"][0, 0] - trend.interp(x=x, y=y).values
+    np.testing.assert_allclose(detrended["bed_lowres"][0, 0], expected, atol=1e-4)
+    again = data.take_trend_off(raw, windows, padding=0)
+    np.testing.assert_array_equal(again["bed_lowres"], detrended["bed_lowres"])
+
+
+def test_fill_from_a_coarser_file(tmp_path):
+    """Fine cells of 100 m in the coarse cells 10, 30, 50, 70 of 200 m, with their centres at 100, 300, ...
+
+    The fine centres at 250 and 350 lie a quarter of a cell on either side of the coarse centre at 300:
+    3/4 of 30 + 1/4 of 10 = 25, and 3/4 of 30 + 1/4 of 50 = 35.
+    """
+    fine = np.full((4, 8), 1.0, "float32")
+    fine[:, 2:4] = np.nan
+    write_cog(make_field(fine, grid((0, 0, 800, 400), 100), name="surface"), tmp_path / "fine.tif")
+    coarse = np.tile(np.array([10, 30, 50, 70], "float32"), (2, 1))
+    write_cog(make_field(coarse, grid((0, 0, 800, 400), 200), name="surface"), tmp_path / "coarse.tif")
+    entry = {"path": "fine.tif", "fill_from": "coarse.tif"}
+    lines = []
+    data = prepare(tmp_path, {"surface": entry}, lowres_spacing_m=400, lines=lines)
+    np.testing.assert_allclose(data.field("surface").values, np.tile([1, 1, 25, 35, 1, 1, 1, 1], (4, 1)))
+    assert lines == []
+    named = entry | {"fill_from": {"path": "coarse.tif", "variable": "1"}}
+    again = prepare(tmp_path, {"surface": named}, lowres_spacing_m=400)
+    assert again.field("surface").equals(data.field("surface"))
+
+
+def test_what_the_coarser_file_misses_too_comes_from_neighbours(tmp_path):
+    fine = np.full((4, 8), 7.0, "float32")
+    fine[:, 2:4] = np.nan
+    write_cog(make_field(fine, grid((0, 0, 800, 400), 100), name="surface"), tmp_path / "fine.tif")
+    coarse = np.full((2, 2), 7.0, "float32")
+    write_cog(make_field(coarse, grid((400, 0, 800, 400), 200), name="surface"), tmp_path / "coarse.tif")
+    lines = []
+    inputs = {"surface": {"path": "fine.tif", "fill_from": "coarse.tif"}}
+    data = prepare(tmp_path, inputs, lowres_spacing_m=400, lines=lines)
+    np.testing.assert_allclose(data.field("surface").values, 7, rtol=1e-6)
+    assert lines == ["surface: 25.0% of its cells were missing and were filled from their neighbours"]
+    assert sorted(path.name for path in (tmp_path / "out" / "inputs").iterdir()) == ["surface.tif"]
+
+
+def test_region_starts_on_the_cells_of_the_first_low_res_input(tmp_path):
+    """Helheim's corner is no multiple of the spacing; a 600 m grid offset by half a cell comes second."""
+    west, south = 255_137.0, -2_583_211.0
+    write_cog(noise((west, south, west + 6000, south + 4800), 150), tmp_path / "bed.tif")
+    shifted = (west - 300, south - 300, west + 6300, south + 5100)
+    write_cog(noise(shifted, 600, seed=1), tmp_path / "accumulation.tif")
+    inputs = {"bed_lowres": {"path": "bed.tif", "degrade": 4}, "accumulation": {"path": "accumulation.tif"}}
+    data = prepare(tmp_path, inputs, spacing_m=150, lowres_spacing_m=600)
+    assert data.region == (west, south, west + 6000, south + 4800)
+    assert data.inputs["bed_lowres"].spacing_m == 600
+    bed = open_field(tmp_path / "bed.tif").values
+    expected = bed.reshape(8, 4, 10, 4).mean(axis=(1, 3))
+    lowres = data.read(np.array([data.region]))["bed_lowres"][0, 0]
+    np.testing.assert_allclose(lowres, expected, atol=1e-6)  # a slice: nothing is interpolated
+    region = [west + 700, south + 100, west + 5000, south + 4000]
+    inner = prepare(tmp_path, inputs, spacing_m=150, lowres_spacing_m=600, region=region)
+    assert inner.region == (west + 1200, south + 600, west + 4800, south + 3600)
+
+
+def test_helheim_is_prepared_at_its_own_corner(tmp_path):
+    path = DATA / "helheim_subdomain_data.h5"
+    if not path.exists():
+        pytest.skip(f"{path} is not there; set FIELDWISE_DATA to the folder that holds it")
+    entry = {"path": str(path), "x": "surf_x", "y": "surf_y", "crs": "EPSG:3413"}
+    inputs = {
+        "bed_lowres": entry | {"variable": "bed_BedMachine", "degrade": 4},
+        "ice_velocity": entry | {"variables": ["surf_vx", "surf_vy"], "spacing_m": 300},
+    }
+    data = prepare(tmp_path, inputs, crs="EPSG:3413", spacing_m=150, lowres_spacing_m=600)
+    field = open_field(path, variable="bed_BedMachine", x="surf_x", y="surf_y", crs="EPSG:3413")
+    assert data.region[0] == grid_of(field).west
+    assert data.region[3] == grid_of(field).north
+    arrays = data.read(np.array([data.region]))
+    rows, columns = data.grid.shape
+    assert arrays["ice_velocity"].shape == (1, 2, rows // 2, columns // 2)
+    assert arrays["bed_lowres"].shape == (1, 1, rows // 4, columns // 4)
+    means = field.values[:rows, :columns].reshape(rows // 4, 4, columns // 4, 4).mean(axis=(1, 3))
+    np.testing.assert_allclose(arrays["bed_lowres"][0, 0], means, atol=1e-2)
+
+
+def test_inputs_in_another_crs_are_aligned(tmp_path):
+    write_cog(noise((0, 1e6, 40e3, 1.03e6), 1000), tmp_path / "bed.tif")
+    x, y = np.arange(-1, 5, 0.05), np.arange(-81.5, -79.5, 0.05)
+    latitude = xr.Dataset({"latitude": (("y", "x"), np.tile(y[:, None], x.size))}, {"y": y, "x": x})
+    latitude.rio.write_crs("EPSG:4326").to_netcdf(tmp_path / "latitude.nc", engine="h5netcdf")
+    inputs = {"bed_lowres": {"path": "bed.tif"}, "latitude": {"path": "latitude.nc", "spacing_m": 1000}}
+    data = prepare(tmp_path, inputs)
+    values = data.read(np.array([[10e3, 1.01e6, 12e3, 1.012e6]]))["latitude"][0, 0]
+    import pyproj
+
+    to_degrees = pyproj.Transformer.from_crs(CRS, "EPSG:4326", always_xy=True)
+    expected = to_degrees.transform(*np.meshgrid([10.5e3, 11.5e3], [1.0115e6, 1.0105e6]))[1]
+    np.testing.assert_allclose(values, expected, atol=0.01)
+
+
+# --- what cannot be prepared ----------------------------------------------------------------------
+
+
+def test_inputs_that_do_not_overlap(files):
+    write_cog(noise((90e3, 0, 99e3, 9e3), 1000), files / "far.tif")
+    inputs = {**INPUTS, "snow_accumulation": {"path": "far.tif"}}
+    message = r"far\.tif: lies at \(90000, 0, 99000, 9000\), .* at \(0, 30, 31950, 24000\); they do not"
+    with pytest.raises(InputError, match=message):
+        prepare(files, inputs)
+    with pytest.raises(InputError, match=r"bed\.tif: lies at .* at \(50000, 0, 60000, 5000\)"):
+        prepare(files, INPUTS, region=[50e3, 0, 60e3, 5e3])
+
+
+def test_inputs_that_share_less_than_a_cell(files):
+    with pytest.raises(InputError, match=r"share only \(500, 500, 1500, 900\), less than one cell of 1000 m"):
+        prepare(files, INPUTS, region=[500, 500, 1500, 900])
+
+
+@pytest.mark.parametrize(
+    ("keys", "complaint"),
+    [
+        ({"crs": "EPSG:123456"}, "unknown CRS 'EPSG:123456'"),
+        ({"crs": "polar"}, "unknown CRS 'polar'"),
+        ({"region": [0, 0, 1]}, r"region: \[0, 0, 1\] is not four numbers"),
+        ({"region": "all"}, "region: 'all' is not four numbers"),
+        ({"region": [10, 0, 0, 10]}, "west, south, east, north, in this order"),
+        ({"inputs": ["bed.tif"]}, "inputs: should name each one"),
+        ({"inputs": {}}, "names no input"),
+        (
+            {"lowres_spacing_m": 950},
+            "surface_elevation: a spacing of 100 m does not divide the low-res 950 m",
+        ),
+    ],
+)
+def test_descriptions_that_cannot_be_used(files, keys, complaint):
+    inputs = keys.pop("inputs", {name: INPUTS[name] for name in ("surface_elevation", "ice_velocity")})
+    with pytest.raises(InputError, match=complaint):
+        prepare(files, inputs, **keys)
+
+
+def test_folder_that_is_not_prepared(tmp_path):
+    with pytest.raises(InputError, match="is no prepared folder; make one with the verb prepare"):
+        Dataset(tmp_path)
+
+
+def test_what_a_folder_does_not_name(files):
+    data = prepare(files, INPUTS)
+    with pytest.raises(InputError, match="names no truth; add it to the FILE"):
+        data.open("truth")
