@@ -63,10 +63,11 @@ dataset.grid
 #
 # Four things are known everywhere: a coarse bed, the ice surface from satellites, how fast the ice flows,
 # and how much snow falls. The surface matters most: ice draped over a rough bed shows, faintly, what lies
-# beneath, and the faster it slides, the more of it.
+# beneath, and the faster it slides, the more of it. How much comes through depends on how thick the ice is and
+# which way it flows, so the regional ice thickness and surface slope are derived and given to the network too.
 
 # %%
-inputs = {name: dataset.field(name) for name in dataset.inputs if name != "ice_velocity"}
+inputs = {name: dataset.field(name) for name in dataset.inputs if len(dataset.inputs[name].paths) == 1}
 if "ice_velocity" in dataset.inputs:
     vx, vy = (dataset.field("ice_velocity", channel) for channel in (0, 1))
     inputs["ice_speed"] = np.hypot(vx, vy).assign_attrs(units="m a-1")

@@ -36,7 +36,7 @@ FIELD_KEYS = {"path", "variable", "variables", "x", "y", "crs"}
 INPUT_KEYS = FIELD_KEYS | {"spacing_m", "fill_from", "degrade", "units"}
 BLOCK_CELLS = 2048  # edge of the blocks in which gaps are filled
 SEARCH_CELLS = 200  # missing cells are filled from known ones up to this far away
-TREND_CELLS = 10  # width of the Gaussian that makes a regional trend, in low-res cells
+TREND_CELLS = 5  # width of the Gaussian that makes a regional trend, in low-res cells
 
 
 def read_yaml(path: str | Path, *, required: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -233,7 +233,15 @@ class Dataset:
     @property
     def grid(self) -> Grid:
         """The grid of the whole region at the spacing of the map."""
-        return Grid(*self.region, self.spacing_m, self.crs)
+        return self.grid_at(self.spacing_m)
+
+    def grid_at(self, spacing_m: float) -> Grid:
+        """Give the grid of the whole region at a spacing of one's own."""
+        return Grid(*self.region, spacing_m, self.crs)
+
+    def trend(self, name: str, channel: int = 0) -> xr.DataArray:
+        """Give the regional trend of one channel of an input as a field."""
+        return self._fields[self.inputs[name].trend_paths[channel]]
 
     def field(self, name: str, channel: int = 0) -> xr.DataArray:
         """Give one channel of an input as a field."""
@@ -279,7 +287,7 @@ class Dataset:
         """Subtract the regional trend from inputs that were cut on these windows."""
         detrended = dict(arrays)
         for entry in self.inputs.values():
-            if entry.trend_paths:
+            if entry.trend_paths and entry.name in arrays:
                 trends = [self._cut(path, windows, entry.spacing_m, padding) for path in entry.trend_paths]
                 detrended[entry.name] = arrays[entry.name] - np.stack(trends, axis=1)
         return detrended

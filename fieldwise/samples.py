@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,16 +33,54 @@ def _take(tensors: Nested, indices: torch.Tensor) -> Nested:
     }
 
 
+def turn(tensors: Nested, symmetry: int, *, vectors: Collection[str] = ()) -> Nested:
+    """Rotate or flip samples; the components of vectors turn along.
+
+    Parameters
+    ----------
+    tensors
+        Name to (batch, channel, y, x), rows from north to south; or further dictionaries of such.
+    symmetry
+        0 to 7: quarter turns counter-clockwise (0 to 3), after mirroring west and east (4 to 7).
+    vectors
+        Names of those whose two channels are components to the east and to the north.
+
+    >>> flow = {"flow": torch.tensor([[[[2.0]], [[1.0]]]])}  # two eastward, one northward
+    >>> turn(flow, 1, vectors=["flow"])["flow"].ravel().tolist()  # a quarter turn
+    [-1.0, 2.0]
+    >>> turn(flow, 4, vectors=["flow"])["flow"].ravel().tolist()  # mirrored
+    [-2.0, 1.0]
+    """
+    turned: Nested = {}
+    for name, value in tensors.items():
+        if isinstance(value, dict):
+            turned[name] = turn(value, symmetry, vectors=vectors)
+            continue
+        if symmetry >= 4:
+            value = value.flip(-1)
+            if name in vectors:
+                value = torch.stack([-value[:, 0], value[:, 1]], dim=1)
+        for _ in range(symmetry % 4):
+            value = torch.rot90(value, dims=(-2, -1))
+            if name in vectors:
+                value = torch.stack([-value[:, 1], value[:, 0]], dim=1)
+        turned[name] = value
+    return turned
+
+
 class Samples(Dataset):
-    """Samples held in memory; a whole batch is gathered at once.
+    """Samples held in memory; a whole batch is gathered at once, and turned where that is asked for.
+
+    An index beyond the number of samples asks for a turned one: sample + number of samples x symmetry.
 
     >>> samples = Samples({"bed": np.arange(6.0).reshape(3, 2)})
     >>> samples.__getitems__([2, 0])["bed"].tolist()
     [[4.0, 5.0], [0.0, 1.0]]
     """
 
-    def __init__(self, arrays: Nested) -> None:
+    def __init__(self, arrays: Nested, *, vectors: Collection[str] = ()) -> None:
         self.tensors = to_tensors(arrays)
+        self.vectors = vectors
         first: Any = self.tensors
         while isinstance(first, dict):
             first = next(iter(first.values()))
@@ -57,12 +95,30 @@ class Samples(Dataset):
         return self.__getitems__([index])
 
     def __getitems__(self, indices: Sequence[int]) -> Nested:
-        """Give the samples of these indices as one batch."""
-        return _take(self.tensors, torch.as_tensor(indices))
+        """Give the samples of these indices as one batch, those of one symmetry beside each other."""
+        symmetries, members = np.divmod(np.asarray(indices), self._length)
+        parts = []
+        for symmetry in np.unique(symmetries):
+            part = _take(self.tensors, torch.from_numpy(members[symmetries == symmetry]))
+            parts.append(turn(part, int(symmetry), vectors=self.vectors) if symmetry else part)
+        return _join(parts)
+
+
+def _join(parts: list[Nested]) -> Nested:
+    if len(parts) == 1:
+        return parts[0]
+    return {
+        name: _join([part[name] for part in parts])
+        if isinstance(value, dict)
+        else torch.cat([part[name] for part in parts])
+        for name, value in parts[0].items()
+    }
 
 
 class EpochSampler(Sampler[int]):
     """Shuffle as a function of seed and epoch alone, so that a resumed run sees the same order.
+
+    With `symmetries` each sample comes in one of them, drawn anew each epoch (see :class:`Samples`).
 
     >>> sampler = EpochSampler(4, seed=1)
     >>> first = list(sampler); sampler.set_epoch(1); second = list(sampler); sampler.set_epoch(0)
@@ -70,8 +126,8 @@ class EpochSampler(Sampler[int]):
     (True, [0, 1, 2, 3])
     """
 
-    def __init__(self, length: int, *, seed: int) -> None:
-        self.length, self.seed, self.epoch = length, seed, 0
+    def __init__(self, length: int, *, seed: int, symmetries: int = 1) -> None:
+        self.length, self.seed, self.symmetries, self.epoch = length, seed, symmetries, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch comes next; the trainer calls this."""
@@ -82,18 +138,29 @@ class EpochSampler(Sampler[int]):
         return self.length
 
     def __iter__(self) -> Iterator[int]:
-        """Yield every index once, in the order of this epoch."""
+        """Yield every sample once, in the order of this epoch."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        return iter(torch.randperm(self.length, generator=generator).tolist())
+        order = torch.randperm(self.length, generator=generator)
+        drawn = torch.randint(self.symmetries, (self.length,), generator=generator)
+        return iter((order + self.length * drawn).tolist())
 
 
-def make_loader(arrays: Nested, *, batch_size: int, shuffle_seed: int | None = None) -> DataLoader:
-    """Serve batches of samples, shuffled where a seed is given.
+def make_loader(
+    arrays: Nested,
+    *,
+    batch_size: int,
+    shuffle_seed: int | None = None,
+    symmetries: int = 1,
+    vectors: Collection[str] = (),
+) -> DataLoader:
+    """Serve batches of samples, shuffled where a seed is given, turned where there are 8 symmetries.
 
     >>> loader = make_loader({"bed": np.arange(5.0)}, batch_size=2)
     >>> [batch["bed"].tolist() for batch in loader]
     [[0.0, 1.0], [2.0, 3.0], [4.0]]
     """
-    samples = Samples(arrays)
-    sampler = EpochSampler(len(samples), seed=shuffle_seed) if shuffle_seed is not None else None
+    samples = Samples(arrays, vectors=vectors)
+    sampler = None
+    if shuffle_seed is not None:
+        sampler = EpochSampler(len(samples), seed=shuffle_seed, symmetries=symmetries)
     return DataLoader(samples, batch_size=batch_size, sampler=sampler, collate_fn=lambda batch: batch)

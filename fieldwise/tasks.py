@@ -42,6 +42,9 @@ class AdversarialTask(lightning.LightningModule):
         Of both Adam optimisers.
     content_weight, adversarial_weight, topographic_weight, structural_weight : float
         As of `fieldwise.losses.generator_loss`. An adversarial weight of 0 trains without a discriminator.
+    adversarial_from_epoch : int
+        Epoch, counted from 0, from which the discriminator takes part: until then the generator learns what
+        the data say, after it how to draw what they do not.
     departure_scale_m : float
         Metres that an output of 1 stands for.
     description : dict, optional
@@ -74,6 +77,7 @@ class AdversarialTask(lightning.LightningModule):
         adversarial_weight: float = 2e-2,
         topographic_weight: float = 2e-3,
         structural_weight: float = 5.25,
+        adversarial_from_epoch: int = 0,
         departure_scale_m: float = 1.0,
         description: dict | None = None,
     ) -> None:
@@ -94,6 +98,7 @@ class AdversarialTask(lightning.LightningModule):
             "topographic_weight": topographic_weight,
             "structural_weight": structural_weight,
         }
+        self.adversarial_from_epoch = adversarial_from_epoch
         self.learning_rate = learning_rate
         self.departure_scale_m = departure_scale_m
         self.training_error = MeanSquaredError(squared=False)
@@ -119,21 +124,26 @@ class AdversarialTask(lightning.LightningModule):
             networks.append(self.discriminator)
         return [torch.optim.Adam(network.parameters(), lr=self.learning_rate) for network in networks]
 
+    @property
+    def opponent(self) -> Discriminator | None:
+        """The discriminator, if it takes part in this epoch."""
+        return self.discriminator if self.current_epoch >= self.adversarial_from_epoch else None
+
     def training_step(self, batch: dict, batch_index: int) -> None:
         """Draw once, then let the discriminator and after it the generator learn from the drawing."""
         bed = batch["bed"]
         prediction = self(batch["inputs"], batch["base"])
         optimizers = self.optimizers()
         generator_optimizer, *others = optimizers if isinstance(optimizers, list) else [optimizers]
-        if self.discriminator is not None and self._suffices_batch_norm(bed):
-            loss = self._loss_of_discriminator(self.discriminator, prediction.detach(), batch)
-            self._update(self.discriminator, others[0], loss)
+        if self.opponent is not None and self._suffices_batch_norm(bed):
+            loss = self._loss_of_discriminator(self.opponent, prediction.detach(), batch)
+            self._update(self.opponent, others[0], loss)
             self._log_mean("loss_discriminator", loss, bed)
-        if self.discriminator is not None:
+        if self.opponent is not None:
             self.toggle_optimizer(generator_optimizer)  # saves the discriminator's gradients, unused here
         loss = self._loss_of_generator(prediction, batch)
         self._update(self.generator, generator_optimizer, loss)
-        if self.discriminator is not None:
+        if self.opponent is not None:
             self.untoggle_optimizer(generator_optimizer)
         self._log_mean("loss_generator", loss, bed)
         self.training_error.update(prediction.detach(), bed)
@@ -170,14 +180,14 @@ class AdversarialTask(lightning.LightningModule):
         return discriminator_loss(real_scores, discriminator(self._departure(drawn, batch)))
 
     def _loss_of_generator(self, prediction: Tensor, batch: dict) -> Tensor:
-        scores = None
-        if self.discriminator is not None:
-            was_training = self.discriminator.training
-            self.discriminator.eval()
+        scores, opponent = None, self.opponent
+        if opponent is not None:
+            was_training = opponent.training
+            opponent.eval()
             with torch.no_grad():
-                real_scores = self.discriminator(self._departure(batch["bed"], batch))
-            scores = real_scores, self.discriminator(self._departure(prediction, batch))
-            self.discriminator.train(was_training)
+                real_scores = opponent(self._departure(batch["bed"], batch))
+            scores = real_scores, opponent(self._departure(prediction, batch))
+            opponent.train(was_training)
         return generator_loss(prediction, batch["bed"], batch["bed_lowres"], scores, **self.weights)
 
     def _departure(self, field: Tensor, batch: dict) -> Tensor:

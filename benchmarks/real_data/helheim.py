@@ -1,15 +1,14 @@
 """Helheim glacier, Greenland: the whole chain on real data, from files to a judged map of the bed.
 
 Run it with `python benchmarks/real_data/helheim.py --out FOLDER [--files FOLDER]`. Bed, surface, velocity and
-accumulation on 200 x 300 cells of 150 m, and radar picks of ice thickness, are the examples of PINNICLE; they
-are looked for in $FIELDWISE_DATA, or in ../shared/data beside the repository.
+accumulation on 200 x 300 cells of 150 m, and radar picks of ice thickness, are examples of PINNICLE; they are
+looked for in $FIELDWISE_DATA, or in ../shared/data beside the repository.
 
-The bed (BedMachine Greenland) averaged to 600 m is the low-res input, the bed itself the target. Training sees
-the north of it; the south, a block of 30 x 15 km with a trough of its own, is judged on, and so are the picks.
-BedMachine was made with these picks, and they lie a kilometre apart everywhere, so training cannot keep away
-from them: at the picks in the seen part the network could know them by way of its target. Read the picks in the
-unseen block, and compare with the last column, BedMachine's own 150 m bed: no map that is learnt from it
-can be expected to come nearer to the picks than it does itself.
+The bed (BedMachine Greenland) averaged to 600 m is the low-res input, the bed itself the target. Training
+sees the north; the south, a block of 30 x 15 km with a trough of its own, is judged on, and so are all the picks.
+What the numbers cannot show: BedMachine was made with these picks, and they lie a kilometre apart everywhere,
+so training keeps away from none of those in the north. And BedMachine itself, the last column, is
+tens of metres off the picks: there no map that is learnt from it can stand out.
 """
 
 import argparse
@@ -21,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import geopandas
-import numpy as np
 import pandas as pd
 import scipy.io
 
@@ -39,13 +37,16 @@ FIELDS, TRACKS = "helheim_subdomain_data.h5", "helheim_flight_tracks.mat"
 CRS, SPACING_M, FACTOR = "EPSG:3413", 150.0, 4
 COORDINATES = {"x": "surf_x", "y": "surf_y", "crs": CRS}
 UNSEEN = (269_500.0, -2_586_950.0, 299_500.0, -2_571_950.0)  # the south: a third of the domain
+BLOCK_TILES = 2.0  # of the domain's seen part, 30 x 30 km, one block of two tiles' width is to validate on
 SETTINGS = {
-    "max_epochs": 40,
-    "num_residual_blocks": 2,
-    "residual_scaling": 0.2,
+    "max_epochs": 8,
     "batch_size": 16,
     "learning_rate": 4e-4,
+    "num_residual_blocks": 2,
+    "residual_scaling": 0.2,
+    "adversarial_weight": 0.0,
 }
+MEASURES = {"RMSE": rmse, "MAE": mae, "bias": bias}
 
 
 def write_source(files: Path, out: Path) -> Path:
@@ -56,25 +57,26 @@ def write_source(files: Path, out: Path) -> Path:
     Path
         helheim.yaml; the survey, its pipeline and the fields lie beside it.
     """
-    out.mkdir(parents=True, exist_ok=True)
     for name in (FIELDS, TRACKS):
         if not (files / name).exists():
             raise InputError(f"{files / name}: no such file; name the folder that holds it with --files")
+    out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(files / FIELDS, out / FIELDS)
     _write_survey(files / TRACKS, out)
-    own = {"path": FIELDS, **COORDINATES}
-    bed = own | {"variable": "bed_BedMachine"}
+    fields = {"path": FIELDS, **COORDINATES}
+    bed = {**fields, "variable": "bed_BedMachine"}
+    fine = {**fields, "spacing_m": SPACING_M}
+    inputs = {
+        "bed_lowres": {**bed, "degrade": FACTOR},
+        "surface_elevation": {**fine, "variable": "surf_elv"},
+        "ice_velocity": {**fine, "variables": ["surf_vx", "surf_vy"]},
+        "snow_accumulation": {**fine, "variable": "surf_SMB", "units": "m a-1"},
+    }
     source = {
         "crs": CRS,
         "spacing_m": SPACING_M,
         "lowres_spacing_m": FACTOR * SPACING_M,
-        "inputs": {
-            "bed_lowres": bed | {"degrade": FACTOR},
-            "surface_elevation": own | {"variable": "surf_elv", "spacing_m": SPACING_M},
-            "ice_velocity": own | {"variables": ["surf_vx", "surf_vy"], "spacing_m": SPACING_M},
-            "snow_accumulation": own
-            | {"variable": "surf_SMB", "spacing_m": SPACING_M, "units": "m a-1"},  # of ice
-        },
+        "inputs": inputs,
         "beds": {"bedmachine": bed},
         "held_out": {"surveys": ["tracks.json"], "keep_training_away": False, "areas": [list(UNSEEN)]},
         "truth": bed,
@@ -110,56 +112,56 @@ def judge(data: Path, prediction: Path) -> pd.DataFrame:
         A row for each place and measure (m), a column for each map.
     """
     dataset = Dataset(data)
-    field = open_field(prediction).load()
-    maps = {"prediction": field, **baselines(dataset, field), "bedmachine": dataset.open("truth").load()}
+    drawn = open_field(prediction).load()
+    maps = {"prediction": drawn, **baselines(dataset, drawn), "bedmachine": dataset.open("truth").load()}
     picks = read_held_out(dataset)
     west, south, east, north = UNSEEN
     unseen = picks["x"].between(west, east) & picks["y"].between(south, north)
-    measures = {"RMSE": rmse, "MAE": mae, "bias": bias}
-    rows = {}
-    for place, table in {"picks, seen part": picks[~unseen], "picks, unseen block": picks[unseen]}.items():
+    rows: dict[tuple[str, str], dict[str, float]] = {}
+    for place, table in (("seen part", picks[~unseen]), ("unseen block", picks[unseen])):
         samples = {name: sample_at_points(field, table["x"], table["y"]) for name, field in maps.items()}
-        judged = np.isfinite(list(samples.values())).all(axis=0)  # the spline has no value at the very edge
-        for measure, function in measures.items():
-            rows[f"{judged.sum()} {place}", measure] = {
-                name: function(values[judged], table["z"].to_numpy()[judged])
-                for name, values in samples.items()
-            }
+        for measure, function in MEASURES.items():
+            errors = {name: function(values, table["z"]) for name, values in samples.items()}
+            rows[f"{len(table)} picks, {place}", measure] = errors
     block = {
         name: load_values(field.sel(x=slice(west, east), y=slice(north, south)))
         for name, field in maps.items()
     }
-    for measure, function in measures.items():
-        rows[f"{block['prediction'].size} cells, unseen block", measure] = {
-            name: function(values, block["bedmachine"]) for name, values in block.items()
-        }
+    for measure, function in MEASURES.items():
+        errors = {name: function(values, block["bedmachine"]) for name, values in block.items()}
+        rows[f"{block['bedmachine'].size} cells, unseen block", measure] = errors
     return pd.DataFrame(rows).T
 
 
 def run_chain(
-    files: Path, out: Path, *, settings: dict[str, Any], seed: int = 7, figures: bool = True
+    files: Path, out: Path, *, settings: dict[str, Any], seed: int = 2, figures: bool = True
 ) -> dict[str, Any]:
-    """Prepare, train, predict, evaluate; give the scores of the recipe and the table of :func:`judge`."""
+    """Prepare, train, predict, evaluate.
+
+    Returns
+    -------
+    dict
+        ``scores`` of the recipe, ``table`` of :func:`judge`, ``seconds`` of each verb.
+    """
     data, run, prediction = out / "data", out / "run", out / "run" / "helheim_bed.tif"
-    start = time.perf_counter()
-    seconds = {}
+    clock = {"start": time.perf_counter()}
     source = write_source(files, out)
-    bed_topography.prepare(source=str(source), out=data, seed=seed)
-    seconds["prepare"] = time.perf_counter() - start
-    bed_topography.train(data=data, run=run, seed=seed, resume=False, accelerator="cpu", **settings)
-    seconds["train"] = time.perf_counter() - start - sum(seconds.values())
+    bed_topography.prepare(source=str(source), out=data, seed=seed, block_tiles=BLOCK_TILES)
+    clock["prepare"] = time.perf_counter()
+    bed_topography.train(data=data, run=run, resume=False, accelerator="cpu", **settings)
+    clock["train"] = time.perf_counter()
     bed_topography.predict(run=run, data=data, out=prediction, accelerator="cpu")
-    seconds["predict"] = time.perf_counter() - start - sum(seconds.values())
+    clock["predict"] = time.perf_counter()
     scores = bed_topography.evaluate(run=run, data=data, prediction=prediction, figures=figures)
     if figures:
+        drawn = open_field(prediction).rename("bed").assign_attrs(units="m")
         tiles = geopandas.read_file(data / "tiles_3413.geojson")
         figure = draw_map(
-            open_field(prediction).rename("bed").assign_attrs(units="m"),
-            tiles=tiles,
-            boxes={"unseen": UNSEEN},
+            drawn, tiles=tiles, tiles_label="training and validation tiles", boxes={"unseen": UNSEEN}
         )
         figure.savefig(run / "figures" / "unseen_block.png", dpi=150)
-    seconds["evaluate"] = time.perf_counter() - start - sum(seconds.values())
+    clock["evaluate"] = time.perf_counter()
+    seconds = {verb: clock[verb] - before for before, verb in zip(clock.values(), list(clock)[1:])}
     return {"scores": scores, "table": judge(data, prediction), "seconds": seconds}
 
 
@@ -167,16 +169,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--files", type=Path, default=FILES, help="folder of the downloaded files")
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--seed", type=int, default=2, help="of the draw of the validation block")
     parser.add_argument("--no-figures", dest="figures", action="store_false")
     for name, value in SETTINGS.items():
-        parser.add_argument(f"--{name}", type=type(value), default=value, help="of the verb train")
+        parser.add_argument(f"--{name}", type=type(value), default=value, help="as of the verb train")
     options = parser.parse_args(arguments)
     settings = {name: getattr(options, name) for name in SETTINGS}
     result = run_chain(
         options.files, options.out, settings=settings, seed=options.seed, figures=options.figures
     )
-    print("\nHelheim glacier, metres")
+    print("\nHelheim glacier: errors in metres")
     print(result["table"].round(2).to_string())
     print("seconds:", ", ".join(f"{verb} {value:.0f}" for verb, value in result["seconds"].items()))
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 import geopandas
 import numpy as np
 import pygmt
+import shapely
 import xarray as xr
 
 from fieldwise.errors import InputError
@@ -195,8 +196,10 @@ def _draw_shapes(
     lines = lines.clip_by_rect(west, south, east, north)
     lines = lines[~(lines.is_empty | lines.isna())].explode()
     if len(lines):
-        segments = lines.scale(1 / METRES_A_KM, 1 / METRES_A_KM, origin=(0, 0))
-        figure.plot(data=segments.set_crs(None, allow_override=True), pen=pen, label=label)
+        # As plain numbers, not as shapes, which GMT takes for degrees; a row of NaN ends a line.
+        gap = np.full((1, 2), np.nan)
+        rows = [part for line in lines for part in (shapely.get_coordinates(line) / METRES_A_KM, gap)]
+        figure.plot(data=np.concatenate(rows), pen=pen, label=label)
 
 
 def _draw_boxes(figure: pygmt.Figure, boxes: Mapping[str, Bounds]) -> None:

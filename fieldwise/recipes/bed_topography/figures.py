@@ -15,6 +15,7 @@ from fieldwise.datasets import Dataset
 from fieldwise.errors import InputError
 from fieldwise.grids import Bounds, grid_of, load_values, make_field, open_field, replace_when_done
 from fieldwise.recipes.bed_topography.judgement import baselines
+from fieldwise.recipes.bed_topography.regional import DERIVED
 from fieldwise.recipes.bed_topography.surveys import grid_held_out, read_held_out
 from fieldwise.scores import roughness, roughness_along_track, sample_at_points
 from fieldwise.tiles import cut
@@ -114,7 +115,13 @@ def _find_truth(dataset: Dataset, like: xr.DataArray) -> xr.DataArray | None:
 
 
 def _draw_inputs(dataset: Dataset) -> pygmt.Figure:
-    fields = {name: dataset.field(name) for name in dataset.inputs if name != "ice_velocity"}
+    fields = {
+        name: dataset.field(name)
+        .rename(name)
+        .assign_attrs(units=entry.units, long_name=name.replace("_", " "))
+        for name, entry in dataset.inputs.items()
+        if name != "ice_velocity" and name not in DERIVED
+    }
     if "ice_velocity" in dataset.inputs:
         speed = np.hypot(*(load_values(dataset.field("ice_velocity", channel)) for channel in (0, 1)))
         grid = grid_of(dataset.field("ice_velocity"))
@@ -128,6 +135,7 @@ def _draw_map(dataset: Dataset, prediction: xr.DataArray) -> pygmt.Figure:
     return figures.draw_map(
         prediction,
         tiles=geopandas.read_file(file) if file else None,
+        tiles_label="training and validation tiles",
         boxes=choose_boxes(prediction),
         outline=geopandas.read_file(dataset.folder / line) if line else None,
         outline_label="grounding line",
@@ -150,6 +158,8 @@ def _draw_perspectives(
         name: _window(field, boxes["A"])
         for name, field in (("prediction", prediction), ("cubic", cubic), ("truth", truth))
     }
+    relief = float(part["truth"].max() - part["truth"].min())
+    west, _, east, _ = boxes["A"]
     difference = (part["prediction"] - part["cubic"].values).assign_attrs(units="m")
     return figures.draw_perspectives(
         {
@@ -157,7 +167,8 @@ def _draw_perspectives(
             "cubic": part["cubic"],
             "difference": difference,
             "truth": part["truth"],
-        }
+        },
+        exaggeration=min(10.0, (east - west) / 2 / max(relief, 1.0)),  # no taller than half as wide
     )
 
 
@@ -184,4 +195,6 @@ def _draw_flight(prediction: xr.DataArray, cubic: xr.DataArray, picks: pd.DataFr
         "cubic": sample_at_points(cubic, x, y),
     }
     rough = {name: roughness_along_track(values) for name, values in profiles.items()}
+    if np.median(step[1:]) > 2 * grid_of(prediction).spacing:
+        del rough["radar"]  # picks thinned to wide steps tell nothing of roughness
     return figures.draw_flight(even / 1000, profiles, roughness=rough)

@@ -13,9 +13,9 @@ import torch
 from fieldwise.datasets import Dataset
 from fieldwise.errors import InputError
 from fieldwise.grids import Bounds
-from fieldwise.scales import Scale
+from fieldwise.recipes.bed_topography.samples import interpolate_base
+from fieldwise.scales import read_scale
 from fieldwise.tasks import load_task
-from fieldwise.tiles import cut
 
 Arrays = dict[str, np.ndarray]
 BASE = "base"  # what the departure is added to, in metres
@@ -64,14 +64,12 @@ def load_network(checkpoint: str | Path, dataset: Dataset, *, accelerator: str =
 def make_reader(dataset: Dataset, description: dict[str, Any]) -> Callable[[Bounds], Arrays]:
     """Give a function that reads the inputs of a window, padded by one low-res cell, and the base."""
     padding = dataset.lowres_spacing_m
-    lowres = dataset.field("bed_lowres")
 
     def read(bounds: Bounds) -> Arrays:
         window = np.array([bounds])
         arrays = dataset.read(window, padding=padding, detrend=description["departure"])
         inputs = {name: arrays[name][0] for name in description["inputs"]}
-        base = cut(lowres, window, spacing=dataset.spacing_m, method="cubic", extend=True)[0]
-        return {**inputs, BASE: base}
+        return {**inputs, BASE: interpolate_base(dataset, window)[0]}
 
     return read
 
@@ -87,7 +85,7 @@ def make_function(network: Network) -> Callable[[Arrays], np.ndarray]:
         for name, entry in entries.items():
             values = arrays[name]
             missing |= _missing_cells(values, missing.shape)
-            scaled = np.nan_to_num(Scale(**entry["scale"]).apply(values)).astype(np.float32)
+            scaled = np.nan_to_num(read_scale(entry["scale"]).apply(values)).astype(np.float32)
             tensors[name] = torch.from_numpy(scaled)[None].to(network.device)
         with torch.inference_mode():
             values = network.generator(tensors)[0, 0].float().cpu().numpy()

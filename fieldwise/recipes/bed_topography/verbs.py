@@ -13,8 +13,8 @@ from tqdm.auto import tqdm
 from fieldwise.datasets import DESCRIPTION, Dataset, open_entry, prepare_inputs, write_yaml
 from fieldwise.errors import InputError
 from fieldwise.grids import Bounds, Grid, open_field, write_cog, write_netcdf
-from fieldwise.recipes.bed_topography.own_files import LOWRES, UPSAMPLING, list_files, read_own_files
-from fieldwise.tiles import cut, read_tiles, slide_windows, split_by_area, write_bounds, write_tiles
+from fieldwise.recipes.bed_topography.own_files import UPSAMPLING, list_files, read_own_files
+from fieldwise.tiles import cut, slide_windows, split_by_area, write_bounds, write_tiles
 
 UNITS = {
     "bed_lowres": "m",
@@ -57,6 +57,7 @@ def prepare(
     Returns:
         The folder, which now holds a dataset.yaml.
     """
+    from fieldwise.recipes.bed_topography.regional import add_regional_inputs
     from fieldwise.recipes.bed_topography.surveys import grid_targets, grounded_area, keep_aside, read_areas
     from fieldwise.tracking import record_provenance
 
@@ -81,7 +82,8 @@ def prepare(
         )
         description |= _link_files(config, file.parent, out, crs=description["crs"])
         partial = write_yaml(description, Path(draft) / DESCRIPTION)
-        dataset = Dataset(out, description=partial)
+        description["inputs"] |= add_regional_inputs(Dataset(out, description=partial))
+        dataset = Dataset(out, description=write_yaml(description, partial))
 
         say("gridding the surveys")
         description["targets"] = grid_targets(config, dataset, folder=file.parent, report=say)
@@ -188,7 +190,9 @@ def train(
     adversarial_weight: float = 2e-2,
     topographic_weight: float = 2e-3,
     structural_weight: float = 5.25,
+    adversarial_from_epoch: int = 0,
     departure: bool = True,
+    augment: bool = True,
     inputs: list[str] | None = None,
     patience: int | None = None,
     seed: int = 42,
@@ -212,9 +216,11 @@ def train(
         adversarial_weight: Weight of the relativistic adversarial loss; 0 trains without a discriminator.
         topographic_weight: Weight of the departure from the low-res bed in the mean.
         structural_weight: Weight of the structural dissimilarity.
+        adversarial_from_epoch: Epoch, counted from 0, from which the discriminator takes part.
         departure: Predict the departure from the cubic low-res bed, from detrended and scaled inputs;
             `false` predicts the bed itself from raw values, as the original does.
-        inputs: Names of the inputs to learn from; all by default.
+        augment: Show each tile rotated or mirrored at random, velocities turning along.
+        inputs: Names of the inputs to learn from; by default all, or, of raw values, the published ones.
         patience: Epochs without improvement after which training stops.
         seed: Of weights and order.
         resume: Go on from the last checkpoint in the run folder, if there is one.
@@ -229,15 +235,16 @@ def train(
     from lightning.pytorch import seed_everything
 
     from fieldwise.figures import draw_loss_curves
+    from fieldwise.recipes.bed_topography.samples import VECTORS, choose_inputs, read_samples
     from fieldwise.samples import make_loader
     from fieldwise.tasks import AdversarialTask
     from fieldwise.tracking import make_trainer, open_run, read_metrics, record_provenance
 
     settings = {key: value for key, value in locals().items() if key in train.__annotations__}
     dataset = Dataset(data)
-    names = _check_inputs(inputs, dataset)
-    training, description = _read_samples(dataset, "training", names, departure=departure)
-    validation, _ = _read_samples(dataset, "validation", names, departure=departure, like=description)
+    names = choose_inputs(dataset, inputs, departure=departure)
+    training, description = read_samples(dataset, "training", names, departure=departure)
+    validation, _ = read_samples(dataset, "validation", names, departure=departure, like=description)
     checkpoint = open_run(run, settings, resume=resume)
     seed_everything(seed, verbose=False)
     task = AdversarialTask(
@@ -254,6 +261,7 @@ def train(
         adversarial_weight=adversarial_weight,
         topographic_weight=topographic_weight,
         structural_weight=structural_weight,
+        adversarial_from_epoch=adversarial_from_epoch,
         departure_scale_m=description["departure_scale_m"],
         description=description,
     )
@@ -269,7 +277,13 @@ def train(
     )
     trainer.fit(
         task,
-        make_loader(training, batch_size=batch_size, shuffle_seed=seed),
+        make_loader(
+            training,
+            batch_size=batch_size,
+            shuffle_seed=seed,
+            symmetries=8 if augment else 1,
+            vectors=list(VECTORS),
+        ),
         make_loader(validation, batch_size=batch_size),
         ckpt_path=checkpoint,
         weights_only=True,
@@ -287,82 +301,6 @@ def train(
     figures.mkdir(exist_ok=True)
     draw_loss_curves(read_metrics(run)).savefig(figures / "loss_curves.png", dpi=150)
     return best
-
-
-def _check_inputs(inputs: list[str] | None, dataset: Dataset) -> list[str]:
-    names = inputs or list(dataset.inputs)
-    unknown = [name for name in names if name not in dataset.inputs]
-    if unknown:
-        raise InputError(
-            f"--inputs: {dataset.folder} holds no {', '.join(unknown)}; it holds {', '.join(dataset.inputs)}"
-        )
-    return names
-
-
-def _read_samples(
-    dataset: Dataset,
-    split: str,
-    names: list[str],
-    *,
-    departure: bool,
-    like: dict[str, Any] | None = None,
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read the tiles of a split as the task takes them; fit the scales unless some are given.
-
-    Returns
-    -------
-    tuple
-        Arrays (inputs, base, bed, bed_lowres), and the description that travels in the checkpoint.
-    """
-    from fieldwise.scales import Scale, fit_scale
-
-    tiles = read_tiles(dataset.folder / "tiles.zarr", split)
-    windows = tiles["bounds"].values
-    raw = {name: tiles[name].values for name in names}
-    bed, lowres = tiles["bed"].values, tiles[LOWRES].values
-    base = _cubic_base(dataset, windows)[:, None] if departure else np.zeros_like(bed)
-    arrays = dataset.take_trend_off(raw, windows, padding=dataset.lowres_spacing_m) if departure else raw
-    if like is None:
-        description = _describe(dataset, names, arrays, departure=departure)
-        description["departure_scale_m"] = fit_scale(bed - base).spread if departure else 1.0
-    else:
-        description = like
-    scaled = {
-        name: Scale(**description["inputs"][name]["scale"]).apply(arrays[name]).astype(np.float32)
-        for name in names
-    }
-    return {"inputs": scaled, "base": base, "bed": bed, "bed_lowres": lowres}, description
-
-
-def _describe(
-    dataset: Dataset, names: list[str], arrays: dict[str, np.ndarray], *, departure: bool
-) -> dict[str, Any]:
-    """Say what a network takes and gives: names, channels, spacings, units and scales."""
-    from fieldwise.scales import Scale, fit_scale
-
-    entries = {}
-    for name in names:
-        scale = fit_scale(arrays[name]) if departure else Scale(0.0, 1.0)
-        entry = dataset.inputs[name]
-        entries[name] = {
-            "channels": arrays[name].shape[1],
-            "spacing_m": entry.spacing_m,
-            "units": entry.units,
-            "scale": scale.to_dict(),
-        }
-    return {
-        "recipe": "bed_topography",
-        "departure": departure,
-        "spacing_m": dataset.spacing_m,
-        "lowres_spacing_m": dataset.lowres_spacing_m,
-        "inputs": entries,
-        "output": {"name": "bed", "units": "m"},
-    }
-
-
-def _cubic_base(dataset: Dataset, windows: np.ndarray) -> np.ndarray:
-    """Interpolate the low-res bed to the cells of the map: the base of departures, and a baseline."""
-    return cut(dataset.field(LOWRES), windows, spacing=dataset.spacing_m, method="cubic", extend=True)
 
 
 def predict(

@@ -1,0 +1,48 @@
+"""What the regional course of surface and bed tells the network: how ice passes on the bed depends on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fieldwise.datasets import Dataset
+from fieldwise.grids import make_field, write_cog
+from fieldwise.tiles import cut
+
+DERIVED = {"surface_slope": "1", "ice_thickness": "m"}  # name to units
+
+
+def add_regional_inputs(dataset: Dataset) -> dict[str, Any]:
+    """Derive regional surface slope and ice thickness, at low-res spacing, from trends of surface and bed.
+
+    Taking the trend off the inputs makes the fine structure learnable, and hides what governs how much of
+    the bed comes through to the surface: the thickness of the ice, and slope and direction of its flow
+    (Gudmundsson 2003, https://doi.org/10.1029/2002JB002107). Both are given back as inputs of their own.
+
+    Returns
+    -------
+    dict
+        Entries of the derived inputs for the description; none where there is no surface elevation.
+    """
+    if "surface_elevation" not in dataset.inputs:
+        return {}
+    spacing = dataset.lowres_spacing_m
+    grid = dataset.grid_at(spacing)
+    surface, bed = (
+        cut(dataset.trend(name), [grid.bounds], spacing=spacing, extend=True)[0].astype(np.float64)
+        for name in ("surface_elevation", "bed_lowres")
+    )
+    southward, eastward = np.gradient(surface, spacing)
+    values = {"surface_slope": [eastward, -southward], "ice_thickness": [surface - bed]}
+    entries = {}
+    for name, channels in values.items():
+        numbers = range(1, len(channels) + 1)
+        paths = [
+            f"inputs/{name}_{number}.tif" if len(channels) > 1 else f"inputs/{name}.tif" for number in numbers
+        ]
+        for channel, path in zip(channels, paths):
+            field = make_field(channel.astype(np.float32), grid, name=name, units=DERIVED[name])
+            write_cog(field, dataset.folder / path)
+        entries[name] = {"spacing_m": spacing, "units": DERIVED[name], "paths": paths, "trends": []}
+    return entries

@@ -1,0 +1,100 @@
+"""Tiles as the network takes them: detrended, scaled, and described."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fieldwise.datasets import Dataset
+from fieldwise.errors import InputError
+from fieldwise.recipes.bed_topography.regional import DERIVED
+from fieldwise.scales import LengthScale, Scale, fit_scale, read_scale
+from fieldwise.tiles import cut, read_tiles
+
+LOWRES = "bed_lowres"
+# Vectors, whose components turn with a tile, and the length below which they are scaled linearly.
+VECTORS = {"ice_velocity": 10.0, "surface_slope": 2e-3}
+
+
+def choose_inputs(dataset: Dataset, names: list[str] | None, *, departure: bool) -> list[str]:
+    """Give the names of the inputs to learn from: those asked for, or all; of raw values, the published ones.
+
+    Raises
+    ------
+    InputError
+        Where one that is asked for is not there.
+    """
+    known = list(dataset.inputs)
+    if names is None:
+        return [name for name in known if departure or name not in DERIVED]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise InputError(
+            f"--inputs: {dataset.folder} holds no {', '.join(unknown)}; it holds {', '.join(known)}"
+        )
+    return names
+
+
+def read_samples(
+    dataset: Dataset, split: str, names: list[str], *, departure: bool, like: dict[str, Any] | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read the tiles of a split as the task takes them; fit the scales unless a description gives them.
+
+    Returns
+    -------
+    tuple
+        Arrays: ``inputs``, name to (tile, channel, y, x), scaled; ``base``, ``bed`` and ``bed_lowres`` in
+        metres; and the description that travels in the checkpoint.
+    """
+    tiles = read_tiles(dataset.folder / "tiles.zarr", split)
+    windows = tiles["bounds"].values
+    raw = {name: tiles[name].values for name in names}
+    bed, lowres = tiles["bed"].values, tiles[LOWRES].values
+    base = interpolate_base(dataset, windows)[:, None] if departure else np.zeros_like(bed)
+    arrays = dataset.take_trend_off(raw, windows, padding=dataset.lowres_spacing_m) if departure else raw
+    description = like or _describe(
+        dataset, arrays, departure=departure, spread_m=fit_scale(bed - base).spread
+    )
+    scaled = {
+        name: read_scale(entry["scale"]).apply(arrays[name]).astype(np.float32)
+        for name, entry in description["inputs"].items()
+    }
+    return {"inputs": scaled, "base": base, "bed": bed, "bed_lowres": lowres}, description
+
+
+def _describe(
+    dataset: Dataset, arrays: dict[str, np.ndarray], *, departure: bool, spread_m: float
+) -> dict[str, Any]:
+    """Say what a network takes and gives: names, channels, spacings, units and scales."""
+    entries = {}
+    for name, values in arrays.items():
+        if not departure:
+            scale: Scale | LengthScale = Scale(0.0, 1.0)
+        elif name in VECTORS:
+            scale = LengthScale(VECTORS[name])
+        else:
+            scale = fit_scale(values)
+        entries[name] = {
+            "channels": values.shape[1],
+            "spacing_m": dataset.inputs[name].spacing_m,
+            "units": dataset.inputs[name].units,
+            "scale": scale.to_dict(),
+        }
+    return {
+        "recipe": "bed_topography",
+        "departure": departure,
+        "departure_scale_m": spread_m if departure else 1.0,
+        "spacing_m": dataset.spacing_m,
+        "lowres_spacing_m": dataset.lowres_spacing_m,
+        "inputs": entries,
+        "output": {"name": "bed", "units": "m"},
+    }
+
+
+def interpolate_base(dataset: Dataset, windows: np.ndarray) -> np.ndarray:
+    """Interpolate the low-res bed to the cells of the map by cubic convolution: (n, y, x) metres.
+
+    This is what departures are added to, and a baseline to be judged beside.
+    """
+    return cut(dataset.field(LOWRES), windows, spacing=dataset.spacing_m, method="cubic", extend=True)
