@@ -1,4 +1,4 @@
-"""Made once and shared by tests and features: a small sandbox, a tiny trained run, its map, a user's files."""
+"""Made once, shared by tests and features: a small sandbox, a tiny trained run, its map, a user's files."""
 
 import json
 from pathlib import Path
@@ -103,3 +103,20 @@ def write_survey(folder: Path, name: str, x, y) -> None:
     reader |= {"converters": {"Z": "ELEVATION-BOTTOM"}}
     projection = {"type": "filters.reprojection", "in_srs": "EPSG:3031", "out_srs": "EPSG:3031"}
     (folder / f"{name}.json").write_text(json.dumps({"pipeline": [reader, projection]}))
+
+
+@pytest.fixture
+def refusal(capsys):
+    """Give a function that runs a command which must be refused, and returns its one line."""
+    from fieldwise.cli import main
+
+    def run(*words) -> str:
+        capsys.readouterr()
+        assert main(["bed_topography", *map(str, words)]) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("fieldwise: ")
+        assert "Traceback" not in lines[0]
+        return lines[0]
+
+    return run

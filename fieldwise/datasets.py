@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio.fill
-import scipy.ndimage
 import xarray as xr
 import yaml
 
@@ -30,13 +30,15 @@ from fieldwise.grids import (
     write_cog_by_blocks,
 )
 from fieldwise.tiles import cut, fill_gaps
+from fieldwise.trends import regional_spread, regional_trend
 
 DESCRIPTION = "dataset.yaml"  # written last: a folder that holds it is whole
 FIELD_KEYS = {"path", "variable", "variables", "x", "y", "crs"}
 INPUT_KEYS = FIELD_KEYS | {"spacing_m", "fill_from", "degrade", "units"}
 BLOCK_CELLS = 2048  # edge of the blocks in which gaps are filled
 SEARCH_CELLS = 200  # missing cells are filled from known ones up to this far away
-TREND_CELLS = 5  # width of the Gaussian that makes a regional trend, in low-res cells
+# Widths, in low-res cells, of the Gaussians that make a regional trend, and the spread of relief around it.
+TREND_CELLS, SPREAD_CELLS = 4, 6
 
 
 def read_yaml(path: str | Path, *, required: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -108,40 +110,6 @@ def degrade(field: xr.DataArray, factor: int, *, crs: str) -> xr.DataArray:
     return coarse_field
 
 
-def regional_trend(field: xr.DataArray, *, cell: float, width: float) -> xr.DataArray:
-    """Smooth a field with a Gaussian so wide that only its regional course is left.
-
-    The trend lives on a coarse grid, and is read by :func:`fieldwise.tiles.cut` as everything else:
-    taking it off gives the same value in a training tile and in a block of a whole continent.
-
-    Parameters
-    ----------
-    field
-        (y, x); missing cells do not count.
-    cell, width
-        Spacing of the coarse grid and standard deviation of the Gaussian, in the field's units.
-    """
-    grid = grid_of(field)
-    around = Grid.around(grid.bounds, cell, grid.crs)
-    factor = max(1, round(cell / grid.spacing))
-    total, count = np.zeros(around.shape), np.zeros(around.shape)
-    columns = np.minimum(((grid.x - around.west) / cell).astype(int), around.shape[1] - 1)
-    for start in range(0, grid.shape[0], 64 * factor):
-        values = load_values(field[start : start + 64 * factor]).astype(np.float64)
-        rows = ((around.north - grid.y[start : start + 64 * factor]) / cell).astype(int)
-        cells = (np.minimum(rows, around.shape[0] - 1)[:, None] * around.shape[1] + columns).ravel()
-        valid = np.isfinite(values).ravel()
-        total += np.bincount(cells[valid], values.ravel()[valid], around.shape[0] * around.shape[1]).reshape(
-            around.shape
-        )
-        count += np.bincount(cells[valid], minlength=count.size).reshape(around.shape)
-    sigma = width / cell
-    smooth = scipy.ndimage.gaussian_filter(total, sigma, mode="constant")
-    weight = scipy.ndimage.gaussian_filter(count, sigma, mode="constant")
-    trend = smooth / np.maximum(weight, 1e-12)
-    return make_field(trend, around, name=f"{field.name}_trend", units=field.attrs.get("units", "m"))
-
-
 def fill_from_neighbours(field: xr.DataArray, path: Path) -> float:
     """Write a field with missing cells filled from those around them (inverse distance), block by block.
 
@@ -188,6 +156,7 @@ class Input:
     units: str
     paths: tuple[str, ...]
     trend_paths: tuple[str, ...] = ()
+    spread_paths: tuple[str, ...] = ()
 
 
 class Dataset:
@@ -220,14 +189,17 @@ class Dataset:
         self.region: Bounds = (west, south, east, north)
         self.inputs = {
             name: Input(
-                name, entry["spacing_m"], entry["units"], tuple(entry["paths"]), tuple(entry["trends"])
+                name,
+                entry["spacing_m"],
+                entry["units"],
+                *(tuple(entry.get(key, [])) for key in ("paths", "trends", "spreads")),
             )
             for name, entry in self.description["inputs"].items()
         }
         self._fields = {
             path: open_field(self.folder / path)
             for entry in self.inputs.values()
-            for path in (*entry.paths, *entry.trend_paths)
+            for path in (*entry.paths, *entry.trend_paths, *entry.spread_paths)
         }
 
     @property
@@ -253,9 +225,7 @@ class Dataset:
             raise InputError(f"{self.folder}: names no {key}; add it to the FILE.yaml and prepare again")
         return open_field(self.folder / self.description[key])
 
-    def read(
-        self, windows: np.ndarray, *, padding: float = 0.0, detrend: bool = False
-    ) -> dict[str, np.ndarray]:
+    def read(self, windows: np.ndarray, *, padding: float = 0.0, flat: bool = False) -> dict[str, np.ndarray]:
         """Cut windows out of every input at its own spacing.
 
         Parameters
@@ -264,8 +234,8 @@ class Dataset:
             (n, 4) bounds.
         padding
             Width added on every side, in metres.
-        detrend
-            Take the regional trend off the inputs that have one.
+        flat
+            Take the regional trend off the inputs that have one, and divide by the spread where there is one.
 
         Returns
         -------
@@ -276,21 +246,29 @@ class Dataset:
         for entry in self.inputs.values():
             channels = [self._cut(path, windows, entry.spacing_m, padding) for path in entry.paths]
             arrays[entry.name] = np.stack(channels, axis=1)
-        return self.take_trend_off(arrays, windows, padding=padding) if detrend else arrays
+        return self.flatten(arrays, windows, padding=padding) if flat else arrays
 
     def _cut(self, path: str, windows: np.ndarray, spacing_m: float, padding: float) -> np.ndarray:
         return cut(self._fields[path], windows, spacing=spacing_m, padding=padding, extend=True)
 
-    def take_trend_off(
+    def flatten(
         self, arrays: dict[str, np.ndarray], windows: np.ndarray, *, padding: float
     ) -> dict[str, np.ndarray]:
-        """Subtract the regional trend from inputs that were cut on these windows."""
-        detrended = dict(arrays)
-        for entry in self.inputs.values():
-            if entry.trend_paths and entry.name in arrays:
-                trends = [self._cut(path, windows, entry.spacing_m, padding) for path in entry.trend_paths]
-                detrended[entry.name] = arrays[entry.name] - np.stack(trends, axis=1)
-        return detrended
+        """Take trends off, and divide by spreads, in arrays that were cut on these windows."""
+        flat = dict(arrays)
+        for name in arrays:
+            entry = self.inputs[name]
+            cut_all = partial(self._cut_all, windows=windows, spacing_m=entry.spacing_m, padding=padding)
+            if entry.trend_paths:
+                flat[name] = flat[name] - cut_all(entry.trend_paths)
+            if entry.spread_paths:
+                flat[name] = flat[name] / cut_all(entry.spread_paths)
+        return flat
+
+    def _cut_all(
+        self, paths: tuple[str, ...], *, windows: np.ndarray, spacing_m: float, padding: float
+    ) -> np.ndarray:
+        return np.stack([self._cut(path, windows, spacing_m, padding) for path in paths], axis=1)
 
 
 def prepare_inputs(
@@ -300,6 +278,7 @@ def prepare_inputs(
     out: Path,
     units: Mapping[str, str],
     detrended: tuple[str, ...],
+    levelled: tuple[str, ...] = (),
     report: Any = print,
 ) -> dict[str, Any]:
     """Open, align and fill every input of a FILE.yaml, and write what differs from the files themselves.
@@ -311,11 +290,11 @@ def prepare_inputs(
     folder
         Folder that relative paths start from.
     out
-        Prepared folder; fields go to ``inputs`` and ``trends`` in it.
+        Prepared folder; fields go to ``inputs``, ``trends`` and ``spreads`` in it.
     units
         Units of each input where the FILE.yaml gives none.
-    detrended
-        Inputs that get a regional trend.
+    detrended, levelled
+        Inputs that get a regional trend, and those of them whose relief is also brought to one spread.
     report
         Called with one line for each thing that a user should know.
 
@@ -336,7 +315,7 @@ def prepare_inputs(
             entry.get("spacing_m") or grid_of(fields[0]).spacing * int(entry.get("degrade") or 1)
         )
         _check_spacing(name, spacing_m, lowres_m)
-        paths, trends = [], []
+        paths, trends, spreads = [], [], []
         for number, field in enumerate(fields):
             stem = name if len(fields) == 1 else f"{name}_{number + 1}"
             field = _filled(field, entry, folder=folder, path=out / "inputs" / f"{stem}.tif", report=report)
@@ -351,11 +330,21 @@ def prepare_inputs(
                 origin = grid_of(field).west, grid_of(field).south
             paths.append(f"inputs/{stem}.tif")
             if name in detrended:
-                trend = regional_trend(field, cell=TREND_CELLS / 2 * lowres_m, width=TREND_CELLS * lowres_m)
+                trend = regional_trend(field, cell=lowres_m, width=TREND_CELLS * lowres_m)
                 write_cog(trend, out / "trends" / f"{stem}.tif")
                 trends.append(f"trends/{stem}.tif")
+            if name in levelled:
+                spread = regional_spread(field, trend, width=SPREAD_CELLS * lowres_m)
+                write_cog(spread, out / "spreads" / f"{stem}.tif")
+                spreads.append(f"spreads/{stem}.tif")
         unit = entry.get("units") or units.get(name, "")
-        inputs[name] = {"spacing_m": spacing_m, "units": unit, "paths": paths, "trends": trends}
+        inputs[name] = {
+            "spacing_m": spacing_m,
+            "units": unit,
+            "paths": paths,
+            "trends": trends,
+            "spreads": spreads,
+        }
     return {"crs": crs, "region": list(_whole_cells(region, lowres_m, origin or (0, 0))), "inputs": inputs}
 
 

@@ -17,11 +17,11 @@ from fieldwise.datasets import (
     open_entry,
     prepare_inputs,
     read_yaml,
-    regional_trend,
     write_yaml,
 )
 from fieldwise.errors import InputError
 from fieldwise.grids import Grid, grid_of, make_field, open_field, write_cog, write_netcdf
+from fieldwise.trends import regional_trend
 
 DATA = Path(os.environ.get("FIELDWISE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 CRS = "EPSG:3031"
@@ -233,10 +233,10 @@ def test_tiles_equal_the_whole(files):
     """Cells read in small windows are those read in one large window, bit for bit."""
     data = prepare(files, INPUTS, detrended=("bed_lowres", "surface_elevation"))
     west, south, east, north = data.region
-    whole = data.read(np.array([data.region]), detrend=True)
+    whole = data.read(np.array([data.region]), flat=True)
     corners = [(x, y) for x in np.arange(west, east, 1000) for y in np.arange(south, north, 1000)]
     windows = np.array([(x, y, x + 1000, y + 1000) for x, y in corners])
-    pieces = data.read(windows, detrend=True)
+    pieces = data.read(windows, flat=True)
     for name, entry in data.inputs.items():
         cells = round(1000 / entry.spacing_m)
         for (x, y), piece in zip(corners, pieces[name]):
@@ -255,13 +255,13 @@ def test_padding_reaches_beyond_the_files(files):
 def test_detrended_is_raw_minus_the_trend(files):
     data = prepare(files, INPUTS, detrended=("bed_lowres",))
     windows = np.array([[2000, 3000, 11000, 12000]])
-    raw, detrended = data.read(windows), data.read(windows, detrend=True)
+    raw, detrended = data.read(windows), data.read(windows, flat=True)
     np.testing.assert_array_equal(raw["ice_velocity"], detrended["ice_velocity"])
     trend = open_field(files / "out" / "trends" / "bed_lowres.tif")
     x, y = 2500 + 1000 * np.arange(9), 11500 - 1000 * np.arange(9)
     expected = raw["bed_lowres"][0, 0] - trend.interp(x=x, y=y).values
     np.testing.assert_allclose(detrended["bed_lowres"][0, 0], expected, atol=1e-4)
-    again = data.take_trend_off(raw, windows, padding=0)
+    again = data.flatten(raw, windows, padding=0)
     np.testing.assert_array_equal(again["bed_lowres"], detrended["bed_lowres"])
 
 

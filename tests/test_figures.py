@@ -99,6 +99,15 @@ def test_map_carries_tiles_boxes_and_an_outline_from_another_crs(save):
     assert share_of(full, magenta, tolerance=60) > 5e-4
 
 
+def test_tiles_show_wherever_the_map_lies(save):
+    """GMT takes shapes for degrees and brings 270 to -90; a map in kilometres has an east of 270 to 290."""
+    grid = Grid(270_000.0, -2_590_000.0, 290_000.0, -2_580_000.0, 250.0, "EPSG:3413")
+    tiles = geopandas.GeoDataFrame(geometry=[box(275e3, -2588e3, 284e3, -2582e3)], crs="EPSG:3413")
+    picture = save(figures.draw_map(made(grid=grid), tiles=tiles, colour_map="gray"))
+    inner = picture[:, picture.shape[1] // 4 :]  # without the legend, which shows the colour of tiles too
+    assert share_of(inner, (230, 159, 0), tolerance=60) > 1e-3
+
+
 def test_an_outline_beyond_the_map_is_left_out(save):
     far = geopandas.GeoDataFrame(geometry=[box(0, 0, 1000, 1000)], crs="EPSG:3031")
     save(figures.draw_map(holed(), outline=far))

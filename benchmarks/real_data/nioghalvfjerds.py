@@ -1,8 +1,8 @@
 """Nioghalvfjerds glacier, Greenland: radar picks through a survey pipeline to a grid of 250 m and tiles.
 
-Run it with `python benchmarks/real_data/nioghalvfjerds.py --out FOLDER [--files FOLDER]`. The 104,292 picks on
-60 x 60 km are the demo data of GStatSim; they are looked for in $FIELDWISE_DATA, or in ../shared/data beside
-the repository. Beside the picks there is no other field here, so the tiles hold the bed alone.
+Run it with `python benchmarks/real_data/nioghalvfjerds.py --out FOLDER [--files FOLDER]`. The 104,292 picks
+on 60 x 60 km are the demo data of GStatSim; they are looked for in $FIELDWISE_DATA, or in ../shared/data
+beside the repository. Beside the picks there is no other field here, so the tiles hold the bed alone.
 """
 
 import argparse

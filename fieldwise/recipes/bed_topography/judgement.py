@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pygmt
+import pyproj
 import xarray as xr
 
 from fieldwise.datasets import Dataset
@@ -74,9 +75,14 @@ def score_map(dataset: Dataset, path: Path) -> dict[str, Any]:
         or, where none is, outside every tile.
     """
     prediction = open_field(path)
+    if pyproj.CRS(prediction.rio.crs) != pyproj.CRS(dataset.crs):
+        raise InputError(
+            f"{path}: is in {grid_of(prediction).crs}, the data are in {dataset.crs}; reproject it"
+        )
     if overlap(grid_of(prediction).bounds, dataset.region) is None:
         raise InputError(f"{path}: does not lie in the region of {dataset.folder}")
-    maps = {"prediction": prediction.load(), **baselines(dataset, prediction)}
+    prediction = prediction.copy(data=load_values(prediction))
+    maps = {"prediction": prediction, **baselines(dataset, prediction)}
     scores: dict[str, Any] = {}
     if dataset.description.get("held_out"):
         scores = _score_at_picks(maps, read_held_out(dataset), dataset, path)

@@ -55,10 +55,40 @@ def load_network(checkpoint: str | Path, dataset: Dataset, *, accelerator: str =
                 f"{checkpoint}: was trained on {name} with {wanted['channels']} channels at "
                 f"{wanted['spacing_m']:g} m; {dataset.folder} holds {found[0]} at {found[1]:g} m"
             )
-    if accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device("cuda" if accelerator == "gpu" else accelerator)
+    device = choose_device(accelerator)
     return Network(task.generator.eval().to(device), description, device)
+
+
+def choose_device(accelerator: str) -> torch.device:
+    """Name the device of an accelerator: cpu, gpu, or auto, the best that there is.
+
+    >>> choose_device("cpu")
+    device(type='cpu')
+    """
+    if accelerator not in ("cpu", "gpu", "auto"):
+        raise InputError(f"--accelerator: is {accelerator!r}; give cpu, gpu or auto")
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise InputError("--accelerator: no GPU was found; give cpu or auto")
+    return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def check_resumable(checkpoint: Path, description: dict[str, Any]) -> None:
+    """Refuse to go on from what is no checkpoint, or from one of other inputs or scales.
+
+    Scales are compared to six digits: another machine may round the last ones differently.
+    """
+    before = load_task(checkpoint).hparams["description"]
+    if _rounded(before) != _rounded(description):
+        raise InputError(
+            f"{checkpoint}: was trained on other inputs or tiles than the data now hold; "
+            "choose another --run, or --resume false"
+        )
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def make_reader(dataset: Dataset, description: dict[str, Any]) -> Callable[[Bounds], Arrays]:
@@ -67,7 +97,7 @@ def make_reader(dataset: Dataset, description: dict[str, Any]) -> Callable[[Boun
 
     def read(bounds: Bounds) -> Arrays:
         window = np.array([bounds])
-        arrays = dataset.read(window, padding=padding, detrend=description["departure"])
+        arrays = dataset.read(window, padding=padding, flat=description["departure"])
         inputs = {name: arrays[name][0] for name in description["inputs"]}
         return {**inputs, BASE: interpolate_base(dataset, window)[0]}
 

@@ -17,7 +17,7 @@ LOWRES = "bed_lowres"
 VECTORS = {"ice_velocity": 10.0, "surface_slope": 2e-3}
 
 
-def choose_inputs(dataset: Dataset, names: list[str] | None, *, departure: bool) -> list[str]:
+def choose_inputs(dataset: Dataset, names: list[str] | str | None, *, departure: bool) -> list[str]:
     """Give the names of the inputs to learn from: those asked for, or all; of raw values, the published ones.
 
     Raises
@@ -28,7 +28,10 @@ def choose_inputs(dataset: Dataset, names: list[str] | None, *, departure: bool)
     known = list(dataset.inputs)
     if names is None:
         return [name for name in known if departure or name not in DERIVED]
+    names = [names] if isinstance(names, str) else names
     unknown = [name for name in names if name not in known]
+    if not names:
+        raise InputError(f"--inputs: names none; give some of {', '.join(known)}")
     if unknown:
         raise InputError(
             f"--inputs: {dataset.folder} holds no {', '.join(unknown)}; it holds {', '.join(known)}"
@@ -52,7 +55,7 @@ def read_samples(
     raw = {name: tiles[name].values for name in names}
     bed, lowres = tiles["bed"].values, tiles[LOWRES].values
     base = interpolate_base(dataset, windows)[:, None] if departure else np.zeros_like(bed)
-    arrays = dataset.take_trend_off(raw, windows, padding=dataset.lowres_spacing_m) if departure else raw
+    arrays = dataset.flatten(raw, windows, padding=dataset.lowres_spacing_m) if departure else raw
     description = like or _describe(
         dataset, arrays, departure=departure, spread_m=fit_scale(bed - base).spread
     )

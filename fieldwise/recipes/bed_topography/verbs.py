@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from fieldwise.datasets import DESCRIPTION, Dataset, open_entry, prepare_inputs, write_yaml
 from fieldwise.errors import InputError
 from fieldwise.grids import Bounds, Grid, open_field, write_cog, write_netcdf
+from fieldwise.recipes.bed_topography.options import require_at_least
 from fieldwise.recipes.bed_topography.own_files import UPSAMPLING, list_files, read_own_files
 from fieldwise.tiles import cut, slide_windows, split_by_area, write_bounds, write_tiles
 
@@ -23,6 +24,7 @@ UNITS = {
     "snow_accumulation": "kg m-2 a-1",
 }
 DETRENDED = ("bed_lowres", "surface_elevation")
+LEVELLED = ("surface_elevation",)
 
 
 def prepare(
@@ -61,6 +63,7 @@ def prepare(
     from fieldwise.recipes.bed_topography.surveys import grid_targets, grounded_area, keep_aside, read_areas
     from fieldwise.tracking import record_provenance
 
+    require_at_least(1, tile_cells=tile_cells, step_cells=step_cells, block_tiles=block_tiles)
     out, say = Path(out), (tqdm.write if progress else lambda line: None)
     file = Path(source)
     if source == "sandbox":
@@ -78,7 +81,13 @@ def prepare(
         description: dict[str, Any] = {"recipe": "bed_topography", "source": source}
         description |= {key: float(config[key]) for key in ("spacing_m", "lowres_spacing_m")}
         description |= prepare_inputs(
-            config, folder=file.parent, out=out, units=UNITS, detrended=DETRENDED, report=say
+            config,
+            folder=file.parent,
+            out=out,
+            units=UNITS,
+            detrended=DETRENDED,
+            levelled=LEVELLED,
+            report=say,
         )
         description |= _link_files(config, file.parent, out, crs=description["crs"])
         partial = write_yaml(description, Path(draft) / DESCRIPTION)
@@ -193,13 +202,13 @@ def train(
     adversarial_from_epoch: int = 0,
     departure: bool = True,
     augment: bool = True,
-    inputs: list[str] | None = None,
+    inputs: list[str] | str | None = None,
     patience: int | None = None,
     seed: int = 42,
     resume: bool = True,
     accelerator: str = "auto",
     devices: int | str = "auto",
-    precision: str = "32-true",
+    precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed"] = "32-true",
     progress: bool = True,
 ) -> Path:
     """Train the generator on tiles; keep the weights that are best on the validation tiles, and the last.
@@ -226,7 +235,7 @@ def train(
         resume: Go on from the last checkpoint in the run folder, if there is one.
         accelerator: cpu, gpu or auto.
         devices: How many of them.
-        precision: 32-true, bf16-mixed, ...
+        precision: Of the numbers; bf16-mixed is faster where the device has it.
         progress: Whether to show how far it is.
 
     Returns:
@@ -235,17 +244,22 @@ def train(
     from lightning.pytorch import seed_everything
 
     from fieldwise.figures import draw_loss_curves
+    from fieldwise.recipes.bed_topography.networks import check_resumable, choose_device
     from fieldwise.recipes.bed_topography.samples import VECTORS, choose_inputs, read_samples
     from fieldwise.samples import make_loader
     from fieldwise.tasks import AdversarialTask
     from fieldwise.tracking import make_trainer, open_run, read_metrics, record_provenance
 
     settings = {key: value for key, value in locals().items() if key in train.__annotations__}
+    require_at_least(1, max_epochs=max_epochs, batch_size=batch_size, patience=patience)
+    choose_device(accelerator)
     dataset = Dataset(data)
     names = choose_inputs(dataset, inputs, departure=departure)
     training, description = read_samples(dataset, "training", names, departure=departure)
     validation, _ = read_samples(dataset, "validation", names, departure=departure, like=description)
     checkpoint = open_run(run, settings, resume=resume)
+    if checkpoint:
+        check_resumable(checkpoint, description)
     seed_everything(seed, verbose=False)
     task = AdversarialTask(
         inputs=[
@@ -334,22 +348,31 @@ def predict(
     """
     from fieldwise.predict import measure_halo, predict_domain
     from fieldwise.recipes.bed_topography.networks import load_network, make_function, make_reader
-    from fieldwise.tracking import hash_file
+    from fieldwise.tracking import hash_file, recall_measure
 
     out = Path(out)
     if out.suffix not in {".tif", ".nc"}:
         raise InputError(f"{out}: a map is written as .tif or .nc")
+    require_at_least(1, block_cells=block_cells)
+    require_at_least(0, halo_cells=halo_cells)
     dataset = Dataset(data)
     checkpoint = Path(run) / "checkpoints" / f"{weights}.ckpt"
     network = load_network(checkpoint, dataset, accelerator=accelerator)
     function, reader = make_function(network), make_reader(dataset, network.description)
     grid = _map_grid(dataset, bounds)
+    digest = hash_file(checkpoint)
+    fingerprint = f"{digest} {hash_file(dataset.folder / DESCRIPTION)}"
     if halo_cells is None:
-        halo_cells = measure_halo(function, reader, grid, domain=dataset.region, alignment_cells=UPSAMPLING)
+        halo_cells = recall_measure(
+            Path(run) / "halo.json",
+            fingerprint,
+            lambda: measure_halo(
+                function, reader, dataset.grid, domain=dataset.region, alignment_cells=UPSAMPLING
+            ),
+        )
         if progress:
             tqdm.write(f"halo measured from the network: {halo_cells} cells")
     raster = out if out.suffix == ".tif" else out.with_suffix(".tif.partial.tif")
-    digest = hash_file(checkpoint)
     predict_domain(
         function,
         reader,
@@ -357,7 +380,7 @@ def predict(
         path=raster,
         block_cells=block_cells,
         halo_cells=halo_cells,
-        fingerprint=f"{digest} {hash_file(dataset.folder / DESCRIPTION)}",
+        fingerprint=fingerprint,
         name="bed",
         tags={"long_name": "bed elevation", "generator_sha256": digest, "halo_cells": str(halo_cells)},
         progress=progress,

@@ -1,0 +1,81 @@
+"""The regional course of a field: its trend, and how far its relief spreads around it."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.ndimage
+import xarray as xr
+
+from fieldwise.grids import Grid, grid_of, load_values, make_field
+
+
+def average_cells(field: xr.DataArray, *, cell: float) -> xr.DataArray:
+    """Average a field over coarse cells, reading it strip by strip; a cell without any value is missing.
+
+    >>> values = np.array([[1.0, 3.0, np.nan, np.nan], [5.0, np.nan, np.nan, np.nan]])
+    >>> fine = make_field(values, Grid(0, 0, 4, 2, 1, "EPSG:3031"), name="bed")
+    >>> smoothable = average_cells(fine, cell=1)
+    >>> int(smoothable.isnull().sum()), grid_of(average_cells(fine.isel(x=slice(0, 4)), cell=1)).shape
+    (5, (2, 4))
+    """
+    grid = grid_of(field)
+    around = Grid.around(grid.bounds, cell, grid.crs)
+    size = around.shape[0] * around.shape[1]
+    total, count = np.zeros(size), np.zeros(size)
+    columns = np.minimum(((grid.x - around.west) / cell).astype(int), around.shape[1] - 1)
+    strip = 64 * max(1, round(cell / grid.spacing))
+    for start in range(0, grid.shape[0], strip):
+        values = load_values(field[start : start + strip]).astype(np.float64)
+        rows = ((around.north - grid.y[start : start + strip]) / cell).astype(int)
+        cells = (np.minimum(rows, around.shape[0] - 1)[:, None] * around.shape[1] + columns).ravel()
+        valid = np.isfinite(values).ravel()
+        total += np.bincount(cells[valid], values.ravel()[valid], size)
+        count += np.bincount(cells[valid], minlength=size)
+    with np.errstate(invalid="ignore"):
+        means = (total / np.where(count, count, np.nan)).reshape(around.shape)
+    return make_field(means, around, name=str(field.name), units=field.attrs.get("units", "m"))
+
+
+def smooth(field: xr.DataArray, *, width: float) -> xr.DataArray:
+    """Smooth with a Gaussian of a standard deviation in the field's units; missing cells do not count."""
+    sigma = width / grid_of(field).spacing
+    valid = np.isfinite(field.values)
+    total = scipy.ndimage.gaussian_filter(np.where(valid, field.values, 0.0), sigma, mode="constant")
+    weight = scipy.ndimage.gaussian_filter(valid.astype(np.float64), sigma, mode="constant")
+    return field.copy(data=total / np.maximum(weight, 1e-12))
+
+
+def regional_trend(field: xr.DataArray, *, cell: float, width: float) -> xr.DataArray:
+    """Smooth a field so far that only its regional course is left.
+
+    The trend lives on a coarse grid, and is read by :func:`fieldwise.tiles.cut` as everything else:
+    taking it off gives the same value in a training tile and in a block of a whole continent.
+
+    Parameters
+    ----------
+    field
+        (y, x); missing cells do not count.
+    cell, width
+        Spacing of the coarse grid and standard deviation of the Gaussian, in the field's units.
+    """
+    return smooth(average_cells(field, cell=cell), width=width).rename(f"{field.name}_trend")
+
+
+def regional_spread(field: xr.DataArray, trend: xr.DataArray, *, width: float) -> xr.DataArray:
+    """Give the root mean square of a field's relief around its trend, averaged with a Gaussian.
+
+    Dividing by it makes relief that is faint in one place and strong in another of one size: thick slow ice
+    shows a hundredth of the bed beneath it at its surface, fast ice half of it.
+
+    Parameters
+    ----------
+    field, trend
+        (y, x); the relief is that of the field averaged over the trend's cells.
+    width
+        Standard deviation of the Gaussian, in the field's units.
+    """
+    relief = average_cells(field, cell=grid_of(trend).spacing) - trend.values
+    spread = smooth((relief**2).rio.write_crs(trend.rio.crs), width=width) ** 0.5
+    floor = max(1e-3 * float(np.nanmedian(spread)), 1e-6)  # where nothing varies, nothing is blown up
+    units = {"units": field.attrs.get("units", "m")}
+    return spread.clip(min=floor).rename(f"{field.name}_spread").assign_attrs(units)

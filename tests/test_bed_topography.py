@@ -1,0 +1,313 @@
+"""The recipe as a whole: nothing leaks, tiled equals untiled, judged as a user would judge by hand."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pyproj
+import pytest
+import rasterio
+import shapely
+import torch
+import yaml
+from PIL import Image
+from scipy import ndimage
+
+from fieldwise import datasets
+from fieldwise.cli import main
+from fieldwise.datasets import Dataset
+from fieldwise.errors import InputError
+from fieldwise.grids import open_field
+from fieldwise.recipes import bed_topography
+from fieldwise.recipes.bed_topography import networks
+from fieldwise.tasks import load_task
+from fieldwise.tiles import read_tiles
+
+LOWRES_M = 1000.0
+
+
+def held_out_picks(folder, names=("held_out_flights", "held_out_block")) -> pd.DataFrame:
+    """Read held-out radar without the package: x, y, z."""
+    table = pd.concat(pd.read_csv(folder / "highres" / f"{name}.csv") for name in names)
+    table = table[table["BOTTOM"] != -9999]
+    transformer = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:3031", always_xy=True)
+    x, y = transformer.transform(table["LON"].to_numpy(), table["LAT"].to_numpy())
+    return pd.DataFrame({"x": x, "y": y, "z": table["ELEVATION"].to_numpy() - table["BOTTOM"].to_numpy()})
+
+
+def boxes_of(tiles, split, *, margin=LOWRES_M):
+    bounds = tiles["bounds"].values[tiles["split"].values == split]
+    return shapely.box(*(bounds + np.array([-1, -1, 1, 1]) * margin).T)
+
+
+def assert_splits_are_apart(folder, picks):
+    """No two splits share an area, each tile taken with the low-res cell around it that its inputs show."""
+    tiles = read_tiles(folder / "tiles.zarr")
+    training, validation = boxes_of(tiles, "training"), boxes_of(tiles, "validation")
+    assert len(training) > 0
+    assert len(validation) > 0
+    for tile in training:
+        assert shapely.area(shapely.intersection(tile, validation)).max() == 0
+    points = shapely.points(picks["x"], picks["y"])
+    for tile in [*training, *validation]:
+        assert not shapely.contains_properly(tile, points).any()
+    return training, validation
+
+
+# --- prepare --------------------------------------------------------------------------------------
+
+
+def test_splits_of_the_sandbox_are_apart(sandbox):
+    picks = held_out_picks(sandbox)
+    assert len(picks) > 5000
+    assert_splits_are_apart(sandbox, picks)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_splits_of_one_survey_are_apart(own_files, tmp_path, seed):
+    """Tiles of 4 km that overlap by three quarters, all from one survey: the split runs right through it."""
+    options = {"tile_cells": 16, "step_cells": 4, "seed": seed, "validation_fraction": 0.3, "progress": False}
+    folder = bed_topography.prepare(source=str(own_files), out=tmp_path / "data", **options)
+    picks = pd.read_csv(own_files.parent / "judge.csv").rename(columns={"X": "x", "Y": "y"})
+    training, validation = assert_splits_are_apart(folder, picks)
+    gaps = [shapely.distance(tile, validation).min() for tile in training]
+    assert min(gaps) == 0, "with the margin taken off, the buffer of 2 km should be used up somewhere"
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (500, 500), (-321, 123)])
+def test_tiles_start_on_low_res_cells_wherever_these_lie(tmp_path, offset):
+    """BEDMAP2's cells start at half kilometres: tiles there must not read between cells, as blocks do not."""
+    from conftest import CORNER_X, CORNER_Y, write_own_files
+
+    corner = CORNER_X + offset[0], CORNER_Y + offset[1]
+    file = write_own_files(tmp_path / "own", lowres_corner=corner)
+    source = yaml.safe_load(file.read_text())
+    source["region"] = [corner[0] + 2000, corner[1] + 3000, corner[0] + 28000, corner[1] + 30000]
+    file.write_text(yaml.safe_dump(source))
+    folder = bed_topography.prepare(source=str(file), out=tmp_path / "data", step_cells=4, progress=False)
+    assert Dataset(folder).region == tuple(source["region"])
+    tiles = read_tiles(folder / "tiles.zarr")
+    cells = (tiles["bounds"].values[:, :2] - corner) / LOWRES_M
+    np.testing.assert_array_equal(cells, np.round(cells))
+    with rasterio.open(file.parent / "bed_lowres.tif") as opened:
+        for tile in (0, -1):
+            west, south, east, north = tiles["bounds"].values[tile]
+            window = opened.window(west - LOWRES_M, south - LOWRES_M, east + LOWRES_M, north + LOWRES_M)
+            expected = opened.read(1, window=window.round())
+            np.testing.assert_array_equal(tiles["bed_lowres"].values[tile, 0], expected)
+
+
+def test_tiles_that_miss_a_value_of_an_input_are_left_out(own_files, tmp_path, monkeypatch):
+    """A hole in the surface of 12 km, filled from its edge by 1 km only: what remains is no input."""
+    monkeypatch.setattr(datasets, "SEARCH_CELLS", 10)
+    file = own_files.parent / "surface.tif"
+    with rasterio.open(file) as opened:
+        values, profile = opened.read(1), opened.profile | {"driver": "GTiff"}
+    values[:, :120] = np.nan
+    with rasterio.open(file, "w", **profile) as written:
+        written.write(values, 1)
+    options = {"out": tmp_path / "data", "tile_cells": 16, "progress": False}
+    folder = bed_topography.prepare(source=str(own_files), **options)
+    tiles = read_tiles(folder / "tiles.zarr")
+    assert all(np.isfinite(tiles[name].values).all() for name in tiles.data_vars)
+    # Inputs reach 1 km farther than their tiles: the first that is whole starts 12 km from the edge.
+    assert tiles["bounds"].values[:, 0].min() == -1_500_000 + 12_000
+
+
+# --- train ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def raw_run(sandbox, hyperparameters, tmp_path_factory):
+    """Train on raw metres, as the original does."""
+    run = tmp_path_factory.mktemp("raw")
+    options = hyperparameters | {"departure": False, "adversarial_weight": 0, "max_epochs": 1}
+    bed_topography.train(data=sandbox, run=run, **options)
+    return run
+
+
+def test_raw_metres_are_scaled_by_nothing(raw_run, sandbox, tmp_path):
+    description = load_task(raw_run / "checkpoints" / "best.ckpt").hparams["description"]
+    assert description["departure"] is False
+    assert description["departure_scale_m"] == 1
+    published = {"bed_lowres", "surface_elevation", "ice_velocity", "snow_accumulation"}
+    assert set(description["inputs"]) == published
+    assert all(entry["scale"] == {"mean": 0, "spread": 1} for entry in description["inputs"].values())
+    out = bed_topography.predict(run=raw_run, data=sandbox, out=tmp_path / "map.tif", progress=False)
+    assert np.isfinite(open_field(out).values).all()
+
+
+@pytest.mark.parametrize("departure", [True, False])
+def test_a_block_without_halo_is_a_tile(sandbox, trained_run, raw_run, tmp_path, departure):
+    """Training and prediction read, scale and draw alike: the map of a tile's bounds is what its arrays give."""
+    run = trained_run if departure else raw_run
+    tile = read_tiles(sandbox / "tiles.zarr", "validation").isel(tile=[3])
+    out = bed_topography.predict(
+        run=run,
+        data=sandbox,
+        out=tmp_path / "tile.tif",
+        bounds=tuple(tile["bounds"].values[0].tolist()),
+        halo_cells=0,
+        progress=False,
+    )
+    from fieldwise.recipes.bed_topography.samples import read_samples
+
+    task = load_task(run / "checkpoints" / "best.ckpt")
+    description = task.hparams["description"]
+    names = list(description["inputs"])
+    arrays, _ = read_samples(Dataset(sandbox), "validation", names, departure=departure, like=description)
+    inputs = {name: torch.from_numpy(values[3:4]) for name, values in arrays["inputs"].items()}
+    with torch.inference_mode():
+        expected = task(inputs, torch.from_numpy(arrays["base"][3:4]))[0, 0]
+    np.testing.assert_allclose(open_field(out).values, expected, atol=1e-3)
+
+
+def test_a_run_does_not_go_on_with_other_data(own_files, tmp_path, hyperparameters):
+    """The weights belong to the scales of the tiles that they were learnt from."""
+    data, run = tmp_path / "data", tmp_path / "run"
+    bed_topography.prepare(source=str(own_files), out=data, step_cells=8, progress=False)
+    options = hyperparameters | {"adversarial_weight": 0, "max_epochs": 1}
+    bed_topography.train(data=data, run=run, **options)
+    bed_topography.prepare(source=str(own_files), out=data, step_cells=8, seed=8, progress=False)
+    with pytest.raises(InputError, match=r"last.ckpt: was trained on other inputs or tiles.*--resume false"):
+        bed_topography.train(data=data, run=run, **options | {"max_epochs": 2})
+
+
+def test_no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert networks.choose_device("auto").type == "cpu"
+    with pytest.raises(InputError, match="no GPU was found; give cpu or auto"):
+        networks.choose_device("gpu")
+
+
+# --- predict --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block_cells", [44, 64, 100])
+def test_tiled_equals_untiled(sandbox, trained_run, whole_map, tmp_path, block_cells):
+    """At the halo that is measured, seams stay below a centimetre, of departures that reach metres."""
+    options = {"run": trained_run, "data": sandbox, "block_cells": block_cells, "progress": False}
+    tiled = bed_topography.predict(**options, out=tmp_path / "tiled.tif")
+    with rasterio.open(whole_map) as one, rasterio.open(tiled) as many:
+        assert (one.bounds, one.shape) == (many.bounds, many.shape)
+        assert 0 < int(many.tags()["halo_cells"]) < 120
+        assert np.abs(one.read(1) - many.read(1)).max() < 0.01
+
+
+def test_the_network_has_learnt_something_to_make_seams_with(sandbox, whole_map):
+    assert np.abs(open_field(whole_map).values - cubic_by_pillow(sandbox)).max() > 2
+
+
+def test_a_box_is_a_part_of_the_whole(sandbox, trained_run, whole_map, tmp_path):
+    """A box that cuts through low-res cells and, given in uneven metres, through cells of the map."""
+    options = {"run": trained_run, "data": sandbox, "block_cells": 48, "progress": False}
+    bounds = (-1_489_700.0, -300_100.0, -1_470_000.0, -291_250.0)
+    out = bed_topography.predict(**options, bounds=bounds, out=tmp_path / "box.nc")
+    box = open_field(out)
+    assert tuple(box.rio.bounds()) == (-1_489_750.0, -300_250.0, -1_470_000.0, -291_250.0)
+    part = open_field(whole_map).sel(x=box["x"], y=box["y"])
+    assert part.shape == (36, 79)
+    np.testing.assert_allclose(box.values, part.values, atol=0.01)
+
+
+def test_a_killed_prediction_goes_on(sandbox, trained_run, whole_map, tmp_path, monkeypatch, capsys):
+    """Interrupted in its fourth of nine blocks, it computes the other six when called again."""
+    made, calls = networks.make_function, []
+
+    def make_function(network, *, stop=None):
+        function = made(network)
+
+        def draw(arrays):
+            if len(calls) == stop:
+                raise KeyboardInterrupt
+            calls.append(1)
+            return function(arrays)
+
+        return draw
+
+    words = ["predict", "--run", trained_run, "--data", sandbox, "--out", tmp_path / "map.tif"]
+    words += ["--block_cells", 80, "--halo_cells", 24, "--progress", "false"]
+    command = ["bed_topography", *map(str, words)]
+    monkeypatch.setattr(networks, "make_function", lambda network: make_function(network, stop=3))
+    assert main(command) == 130
+    assert capsys.readouterr().err == "interrupted; the same command goes on where it was\n"
+    assert not (tmp_path / "map.tif").exists()
+    calls.clear()
+    monkeypatch.setattr(networks, "make_function", make_function)
+    assert main(command) == 0
+    assert len(calls) == 6
+    difference = open_field(tmp_path / "map.tif").values - open_field(whole_map).values
+    assert np.abs(difference).max() < 0.01
+
+
+# --- evaluate -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scores(sandbox, trained_run, whole_map, tmp_path_factory):
+    run = tmp_path_factory.mktemp("judged")
+    returned = bed_topography.evaluate(run=run, data=sandbox, prediction=whole_map, figures=False)
+    written = json.loads((run / "scores.json").read_text())
+    assert written == json.loads(json.dumps(returned))
+    return written
+
+
+def cubic_by_pillow(folder):
+    """Interpolate the low-res bed fourfold by Pillow's bicubic filter, the same convolution (a = -1/2)."""
+    with rasterio.open(folder / "lowres" / "bedmap2_bed.tif") as opened:
+        lowres = np.pad(opened.read(1), 4, mode="edge")
+    size = lowres.shape[1] * 4, lowres.shape[0] * 4
+    return np.asarray(Image.fromarray(lowres).resize(size, Image.Resampling.BICUBIC))[16:-16, 16:-16]
+
+
+def errors_at_picks(values, folder):
+    """Read a map of the sandbox between the four nearest cell centres, and subtract the radar."""
+    picks = held_out_picks(folder)
+    row, column = (-245_000 - picks["y"]) / 250 - 0.5, (picks["x"] + 1_500_000) / 250 - 0.5
+    sampled = ndimage.map_coordinates(values, [row, column], order=1, mode="constant", cval=np.nan)
+    return (sampled - picks["z"].to_numpy())[np.isfinite(sampled)]
+
+
+def test_scores_have_the_agreed_structure(scores):
+    names = {"prediction", "cubic", "spline"}
+    for key in ("rmse_m", "bias_m", "roughness_ratio"):
+        assert set(scores[key]) == names
+        assert set(scores["truth"][key]) >= names
+    assert isinstance(scores["n_picks"], int)
+    assert scores["truth"]["rmse_m"]["wiener"] < scores["truth"]["rmse_m"]["cubic"]
+
+
+def test_scores_at_picks_by_hand(scores, sandbox, whole_map):
+    for name, values in {
+        "cubic": cubic_by_pillow(sandbox),
+        "prediction": open_field(whole_map).values,
+    }.items():
+        errors = errors_at_picks(values, sandbox)
+        assert scores["n_picks"] == len(errors)
+        assert scores["rmse_m"][name] == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-4)
+        assert scores["bias_m"][name] == pytest.approx(np.mean(errors), abs=1e-3)
+
+
+def test_scores_against_the_truth_by_hand(scores, sandbox):
+    """Outside every tile, which GDAL burns in from the GeoJSON."""
+    import geopandas
+    from rasterio.features import rasterize
+
+    with rasterio.open(sandbox / "truth" / "bed.tif") as opened:
+        truth, transform = opened.read(1), opened.transform
+    tiles = geopandas.read_file(sandbox / "tiles_3031.geojson").geometry
+    seen = rasterize(tiles, out_shape=truth.shape, transform=transform).astype(bool)
+    errors = (cubic_by_pillow(sandbox) - truth)[~seen]
+    assert scores["truth"]["rmse_m"]["cubic"] == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-4)
+
+
+def test_the_truth_itself_scores_best(sandbox, tmp_path):
+    """The known bed as a map: no error but the radar's own, 5 m a flight and 12 m a pick, and full roughness."""
+    shutil.copy(sandbox / "truth" / "bed.tif", tmp_path / "truth.tif")
+    options = {"run": tmp_path, "data": sandbox, "prediction": tmp_path / "truth.tif", "figures": False}
+    judged = bed_topography.evaluate(**options)
+    assert judged["rmse_m"]["prediction"] == pytest.approx(np.hypot(12, 5), abs=2)
+    assert judged["truth"]["rmse_m"]["prediction"] == 0
+    assert judged["truth"]["roughness_ratio"]["prediction"] == 1
+    assert judged["roughness_ratio"]["prediction"] == pytest.approx(1, abs=0.15)

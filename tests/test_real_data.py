@@ -1,0 +1,122 @@
+"""Real glaciers, at a tiny size: skipped where the files are not at hand."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import scipy.io
+import xarray as xr
+
+from fieldwise.datasets import Dataset
+from fieldwise.recipes.bed_topography.surveys import read_held_out
+from fieldwise.tiles import read_tiles, touches
+
+ROOT = Path(__file__).parents[1]
+FILES = Path(os.environ.get("FIELDWISE_DATA", ROOT.parent / "shared" / "data"))
+
+
+def load_script(name, *needed):
+    """Import a script of benchmarks/real_data, or skip where a file that it needs is missing."""
+    missing = [file for file in needed if not (FILES / file).exists()]
+    if missing:
+        pytest.skip(f"{FILES} holds no {', '.join(missing)}; set FIELDWISE_DATA to the folder that does")
+    path = ROOT / "benchmarks" / "real_data" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def helheim(tmp_path_factory):
+    """Run the whole chain over Helheim: one epoch of one block, in large batches."""
+    script = load_script("helheim", "helheim_subdomain_data.h5", "helheim_flight_tracks.mat")
+    out = tmp_path_factory.mktemp("helheim")
+    settings = script.SETTINGS | {"max_epochs": 1, "num_residual_blocks": 1, "batch_size": 32}
+    return script, out, script.run_chain(FILES, out, settings=settings, step_cells=16, figures=False)
+
+
+def test_helheim_is_read_as_it_is_stored(helheim):
+    """Axis 0 of the file is x, and its y falls: the map must be the transposed array, north up."""
+    script, out, _ = helheim
+    with xr.open_dataset(FILES / script.FIELDS, engine="h5netcdf", phony_dims="sort") as stored:
+        bed, x, y = (stored[name].values for name in ("bed_BedMachine", "surf_x", "surf_y"))
+    truth = Dataset(out / "data").open("truth")
+    np.testing.assert_array_equal(truth["x"], x[:, 0])
+    np.testing.assert_array_equal(truth["y"], y[0])
+    np.testing.assert_array_equal(truth, bed.T)
+    lowres = Dataset(out / "data").field("bed_lowres")
+    assert lowres.shape == (75, 50)
+    assert float(lowres[0, 0]) == pytest.approx(bed[:4, :4].mean(), abs=1e-3)
+
+
+def test_helheim_picks_lie_by_the_thickness_below_the_surface(helheim):
+    script, out, result = helheim
+    picks = read_held_out(Dataset(out / "data"))
+    tracks = scipy.io.loadmat(FILES / script.TRACKS)
+    assert len(picks) == result["scores"]["n_picks"] == 634
+    nearest = np.hypot(tracks["x"] - picks["x"][0], tracks["y"] - picks["y"][0]).argmin()
+    with xr.open_dataset(FILES / script.FIELDS, engine="h5netcdf", phony_dims="sort") as stored:
+        distance = np.hypot(stored["surf_x"].values - picks["x"][0], stored["surf_y"].values - picks["y"][0])
+        surface = stored["surf_elv"].values.flat[distance.argmin()]
+    # The nearest cell's surface instead of the interpolated one: within what it falls over half a cell.
+    assert picks["z"][0] == pytest.approx(surface - tracks["thickness"].flat[nearest], abs=10)
+
+
+def test_helheim_keeps_its_block_unseen(helheim):
+    script, out, _ = helheim
+    tiles = read_tiles(out / "data" / "tiles.zarr")
+    assert set(tiles["split"].values) == {"training", "validation"}
+    assert not touches(tiles["bounds"].values, np.array([script.UNSEEN]), buffer=1200).any()
+
+
+def test_helheim_map_covers_the_domain(helheim):
+    _, out, _ = helheim
+    with rasterio.open(out / "run" / "helheim_bed.tif") as raster:
+        assert raster.crs.to_epsg() == 3413
+        assert raster.bounds == (269_500, -2_586_950, 299_500, -2_541_950)
+        assert raster.res == (150, 150)
+        assert np.isfinite(raster.read(1)).all()
+
+
+def test_helheim_scores_say_what_they_are_of(helheim):
+    """Truth is judged in the block that is held out alone, and picks a kilometre apart have no roughness."""
+    _, _, result = helheim
+    scores = result["scores"]
+    block = result["table"].loc[("20000 cells, unseen block", "RMSE")]
+    assert "roughness_ratio" not in scores
+    assert scores["truth"]["share_of_map"] == pytest.approx(1 / 3)
+    assert scores["truth"]["rmse_m"]["cubic"] == pytest.approx(block["cubic"])
+    assert block["bedmachine"] == 0
+    # Block means keep the mean through the interpolation.
+    assert abs(scores["truth"]["bias_m"]["cubic"]) < 0.1
+    # One epoch gains little, but must not end in a map worse than a spline.
+    assert block["prediction"] < block["spline"]
+
+
+def test_nioghalvfjerds(tmp_path):
+    script = load_script("nioghalvfjerds", "nioghalvfjerds_bed_picks.csv")
+    result = script.run_chain(FILES, tmp_path, step_cells=8)
+    table = np.loadtxt(FILES / script.PICKS, delimiter=",", skiprows=1)
+    assert result["picks"] == len(table) == 104_292
+    with rasterio.open(tmp_path / "bed.tif") as raster:
+        bed = raster.read(1)
+        assert raster.crs.to_epsg() == 3413
+        assert raster.res == (250, 250)
+        left, _, _, top = raster.bounds
+    rows = np.minimum((top - table[:, 1]) // 250, bed.shape[0] - 1).astype(int)  # some lie on the very edge
+    columns = np.minimum((table[:, 0] - left) // 250, bed.shape[1] - 1).astype(int)
+    at_picks = bed[rows, columns]
+    assert np.isfinite(at_picks).all()
+    # A cell of 250 m on slopes of 1:10 leaves tens of metres between the grid and single picks.
+    assert np.median(np.abs(at_picks - table[:, 2])) < 10
+    tiles = read_tiles(tmp_path / "tiles.zarr")
+    assert tiles["bed"].shape == (result["training"] + result["validation"], 1, 36, 36)
+    assert bool(np.isfinite(tiles["bed"]).all())
+    west, _, _, north = tiles["bounds"].values[0]
+    row, column = round((top - north) / 250), round((west - left) / 250)
+    np.testing.assert_array_equal(tiles["bed"].values[0, 0], bed[row : row + 36, column : column + 36])
+    assert (tmp_path / "bed.png").stat().st_size > 10_000
