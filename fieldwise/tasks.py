@@ -34,7 +34,7 @@ class AdversarialTask(lightning.LightningModule):
     ----------
     inputs : list of dict
         What the network reads, each {"name": ..., "channels": ..., "spacing_m": ...}.
-    lowres_spacing_m, num_residual_blocks, residual_scaling
+    lowres_spacing_m, num_residual_blocks, residual_scaling, initial_weights
         As of `fieldwise.networks.esrgan.Generator`.
     tile_size : int
         Cells on a side of the training tiles.
@@ -71,6 +71,7 @@ class AdversarialTask(lightning.LightningModule):
         lowres_spacing_m: float = 1000.0,
         num_residual_blocks: int = 12,
         residual_scaling: float = 0.1,
+        initial_weights: float = 0.1,
         tile_size: int = 36,
         learning_rate: float = 1.6e-4,
         content_weight: float = 1e-2,
@@ -90,6 +91,7 @@ class AdversarialTask(lightning.LightningModule):
             lowres_spacing_m=lowres_spacing_m,
             num_residual_blocks=num_residual_blocks,
             residual_scaling=residual_scaling,
+            initial_weights=initial_weights,
         )
         self.discriminator = Discriminator(tile_size) if adversarial_weight else None
         self.weights = {

@@ -140,7 +140,7 @@ def test_raw_metres_are_scaled_by_nothing(raw_run, sandbox, tmp_path):
 
 @pytest.mark.parametrize("departure", [True, False])
 def test_a_block_without_halo_is_a_tile(sandbox, trained_run, raw_run, tmp_path, departure):
-    """Training and prediction read, scale and draw alike: the map of a tile's bounds is what its arrays give."""
+    """Training and prediction read, scale and draw alike: a map of a tile is what the tile's arrays give."""
     run = trained_run if departure else raw_run
     tile = read_tiles(sandbox / "tiles.zarr", "validation").isel(tile=[3])
     out = bed_topography.predict(
@@ -303,11 +303,14 @@ def test_scores_against_the_truth_by_hand(scores, sandbox):
 
 
 def test_the_truth_itself_scores_best(sandbox, tmp_path):
-    """The known bed as a map: no error but the radar's own, 5 m a flight and 12 m a pick, and full roughness."""
+    """The known bed as a map: no error but the radar's own, 5 m a flight and 12 m a pick; all of the roughness.
+
+    Radar's noise makes its gridded picks a little rougher than the bed is.
+    """
     shutil.copy(sandbox / "truth" / "bed.tif", tmp_path / "truth.tif")
     options = {"run": tmp_path, "data": sandbox, "prediction": tmp_path / "truth.tif", "figures": False}
     judged = bed_topography.evaluate(**options)
     assert judged["rmse_m"]["prediction"] == pytest.approx(np.hypot(12, 5), abs=2)
     assert judged["truth"]["rmse_m"]["prediction"] == 0
     assert judged["truth"]["roughness_ratio"]["prediction"] == 1
-    assert judged["roughness_ratio"]["prediction"] == pytest.approx(1, abs=0.15)
+    assert judged["roughness_ratio"]["prediction"] == pytest.approx(1, abs=0.1)

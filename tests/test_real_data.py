@@ -93,6 +93,8 @@ def test_helheim_scores_say_what_they_are_of(helheim):
     assert block["bedmachine"] == 0
     # Block means keep the mean through the interpolation.
     assert abs(scores["truth"]["bias_m"]["cubic"]) < 0.1
+    # Taking the averaging back must help on a bed that was averaged.
+    assert block["means kept"] < 0.9 * block["cubic"]
     # One epoch gains little, but must not end in a map worse than a spline.
     assert block["prediction"] < block["spline"]
 

@@ -69,7 +69,8 @@ def score_map(dataset: Dataset, path: Path) -> dict[str, Any]:
     dict
         ``rmse_m``, ``mae_m``, ``bias_m`` (prediction minus radar), ``rmse_m_interval`` (95 %, whole flights
         resampled), ``roughness_ratio`` (mean standard deviation in 5 x 5 cells over that of the gridded
-        held-out radar, where the picks are dense enough), each with prediction, cubic and spline;
+        held-out radar, the map being read at the picks and gridded as they are, where these are dense
+        enough), each with prediction, cubic and spline;
         ``n_picks``; ``n_flights``; ``surveys``: each one's RMSE;
         ``truth``: the scores against the known truth, where there is one, in the areas that are held out,
         or, where none is, outside every tile.
@@ -104,9 +105,6 @@ def _score_at_picks(
     samples = {name: values[judged] for name, values in samples.items()}
     z, flights = picks["z"].to_numpy(), picks["flight"].to_numpy()
     truth = grid_held_out(picks, dataset)
-    grid = grid_of(maps["prediction"])
-    if grid != grid_of(truth):
-        truth = make_field(cut(truth, [grid.bounds], spacing=grid.spacing)[0], grid, name="bed")
     scores: dict[str, Any] = {
         "rmse_m": {name: rmse(values, z) for name, values in samples.items()},
         "mae_m": {name: mae(values, z) for name, values in samples.items()},
@@ -116,7 +114,12 @@ def _score_at_picks(
         },
     }
     if _tell_roughness(picks, truth):
-        scores["roughness_ratio"] = {name: roughness_ratio(field, truth) for name, field in maps.items()}
+        # Gridding smooths: a perfect map would come out too rough beside gridded radar. So each map is read
+        # at the picks and gridded as they are.
+        scores["roughness_ratio"] = {
+            name: roughness_ratio(grid_held_out(picks.assign(z=values), dataset), truth)
+            for name, values in samples.items()
+        }
     scores["n_picks"] = len(picks)
     scores["n_flights"] = len(np.unique(flights))
     scores["surveys"] = {

@@ -201,7 +201,7 @@ def train(
     structural_weight: float = 5.25,
     adversarial_from_epoch: int = 0,
     departure: bool = True,
-    augment: bool = True,
+    augment: bool = False,
     inputs: list[str] | str | None = None,
     patience: int | None = None,
     seed: int = 42,
@@ -228,7 +228,7 @@ def train(
         adversarial_from_epoch: Epoch, counted from 0, from which the discriminator takes part.
         departure: Predict the departure from the cubic low-res bed, from detrended and scaled inputs;
             `false` predicts the bed itself from raw values, as the original does.
-        augment: Show each tile rotated or mirrored at random, velocities turning along.
+        augment: Show each tile rotated or mirrored at random, velocities turning along; needs longer training.
         inputs: Names of the inputs to learn from; by default all, or, of raw values, the published ones.
         patience: Epochs without improvement after which training stops.
         seed: Of weights and order.
@@ -269,6 +269,7 @@ def train(
         lowres_spacing_m=dataset.lowres_spacing_m,
         num_residual_blocks=num_residual_blocks,
         residual_scaling=residual_scaling,
+        initial_weights=1.0 if departure else 0.1,
         tile_size=dataset.description["tiles"]["cells"],
         learning_rate=learning_rate,
         content_weight=content_weight,

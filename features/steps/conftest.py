@@ -1,0 +1,23 @@
+"""Steps that several features share."""
+
+import pytest
+from pytest_bdd import given, parsers, then
+
+from fieldwise.datasets import Dataset
+
+
+@given("the sandbox, prepared", target_fixture="dataset")
+def _(sandbox):
+    return Dataset(sandbox)
+
+
+@pytest.fixture
+def complaint():
+    """What a user was told; set by the step that fails."""
+    return ""
+
+
+@then(parsers.parse('I am told "{message}"'))
+def _(complaint, message):
+    assert message in complaint
+    assert "\n" not in complaint
