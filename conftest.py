@@ -18,7 +18,7 @@ def sandbox(tmp_path_factory) -> Path:
     from fieldwise.recipes import bed_topography
 
     folder = tmp_path_factory.mktemp("sandbox")
-    return bed_topography.prepare(out=folder, seed=7, size_km=60, step_cells=4, progress=False)
+    return bed_topography.prepare(out=folder, seed=7, size_km=60, step_cells=8, progress=False)
 
 
 @pytest.fixture(scope="session")
@@ -27,8 +27,8 @@ def hyperparameters() -> dict:
     return {
         "num_residual_blocks": 1,
         "residual_scaling": 0.2,
-        "learning_rate": 1e-3,
-        "batch_size": 16,
+        "learning_rate": 3e-3,
+        "batch_size": 8,
         "max_epochs": 2,
         "seed": 7,
         "accelerator": "cpu",

@@ -31,7 +31,7 @@ Feature: From a gridded bed to tiles to learn from
   Scenario Outline: Tiles lie on grounded ice, or not far from it
     Given a survey of 30 by 9 km, gridded at 250 m
     And ice that is grounded from 10 km eastward, and floats to the west of it
-    When I slide a window of 9 km over it in steps of 1000 m, within <buffer> km of grounded ice
+    When I slide a window of 9 km over it by 1000 m, within <buffer> km of grounded ice
     Then the westernmost tile starts at <west> km
 
     Examples:

@@ -303,9 +303,9 @@ def test_scores_against_the_truth_by_hand(scores, sandbox):
 
 
 def test_the_truth_itself_scores_best(sandbox, tmp_path):
-    """The known bed as a map: no error but the radar's own, 5 m a flight and 12 m a pick; all of the roughness.
+    """The known bed as a map: no error but the radar's own, 5 m a flight and 12 m a pick.
 
-    Radar's noise makes its gridded picks a little rougher than the bed is.
+    And it is as rough as gridded radar is, whose noise makes that a little rougher than the bed.
     """
     shutil.copy(sandbox / "truth" / "bed.tif", tmp_path / "truth.tif")
     options = {"run": tmp_path, "data": sandbox, "prediction": tmp_path / "truth.tif", "figures": False}

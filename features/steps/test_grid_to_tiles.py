@@ -13,7 +13,7 @@ from conftest import CORNER_X, CORNER_Y, SIZE_M, write_survey
 from fieldwise.errors import InputError
 from fieldwise.grids import Grid, make_field
 from fieldwise.recipes import bed_topography
-from fieldwise.recipes.bed_topography.surveys import grounded_area, read_held_out
+from fieldwise.recipes.bed_topography.surveys import read_held_out, tile_area
 from fieldwise.tiles import read_tiles, slide_windows
 
 scenarios("grid_to_tiles.feature")
@@ -90,7 +90,7 @@ def _(survey, step):
 )
 def _(survey, line, buffer):
     entry = {"path": line.name, "buffer_m": buffer * 1000}
-    inside = grounded_area({"grounding_line": entry}, folder=line.parent, crs="EPSG:3031")
+    inside = tile_area({"grounding_line": entry}, folder=line.parent, crs="EPSG:3031")
     return slide_windows(survey, tile_cells=36, step_cells=4, inside=inside)
 
 

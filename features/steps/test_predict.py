@@ -17,6 +17,7 @@ from fieldwise.recipes import bed_topography
 scenarios("predict.feature")
 
 BOX = "{west:g} to {east:g} km and from {south:g} to {north:g} km of the sandbox's corner"
+SPAN = "the map spans {west:g} to {east:g} km and {south:g} to {north:g} km of the sandbox's corner"
 CORNER = np.array([-1_500_000.0, -305_000.0])
 
 

@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rasterio.features
+import shapely
 import torch
 
 from fieldwise.datasets import Dataset
 from fieldwise.errors import InputError
 from fieldwise.grids import Bounds
 from fieldwise.recipes.bed_topography.samples import interpolate_base
+from fieldwise.recipes.bed_topography.surveys import read_grounded_area
 from fieldwise.scales import read_scale
 from fieldwise.tasks import load_task
 
 Arrays = dict[str, np.ndarray]
 BASE = "base"  # what the departure is added to, in metres
+GROUNDED = "grounded"  # where the ice rests on its bed
 
 
 @dataclass(frozen=True)
@@ -92,20 +96,36 @@ def _rounded(value: Any) -> Any:
 
 
 def make_reader(dataset: Dataset, description: dict[str, Any]) -> Callable[[Bounds], Arrays]:
-    """Give a function that reads the inputs of a window, padded by one low-res cell, and the base."""
+    """Give a function that reads a window: inputs padded by one low-res cell, base, grounded area."""
     padding = dataset.lowres_spacing_m
+    line = dataset.description.get("grounding_line")
+    area = read_grounded_area(dataset.folder / line, crs=dataset.crs) if line else None
 
     def read(bounds: Bounds) -> Arrays:
         window = np.array([bounds])
         arrays = dataset.read(window, padding=padding, flat=description["departure"])
         inputs = {name: arrays[name][0] for name in description["inputs"]}
-        return {**inputs, BASE: interpolate_base(dataset, window)[0]}
+        base = interpolate_base(dataset, window)[0]
+        return {**inputs, BASE: base, GROUNDED: _mark_grounded(area, bounds, base.shape)}
 
     return read
 
 
+def _mark_grounded(area: shapely.Geometry | None, bounds: Bounds, shape: tuple[int, ...]) -> np.ndarray:
+    """Mark the cells of a window whose centre lies on grounded ice; all, where no grounding line is known."""
+    if area is None:
+        return np.ones(shape, dtype=bool)
+    if not area.intersects(shapely.box(*bounds)):
+        return np.zeros(shape, dtype=bool)
+    transform = rasterio.transform.from_bounds(*bounds, shape[1], shape[0])
+    return rasterio.features.geometry_mask([area], shape, transform, invert=True)
+
+
 def make_function(network: Network) -> Callable[[Arrays], np.ndarray]:
-    """Give a function from the arrays of a window to its bed in metres, missing where an input is."""
+    """Give a function from the arrays of a window to its bed in metres, missing where an input is.
+
+    Beyond the grounding line it is the base: the surface of floating ice says nothing of the bed.
+    """
     entries = network.description["inputs"]
     departure = network.description["departure"]
     scale_m = network.description["departure_scale_m"]
@@ -120,7 +140,7 @@ def make_function(network: Network) -> Callable[[Arrays], np.ndarray]:
         with torch.inference_mode():
             values = network.generator(tensors)[0, 0].float().cpu().numpy()
         bed = values * scale_m + arrays[BASE] if departure else values
-        return np.where(missing, np.nan, bed)
+        return np.where(missing, np.nan, np.where(arrays[GROUNDED], bed, arrays[BASE]))
 
     return draw
 

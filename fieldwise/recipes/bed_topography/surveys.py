@@ -168,19 +168,23 @@ def _grid_on_map(picks: pd.DataFrame, dataset: Dataset, *, within: float | None 
     return make_field(load_values(field), grid, name="bed", long_name="gridded picks")
 
 
-def grounded_area(source: Mapping[str, Any], *, folder: Path, crs: str) -> shapely.Geometry | None:
-    """Read the grounding line and buffer it: the area in which tiles may lie."""
-    entry = source.get("grounding_line")
-    if not entry:
-        return None
-    path = folder / entry["path"]
+def read_grounded_area(path: Path, *, crs: str) -> shapely.Geometry:
+    """Read the area within a grounding line, in a CRS."""
     try:
         frame = geopandas.read_file(path)
     except Exception as error:  # pyogrio's errors share no base class with what it wraps
         raise InputError(f"{path}: cannot be read as polygons ({str(error).splitlines()[0]})") from error
     if frame.crs is None:
         raise InputError(f"{path}: holds no CRS; its .prj file is missing")
-    return frame.to_crs(crs).union_all().buffer(float(entry.get("buffer_m", 0)))
+    return frame.to_crs(crs).union_all()
+
+
+def tile_area(source: Mapping[str, Any], *, folder: Path, crs: str) -> shapely.Geometry | None:
+    """Give the area in which tiles may lie: within the buffered grounding line; None for anywhere."""
+    entry = source.get("grounding_line")
+    if not entry:
+        return None
+    return read_grounded_area(folder / entry["path"], crs=crs).buffer(float(entry.get("buffer_m", 0)))
 
 
 def has_value(field: xr.DataArray) -> bool:

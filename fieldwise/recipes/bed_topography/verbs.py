@@ -60,7 +60,7 @@ def prepare(
         The folder, which now holds a dataset.yaml.
     """
     from fieldwise.recipes.bed_topography.regional import add_regional_inputs
-    from fieldwise.recipes.bed_topography.surveys import grid_targets, grounded_area, keep_aside, read_areas
+    from fieldwise.recipes.bed_topography.surveys import grid_targets, keep_aside, read_areas, tile_area
     from fieldwise.tracking import record_provenance
 
     require_at_least(1, tile_cells=tile_cells, step_cells=step_cells, block_tiles=block_tiles)
@@ -98,7 +98,7 @@ def prepare(
         description["targets"] = grid_targets(config, dataset, folder=file.parent, report=say)
         description["held_out"], areas = keep_aside(config, dataset, folder=file.parent)
         description["held_out_areas"] = read_areas(config).tolist()
-        inside = grounded_area(config, folder=file.parent, crs=dataset.crs)
+        inside = tile_area(config, folder=file.parent, crs=dataset.crs)
         dataset = Dataset(out, description=write_yaml(description, partial))
 
         say("cutting tiles")
@@ -228,7 +228,8 @@ def train(
         adversarial_from_epoch: Epoch, counted from 0, from which the discriminator takes part.
         departure: Predict the departure from the cubic low-res bed, from detrended and scaled inputs;
             `false` predicts the bed itself from raw values, as the original does.
-        augment: Show each tile rotated or mirrored at random, velocities turning along; needs longer training.
+        augment: Show each tile rotated or mirrored at random, velocities turning along;
+            such training takes longer.
         inputs: Names of the inputs to learn from; by default all, or, of raw values, the published ones.
         patience: Epochs without improvement after which training stops.
         seed: Of weights and order.

@@ -1,0 +1,102 @@
+"""Every notebook runs, on a small sandbox, and leaves what it says."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import papermill
+import pytest
+import rasterio
+
+ROOT = Path(__file__).resolve().parents[1]
+SCORES = {"rmse_m", "bias_m", "roughness_ratio"}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+def execute(name, home, **parameters):
+    """Run a notebook as `make demo` does, and give the text that its cells printed."""
+    # From the root, where users start it; whatever it writes goes to paths that are parameters.
+    papermill.execute_notebook(
+        ROOT / f"{name}.ipynb",
+        home / f"{name}.ipynb",
+        parameters=parameters,
+        kernel_name="python3",
+        cwd=ROOT,
+        progress_bar=False,
+    )
+    notebook = nbformat.read(home / f"{name}.ipynb", as_version=4)
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    return "".join(output.get("text", "") for output in outputs)
+
+
+@pytest.fixture(scope="module")
+def executed(home):
+    """Run the chain from survey files to figures at its smallest."""
+    data, run, out = (str(home / name) for name in ("data", "model", "model/deepbedmap_dem.tif"))
+    printed = {"data_prep": execute("data_prep", home, data=data, size_km=60, step_cells=8, seed=3)}
+    settings = {"max_epochs": 1, "num_residual_blocks": 1, "seed": 3}
+    printed["srgan_train"] = execute("srgan_train", home, data=data, run=run, **settings)
+    printed["deepbedmap"] = execute("deepbedmap", home, data=data, run=run, out=out)
+    printed["paper_figures"] = execute("paper_figures", home, data=data, run=run, prediction=out)
+    return printed
+
+
+def test_chain_ends_with_a_table_and_the_paths(executed, home):
+    table = executed["deepbedmap"]
+    for word in ("prediction", "cubic", "spline", "RMSE (m)", "roughness ratio"):
+        assert word in table
+    assert f"{home}/model/deepbedmap_dem.tif" in table
+    assert f"{home}/model/scores.json" in table
+    assert "best validation RMSE" in executed["srgan_train"]
+
+
+def test_map_is_a_cloud_optimised_geotiff(executed, home):
+    with rasterio.open(home / "model" / "deepbedmap_dem.tif") as opened:
+        assert opened.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert opened.crs.to_epsg() == 3031
+        assert opened.res == (250, 250)
+        assert opened.dtypes == ("float32",)
+        assert np.isnan(opened.nodata)
+        assert np.isfinite(opened.read(1)).all()
+
+
+def test_scores_are_written(executed, home):
+    scores = json.loads((home / "model" / "scores.json").read_text())
+    for part in (scores, scores["truth"]):
+        assert part.keys() >= SCORES
+        assert all(part[key].keys() >= {"prediction", "cubic", "spline"} for key in SCORES)
+    assert scores["n_picks"] > 1000
+
+
+def test_figures_are_pictures(executed, home):
+    """As many as are named, each a picture that is not of one colour."""
+    from PIL import Image
+
+    names = ["inputs", "bed_map", "closeups", "perspectives", "roughness", "flight", "error_histogram"]
+    for name in [*names, "loss_curves"]:
+        with Image.open(home / "model" / "figures" / f"{name}.png") as picture:
+            assert min(picture.size) > 300, name
+            assert np.asarray(picture.convert("L")).std() > 5, name
+    assert [name for name in names if f"{name}.png" in executed["paper_figures"]] == names
+
+
+def test_notebooks_leave_nothing_in_the_folder_they_were_started_from(executed, home):
+    """Whatever a run writes goes where its parameters say."""
+    written = {path.name for path in home.iterdir()}
+    assert {"data", "model"} <= written
+    assert not (ROOT / "lightning_logs").exists()
+
+
+def test_doctests_and_features_run_from_jupyter(home):
+    feature = "features/steps/test_survey_to_grid.py"
+    modules = ["fieldwise.grids", "fieldwise.tiles"]
+    printed = execute("test_ipynb", home, modules=modules, features=[feature])
+    for module in modules:
+        assert module in printed
+    assert " 0 failed" in printed
+    assert "passed" in printed or "100%" in printed
