@@ -34,12 +34,12 @@ step_cells = 4  # distance of neighbouring tiles, in cells of 250 m
 from pathlib import Path
 
 import geopandas
-import numpy as np
 
 from fieldwise import figures
 from fieldwise.datasets import Dataset
 from fieldwise.grids import open_field
 from fieldwise.recipes import bed_topography
+from fieldwise.recipes.bed_topography.figures import draw_inputs
 from fieldwise.recipes.bed_topography.surveys import open_targets, read_held_out
 from fieldwise.tiles import read_tiles
 
@@ -67,11 +67,7 @@ dataset.grid
 # which way it flows, so the regional ice thickness and surface slope are derived and given to the network too.
 
 # %%
-inputs = {name: dataset.field(name) for name in dataset.inputs if len(dataset.inputs[name].paths) == 1}
-if "ice_velocity" in dataset.inputs:
-    vx, vy = (dataset.field("ice_velocity", channel) for channel in (0, 1))
-    inputs["ice_speed"] = np.hypot(vx, vy).assign_attrs(units="m a-1")
-figures.draw_inputs(inputs, logarithmic=["ice_speed"]).show(width=900)
+draw_inputs(dataset).show(width=900)
 
 # %% [markdown]
 # ## The ground truth

@@ -9,6 +9,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+# Which symmetries tiles are shown in: as they are, mirrored north to south too, or turned in every way.
+SYMMETRIES = {"none": (0,), "north_south": (0, 6), "all": tuple(range(8))}
+
 Nested = dict[str, Any]  # arrays, or further dictionaries of arrays
 
 
@@ -118,7 +121,7 @@ def _join(parts: list[Nested]) -> Nested:
 class EpochSampler(Sampler[int]):
     """Shuffle as a function of seed and epoch alone, so that a resumed run sees the same order.
 
-    With `symmetries` each sample comes in one of them, drawn anew each epoch (see :class:`Samples`).
+    Each sample comes in one of the symmetries of :func:`turn`, drawn anew each epoch.
 
     >>> sampler = EpochSampler(4, seed=1)
     >>> first = list(sampler); sampler.set_epoch(1); second = list(sampler); sampler.set_epoch(0)
@@ -126,7 +129,7 @@ class EpochSampler(Sampler[int]):
     (True, [0, 1, 2, 3])
     """
 
-    def __init__(self, length: int, *, seed: int, symmetries: int = 1) -> None:
+    def __init__(self, length: int, *, seed: int, symmetries: Sequence[int] = (0,)) -> None:
         self.length, self.seed, self.symmetries, self.epoch = length, seed, symmetries, 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -141,8 +144,8 @@ class EpochSampler(Sampler[int]):
         """Yield every sample once, in the order of this epoch."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(self.length, generator=generator)
-        drawn = torch.randint(self.symmetries, (self.length,), generator=generator)
-        return iter((order + self.length * drawn).tolist())
+        drawn = torch.randint(len(self.symmetries), (self.length,), generator=generator)
+        return iter((order + self.length * torch.tensor(self.symmetries)[drawn]).tolist())
 
 
 def make_loader(
@@ -150,10 +153,10 @@ def make_loader(
     *,
     batch_size: int,
     shuffle_seed: int | None = None,
-    symmetries: int = 1,
+    symmetries: Sequence[int] = (0,),
     vectors: Collection[str] = (),
 ) -> DataLoader:
-    """Serve batches of samples, shuffled where a seed is given, turned where there are 8 symmetries.
+    """Serve batches of samples, shuffled and turned by symmetries where a seed is given.
 
     >>> loader = make_loader({"bed": np.arange(5.0)}, batch_size=2)
     >>> [batch["bed"].tolist() for batch in loader]

@@ -38,7 +38,7 @@ class AdversarialTask(lightning.LightningModule):
         As of `fieldwise.networks.esrgan.Generator`.
     tile_size : int
         Cells on a side of the training tiles.
-    learning_rate : float
+    learning_rate, weight_decay : float
         Of both Adam optimisers.
     content_weight, adversarial_weight, topographic_weight, structural_weight : float
         As of `fieldwise.losses.generator_loss`. An adversarial weight of 0 trains without a discriminator.
@@ -74,6 +74,7 @@ class AdversarialTask(lightning.LightningModule):
         initial_weights: float = 0.1,
         tile_size: int = 36,
         learning_rate: float = 1.6e-4,
+        weight_decay: float = 0.0,
         content_weight: float = 1e-2,
         adversarial_weight: float = 2e-2,
         topographic_weight: float = 2e-3,
@@ -102,6 +103,7 @@ class AdversarialTask(lightning.LightningModule):
         }
         self.adversarial_from_epoch = adversarial_from_epoch
         self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
         self.departure_scale_m = departure_scale_m
         self.training_error = MeanSquaredError(squared=False)
         self.validation_error = MeanSquaredError(squared=False)
@@ -120,11 +122,14 @@ class AdversarialTask(lightning.LightningModule):
         return (self.departure_scale_m * self.generator(moved).float()).cpu()
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Return Adam for the generator and, where there is one, for the discriminator."""
+        """Return Adam (with decoupled weight decay) for the generator and any discriminator."""
         networks: list[nn.Module] = [self.generator]
         if self.discriminator is not None:
             networks.append(self.discriminator)
-        return [torch.optim.Adam(network.parameters(), lr=self.learning_rate) for network in networks]
+        return [
+            torch.optim.AdamW(network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+            for network in networks
+        ]
 
     @property
     def opponent(self) -> Discriminator | None:

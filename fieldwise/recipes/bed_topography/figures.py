@@ -29,6 +29,7 @@ CAPTIONS = {
     "flight": "Bed and its roughness along the longest held-out flight.",
     "error_histogram": "Errors at held-out radar picks.",
 }
+TITLES = {"bed_lowres": "low-res bed"}
 CLOSEUP_SHARE = 0.16  # edge of a close-up, as a share of the map's shorter edge
 
 
@@ -45,7 +46,7 @@ def save_figures(dataset: Dataset, path: Path, folder: Path) -> list[Path]:
     cubic = baselines(dataset, prediction, spline=False)["cubic"]
     truth = _find_truth(dataset, prediction)
     drawn = {
-        "inputs": _draw_inputs(dataset),
+        "inputs": draw_inputs(dataset),
         "bed_map": _draw_map(dataset, prediction),
         "closeups": figures.draw_closeups(prediction, choose_boxes(prediction)),
     }
@@ -114,14 +115,14 @@ def _find_truth(dataset: Dataset, like: xr.DataArray) -> xr.DataArray | None:
     return make_field(cut(field, [grid.bounds], spacing=grid.spacing)[0], grid, name="bed", long_name="truth")
 
 
-def _draw_inputs(dataset: Dataset) -> pygmt.Figure:
-    fields = {
-        name: dataset.field(name)
-        .rename(name)
-        .assign_attrs(units=entry.units, long_name=name.replace("_", " "))
-        for name, entry in dataset.inputs.items()
-        if name != "ice_velocity" and name not in DERIVED
-    }
+def draw_inputs(dataset: Dataset) -> pygmt.Figure:
+    """Draw what a prepared folder gives to the network; of vectors, the length."""
+    fields = {}
+    for name, entry in dataset.inputs.items():
+        if name not in DERIVED and len(entry.paths) == 1:
+            title = TITLES.get(name, name)
+            words = title.replace("_", " ")
+            fields[title] = dataset.field(name).rename(name).assign_attrs(units=entry.units, long_name=words)
     if "ice_velocity" in dataset.inputs:
         speed = np.hypot(*(load_values(dataset.field("ice_velocity", channel)) for channel in (0, 1)))
         grid = grid_of(dataset.field("ice_velocity"))

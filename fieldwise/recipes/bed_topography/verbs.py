@@ -193,6 +193,7 @@ def train(
     max_epochs: int = 100,
     batch_size: int = 128,
     learning_rate: float = 1.6e-4,
+    weight_decay: float = 0.0,
     num_residual_blocks: int = 12,
     residual_scaling: float = 0.1,
     content_weight: float = 1e-2,
@@ -201,7 +202,7 @@ def train(
     structural_weight: float = 5.25,
     adversarial_from_epoch: int = 0,
     departure: bool = True,
-    augment: bool = False,
+    augment: Literal["none", "north_south", "all"] = "none",
     inputs: list[str] | str | None = None,
     patience: int | None = None,
     seed: int = 42,
@@ -219,6 +220,7 @@ def train(
         max_epochs: Passes over the training tiles.
         batch_size: Tiles a step.
         learning_rate: Of Adam.
+        weight_decay: Of Adam, decoupled from the gradient.
         num_residual_blocks: Residual-in-residual dense blocks of the generator.
         residual_scaling: Factor on each residual.
         content_weight: Weight of the mean absolute error in metres.
@@ -228,8 +230,8 @@ def train(
         adversarial_from_epoch: Epoch, counted from 0, from which the discriminator takes part.
         departure: Predict the departure from the cubic low-res bed, from detrended and scaled inputs;
             `false` predicts the bed itself from raw values, as the original does.
-        augment: Show each tile rotated or mirrored at random, velocities turning along;
-            such training takes longer.
+        augment: Show tiles mirrored north to south at random, or turned in all eight ways, with their vectors.
+            Where ice flows one way, turning in every way makes learning longer, mirroring does not.
         inputs: Names of the inputs to learn from; by default all, or, of raw values, the published ones.
         patience: Epochs without improvement after which training stops.
         seed: Of weights and order.
@@ -247,7 +249,7 @@ def train(
     from fieldwise.figures import draw_loss_curves
     from fieldwise.recipes.bed_topography.networks import check_resumable, choose_device
     from fieldwise.recipes.bed_topography.samples import VECTORS, choose_inputs, read_samples
-    from fieldwise.samples import make_loader
+    from fieldwise.samples import SYMMETRIES, make_loader
     from fieldwise.tasks import AdversarialTask
     from fieldwise.tracking import make_trainer, open_run, read_metrics, record_provenance
 
@@ -273,6 +275,7 @@ def train(
         initial_weights=1.0 if departure else 0.1,
         tile_size=dataset.description["tiles"]["cells"],
         learning_rate=learning_rate,
+        weight_decay=weight_decay,
         content_weight=content_weight,
         adversarial_weight=adversarial_weight,
         topographic_weight=topographic_weight,
@@ -297,7 +300,7 @@ def train(
             training,
             batch_size=batch_size,
             shuffle_seed=seed,
-            symmetries=8 if augment else 1,
+            symmetries=SYMMETRIES[augment],
             vectors=list(VECTORS),
         ),
         make_loader(validation, batch_size=batch_size),
