@@ -1,5 +1,6 @@
 """How a network is trained: what one step does, what is logged, what a checkpoint holds."""
 
+import math
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +41,8 @@ class AdversarialTask(lightning.LightningModule):
         Cells on a side of the training tiles.
     learning_rate, weight_decay : float
         Of both Adam optimisers.
+    decay_epochs : int
+        Epochs in which the learning rate falls to nothing along half a cosine; 0 keeps it as it is.
     content_weight, adversarial_weight, topographic_weight, structural_weight : float
         As of `fieldwise.losses.generator_loss`. An adversarial weight of 0 trains without a discriminator.
     adversarial_from_epoch : int
@@ -75,6 +78,7 @@ class AdversarialTask(lightning.LightningModule):
         tile_size: int = 36,
         learning_rate: float = 1.6e-4,
         weight_decay: float = 0.0,
+        decay_epochs: int = 0,
         content_weight: float = 1e-2,
         adversarial_weight: float = 2e-2,
         topographic_weight: float = 2e-3,
@@ -104,6 +108,7 @@ class AdversarialTask(lightning.LightningModule):
         self.adversarial_from_epoch = adversarial_from_epoch
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.decay_epochs = decay_epochs
         self.departure_scale_m = departure_scale_m
         self.training_error = MeanSquaredError(squared=False)
         self.validation_error = MeanSquaredError(squared=False)
@@ -130,6 +135,14 @@ class AdversarialTask(lightning.LightningModule):
             torch.optim.AdamW(network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
             for network in networks
         ]
+
+    def on_train_epoch_start(self) -> None:
+        """Set the learning rate, as a function of the epoch alone: a resumed run goes on with the same."""
+        done = min(self.current_epoch / self.decay_epochs, 1) if self.decay_epochs else 0
+        share = 0.5 + 0.5 * math.cos(math.pi * done)
+        for optimizer in self.trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate * share
 
     @property
     def opponent(self) -> Discriminator | None:

@@ -194,6 +194,7 @@ def train(
     batch_size: int = 128,
     learning_rate: float = 1.6e-4,
     weight_decay: float = 0.0,
+    decay_epochs: int = 0,
     num_residual_blocks: int = 12,
     residual_scaling: float = 0.1,
     content_weight: float = 1e-2,
@@ -221,6 +222,7 @@ def train(
         batch_size: Tiles a step.
         learning_rate: Of Adam.
         weight_decay: Of Adam, decoupled from the gradient.
+        decay_epochs: Epochs in which the learning rate falls to nothing along half a cosine; 0: it stays.
         num_residual_blocks: Residual-in-residual dense blocks of the generator.
         residual_scaling: Factor on each residual.
         content_weight: Weight of the mean absolute error in metres.
@@ -230,7 +232,7 @@ def train(
         adversarial_from_epoch: Epoch, counted from 0, from which the discriminator takes part.
         departure: Predict the departure from the cubic low-res bed, from detrended and scaled inputs;
             `false` predicts the bed itself from raw values, as the original does.
-        augment: Show tiles mirrored north to south at random, or turned in all eight ways, with their vectors.
+        augment: Show tiles mirrored north to south at random, or turned in all eight ways.
             Where ice flows one way, turning in every way makes learning longer, mirroring does not.
         inputs: Names of the inputs to learn from; by default all, or, of raw values, the published ones.
         patience: Epochs without improvement after which training stops.
@@ -276,6 +278,7 @@ def train(
         tile_size=dataset.description["tiles"]["cells"],
         learning_rate=learning_rate,
         weight_decay=weight_decay,
+        decay_epochs=decay_epochs,
         content_weight=content_weight,
         adversarial_weight=adversarial_weight,
         topographic_weight=topographic_weight,
