@@ -27,7 +27,7 @@ def hyperparameters() -> dict:
     return {
         "num_residual_blocks": 1,
         "residual_scaling": 0.2,
-        "learning_rate": 3e-3,
+        "learning_rate": 1e-3,
         "batch_size": 8,
         "max_epochs": 2,
         "seed": 7,

@@ -28,7 +28,9 @@ source = "sandbox"  # or the path of a FILE.yaml
 data = "data"  # prepared folder, to be written
 seed = 7  # of the sandbox and of the split
 size_km = 250.0  # edge of the sandbox's sector
-step_cells = 4  # distance of neighbouring tiles, in cells of 250 m
+step_cells = 12  # distance of neighbouring tiles, in cells of 250 m: a third of a tile
+validation_fraction = 0.15  # share of the tiles to select weights on
+block_tiles = 2.0  # edge of the areas drawn for that, in tiles
 
 # %%
 from pathlib import Path
@@ -53,7 +55,13 @@ from fieldwise.tiles import read_tiles
 
 # %%
 folder = bed_topography.prepare(
-    source=source, out=Path(data), seed=seed, size_km=size_km, step_cells=step_cells
+    source=source,
+    out=Path(data),
+    seed=seed,
+    size_km=size_km,
+    step_cells=step_cells,
+    validation_fraction=validation_fraction,
+    block_tiles=block_tiles,
 )
 dataset = Dataset(folder)
 dataset.grid
