@@ -50,7 +50,7 @@ layers: $(VENV)/installed ## Check that imports run downward only
 	@$(BIN)/lint-imports
 
 unit: install ## Run unit tests, doctests, features and, at a small size, the notebooks
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 pairs: $(VENV)/installed ## Write the notebooks anew from their paired scripts
 	@for script in data_prep srgan_train deepbedmap paper_figures test_ipynb; do \
