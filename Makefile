@@ -30,11 +30,12 @@ gmt: # the maps are drawn, and the surveys gridded, by GMT
 	  echo "installing GMT: $(GMT_PACKAGES)"; \
 	  $$as_root apt-get update -qq && $$as_root apt-get install -y -qq $(GMT_PACKAGES) >/dev/null; }
 
+# Waiting threads give way: on shared cores spinning ones would slow training down several times.
 demo: install ## Run the main job on the sandbox: survey files -> map of the bed, judged (10 minutes)
 	@mkdir -p model/notebooks
 	@for name in data_prep srgan_train deepbedmap paper_figures; do \
 	  echo; echo "== $$name.ipynb"; \
-	  $(BIN)/papermill $$name.ipynb model/notebooks/$$name.ipynb -p seed $(SEED) \
+	  OMP_WAIT_POLICY=PASSIVE $(BIN)/papermill $$name.ipynb model/notebooks/$$name.ipynb -p seed $(SEED) \
 	    --no-progress-bar --stdout-file - --stderr-file - 2>&1 | grep -v '^Input\|^Output\|^Executing'; \
 	  test $${PIPESTATUS[0]} = 0 || exit 1; done
 

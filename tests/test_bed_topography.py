@@ -227,7 +227,7 @@ def test_a_killed_prediction_goes_on(sandbox, trained_run, whole_map, tmp_path, 
         return draw
 
     words = ["predict", "--run", trained_run, "--data", sandbox, "--out", tmp_path / "map.tif"]
-    words += ["--block_cells", 80, "--halo_cells", 24, "--progress", "false"]
+    words += ["--block_cells", 80, "--halo_cells", 64, "--progress", "false"]
     command = ["bed_topography", *map(str, words)]
     monkeypatch.setattr(networks, "make_function", lambda network: make_function(network, stop=3))
     assert main(command) == 130
