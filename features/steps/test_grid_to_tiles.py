@@ -83,9 +83,7 @@ def _(survey, step):
 
 
 @when(
-    parsers.parse(
-        "I slide a window of 9 km over it in steps of 1000 m, within {buffer:g} km of grounded ice"
-    ),
+    parsers.parse("I slide a window of 9 km over it by 1000 m, within {buffer:g} km of grounded ice"),
     target_fixture="windows",
 )
 def _(survey, line, buffer):
