@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import rasterio.features
+import scipy.ndimage
 import shapely
 import torch
 
 from fieldwise.datasets import Dataset
 from fieldwise.errors import InputError
-from fieldwise.grids import Bounds
+from fieldwise.grids import Bounds, Grid
 from fieldwise.recipes.bed_topography.samples import interpolate_base
 from fieldwise.recipes.bed_topography.surveys import read_grounded_area
 from fieldwise.scales import read_scale
@@ -22,7 +23,8 @@ from fieldwise.tasks import load_task
 
 Arrays = dict[str, np.ndarray]
 BASE = "base"  # what the departure is added to, in metres
-GROUNDED = "grounded"  # where the ice rests on its bed
+WEIGHT = "weight"  # of the departure: 0 where the ice floats
+FADE_CELLS = 40  # of the map, over which the departure fades towards the grounding line
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def _rounded(value: Any) -> Any:
 
 
 def make_reader(dataset: Dataset, description: dict[str, Any]) -> Callable[[Bounds], Arrays]:
-    """Give a function that reads a window: inputs padded by one low-res cell, base, grounded area."""
+    """Give a function that reads a window: inputs padded by one low-res cell, base, and its weight."""
     padding = dataset.lowres_spacing_m
     line = dataset.description.get("grounding_line")
     area = read_grounded_area(dataset.folder / line, crs=dataset.crs) if line else None
@@ -106,25 +108,48 @@ def make_reader(dataset: Dataset, description: dict[str, Any]) -> Callable[[Boun
         arrays = dataset.read(window, padding=padding, flat=description["departure"])
         inputs = {name: arrays[name][0] for name in description["inputs"]}
         base = interpolate_base(dataset, window)[0]
-        return {**inputs, BASE: base, GROUNDED: _mark_grounded(area, bounds, base.shape)}
+        return {
+            **inputs,
+            BASE: base,
+            WEIGHT: weigh_departure(area, bounds, dataset.grid, fade_cells=FADE_CELLS),
+        }
 
     return read
 
 
-def _mark_grounded(area: shapely.Geometry | None, bounds: Bounds, shape: tuple[int, ...]) -> np.ndarray:
-    """Mark the cells of a window whose centre lies on grounded ice; all, where no grounding line is known."""
+def weigh_departure(
+    area: shapely.Geometry | None, bounds: Bounds, grid: Grid, *, fade_cells: int
+) -> np.ndarray:
+    """Weigh the departure in a window: 1 well inside the grounded area, fading to 0 at the grounding line.
+
+    The surface of floating ice says nothing of the bed, and the break in slope at the grounding line is no
+    undulation that the bed has caused. Beyond the grid no grounding line is known.
+
+    >>> area, grid = shapely.box(-9000, 0, 2000, 1000), Grid(0, 0, 4000, 1000, 1000, "EPSG:3031")
+    >>> weigh_departure(area, grid.bounds, grid, fade_cells=2).tolist()
+    [[1.0, 0.5, 0.0, 0.0]]
+    """
+    shape = Grid(*bounds, grid.spacing, grid.crs).shape
     if area is None:
-        return np.ones(shape, dtype=bool)
-    if not area.intersects(shapely.box(*bounds)):
-        return np.zeros(shape, dtype=bool)
-    transform = rasterio.transform.from_bounds(*bounds, shape[1], shape[0])
-    return rasterio.features.geometry_mask([area], shape, transform, invert=True)
+        return np.ones(shape, dtype=np.float32)
+    west, south, east, north = bounds
+    margin = fade_cells * grid.spacing
+    wider = Grid(west - margin, south - margin, east + margin, north + margin, grid.spacing, grid.crs)
+    transform = rasterio.transform.from_origin(wider.west, wider.north, wider.spacing, wider.spacing)
+    grounded = rasterio.features.geometry_mask([area], wider.shape, transform, invert=True)
+    grounded |= (wider.x < grid.west) | (wider.x > grid.east)
+    grounded |= ((wider.y < grid.south) | (wider.y > grid.north))[:, None]
+    if grounded.all():
+        return np.ones(shape, dtype=np.float32)
+    distance = scipy.ndimage.distance_transform_edt(grounded)  # in cells, to the nearest floating one
+    inner = slice(fade_cells, -fade_cells)
+    return np.clip(distance[inner, inner] / fade_cells, 0, 1).astype(np.float32)
 
 
 def make_function(network: Network) -> Callable[[Arrays], np.ndarray]:
     """Give a function from the arrays of a window to its bed in metres, missing where an input is.
 
-    Beyond the grounding line it is the base: the surface of floating ice says nothing of the bed.
+    Towards the grounding line it fades into the base.
     """
     entries = network.description["inputs"]
     departure = network.description["departure"]
@@ -139,8 +164,8 @@ def make_function(network: Network) -> Callable[[Arrays], np.ndarray]:
             tensors[name] = torch.from_numpy(scaled)[None].to(network.device)
         with torch.inference_mode():
             values = network.generator(tensors)[0, 0].float().cpu().numpy()
-        bed = values * scale_m + arrays[BASE] if departure else values
-        return np.where(missing, np.nan, np.where(arrays[GROUNDED], bed, arrays[BASE]))
+        away = values * scale_m if departure else values - arrays[BASE]
+        return np.where(missing, np.nan, arrays[BASE] + arrays[WEIGHT] * away)
 
     return draw
 
