@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import importlib.metadata
+import io
 import json
 import logging
 import platform
@@ -174,9 +175,20 @@ def make_trainer(
     accelerator, devices, precision
         As Lightning takes them.
     """
+    import torch
+    from lightning.fabric.plugins import TorchCheckpointIO
     from lightning.pytorch import Trainer
     from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
     from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+    class WholeCheckpoints(TorchCheckpointIO):
+        """Written beside their place: Lightning writes to /tmp and copies, which a full disk cuts in half."""
+
+        def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
+            content = io.BytesIO()  # torch's own writing to a file hides the reason when the disk is full
+            torch.save(checkpoint, content)
+            with replace_when_done(path) as partial:
+                partial.write_bytes(content.getbuffer())
 
     # Its tips and advertisements would bury the progress bar.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -201,6 +213,7 @@ def make_trainer(
         devices=devices,
         precision=precision,  # type: ignore[arg-type]
         callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
         logger=loggers,
         enable_progress_bar=progress,
         enable_model_summary=False,

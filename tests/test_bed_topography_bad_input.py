@@ -64,6 +64,9 @@ def write_no_checkpoint(kind: str, file: Path, marker: Path) -> None:
         file.write_text("weights: 1 2 3\n")
     elif kind == "empty":
         file.touch()
+    elif kind == "cut in half":
+        torch.save({"state_dict": {"weight": torch.ones(1000)}, "hyper_parameters": {}}, file)
+        os.truncate(file, file.stat().st_size // 2)
     elif kind == "pickle":
         file.write_bytes(pickle.dumps({"state_dict": Intruder(marker), "hyper_parameters": {}}))
     elif kind == "torch file":
@@ -72,7 +75,7 @@ def write_no_checkpoint(kind: str, file: Path, marker: Path) -> None:
         torch.save({"state_dict": {}, "hyper_parameters": {"channels": 3}, "epoch": 1}, file)
 
 
-NO_CHECKPOINTS = ["text", "empty", "pickle", "torch file", "of another task"]
+NO_CHECKPOINTS = ["text", "empty", "cut in half", "pickle", "torch file", "of another task"]
 
 
 @pytest.mark.parametrize("kind", NO_CHECKPOINTS)

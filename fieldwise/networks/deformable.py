@@ -18,6 +18,10 @@ MARGIN = 2  # cells of zeros around the frame: both corners of a tap that lies o
 CELLS_IN_A_CHUNK = 16384  # of the output, sampled at a time in inference (38 MB at 64 channels)
 
 
+# Cells. Without a bound no halo is wide enough to be sure that a tiled prediction equals an untiled one.
+LARGEST_OFFSET = 8.0
+
+
 class DeformableConvolution(nn.Module):
     """A convolution that predicts where to read, then reads there; same extent out as in.
 
@@ -46,7 +50,7 @@ class DeformableConvolution(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Convolve (batch, channels, y, x) to (batch, out_channels, y, x)."""
-        offsets = self.offset_conv(features)  # (batch, 2 * taps, y, x)
+        offsets = self.offset_conv(features).clamp(-LARGEST_OFFSET, LARGEST_OFFSET)  # (batch, 2 * taps, y, x)
         return deformable_convolution(features, offsets, self.deform_conv.weight, self.deform_conv.bias)
 
 
