@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -225,8 +225,15 @@ class Dataset:
             raise InputError(f"{self.folder}: names no {key}; add it to the FILE.yaml and prepare again")
         return open_field(self.folder / self.description[key])
 
-    def read(self, windows: np.ndarray, *, padding: float = 0.0, flat: bool = False) -> dict[str, np.ndarray]:
-        """Cut windows out of every input at its own spacing.
+    def read(
+        self,
+        windows: np.ndarray,
+        *,
+        padding: float = 0.0,
+        flat: bool = False,
+        names: Iterable[str] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Cut windows out of inputs, each at its own spacing.
 
         Parameters
         ----------
@@ -236,6 +243,8 @@ class Dataset:
             Width added on every side, in metres.
         flat
             Take the regional trend off the inputs that have one, and divide by the spread where there is one.
+        names
+            Of the inputs to read; all by default.
 
         Returns
         -------
@@ -243,13 +252,12 @@ class Dataset:
             Name to (n, channel, y, x).
         """
         arrays = {}
-        for entry in self.inputs.values():
-            channels = [self._cut(path, windows, entry.spacing_m, padding) for path in entry.paths]
-            arrays[entry.name] = np.stack(channels, axis=1)
+        for name in self.inputs if names is None else names:
+            entry = self.inputs[name]
+            arrays[name] = self._cut_all(
+                entry.paths, windows=windows, spacing_m=entry.spacing_m, padding=padding
+            )
         return self.flatten(arrays, windows, padding=padding) if flat else arrays
-
-    def _cut(self, path: str, windows: np.ndarray, spacing_m: float, padding: float) -> np.ndarray:
-        return cut(self._fields[path], windows, spacing=spacing_m, padding=padding, extend=True)
 
     def flatten(
         self, arrays: dict[str, np.ndarray], windows: np.ndarray, *, padding: float
@@ -268,7 +276,11 @@ class Dataset:
     def _cut_all(
         self, paths: tuple[str, ...], *, windows: np.ndarray, spacing_m: float, padding: float
     ) -> np.ndarray:
-        return np.stack([self._cut(path, windows, spacing_m, padding) for path in paths], axis=1)
+        channels = [
+            cut(self._fields[path], windows, spacing=spacing_m, padding=padding, extend=True)
+            for path in paths
+        ]
+        return np.stack(channels, axis=1)
 
 
 def prepare_inputs(

@@ -14,9 +14,8 @@ def average_cells(field: xr.DataArray, *, cell: float) -> xr.DataArray:
 
     >>> values = np.array([[1.0, 3.0, np.nan, np.nan], [5.0, np.nan, np.nan, np.nan]])
     >>> fine = make_field(values, Grid(0, 0, 4, 2, 1, "EPSG:3031"), name="bed")
-    >>> smoothable = average_cells(fine, cell=1)
-    >>> int(smoothable.isnull().sum()), grid_of(average_cells(fine.isel(x=slice(0, 4)), cell=1)).shape
-    (5, (2, 4))
+    >>> average_cells(fine, cell=2).values.tolist()
+    [[3.0, nan]]
     """
     grid = grid_of(field)
     around = Grid.around(grid.bounds, cell, grid.crs)

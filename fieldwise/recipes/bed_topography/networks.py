@@ -105,8 +105,10 @@ def make_reader(dataset: Dataset, description: dict[str, Any]) -> Callable[[Boun
 
     def read(bounds: Bounds) -> Arrays:
         window = np.array([bounds])
-        arrays = dataset.read(window, padding=padding, flat=description["departure"])
-        inputs = {name: arrays[name][0] for name in description["inputs"]}
+        arrays = dataset.read(
+            window, padding=padding, flat=description["departure"], names=description["inputs"]
+        )
+        inputs = {name: values[0] for name, values in arrays.items()}
         base = interpolate_base(dataset, window)[0]
         return {
             **inputs,

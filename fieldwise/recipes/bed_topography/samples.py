@@ -8,11 +8,11 @@ import numpy as np
 
 from fieldwise.datasets import Dataset
 from fieldwise.errors import InputError
+from fieldwise.recipes.bed_topography.own_files import LOWRES
 from fieldwise.recipes.bed_topography.regional import DERIVED
 from fieldwise.scales import LengthScale, Scale, fit_scale, read_scale
 from fieldwise.tiles import cut, read_tiles
 
-LOWRES = "bed_lowres"
 # Vectors, whose components turn with a tile, and the length below which they are scaled linearly.
 VECTORS = {"ice_velocity": 10.0, "surface_slope": 2e-3}
 

@@ -187,11 +187,6 @@ def tile_area(source: Mapping[str, Any], *, folder: Path, crs: str) -> shapely.G
     return read_grounded_area(folder / entry["path"], crs=crs).buffer(float(entry.get("buffer_m", 0)))
 
 
-def has_value(field: xr.DataArray) -> bool:
-    """Tell whether any cell of a field is not missing."""
-    return bool(np.isfinite(load_values(field)).any())
-
-
 def open_targets(dataset: Dataset) -> dict[str, xr.DataArray]:
     """Open the gridded surveys of a prepared folder."""
     return {name: open_field(dataset.folder / path) for name, path in dataset.description["targets"].items()}
