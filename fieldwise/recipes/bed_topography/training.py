@@ -1,0 +1,148 @@
+"""Tiles to a trained generator: the verb train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from fieldwise.datasets import Dataset
+from fieldwise.recipes.bed_topography.options import require_at_least
+
+
+def train(
+    *,
+    data: Path = Path("data"),
+    run: Path = Path("model"),
+    max_epochs: int = 100,
+    batch_size: int = 128,
+    learning_rate: float = 1.6e-4,
+    weight_decay: float = 0.0,
+    decay_epochs: int = 0,
+    num_residual_blocks: int = 12,
+    residual_scaling: float = 0.1,
+    content_weight: float = 1e-2,
+    adversarial_weight: float = 2e-2,
+    topographic_weight: float = 2e-3,
+    structural_weight: float = 5.25,
+    adversarial_from_epoch: int = 0,
+    departure: bool = True,
+    augment: Literal["none", "north_south", "all"] = "none",
+    inputs: list[str] | str | None = None,
+    patience: int | None = None,
+    seed: int = 42,
+    resume: bool = True,
+    accelerator: str = "auto",
+    devices: int | str = "auto",
+    precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed"] = "32-true",
+    progress: bool = True,
+) -> Path:
+    """Train the generator on tiles; keep the weights that are best on the validation tiles, and the last.
+
+    Args:
+        data: Prepared folder.
+        run: Folder for checkpoints, logs, settings and figures. One that holds an unfinished run goes on.
+        max_epochs: Passes over the training tiles.
+        batch_size: Tiles a step.
+        learning_rate: Of Adam.
+        weight_decay: Of Adam, decoupled from the gradient.
+        decay_epochs: Epochs in which the learning rate falls to nothing along half a cosine; 0: it stays.
+        num_residual_blocks: Residual-in-residual dense blocks of the generator.
+        residual_scaling: Factor on each residual.
+        content_weight: Weight of the mean absolute error in metres.
+        adversarial_weight: Weight of the relativistic adversarial loss; 0 trains without a discriminator.
+        topographic_weight: Weight of the departure from the low-res bed in the mean.
+        structural_weight: Weight of the structural dissimilarity.
+        adversarial_from_epoch: Epoch, counted from 0, from which the discriminator takes part.
+        departure: Predict the departure from the cubic low-res bed, from detrended and scaled inputs;
+            `false` predicts the bed itself from raw values, as the original does.
+        augment: Show tiles mirrored north to south at random, or turned in all eight ways.
+            Where ice flows one way, turning in every way makes learning longer, mirroring does not.
+        inputs: Names of the inputs to learn from; by default all, or, of raw values, the published ones.
+        patience: Epochs without improvement after which training stops.
+        seed: Of weights and order.
+        resume: Go on from the last checkpoint in the run folder, if there is one.
+        accelerator: cpu, gpu or auto.
+        devices: How many of them.
+        precision: Of the numbers; bf16-mixed is faster where the device has it.
+        progress: Whether to show how far it is.
+
+    Returns:
+        Path of the best checkpoint.
+    """
+    from lightning.pytorch import seed_everything
+
+    from fieldwise.figures import draw_loss_curves
+    from fieldwise.recipes.bed_topography.networks import check_resumable, choose_device
+    from fieldwise.recipes.bed_topography.samples import VECTORS, choose_inputs, read_samples
+    from fieldwise.samples import SYMMETRIES, make_loader
+    from fieldwise.tasks import AdversarialTask
+    from fieldwise.tracking import make_trainer, open_run, read_metrics, record_provenance
+
+    settings = {key: value for key, value in locals().items() if key in train.__annotations__}
+    require_at_least(1, max_epochs=max_epochs, batch_size=batch_size, patience=patience)
+    choose_device(accelerator)
+    dataset = Dataset(data)
+    names = choose_inputs(dataset, inputs, departure=departure)
+    training, description = read_samples(dataset, "training", names, departure=departure)
+    validation, _ = read_samples(dataset, "validation", names, departure=departure, like=description)
+    checkpoint = open_run(run, settings, resume=resume)
+    if checkpoint:
+        check_resumable(checkpoint, description)
+    seed_everything(seed, verbose=False)
+    task = AdversarialTask(
+        inputs=[
+            {"name": name, "channels": entry["channels"], "spacing_m": entry["spacing_m"]}
+            for name, entry in description["inputs"].items()
+        ],
+        lowres_spacing_m=dataset.lowres_spacing_m,
+        num_residual_blocks=num_residual_blocks,
+        residual_scaling=residual_scaling,
+        initial_weights=1.0 if departure else 0.1,
+        tile_size=dataset.description["tiles"]["cells"],
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        decay_epochs=decay_epochs,
+        content_weight=content_weight,
+        adversarial_weight=adversarial_weight,
+        topographic_weight=topographic_weight,
+        structural_weight=structural_weight,
+        adversarial_from_epoch=adversarial_from_epoch,
+        departure_scale_m=description["departure_scale_m"],
+        description=description,
+    )
+    trainer = make_trainer(
+        run,
+        max_epochs=max_epochs,
+        monitor="val_rmse_m",
+        patience=patience,
+        accelerator=accelerator,
+        devices=devices,
+        precision=precision,
+        progress=progress,
+    )
+    trainer.fit(
+        task,
+        make_loader(
+            training,
+            batch_size=batch_size,
+            shuffle_seed=seed,
+            symmetries=SYMMETRIES[augment],
+            vectors=list(VECTORS),
+        ),
+        make_loader(validation, batch_size=batch_size),
+        ckpt_path=checkpoint,
+        weights_only=True,
+    )
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    best = Path(run) / "checkpoints" / "best.ckpt"
+    record_provenance(
+        Path(run) / "provenance.json",
+        seed=seed,
+        inputs=[Path(data) / "provenance.json", best],
+        tiles=len(training["bed"]),
+    )
+    figures = Path(run) / "figures"
+    figures.mkdir(exist_ok=True)
+    draw_loss_curves(read_metrics(run)).savefig(figures / "loss_curves.png", dpi=150)
+    return best
