@@ -5,14 +5,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 GMT_PACKAGES := gmt libgmt-dev ghostscript
 SEED ?= 7
+CHAIN := data_prep srgan_train deepbedmap paper_figures
+PAIRS := $(filter $(basename $(wildcard *.ipynb)),$(basename $(wildcard *.py)))
+ALL_NOTEBOOKS := $(CHAIN) $(filter-out $(CHAIN) test_ipynb,$(PAIRS)) test_ipynb
+NOTEBOOKS ?= $(ALL_NOTEBOOKS)
+OUT ?= model/notebooks
+LAB_SETTINGS := etc/jupyter/labconfig/default_setting_overrides.json
 
-.PHONY: help install gmt demo test lint types layers unit notebooks pairs clean
+.PHONY: help install gmt demo demo-ice-flow test lint types layers unit notebooks pairs index address clean
 .DEFAULT_GOAL := help
 
 help: ## Show this menu
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-install: gmt $(VENV)/installed ## Set everything up: .venv, Python packages, GMT where it is missing
+install: gmt $(VENV)/installed $(VENV)/$(LAB_SETTINGS) ## Set everything up: .venv, Python packages, GMT where it is missing
 
 $(VENV)/installed: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
@@ -20,6 +26,10 @@ $(VENV)/installed: pyproject.toml
 	@echo "installing Python packages into $(VENV) (a few minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
+
+# JupyterLab opens the paired scripts as notebooks.
+$(VENV)/$(LAB_SETTINGS): .jupyter/labconfig/default_setting_overrides.json | $(VENV)/installed
+	@mkdir -p $(@D) && cp $< $@
 
 gmt: # the maps are drawn, and the surveys gridded, by GMT
 	@ldconfig -p 2>/dev/null | grep -q 'libgmt\.so ' && command -v gs >/dev/null || \
@@ -39,6 +49,9 @@ demo: install ## Run the main job on the sandbox: survey files -> map of the bed
 	    --no-progress-bar --stdout-file - --stderr-file - 2>&1 | grep -v '^Input\|^Output\|^Executing'; \
 	  test $${PIPESTATUS[0]} = 0 || exit 1; done
 
+demo-ice-flow: install ## Emulate the flow of made glaciers, judged on valleys it has not seen (10 minutes)
+	@OMP_WAIT_POLICY=PASSIVE $(BIN)/fieldwise notebooks --names ice_flow --out model/notebooks --parameters seed=$(SEED)
+
 test: install lint types layers unit ## Run everything: style, types, layers, tests, doctests, features, notebooks
 
 lint: $(VENV)/installed ## Check style
@@ -53,8 +66,23 @@ layers: $(VENV)/installed ## Check that imports run downward only
 unit: install ## Run unit tests, doctests, features and, at a small size, the notebooks
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
+# make notebooks SEED=8 OUT=runs/notebooks NOTEBOOKS="data_prep srgan_train" PARAMETERS="size_km=100 max_epochs=2"
+notebooks: install ## Execute the notebooks in batch; NOTEBOOKS, PARAMETERS, SEED and OUT may be set
+	@OMP_WAIT_POLICY=PASSIVE $(BIN)/fieldwise notebooks --names $(NOTEBOOKS) --out $(OUT) \
+	  --parameters $(if $(filter-out test_ipynb,$(NOTEBOOKS)),seed=$(SEED)) $(PARAMETERS)
+
+# The badges, the first cells on Colab and pyproject.toml name the repository on GitHub.
+address: ## Say where the repository is published: make address REPOSITORY=owner/name
+	@test -n "$(REPOSITORY)" || { echo "give REPOSITORY=owner/name"; exit 2; }
+	@sed -i.before -E 's#((github\.com|colab\.research\.google\.com/github|mybinder\.org/v2/gh)/)[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+#\1$(REPOSITORY)#g' \
+	  pyproject.toml README.md $(PAIRS:=.py) $(PAIRS:=.ipynb)
+	@rm -f $(addsuffix .before,pyproject.toml README.md $(PAIRS:=.py) $(PAIRS:=.ipynb))
+
+index: $(VENV)/installed ## Write fieldwise/README.md, the index of all functions, from the docstrings
+	@$(BIN)/python docs/make_index.py
+
 pairs: $(VENV)/installed ## Write the notebooks anew from their paired scripts
-	@for script in data_prep srgan_train deepbedmap paper_figures test_ipynb; do \
+	@for script in $(ALL_NOTEBOOKS); do \
 	  $(BIN)/jupytext --to notebook --update $$script.py; done
 
 clean: ## Remove what runs have written, not the data

@@ -14,6 +14,8 @@
 # %% [markdown]
 # # Data preparation: from survey files and rasters to tiles
 #
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/YOUR_ORGANISATION/fieldwise/blob/main/data_prep.ipynb)
+#
 # Under the ice of Antarctica lies a landscape that no one has seen. Radar shows it along the lines that
 # aeroplanes have flown; between them, maps such as BEDMAP2 interpolate at 1 km and come out smooth. This
 # notebook gathers what is known on different grids, and cuts it into *tiles*: small co-registered
@@ -22,6 +24,23 @@
 # By default everything is a **sandbox**: a made sector of Antarctica in the formats and under the file names of
 # the real thing, of which the bed is known everywhere. Name your own files in a `FILE.yaml`
 # (see the README) and set `source` to it, and all that follows is the same.
+
+# %% tags=["colab"]
+# On Google Colab this fetches and installs the project with GMT; anywhere else it does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    import os
+    import subprocess
+
+    here = "/content/fieldwise"
+    if not os.path.isdir(here):
+        clone = ["git", "clone", "--depth", "1", "https://github.com/YOUR_ORGANISATION/fieldwise", here]
+        subprocess.run(clone, check=True)
+    subprocess.run(["make", "-C", here, "gmt"], check=True)
+    install = [sys.executable, "-m", "pip", "install", "--quiet", f"{here}[notebooks,comet,tuning]"]
+    subprocess.run(install, check=True)
+    os.chdir(here)
 
 # %% tags=["parameters"]
 source = "sandbox"  # or the path of a FILE.yaml

@@ -14,10 +14,29 @@
 # %% [markdown]
 # # Inference: the bed of the whole region, judged
 #
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/YOUR_ORGANISATION/fieldwise/blob/main/deepbedmap.ipynb)
+#
 # The trained generator of [srgan_train](srgan_train.ipynb) is fully convolutional: it draws a bed for a window of
 # any size. A region is drawn block by block, each block with a *halo* of further cells around it. How wide the
 # halo must be is measured from the network itself, so that no seam of more than a centimetre is left. Memory
 # depends on the block alone, and a killed run goes on where it was.
+
+# %% tags=["colab"]
+# On Google Colab this fetches and installs the project with GMT; anywhere else it does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    import os
+    import subprocess
+
+    here = "/content/fieldwise"
+    if not os.path.isdir(here):
+        clone = ["git", "clone", "--depth", "1", "https://github.com/YOUR_ORGANISATION/fieldwise", here]
+        subprocess.run(clone, check=True)
+    subprocess.run(["make", "-C", here, "gmt"], check=True)
+    install = [sys.executable, "-m", "pip", "install", "--quiet", f"{here}[notebooks,comet,tuning]"]
+    subprocess.run(install, check=True)
+    os.chdir(here)
 
 # %% tags=["parameters"]
 data = "data"  # prepared folder
@@ -60,8 +79,7 @@ figures.draw_map(bed).show(width=700)
 scores = bed_topography.evaluate(run=Path(run), data=Path(data), prediction=Path(path), figures=False)
 
 # %%
-for name in scores.get("rmse_m", {}):
-    low, high = scores["rmse_m_interval"][name]
+for name, (low, high) in scores.get("rmse_m_interval", {}).items():
     print(
         f"{name:<12} RMSE {scores['rmse_m'][name]:6.2f} m, 95 % interval {low:.2f} to {high:.2f} m (flights resampled)"
     )

@@ -42,6 +42,55 @@ Feature: Download a data file and check its sum
     Then lowres/bed.tif holds the text "a bed under two kilometres of ice"
     And the second time the data centre was asked only from byte 10 on
 
+  Scenario Outline: A data centre with troubles that pass
+    Given the data centre holds bed.tif with the text "a bed under two kilometres of ice"
+    And the data list knows the right sum of bed.tif
+    And the next <times> times the data centre <trouble>
+    When I download bed.tif
+    Then lowres/bed.tif holds the text "a bed under two kilometres of ice"
+
+    Examples:
+      | times | trouble                        |
+      | 1     | falls silent                   |
+      | 2     | falls silent after 10 bytes    |
+      | 3     | says that it is too busy (503) |
+      | 3     | breaks the line after 10 bytes |
+
+  Scenario Outline: A data centre with troubles that do not pass is left in peace
+    Given the data centre holds bed.tif with the text "a bed under two kilometres of ice"
+    And the data list knows the right sum of bed.tif
+    And the next 99 times the data centre <trouble>
+    When I try to download bed.tif
+    Then I am told "bed.tif" and "<told>" and what to do: "<remedy>"
+    And the data centre was asked <asked> times
+    And lowres holds no bed.tif
+
+    # thirty redirects are followed; then asking again would not help
+    Examples:
+      | trouble                        | told                        | remedy                | asked |
+      | falls silent                   | no progress in 4 attempts   | run again to go on    | 4     |
+      | falls silent after 10 bytes    | no progress in 4 attempts   | run again to go on    | 4     |
+      | says that it is too busy (503) | 503                         | run again to go on    | 4     |
+      | sends me on to itself          | Exceeded 30 redirects       | see https://doi.org/  | 31    |
+      | says that it is gone (404)     | not there (404              | correct the address   | 1     |
+      | sends a page to log in         | has the SHA-256 sum         | run again             | 1     |
+      | sends the bed of a lake        | has the SHA-256 sum         | run again             | 1     |
+
+  Scenario: A computer that is switched off goes on the next day
+    Given the data centre holds bed.tif with the text "a bed under two kilometres of ice"
+    And the data list knows the right sum of bed.tif
+    When I switch my computer off when 20 bytes of bed.tif are here
+    Then lowres holds no bed.tif
+    When I download bed.tif
+    Then lowres/bed.tif holds the text "a bed under two kilometres of ice"
+    And the second time the data centre was asked only from byte 20 on
+
+  Scenario: I see how far it is
+    Given the data centre holds bed.tif with the text "a bed under two kilometres of ice"
+    And the data list knows the right sum of bed.tif
+    When I download bed.tif at a terminal
+    Then I have seen that 100% of bed.tif is here
+
   Scenario Outline: A file inside an archive
     Given the data centre holds <archive> in which bed.tif has the text "a bed"
     And the data list knows that bed.tif is in <archive>

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import json
 import os
 import re
 import signal
@@ -13,15 +14,26 @@ from collections.abc import Sequence
 from fieldwise import __version__
 from fieldwise.errors import InputError
 
-RECIPES = {"bed_topography": "a fine map of the bed under ice (DeepBedMap)"}
+RECIPES = {
+    "bed_topography": "a fine map of the bed under ice (DeepBedMap)",
+    "ice_flow": "velocity of glaciers from their shape, as a solver would give it",
+}
 VERBS = {
     "prepare": "turn files into tiles to learn from and data to judge on",
     "train": "train a network; a run that was cut off goes on",
     "predict": "apply it to the whole region or a bounding box, block by block",
     "evaluate": "judge the result on data that training has not seen",
+    "tune": "search for the best options of train (bed_topography)",
+}
+COMMANDS = {  # what serves every recipe
+    "download": ("fieldwise.sources", "download_data"),
+    "fetch": ("fieldwise.tracking", "fetch_run"),
+    "notebooks": ("fieldwise.notebooks", "run_notebooks"),
 }
 USAGE = """usage: fieldwise RECIPE VERB [--option ...]
        fieldwise download [--names FILE ...] [--folder FOLDER]
+       fieldwise fetch --experiment KEY_OR_ZIP [--run RUN]
+       fieldwise notebooks --names NOTEBOOK ... [--parameters NAME=VALUE ...]
 
 Learn maps between gridded fields.
 
@@ -32,7 +44,8 @@ verbs:
 {verbs}
 
 `fieldwise RECIPE VERB --help` lists the options of a verb; `--config FILE.yaml` reads them from a
-file, `--print_config` writes one. `fieldwise download --help` fetches the files of data_list.yml.
+file, `--print_config` writes one. `fieldwise download --help` fetches the files of data_list.yml;
+`fieldwise notebooks --help` executes notebooks with parameters.
 """
 
 
@@ -58,8 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] == "--version":
         print(f"fieldwise {__version__}")
         return 0
-    if words[0] not in {*RECIPES, "download"}:
-        return _refuse(f"{words[0]!r} is no recipe; choose {', '.join(RECIPES)}, or download")
+    if words[0] not in {*RECIPES, *COMMANDS}:
+        return _refuse(f"{words[0]!r} is no recipe; choose {', '.join(RECIPES)}, or {', '.join(COMMANDS)}")
     try:
         return _run(words)
     except InputError as error:
@@ -88,17 +101,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     from jsonargparse import ArgumentError, ArgumentParser
 
-    if words[0] == "download":
-        from fieldwise.sources import download_data as function
-
-        name, rest = "download", words[1:]
+    if words[0] in COMMANDS:
+        module, attribute = COMMANDS[words[0]]
+        function = getattr(importlib.import_module(module), attribute)
+        name, rest = words[0], words[1:]
     else:
         if len(words) == 1 or words[1] in {"-h", "--help"}:
             print(usage(), end="")
             return 0
         if words[1] not in VERBS:
             return _refuse(f"{words[1]!r} is no verb; choose {', '.join(VERBS)}")
-        function = getattr(importlib.import_module(f"fieldwise.recipes.{words[0]}"), words[1])
+        recipe = importlib.import_module(f"fieldwise.recipes.{words[0]}")
+        function = getattr(recipe, words[1], None)
+        if function is None:
+            return _refuse(f"{words[0]} has no verb {words[1]}; choose {', '.join(recipe.__all__)}")
         name, rest = " ".join(words[:2]), words[2:]
     caption = (function.__doc__ or "").split("\n\n")[0]
     parser = ArgumentParser(prog=f"fieldwise {name}", description=caption, exit_on_error=False)
@@ -126,6 +142,8 @@ def join_lists(words: Sequence[str]) -> list[str]:
 
     >>> join_lists(["--bounds", "-4", "0", "4", "9", "--run", "model", "--inputs", "a", "b"])
     ['--bounds', '[-4,0,4,9]', '--run', 'model', '--inputs', '[a,b]']
+    >>> join_lists(["--parameters", "seed=7", "inputs=[a, b]"])
+    ['--parameters', '[seed=7,"inputs=[a, b]"]']
     """
     joined: list[list[str]] = []
     for word in words:
@@ -133,8 +151,16 @@ def join_lists(words: Sequence[str]) -> list[str]:
             joined.append([word])
         else:
             joined[-1].append(word)
-    lists = ([group[0], f"[{','.join(group[1:])}]"] if len(group) > 2 else group for group in joined)
+    lists = (
+        [group[0], f"[{','.join(map(_quote_lists, group[1:]))}]"] if len(group) > 2 else group
+        for group in joined
+    )
     return [word for group in lists for word in group]
+
+
+def _quote_lists(word: str) -> str:
+    """Quote NAME=VALUE with a list in it, which would be taken apart within another list."""
+    return json.dumps(word) if re.match(r"\w+=.*[][{},]", word) else word
 
 
 def _refuse(message: str) -> int:

@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio.fill
 import xarray as xr
 import yaml
 
+from fieldwise.arrays import ArrayModule, module_of
+from fieldwise.datums import ATTRIBUTE as DATUM
+from fieldwise.drafts import replace_when_done
+from fieldwise.entries import fill_entry, open_entry
 from fieldwise.errors import InputError
+from fieldwise.gaps import fill_from_neighbours, fill_gaps
 from fieldwise.grids import (
     Bounds,
     Grid,
-    align,
     crs_name,
     grid_of,
     load_values,
     make_field,
+    move_field,
     open_field,
     overlap,
-    replace_when_done,
     write_cog,
-    write_cog_by_blocks,
 )
-from fieldwise.tiles import cut, fill_gaps
+from fieldwise.heights import Heights
+from fieldwise.tiles import cut
 from fieldwise.trends import regional_spread, regional_trend
 
 DESCRIPTION = "dataset.yaml"  # written last: a folder that holds it is whole
-FIELD_KEYS = {"path", "variable", "variables", "x", "y", "crs"}
-INPUT_KEYS = FIELD_KEYS | {"spacing_m", "fill_from", "degrade", "units"}
-BLOCK_CELLS = 2048  # edge of the blocks in which gaps are filled
-SEARCH_CELLS = 200  # missing cells are filled from known ones up to this far away
 # Widths, in low-res cells, of the Gaussians that make a regional trend, and the spread of relief around it.
 TREND_CELLS, SPREAD_CELLS = 4, 6
 
@@ -65,31 +64,6 @@ def write_yaml(content: Mapping[str, Any], path: str | Path) -> Path:
     return Path(path)
 
 
-def open_entry(entry: Mapping[str, Any], *, folder: Path, crs: str) -> list[xr.DataArray]:
-    """Open what one entry of a FILE.yaml names: one field, or one for each of its `variables`.
-
-    Parameters
-    ----------
-    entry
-        ``path``, and where the file needs it ``variable`` or ``variables``, ``x``, ``y``, ``crs``.
-    folder
-        Folder that relative paths start from.
-    crs
-        CRS to bring the fields to.
-    """
-    if not isinstance(entry, Mapping) or not isinstance(entry.get("path"), str):
-        raise InputError(f"{entry!r}: an input is written as {{path: FILE, spacing_m: NUMBER}}")
-    unknown = set(entry) - INPUT_KEYS
-    if unknown:
-        raise InputError(
-            f"{entry['path']}: unknown key {', '.join(sorted(unknown))}; "
-            f"known are {', '.join(sorted(INPUT_KEYS))}"
-        )
-    names = entry.get("variables") or [entry.get("variable")]
-    keys = {key: entry[key] for key in ("x", "y", "crs") if key in entry}
-    return [align(open_field(folder / entry["path"], variable=name, **keys), crs) for name in names]
-
-
 def degrade(field: xr.DataArray, factor: int, *, crs: str) -> xr.DataArray:
     """Average blocks of cells: a low-res field made from a fine one.
 
@@ -105,46 +79,10 @@ def degrade(field: xr.DataArray, factor: int, *, crs: str) -> xr.DataArray:
     coarse = Grid(
         grid.west, grid.north - rows * spacing, grid.west + columns * spacing, grid.north, spacing, crs
     )
-    coarse_field = make_field(means, coarse, name=str(field.name), units=field.attrs.get("units", "m"))
+    units, datum = field.attrs.get("units", "m"), field.attrs.get(DATUM)
+    coarse_field = make_field(means, coarse, name=str(field.name), units=units, vertical_datum=datum)
     coarse_field.encoding["source"] = field.encoding.get("source", field.name)
     return coarse_field
-
-
-def fill_from_neighbours(field: xr.DataArray, path: Path) -> float:
-    """Write a field with missing cells filled from those around them (inverse distance), block by block.
-
-    Cells farther than :data:`SEARCH_CELLS` from any known one stay missing.
-
-    Returns
-    -------
-    float
-        Share of the cells that were missing.
-    """
-    missing = 0
-
-    def filled_blocks() -> Iterator[tuple[int, int, np.ndarray]]:
-        nonlocal missing
-        for row in range(0, field.shape[0], BLOCK_CELLS):
-            for column in range(0, field.shape[1], BLOCK_CELLS):
-                top, left = max(0, row - SEARCH_CELLS), max(0, column - SEARCH_CELLS)
-                reach = BLOCK_CELLS + SEARCH_CELLS  # what a cell of the block is filled from lies within
-                values = load_values(field[top : row + reach, left : column + reach])
-                gaps = np.isnan(values)
-                first, start = row - top, column - left
-                block = np.s_[first : first + BLOCK_CELLS, start : start + BLOCK_CELLS]
-                missing += int(gaps[block].sum())
-                if gaps[block].any() and not gaps.all():
-                    values = rasterio.fill.fillnodata(
-                        values.copy(), mask=~gaps, max_search_distance=SEARCH_CELLS
-                    )
-                yield row, column, values[block]
-        if missing == field.size:
-            source = field.encoding.get("source", field.name)
-            raise InputError(f"{source}: every value is missing; check its nodata value and variable")
-
-    name, units = str(field.name or path.stem), str(field.attrs.get("units", ""))
-    write_cog_by_blocks(filled_blocks(), grid_of(field), path, name=name, units=units)
-    return missing / field.size
 
 
 @dataclass(frozen=True)
@@ -166,8 +104,8 @@ class Dataset:
     ----------
     folder
         What the verb prepare wrote.
-    description
-        File that describes it, where that is not yet ``dataset.yaml``.
+    arrays
+        numpy, or cupy to cut windows on a GPU: they then come as CuPy's arrays.
 
     Raises
     ------
@@ -175,9 +113,9 @@ class Dataset:
         Where the folder is not a prepared one.
     """
 
-    def __init__(self, folder: str | Path, *, description: Path | None = None) -> None:
+    def __init__(self, folder: str | Path, *, arrays: ArrayModule = "numpy") -> None:
         self.folder = Path(folder)
-        file = description or self.folder / DESCRIPTION
+        file = self.folder / DESCRIPTION
         if not file.exists():
             raise InputError(f"{self.folder}: is no prepared folder; make one with the verb prepare")
         required = ("crs", "region", "spacing_m", "lowres_spacing_m", "inputs")
@@ -197,7 +135,7 @@ class Dataset:
             for name, entry in self.description["inputs"].items()
         }
         self._fields = {
-            path: open_field(self.folder / path)
+            path: move_field(open_field(self.folder / path), arrays)
             for entry in self.inputs.values()
             for path in (*entry.paths, *entry.trend_paths, *entry.spread_paths)
         }
@@ -280,7 +218,7 @@ class Dataset:
             cut(self._fields[path], windows, spacing=spacing_m, padding=padding, extend=True)
             for path in paths
         ]
-        return np.stack(channels, axis=1)
+        return module_of(channels[0]).stack(channels, axis=1)
 
 
 def prepare_inputs(
@@ -291,6 +229,9 @@ def prepare_inputs(
     units: Mapping[str, str],
     detrended: tuple[str, ...],
     levelled: tuple[str, ...] = (),
+    elevations: tuple[str, ...] = (),
+    heights: Heights | None = None,
+    arrays: ArrayModule = "numpy",
     report: Any = print,
 ) -> dict[str, Any]:
     """Open, align and fill every input of a FILE.yaml, and write what differs from the files themselves.
@@ -307,6 +248,10 @@ def prepare_inputs(
         Units of each input where the FILE.yaml gives none.
     detrended, levelled
         Inputs that get a regional trend, and those of them whose relief is also brought to one spread.
+    elevations, heights
+        Inputs that are heights (those that state a ``datum`` are so too), and the datum to bring them to.
+    arrays
+        numpy, or cupy to fill gaps and work out trends on a GPU.
     report
         Called with one line for each thing that a user should know.
 
@@ -322,7 +267,8 @@ def prepare_inputs(
     if not isinstance(source["inputs"], Mapping):
         raise InputError("inputs: should name each one, as in `bed_lowres: {path: FILE, spacing_m: NUMBER}`")
     for name, entry in source["inputs"].items():
-        fields = open_entry(entry, folder=folder, crs=crs)
+        levels = heights if name in elevations or "datum" in entry else None
+        fields = open_entry(entry, folder=folder, crs=crs, heights=levels)
         spacing_m = float(
             entry.get("spacing_m") or grid_of(fields[0]).spacing * int(entry.get("degrade") or 1)
         )
@@ -330,7 +276,10 @@ def prepare_inputs(
         paths, trends, spreads = [], [], []
         for number, field in enumerate(fields):
             stem = name if len(fields) == 1 else f"{name}_{number + 1}"
-            field = _filled(field, entry, folder=folder, path=out / "inputs" / f"{stem}.tif", report=report)
+            path = out / "inputs" / f"{stem}.tif"
+            field = _filled(
+                field, entry, folder=folder, path=path, heights=levels, arrays=arrays, report=report
+            )
             shared = overlap(region, grid_of(field).bounds) if region else grid_of(field).bounds
             if shared is None:
                 raise InputError(
@@ -381,24 +330,30 @@ def _check_spacing(name: str, spacing_m: float, lowres_m: float) -> None:
 
 
 def _filled(
-    field: xr.DataArray, entry: Mapping[str, Any], *, folder: Path, path: Path, report: Any
+    field: xr.DataArray,
+    entry: Mapping[str, Any],
+    *,
+    folder: Path,
+    path: Path,
+    heights: Heights | None,
+    arrays: ArrayModule,
+    report: Any,
 ) -> xr.DataArray:
     """Write one channel without gaps; those that a coarser file cannot fill are filled from neighbours."""
+    field = move_field(field, arrays)
     if entry.get("degrade"):
         field = degrade(field, int(entry["degrade"]), crs=crs_name(field.rio.crs))
     if entry.get("fill_from"):
-        coarse = entry["fill_from"]
-        if not isinstance(coarse, Mapping):
-            coarse = {"path": coarse, "variable": entry.get("variable")}
-        fill_gaps(field, open_entry(coarse, folder=folder, crs=crs_name(field.rio.crs))[0], path)
-        filled = open_field(path)
+        coarse = open_entry(fill_entry(entry), folder=folder, crs=crs_name(field.rio.crs), heights=heights)
+        fill_gaps(field, move_field(coarse[0], arrays), path)
+        filled = move_field(open_field(path), arrays)
         if not filled.isnull().any():
             return filled
         field = filled
     share = fill_from_neighbours(field, path)
     if share:
         report(f"{path.stem}: {share:.1%} of its cells were missing and were filled from their neighbours")
-    return open_field(path)
+    return move_field(open_field(path), arrays)
 
 
 def _whole_cells(region: Bounds | None, spacing: float, origin: tuple[float, float]) -> Bounds:

@@ -1,4 +1,4 @@
-"""The one kind of error that is the user's to mend."""
+"""The one kind of error that is the user's to mend, and the commonest check that raises it."""
 
 
 class InputError(ValueError):
@@ -11,3 +11,16 @@ class InputError(ValueError):
     Traceback (most recent call last):
     fieldwise.errors.InputError: radar.csv has no column THICK; name one of LAT, LON in the pipeline's header
     """
+
+
+def require_at_least(least: float, **options: float | None) -> None:
+    """Refuse options below a least value; None stands for a default.
+
+    >>> require_at_least(1, block_cells=512, patience=None)
+    >>> require_at_least(1, block_cells=0)
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: --block_cells: is 0; give at least 1
+    """
+    for name, value in options.items():
+        if value is not None and not value >= least:
+            raise InputError(f"--{name}: is {value:g}; give at least {least:g}")

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import math
-import os
-import shutil
-import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,19 +13,22 @@ import numpy as np
 import pyproj  # before anything that may load eccodes: the other order crashes the interpreter
 import rasterio
 import rasterio.shutil
-import rioxarray
+import rioxarray  # noqa: F401  gives fields their `rio`
 import xarray as xr
 from rasterio._err import CPLE_BaseError  # rasterio exports it nowhere
 from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 
+from fieldwise.arrays import ArrayModule, choose_module, module_of, to_host
+from fieldwise.datums import ATTRIBUTE as DATUM
+from fieldwise.datums import parse_datum, split_crs
+from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError
+from fieldwise.formats import CHUNK_CELLS, first_line, open_file
 
 Bounds = tuple[float, float, float, float]  # west, south, east, north: edges of the outer cells
 
-CHUNK_CELLS = 1024
 CACHE_BYTES = 32 * 2**20  # of GDAL, whose default is a share of the machine's memory
-RASTER_SUFFIXES = {".tif", ".tiff", ".vrt", ".grd", ".img"}
 COG_OPTIONS = {"COMPRESS": "DEFLATE", "PREDICTOR": "YES", "BLOCKSIZE": "512", "BIGTIFF": "IF_SAFER"}
 
 
@@ -131,7 +129,13 @@ def grid_of(field: xr.DataArray) -> Grid:
 
 
 def make_field(
-    values: np.ndarray, grid: Grid, *, name: str, units: str = "m", long_name: str | None = None
+    values: np.ndarray,
+    grid: Grid,
+    *,
+    name: str,
+    units: str = "m",
+    long_name: str | None = None,
+    vertical_datum: str | None = None,
 ) -> xr.DataArray:
     """Put values (rows from north to south) on a grid as a field with units and CRS.
 
@@ -145,7 +149,8 @@ def make_field(
         dims=("y", "x"),
         coords={"y": grid.y, "x": grid.x},
         name=name,
-        attrs={"units": units, "long_name": long_name or name.replace("_", " ")},
+        attrs={"units": units, "long_name": long_name or name.replace("_", " ")}
+        | ({DATUM: vertical_datum} if vertical_datum else {}),
     )
     return field.rio.write_crs(grid.crs)
 
@@ -189,8 +194,9 @@ def open_field(
     Returns
     -------
     xarray.DataArray
-        float32, dimensions (y, x), y from north to south, missing values NaN, CRS attached,
-        scale and offset applied; nothing but coordinates is read yet.
+        float32, dimensions (y, x), y from north to south, missing values NaN, horizontal CRS attached,
+        scale and offset applied; nothing but coordinates is read yet. Where the file names a vertical datum,
+        by its CRS or in ``vertical_datum``, that stands in ``attrs["vertical_datum"]``.
 
     Raises
     ------
@@ -200,91 +206,44 @@ def open_field(
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file; check the path, or fetch it with `fieldwise download`")
-    if path.suffix.lower() in RASTER_SUFFIXES:
-        field = _open_raster(path, variable)
-    else:
-        field = _open_dataset(path, variable, x, y)
+    field = open_file(path, variable=variable, x=x, y=y)
     if crs is not None:
         field = field.rio.write_crs(crs_name(crs))
     if field.rio.crs is None:
         raise InputError(f"{path}: holds no CRS; state one, such as `crs: EPSG:3031`")
-    field = _canonical(field, path)
+    field = _canonical(_with_datum(_with_plain_crs(field), path), path)
     field = field.rio.write_transform(field.rio.transform(recalc=True))  # the file's own holds for its order
     field.encoding["source"] = str(path)
     grid_of(field)
     return field
 
 
-def _open_raster(path: Path, variable: str | None) -> xr.DataArray:
+def _with_plain_crs(field: xr.DataArray) -> xr.DataArray:
+    """Keep the CRS where rioxarray looks for it first, and no further coordinates.
+
+    Data centres call it `coord_system` or `mapping`, which operations forget; longitudes and latitudes of
+    every cell would be read with every window.
+    """
+    crs = field.rio.crs
+    field = field.reset_coords(drop=True)
+    for place in (field.attrs, field.encoding):
+        place.pop("grid_mapping", None)
+        place.pop("coordinates", None)
+    return field.rio.write_crs(crs)
+
+
+def _with_datum(field: xr.DataArray, path: Path) -> xr.DataArray:
+    """Move what a file says of its vertical datum to one place; the CRS is left the horizontal one."""
+    horizontal, of_crs = split_crs(field.rio.crs)
+    if of_crs:
+        field = field.rio.write_crs(crs_name(horizontal))
     try:
-        opened = rioxarray.open_rasterio(
-            path, masked=True, mask_and_scale=True, chunks={"x": CHUNK_CELLS, "y": CHUNK_CELLS}
-        )
-    except (RasterioIOError, rasterio.errors.RasterioError) as error:
-        raise InputError(
-            f"{path}: cannot be read as a raster ({_first_line(error)}); fetch it again"
-        ) from error
-    if not isinstance(opened, xr.DataArray):
-        raise InputError(f"{path}: holds several rasters; name one file a variable")
-    bands = [str(band) for band in opened["band"].values]
-    wanted = str(variable or bands[0])
-    if wanted not in bands:
-        raise InputError(
-            f"{path}: has no band {wanted}; a variable of a raster is the number of its band, "
-            f"1 to {len(bands)}"
-        )
-    return opened.isel(band=bands.index(wanted), drop=True)
-
-
-def _open_dataset(path: Path, variable: str | None, x: str | None, y: str | None) -> xr.DataArray:
-    try:
-        if path.is_dir():
-            dataset = xr.open_zarr(path, decode_coords="all")
-        else:
-            with path.open("rb") as file:
-                magic = file.read(4)
-            if magic[:3] == b"CDF":
-                dataset = xr.open_dataset(path, engine="scipy", decode_coords="all", chunks={})
-            else:
-                dataset = xr.open_dataset(
-                    path, engine="h5netcdf", decode_coords="all", chunks={}, phony_dims="sort"
-                )
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: cannot be read as NetCDF, HDF5 or Zarr ({_first_line(error)})") from error
-    candidates = [str(name) for name in dataset.data_vars if dataset[name].ndim == 2 and name not in (x, y)]
-    name = variable or (candidates[0] if len(candidates) == 1 else None)
-    if name is None or name not in dataset:
-        wanted = f"has no variable {variable!r}" if variable else "holds several variables; name one"
-        raise InputError(f"{path}: {wanted}; it has {', '.join(candidates) or 'none on a 2-D grid'}")
-    field = dataset[name].squeeze(drop=True)
-    if x and y:
-        missing = [coordinate for coordinate in (x, y) if coordinate not in dataset]
-        if missing:
-            raise InputError(f"{path}: has no coordinate variable {' or '.join(missing)}")
-        field = _with_coordinates(field, dataset[x].values, dataset[y].values, path)
-    elif "lon" in field.dims and "lat" in field.dims:
-        field = field.rename(lon="x", lat="y")
-    if set(field.dims) != {"x", "y"}:
-        raise InputError(
-            f"{path}: {name} has the dimensions {field.dims}; name its coordinates with x: and y:"
-        )
-    return field
-
-
-def _with_coordinates(field: xr.DataArray, x: np.ndarray, y: np.ndarray, path: Path) -> xr.DataArray:
-    """Attach coordinates given as variables; of 2-D ones, find the axis along which each varies."""
-    x, y = x.squeeze(), y.squeeze()
-    if x.ndim == 2:
-        x_axis = int(np.ptp(x, axis=1).max() > np.ptp(x, axis=0).max())
-        x, y = np.take(x, 0, axis=1 - x_axis), np.take(y, 0, axis=x_axis)
-    else:
-        x_axis = 1 if field.shape == (y.size, x.size) else 0
-    dims = ("y", "x") if x_axis == 1 else ("x", "y")
-    if field.shape != tuple({"x": x.size, "y": y.size}[dim] for dim in dims):
-        raise InputError(
-            f"{path}: {field.name} of shape {field.shape} does not fit {x.size} x and {y.size} y"
-        )
-    return xr.DataArray(field.data, dims=dims, coords={"x": x, "y": y}, name=field.name, attrs=field.attrs)
+        stated = parse_datum(field.attrs.pop(DATUM, None))
+    except InputError:  # a text in words of its own tells no more than none
+        stated = None
+    if of_crs and stated and of_crs != stated:
+        raise InputError(f"{path}: its CRS names the {of_crs}, its vertical_datum the {stated}; correct one")
+    return field.assign_attrs({DATUM: of_crs or stated}) if of_crs or stated else field
 
 
 def _canonical(field: xr.DataArray, path: Path) -> xr.DataArray:
@@ -305,17 +264,37 @@ def _canonical(field: xr.DataArray, path: Path) -> xr.DataArray:
 
 
 def load_values(field: xr.DataArray) -> np.ndarray:
-    """Read the values of a lazy field; a file that breaks off is an error that names it.
+    """Read the values of a lazy field as float32; a file that breaks off is an error that names it.
+
+    Those of a field on a GPU stay there.
 
     >>> load_values(make_field(np.ones((2, 2)), Grid(0, 0, 2, 2, 1, "EPSG:3031"), name="bed")).dtype
     dtype('float32')
     """
     try:
-        return np.asarray(field.values, dtype=np.float32)
+        values = field.compute().data
+        return module_of(values).asarray(values, dtype=np.float32)
     except (RasterioIOError, OSError) as error:
         raise InputError(
-            f"{_label(field)}: reading breaks off ({_first_line(error)}); it is truncated, fetch it again"
+            f"{_label(field)}: reading breaks off ({first_line(error)}); it is truncated, fetch it again"
         ) from error
+
+
+def move_field(field: xr.DataArray, arrays: ArrayModule) -> xr.DataArray:
+    """Have a field's values in the machine's memory, or on the GPU; a lazy one is moved as it is read.
+
+    What is cut, averaged, filled or judged from a field on the GPU is worked out there.
+
+    >>> field = make_field(np.ones((2, 2)), Grid(0, 0, 2, 2, 1, "EPSG:3031"), name="bed")
+    >>> type(move_field(field, "numpy").data).__name__
+    'ndarray'
+    """
+    module = choose_module(arrays)
+    convert = to_host if arrays == "numpy" else module.asarray
+    if field.chunks is None:
+        return field.copy(data=convert(field.data))
+    empty = module.empty((0, 0), dtype=field.dtype)
+    return field.copy(data=field.data.map_blocks(convert, dtype=field.dtype, meta=empty))
 
 
 def align(field: xr.DataArray, crs: str) -> xr.DataArray:
@@ -331,34 +310,6 @@ def align(field: xr.DataArray, crs: str) -> xr.DataArray:
     aligned = field.rio.reproject(crs, resampling=rasterio.enums.Resampling.bilinear, nodata=np.nan)
     aligned.encoding["source"] = source or str(field.name)
     return aligned
-
-
-@contextlib.contextmanager
-def replace_when_done(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary neighbour that takes the place of `path` only when all went well.
-
-    >>> import tempfile
-    >>> target = Path(tempfile.mkdtemp()) / "note.txt"
-    >>> with replace_when_done(target) as partial:
-    ...     _ = partial.write_text("whole")
-    >>> target.read_text()
-    'whole'
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    partial = folder / path.name
-    try:
-        yield partial
-        if path.is_dir() and partial.is_dir():
-            shutil.rmtree(path)
-        os.replace(partial, path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
-            raise InputError(f"{path}: the disk is full; free some space and run again") from error
-        raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_cog_by_blocks(
@@ -389,7 +340,8 @@ def write_cog_by_blocks(
                 target.update_tags(**(tags or {}))
                 target.set_band_description(1, name)
                 target.set_band_unit(1, units)
-                for row, column, values in blocks:
+                for row, column, block in blocks:
+                    values = to_host(block)
                     window = Window(column, row, values.shape[1], values.shape[0])
                     target.write(values.astype(np.float32), 1, window=window)
                     sums[window] = _checksum(values)
@@ -399,7 +351,7 @@ def write_cog_by_blocks(
                     raise RasterioIOError("what was written reads back different")
         except (RasterioIOError, CPLE_BaseError) as error:
             raise InputError(
-                f"{path}: writing breaks off ({_first_line(error)}); see that the disk is not full, "
+                f"{path}: writing breaks off ({first_line(error)}); see that the disk is not full, "
                 "then run again"
             ) from error
         plain.unlink()
@@ -412,7 +364,7 @@ def _checksum(values: np.ndarray) -> int:
 
 
 def write_cog(field: xr.DataArray, path: str | Path, *, tags: dict[str, str] | None = None) -> Path:
-    """Write a field as a cloud-optimised GeoTIFF with its CRS, units and name; lazy ones block by block.
+    """Write a field as a cloud-optimised GeoTIFF with CRS, units, name and datum; lazy ones block by block.
 
     >>> import tempfile
     >>> field = make_field(np.ones((2, 2)), Grid(0, 0, 500, 500, 250, "EPSG:3031"), name="bed")
@@ -428,14 +380,25 @@ def write_cog(field: xr.DataArray, path: str | Path, *, tags: dict[str, str] | N
         for column in range(0, columns, size)
     )
     name, units = str(field.name or "field"), str(field.attrs.get("units", ""))
+    tags = tags_of(field) | (tags or {})
     return write_cog_by_blocks(blocks, grid_of(field), path, name=name, units=units, tags=tags)
+
+
+def tags_of(field: xr.DataArray) -> dict[str, str]:
+    """Give what of a field's attributes goes with it into a file: its vertical datum, where it has one.
+
+    >>> field = make_field(np.ones((2, 2)), Grid(0, 0, 2, 2, 1, "EPSG:3031"), name="bed")
+    >>> tags_of(field), tags_of(field.assign_attrs(vertical_datum="WGS84 ellipsoid"))
+    ({}, {'vertical_datum': 'WGS84 ellipsoid'})
+    """
+    return {DATUM: field.attrs[DATUM]} if DATUM in field.attrs else {}
 
 
 def write_netcdf(data: xr.Dataset | xr.DataArray, path: str | Path) -> Path:
     """Write fields (or tables on one dimension) as CF-NetCDF, with grid mapping and units."""
     path = Path(path)
     dataset = data.to_dataset(name=data.name or "field") if isinstance(data, xr.DataArray) else data
-    if {"x", "y"} <= set(dataset.dims):
+    if {"x", "y"} <= set(dataset.dims) and dataset.rio.crs is not None:
         dataset = dataset.rio.write_crs(dataset.rio.crs)  # again: arithmetic drops each variable's link to it
         dataset = dataset.rio.write_coordinate_system()
     dataset.attrs.setdefault("Conventions", "CF-1.8")
@@ -446,7 +409,3 @@ def write_netcdf(data: xr.Dataset | xr.DataArray, path: str | Path) -> Path:
 
 def _label(field: xr.DataArray) -> str:
     return str(field.encoding.get("source") or field.name or "field")
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,7 +1,7 @@
 """What a drawn field is held to: cell by cell, in structure, in its coarse means, and by a discriminator.
 
-All fields are (batch, 1, y, x) in physical units (metres for a bed). The terms and their weights are those
-of DeepBedMap (Leong & Horgan 2020, doi 10.5194/tc-14-3687-2020).
+Fields are (batch, channel, y, x). Those of a bed have one channel, in metres; their terms and weights are
+those of DeepBedMap (Leong & Horgan 2020, doi 10.5194/tc-14-3687-2020).
 """
 
 import torch
@@ -22,6 +22,34 @@ def content_loss(prediction: Tensor, truth: Tensor) -> Tensor:
     9.0
     """
     return functional.l1_loss(prediction, truth)
+
+
+def masked_mae(prediction: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return the mean absolute error over the cells where a mask, (batch, 1, y, x), is not 0.
+
+    All channels count alike. Without a cell that counts it is 0.
+
+    >>> truth = torch.tensor([[[[0.0, 8.0]], [[0.0, 8.0]]]])  # two channels, two cells
+    >>> masked_mae(truth + 3, torch.zeros_like(truth), torch.tensor([[[[1.0, 0.0]]]])).item()
+    3.0
+    """
+    return _masked_mean((prediction - truth).abs(), mask)
+
+
+def masked_mse(prediction: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return the mean squared error over the cells where a mask, (batch, 1, y, x), is not 0.
+
+    >>> masked_mse(torch.full((1, 2, 1, 2), 3.0), torch.zeros(1, 2, 1, 2)).item()
+    9.0
+    """
+    return _masked_mean((prediction - truth).square(), mask)
+
+
+def _masked_mean(errors: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return errors.mean()
+    weights = (mask != 0).to(errors.dtype)
+    return (errors * weights).sum() / (weights.sum() * errors.shape[1]).clamp(min=1)
 
 
 def discriminator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:

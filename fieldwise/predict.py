@@ -341,3 +341,44 @@ def _largest_difference(values: np.ndarray, reference: np.ndarray) -> float:
     if not np.array_equal(np.isnan(values), missing):
         return math.inf
     return float(np.abs(values - reference)[~missing].max(initial=0.0))
+
+
+def apply_by_blocks(
+    function: Callable[[np.ndarray], np.ndarray],
+    fields: np.ndarray,
+    *,
+    block_cells: int = 1024,
+    halo_cells: int = 0,
+) -> np.ndarray:
+    """Apply a function to fields in memory, in blocks where they are larger than one.
+
+    Parameters
+    ----------
+    function
+        Maps (channel, y, x) to (channel, y, x) of the same extent.
+    fields
+        (channel, y, x), of any size.
+    block_cells, halo_cells
+        Side of a block and width of the margin computed around it and dropped.
+
+    >>> fields = np.arange(35.0).reshape(1, 5, 7)
+    >>> doubled = apply_by_blocks(lambda block: 2 * block, fields, block_cells=2, halo_cells=1)
+    >>> bool((doubled == 2 * fields).all())
+    True
+    """
+    rows, columns = fields.shape[-2:]
+    if max(rows, columns) <= block_cells:
+        return function(fields)
+    whole = Box(0, 0, rows, columns)
+    result: np.ndarray | None = None
+    for top in range(0, rows, block_cells):
+        for left in range(0, columns, block_cells):
+            core = Box(top, left, top + block_cells, left + block_cells).clipped(whole)
+            window = core.widened(halo_cells).clipped(whole)
+            values = function(fields[:, window.top : window.bottom, window.left : window.right])
+            if result is None:
+                result = np.empty((values.shape[0], rows, columns), dtype=values.dtype)
+            inside = (slice(None), *core.within(window))
+            result[:, core.top : core.bottom, core.left : core.right] = values[inside]
+    assert result is not None
+    return result

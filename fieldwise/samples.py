@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
+
+from fieldwise.errors import InputError
 
 # Which symmetries tiles are shown in: as they are, mirrored north to south too, or turned in every way.
 SYMMETRIES = {"none": (0,), "north_south": (0, 6), "all": tuple(range(8))}
@@ -36,23 +38,33 @@ def _take(tensors: Nested, indices: torch.Tensor) -> Nested:
     }
 
 
-def turn(tensors: Nested, symmetry: int, *, vectors: Collection[str] = ()) -> Nested:
+# Channels of a name that are components to the east and to the north: of a plain list of names the first two.
+Vectors = Collection[str] | Mapping[str, Sequence[tuple[int, int]]]
+
+
+def turn(tensors: Nested, symmetry: int, *, vectors: Vectors = ()) -> Nested:
     """Rotate or flip samples; the components of vectors turn along.
 
     Parameters
     ----------
     tensors
-        Name to (batch, channel, y, x), rows from north to south; or further dictionaries of such.
+        Name to (batch, channel, y, x) or (batch, channel, z, y, x), rows from north to south; or further
+        dictionaries of such.
     symmetry
         0 to 7: quarter turns counter-clockwise (0 to 3), after mirroring west and east (4 to 7).
     vectors
-        Names of those whose two channels are components to the east and to the north.
+        Names of those whose first two channels are components to the east and to the north. A third, the
+        upward component of a 3-D vector, stays what it is. Where several vectors lie in one tensor, name to
+        pairs of channels, east and north.
 
     >>> flow = {"flow": torch.tensor([[[[2.0]], [[1.0]]]])}  # two eastward, one northward
     >>> turn(flow, 1, vectors=["flow"])["flow"].ravel().tolist()  # a quarter turn
     [-1.0, 2.0]
     >>> turn(flow, 4, vectors=["flow"])["flow"].ravel().tolist()  # mirrored
     [-2.0, 1.0]
+    >>> rising = {"flow": torch.tensor([[[[7.0]], [[2.0]], [[1.0]]]])}  # upward, eastward, northward
+    >>> turn(rising, 1, vectors={"flow": [(1, 2)]})["flow"].ravel().tolist()
+    [7.0, -1.0, 2.0]
     """
     turned: Nested = {}
     for name, value in tensors.items():
@@ -61,14 +73,32 @@ def turn(tensors: Nested, symmetry: int, *, vectors: Collection[str] = ()) -> Ne
             continue
         if symmetry >= 4:
             value = value.flip(-1)
-            if name in vectors:
-                value = torch.stack([-value[:, 0], value[:, 1]], dim=1)
-        for _ in range(symmetry % 4):
-            value = torch.rot90(value, dims=(-2, -1))
-            if name in vectors:
-                value = torch.stack([-value[:, 1], value[:, 0]], dim=1)
+        value = torch.rot90(value, k=symmetry % 4, dims=(-2, -1))
+        if name in vectors:
+            pairs = vectors[name] if isinstance(vectors, Mapping) else [(0, 1)]
+            value = _turn_components(value, symmetry, pairs)
         turned[name] = value
     return turned
+
+
+def _turn_components(value: torch.Tensor, symmetry: int, pairs: Sequence[tuple[int, int]]) -> torch.Tensor:
+    channels = list(value.unbind(1))
+    for east, north in pairs:
+        if symmetry >= 4:
+            channels[east] = -channels[east]
+        for _ in range(symmetry % 4):
+            channels[east], channels[north] = -channels[north], channels[east]
+    return torch.stack(channels, dim=1)
+
+
+def turn_back(tensors: Nested, symmetry: int, *, vectors: Vectors = ()) -> Nested:
+    """Undo :func:`turn`: a mirror image is its own inverse, a turn is undone by its complement.
+
+    >>> flow = {"flow": torch.tensor([[[[2.0]], [[1.0]]]])}
+    >>> turn_back(turn(flow, 6, vectors=["flow"]), 6, vectors=["flow"])["flow"].ravel().tolist()
+    [2.0, 1.0]
+    """
+    return turn(tensors, symmetry if symmetry >= 4 else -symmetry % 4, vectors=vectors)
 
 
 class Samples(Dataset):
@@ -81,7 +111,7 @@ class Samples(Dataset):
     [[4.0, 5.0], [0.0, 1.0]]
     """
 
-    def __init__(self, arrays: Nested, *, vectors: Collection[str] = ()) -> None:
+    def __init__(self, arrays: Nested, *, vectors: Vectors = ()) -> None:
         self.tensors = to_tensors(arrays)
         self.vectors = vectors
         first: Any = self.tensors
@@ -154,7 +184,7 @@ def make_loader(
     batch_size: int,
     shuffle_seed: int | None = None,
     symmetries: Sequence[int] = (0,),
-    vectors: Collection[str] = (),
+    vectors: Vectors = (),
 ) -> DataLoader:
     """Serve batches of samples, shuffled and turned by symmetries where a seed is given.
 
@@ -167,3 +197,136 @@ def make_loader(
     if shuffle_seed is not None:
         sampler = EpochSampler(len(samples), seed=shuffle_seed, symmetries=symmetries)
     return DataLoader(samples, batch_size=batch_size, sampler=sampler, collate_fn=lambda batch: batch)
+
+
+Cut = tuple[int, int, int, int]  # frame, first row, first column, symmetry
+Frame = Callable[[slice, slice], dict[str, np.ndarray]]  # name to (channel, y, x) of these rows and columns
+
+
+class Patches(Dataset):
+    """Patches cut out of frames, which may differ in size and need not be in memory.
+
+    Parameters
+    ----------
+    frames
+        A reader for each frame: rows and columns to name -> (channel, y, x).
+    cells
+        Edge of a patch; None stands for whole frames, which then come one at a time.
+    vectors
+        As for :func:`turn`.
+
+    >>> values = np.arange(16.0).reshape(1, 4, 4)
+    >>> patches = Patches([lambda rows, columns: {"bed": values[:, rows, columns]}], cells=2)
+    >>> patches.__getitems__([(0, 1, 2, 0)])["bed"].tolist()
+    [[[[6.0, 7.0], [10.0, 11.0]]]]
+    """
+
+    def __init__(self, frames: Sequence[Frame], *, cells: int | None, vectors: Vectors = ()) -> None:
+        self.frames, self.cells, self.vectors = frames, cells, vectors
+
+    def __len__(self) -> int:
+        """Count the frames."""
+        return len(self.frames)
+
+    def __getitem__(self, cut: Cut) -> Nested:
+        """Give one patch as a batch of one."""
+        return self.__getitems__([cut])
+
+    def __getitems__(self, cuts: Sequence[Cut]) -> Nested:
+        """Give patches as one batch, those of one symmetry beside each other."""
+        by_symmetry: dict[int, list[dict[str, np.ndarray]]] = {}
+        for frame, top, left, symmetry in cuts:
+            end = (None, None) if self.cells is None else (top + self.cells, left + self.cells)
+            arrays = self.frames[frame](slice(top, end[0]), slice(left, end[1]))
+            by_symmetry.setdefault(symmetry, []).append(arrays)
+        parts = []
+        for symmetry, patches in sorted(by_symmetry.items()):
+            part = to_tensors({name: np.stack([patch[name] for patch in patches]) for name in patches[0]})
+            parts.append(turn(part, symmetry, vectors=self.vectors) if symmetry else part)
+        return _join(parts)
+
+
+class PatchSampler(Sampler[Cut]):
+    """Draw places of patches as a function of seed and epoch alone, so that a resumed run sees the same.
+
+    A patch is centred on a drawn candidate cell, or moved by as little as keeps it inside its frame: every
+    candidate may be drawn, also beside an edge, and a patch as large as its frame is the frame.
+
+    Parameters
+    ----------
+    candidates
+        For each frame the cells that a patch may be drawn around, as an array (y, x) that is not 0 there.
+    cells
+        Edge of a patch.
+    patches_per_tile
+        Patches drawn in an epoch for each time that a patch would fit into the frame, at least one a frame.
+    symmetries
+        Of :func:`turn`; one is drawn for each patch.
+
+    Raises
+    ------
+    InputError
+        Where a frame is smaller than a patch, or has no candidate.
+
+    >>> ice = np.zeros((6, 8)); ice[1, 7] = 1
+    >>> list(PatchSampler([ice], cells=4, patches_per_tile=1, seed=0))  # three tiles of 4 x 4
+    [(0, 0, 4, 0), (0, 0, 4, 0), (0, 0, 4, 0)]
+    """
+
+    def __init__(
+        self,
+        candidates: Sequence[np.ndarray],
+        *,
+        cells: int,
+        patches_per_tile: int = 5,
+        seed: int,
+        symmetries: Sequence[int] = (0,),
+    ) -> None:
+        self.places, counts = [], []
+        for frame, mask in enumerate(candidates):
+            rows, columns = mask.shape
+            centres = np.argwhere(mask)
+            if min(rows, columns) < cells:
+                raise InputError(f"a patch of {cells} cells does not fit into {rows} x {columns} cells")
+            if not len(centres):
+                raise InputError(f"frame {frame} has no cell to draw a patch around")
+            last = np.array([rows - cells, columns - cells])
+            self.places.append(np.clip(centres - cells // 2, 0, last).astype(np.int32))
+            counts.append(max(1, round(patches_per_tile * rows * columns / cells**2)))
+        self.frames = np.repeat(np.arange(len(counts)), counts)
+        self.seed, self.symmetries, self.epoch = seed, symmetries, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next; the trainer calls this."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Count the patches of an epoch."""
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[Cut]:
+        """Yield the patches of this epoch, frames in disorder."""
+        random = np.random.default_rng([self.seed, self.epoch])
+        for frame in random.permutation(self.frames):
+            top, left = random.choice(self.places[frame])
+            yield int(frame), int(top), int(left), int(random.choice(self.symmetries))
+
+
+def make_patch_loader(
+    frames: Sequence[Frame],
+    *,
+    batch_size: int = 1,
+    cells: int | None = None,
+    sampler: PatchSampler | None = None,
+    vectors: Vectors = (),
+) -> DataLoader:
+    """Serve batches of patches as a sampler draws them; without one, whole frames one after the other.
+
+    >>> ones = np.ones((1, 4, 6))
+    >>> loader = make_patch_loader([lambda rows, columns: {"bed": ones[:, rows, columns]}])
+    >>> [batch["bed"].shape for batch in loader]
+    [torch.Size([1, 1, 4, 6])]
+    """
+    patches = Patches(frames, cells=cells, vectors=vectors)
+    order: Any = sampler or [(frame, 0, 0, 0) for frame in range(len(frames))]
+    return DataLoader(patches, batch_size=batch_size, sampler=order, collate_fn=lambda batch: batch)

@@ -4,14 +4,17 @@ A missing value (NaN) in the prediction or in the truth leaves the pair out.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
-from scipy import ndimage
 
+from fieldwise.arrays import module_of, ndimage_of, to_host
 from fieldwise.errors import InputError
 from fieldwise.grids import grid_of
+
+GROUP_CELLS = 4096  # points are read in groups this wide, so that no more of a large raster is in memory
 
 
 def sample_at_points(
@@ -19,7 +22,7 @@ def sample_at_points(
 ) -> np.ndarray:
     """Read a field at points, for example at radar picks.
 
-    Only the box around the points is read from a lazy field.
+    Only boxes around neighbouring points are read from a lazy field.
 
     Parameters
     ----------
@@ -63,9 +66,14 @@ def sample_at_points(
     if not inside.any():
         return result
     column, row = column[inside], row[inside]
-    left, top = int(column.min()), int(row.min())
-    values = field[top : int(row.max()) + 2, left : int(column.max()) + 2].to_numpy()
-    result[inside] = _interpolate(values, row - top, column - left)
+    sampled = np.empty(row.shape)
+    group = (row // GROUP_CELLS) * (nx // GROUP_CELLS + 1) + column // GROUP_CELLS
+    for number in np.unique(group):
+        near = group == number
+        left, top = int(column[near].min()), int(row[near].min())
+        values = field[top : int(row[near].max()) + 2, left : int(column[near].max()) + 2].compute().data
+        sampled[near] = _interpolate(to_host(values), row[near] - top, column[near] - left)
+    result[inside] = sampled
     return result
 
 
@@ -181,7 +189,7 @@ def roughness(field: xr.DataArray, *, cells: int = 5) -> xr.DataArray:
     8.0
     """
     _check_window(cells)
-    values = field.to_numpy().astype(np.float64)
+    values = field.compute().data.astype(np.float64)
     deviation = _windowed_deviation(values, cells, axes=(0, 1))
     rough = field.copy(data=deviation.astype(np.float32)).rename("roughness")
     rough.attrs = {"units": field.attrs.get("units", "m"), "long_name": "Roughness"}
@@ -193,20 +201,19 @@ def _check_window(window: int) -> None:
         raise InputError(f"roughness window {window} must be odd and at least 3; use 5, for example")
 
 
-def _windowed_deviation(values: np.ndarray, window: int, *, axes: tuple[int, ...]) -> np.ndarray:
+def _windowed_deviation(values: Any, window: int, *, axes: tuple[int, ...]) -> Any:
     """Population standard deviation in a centred window; NaN where a value is missing or outside."""
-    if not np.isfinite(values).any():
-        return np.full(values.shape, np.nan)
+    xp, filters = module_of(values), ndimage_of(values)
+    if not xp.isfinite(values).any():
+        return xp.full(values.shape, np.nan)
     # Mean of squares minus square of mean loses digits far from zero, so take the overall mean out first.
-    mean = values - np.nanmean(values)
+    mean = values - xp.nanmean(values)
     square = mean**2
-    weights = np.full(window, 1 / window)
-    for (
-        axis
-    ) in axes:  # correlate1d adds each window anew, unlike uniform_filter: a NaN does not spread further
-        mean = ndimage.correlate1d(mean, weights, axis=axis, mode="constant", cval=np.nan)
-        square = ndimage.correlate1d(square, weights, axis=axis, mode="constant", cval=np.nan)
-    return np.sqrt(np.maximum(square - mean**2, 0.0))
+    weights = xp.full(window, 1 / window)
+    for axis in axes:  # correlate1d adds each window anew, unlike uniform_filter: no NaN spreads further
+        mean = filters.correlate1d(mean, weights, axis=axis, mode="constant", cval=np.nan)
+        square = filters.correlate1d(square, weights, axis=axis, mode="constant", cval=np.nan)
+    return xp.sqrt(xp.maximum(square - mean**2, 0.0))
 
 
 def roughness_ratio(prediction: xr.DataArray, truth: xr.DataArray, *, cells: int = 5) -> float:
@@ -228,8 +235,7 @@ def roughness_ratio(prediction: xr.DataArray, truth: xr.DataArray, *, cells: int
     0.5
     """
     _check_same_grid(prediction, truth)
-    predicted = roughness(prediction, cells=cells).to_numpy()
-    true = roughness(truth, cells=cells).to_numpy()
+    predicted, true = (to_host(roughness(field, cells=cells).data) for field in (prediction, truth))
     both = np.isfinite(predicted) & np.isfinite(true)
     if not both.any():
         raise InputError(f"prediction and truth share no full window of {cells} x {cells} cells; fill gaps")

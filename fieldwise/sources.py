@@ -175,7 +175,10 @@ def _labels(source: Source, file: RemoteFile) -> tuple[str, ...]:
 
 # ------------------------------------------------------------------------------------------- downloading
 def download_data(
-    *, names: list[str] | None = None, folder: Path = Path("."), data_list: Path = Path("data_list.yml")
+    *,
+    names: str | list[str] | None = None,
+    folder: Path = Path("."),
+    data_list: Path = Path("data_list.yml"),
 ) -> list[Path]:
     """Download files of the data list, check their sums, and put them into highres/, lowres/ and misc/.
 
@@ -207,7 +210,7 @@ def download_data(
     fieldwise.errors.InputError: highres/a.csv has no public address; see the authors, ...
     """
     paths, problems = [], []
-    chosen = select_files(read_data_list(data_list), names)
+    chosen = select_files(read_data_list(data_list), [names] if isinstance(names, str) else names)
     for source, file in chosen:
         try:
             paths.append(download_file(source, file, folder=folder))

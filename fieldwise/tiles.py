@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import geopandas
 import numpy as np
 import shapely
 import xarray as xr
 
+from fieldwise.arrays import module_of, to_host
+from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError
-from fieldwise.grids import Bounds, Grid, grid_of, load_values, replace_when_done, write_cog_by_blocks
+from fieldwise.grids import Bounds, Grid, grid_of, load_values
 
 Method = Literal["linear", "cubic"]
 
@@ -47,16 +49,15 @@ def slide_windows(
     grid = grid_of(field)
     if min(grid.shape) < tile_cells:
         return np.empty((0, 4))
-    missing = np.zeros((grid.shape[0] + 1, grid.shape[1] + 1), dtype=np.int64)
-    missing[1:, 1:] = np.isnan(load_values(field)).cumsum(0).cumsum(1)
-    rows = np.arange(0, grid.shape[0] - tile_cells + 1, step_cells)[:, None]
-    columns = np.arange(0, grid.shape[1] - tile_cells + 1, step_cells)[None, :]
-    last_rows, last_columns = rows + tile_cells, columns + tile_cells
-    count = missing[last_rows, last_columns] - missing[rows, last_columns]
-    count = count - missing[last_rows, columns] + missing[rows, columns]
-    row, column = np.nonzero(count == 0)
-    west = grid.west + columns[0, column] * grid.spacing
-    north = grid.north - rows[row, 0] * grid.spacing
+    values = load_values(field)
+    xp = module_of(values)
+    missing = xp.zeros((grid.shape[0] + 1, grid.shape[1] + 1), dtype=np.int64)
+    missing[1:, 1:] = xp.isnan(values).cumsum(0).cumsum(1)
+    first, last = np.s_[:-tile_cells:step_cells], np.s_[tile_cells::step_cells]
+    count = missing[last, last] - missing[first, last] - missing[last, first] + missing[first, first]
+    row, column = np.nonzero(to_host(count == 0))
+    west = grid.west + column * step_cells * grid.spacing
+    north = grid.north - row * step_cells * grid.spacing
     size = tile_cells * grid.spacing
     windows = np.stack([west, north - size, west + size, north], axis=1)
     if inside is not None and len(windows):
@@ -155,7 +156,7 @@ def cut(
     padding: float = 0.0,
     method: Method = "linear",
     extend: bool = False,
-) -> np.ndarray:
+) -> Any:
     """Cut windows out of a field at a spacing of one's own.
 
     Training tiles and the blocks of a continent come through this one function, so they cannot
@@ -178,7 +179,7 @@ def cut(
     Returns
     -------
     numpy.ndarray
-        (n, y, x) float32, rows from north to south, NaN beyond the field.
+        (n, y, x) float32, rows from north to south, NaN beyond the field; of CuPy where the field is.
 
     >>> from fieldwise.grids import make_field
     >>> ramp = make_field(np.tile([0.0, 10, 20, 30], (2, 1)), Grid(0, 0, 4, 2, 1, "EPSG:3031"), name="ramp")
@@ -195,13 +196,15 @@ def cut(
         raise InputError(
             f"windows of {counts[1][0]:g} x {counts[0][0]:g} cells of {spacing:g} m are not whole"
         )
-    result = np.empty((len(windows), *shape), dtype=np.float32)
+    result = None if len(windows) else np.empty((0, *shape), dtype=np.float32)
     extent = GROUP_CELLS * grid.spacing
     groups = np.floor((windows[:, :2] - [grid.west, grid.south]) / extent)
     for group in np.unique(groups, axis=0):
         members = np.flatnonzero((groups == group).all(axis=1))
         pieces = _cut_group(field, grid, windows[members], shape, spacing, method, extend)
         for index, values in zip(members, pieces):
+            if result is None:
+                result = module_of(values).empty((len(windows), *shape), dtype=np.float32)
             result[index] = values
     return result
 
@@ -214,7 +217,7 @@ def _cut_group(
     spacing: float,
     method: Method,
     extend: bool,
-) -> Iterator[np.ndarray]:
+) -> Iterator[Any]:
     """Read the box around neighbouring windows once, then interpolate first along y, then along x."""
     first_row = (grid.north - windows[:, 3] + spacing / 2) / grid.spacing - 0.5  # in cells, of the centre
     first_column = (windows[:, 0] - grid.west + spacing / 2) / grid.spacing - 0.5
@@ -226,11 +229,11 @@ def _cut_group(
     rows, columns = rows - top, columns - left
     slices = _are_slices(rows, row_weights) & _are_slices(columns, column_weights)
     for index in range(len(windows)):  # one window at a time stays in the cache: faster than all at once
-        row, column = rows[index].min(), columns[index].min()
+        row, column = int(rows[index].min()), int(columns[index].min())
         if slices[index]:
             yield values[row : row + shape[0], column : column + shape[1]]
         else:
-            box = values[:, column : columns[index].max() + 1]
+            box = values[:, column : int(columns[index].max()) + 1]
             along_y = _weigh(box, rows[index], row_weights[index])
             yield _weigh(along_y.T, columns[index] - column, column_weights[index]).T
 
@@ -240,14 +243,15 @@ def _are_slices(taps: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return (weights[..., 0] == 1).all(axis=1) & (np.diff(taps[..., 0], axis=1) == 1).all(axis=1)
 
 
-def _weigh(values: np.ndarray, taps: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _weigh(values: Any, taps: np.ndarray, weights: np.ndarray) -> Any:
     """Sum weighted rows; taps without weight are left out, so that a missing neighbour does not count."""
-    total = np.zeros((len(taps), values.shape[1]), np.float32)
+    xp = module_of(values)
+    total = xp.zeros((len(taps), values.shape[1]), np.float32)
     for tap, weight in zip(taps.T, weights.T):
         if weight.any():
-            rows = values[tap]
-            rows *= weight[:, None]
-            rows[weight == 0] = 0
+            rows = values[xp.asarray(tap)]
+            rows *= xp.asarray(weight)[:, None]
+            rows[xp.asarray(weight == 0)] = 0
             total += rows
     return total
 
@@ -280,38 +284,6 @@ def _stencil(
     if not extend:
         stacked[beyond] = np.nan
     return taps, stacked
-
-
-def fill_gaps(fine: xr.DataArray, coarse: xr.DataArray, path: str | Path) -> Path:
-    """Fill what a fine mosaic misses from a coarser one, block by block, and write the result.
-
-    Parameters
-    ----------
-    fine, coarse
-        (y, x) in one CRS; the coarse one is interpolated linearly to the fine cells.
-    path
-        GeoTIFF to write (cloud-optimised), on the grid of the fine one.
-    """
-    grid = grid_of(fine)
-    size = 2048
-
-    def filled_blocks():
-        for row in range(0, grid.shape[0], size):
-            for column in range(0, grid.shape[1], size):
-                values = load_values(fine[row : row + size, column : column + size])
-                gaps = np.isnan(values)
-                if gaps.any():
-                    west, north = grid.west + column * grid.spacing, grid.north - row * grid.spacing
-                    east, south = (
-                        west + values.shape[1] * grid.spacing,
-                        north - values.shape[0] * grid.spacing,
-                    )
-                    other = cut(coarse, [(west, south, east, north)], spacing=grid.spacing)[0]
-                    values = np.where(gaps, other, values)
-                yield row, column, values
-
-    name, units = str(fine.name), str(fine.attrs.get("units", "m"))
-    return write_cog_by_blocks(filled_blocks(), grid, path, name=name, units=units)
 
 
 def write_bounds(windows: np.ndarray, path: str | Path, *, crs: str, splits: Sequence[str]) -> Path:

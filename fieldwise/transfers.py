@@ -34,7 +34,7 @@ EARTHDATA_HELP = (
 TIMEOUT_S = (20.0, 60.0)  # to connect; between two pieces
 ATTEMPTS = 4  # in a row that bring nothing new
 PAUSE_S = 1.0  # before the second attempt; doubled before each further one
-PIECE_BYTES = 1 << 18
+PIECE_BYTES = 1 << 14  # small: what came of a piece is lost when the line falls silent in its middle
 FULL = (errno.ENOSPC, errno.EDQUOT)
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError,
            RuntimeError, NotImplementedError)  # RuntimeError: a password is wanted  # fmt: skip

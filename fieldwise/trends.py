@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.ndimage
 import xarray as xr
 
+from fieldwise.arrays import module_of, ndimage_of
+from fieldwise.datums import ATTRIBUTE as DATUM
 from fieldwise.grids import Grid, grid_of, load_values, make_field
 
 
@@ -20,28 +21,32 @@ def average_cells(field: xr.DataArray, *, cell: float) -> xr.DataArray:
     grid = grid_of(field)
     around = Grid.around(grid.bounds, cell, grid.crs)
     size = around.shape[0] * around.shape[1]
-    total, count = np.zeros(size), np.zeros(size)
+    total, count = 0.0, 0.0
     columns = np.minimum(((grid.x - around.west) / cell).astype(int), around.shape[1] - 1)
     strip = 64 * max(1, round(cell / grid.spacing))
     for start in range(0, grid.shape[0], strip):
         values = load_values(field[start : start + strip]).astype(np.float64)
+        xp = module_of(values)
         rows = ((around.north - grid.y[start : start + strip]) / cell).astype(int)
         cells = (np.minimum(rows, around.shape[0] - 1)[:, None] * around.shape[1] + columns).ravel()
-        valid = np.isfinite(values).ravel()
-        total += np.bincount(cells[valid], values.ravel()[valid], size)
-        count += np.bincount(cells[valid], minlength=size)
-    with np.errstate(invalid="ignore"):
-        means = (total / np.where(count, count, np.nan)).reshape(around.shape)
-    return make_field(means, around, name=str(field.name), units=field.attrs.get("units", "m"))
+        valid = xp.isfinite(values).ravel()
+        inside = xp.asarray(cells)[valid]
+        total = total + xp.bincount(inside, values.ravel()[valid], size)
+        count = count + xp.bincount(inside, minlength=size)
+    means = (total / xp.where(count > 0, count, np.nan)).reshape(around.shape)
+    units, datum = field.attrs.get("units", "m"), field.attrs.get(DATUM)
+    return make_field(means, around, name=str(field.name), units=units, vertical_datum=datum)
 
 
 def smooth(field: xr.DataArray, *, width: float) -> xr.DataArray:
     """Smooth with a Gaussian of a standard deviation in the field's units; missing cells do not count."""
     sigma = width / grid_of(field).spacing
-    valid = np.isfinite(field.values)
-    total = scipy.ndimage.gaussian_filter(np.where(valid, field.values, 0.0), sigma, mode="constant")
-    weight = scipy.ndimage.gaussian_filter(valid.astype(np.float64), sigma, mode="constant")
-    return field.copy(data=total / np.maximum(weight, 1e-12))
+    values = field.compute().data
+    xp, filters = module_of(values), ndimage_of(values)
+    valid = xp.isfinite(values)
+    total = filters.gaussian_filter(xp.where(valid, values, 0.0), sigma, mode="constant")
+    weight = filters.gaussian_filter(valid.astype(np.float64), sigma, mode="constant")
+    return field.copy(data=total / xp.maximum(weight, 1e-12))
 
 
 def regional_trend(field: xr.DataArray, *, cell: float, width: float) -> xr.DataArray:
@@ -73,8 +78,10 @@ def regional_spread(field: xr.DataArray, trend: xr.DataArray, *, width: float) -
     width
         Standard deviation of the Gaussian, in the field's units.
     """
-    relief = average_cells(field, cell=grid_of(trend).spacing) - trend.values
-    spread = smooth((relief**2).rio.write_crs(trend.rio.crs), width=width) ** 0.5
-    floor = max(1e-3 * float(np.nanmedian(spread)), 1e-6)  # where nothing varies, nothing is blown up
-    units = {"units": field.attrs.get("units", "m")}
-    return spread.clip(min=floor).rename(f"{field.name}_spread").assign_attrs(units)
+    relief = average_cells(field, cell=grid_of(trend).spacing).data - trend.data
+    spread = smooth(trend.copy(data=relief**2), width=width)
+    values = spread.data**0.5
+    xp = module_of(values)
+    floor = max(1e-3 * float(xp.nanmedian(values)), 1e-6)  # where nothing varies, nothing is blown up
+    units = field.attrs.get("units", "m")
+    return make_field(xp.maximum(values, floor), grid_of(trend), name=f"{field.name}_spread", units=units)

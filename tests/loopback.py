@@ -23,6 +23,9 @@ class Behaviour:
     content_type: str = "application/octet-stream"
     break_after: list[int] = field(default_factory=list)  # bytes of each of the next answers
     statuses: list[int] = field(default_factory=list)  # of the next answers, instead of the file
+    stall_after: list[int] = field(default_factory=list)  # bytes of the next answers, and then silence
+    redirect_to: str | None = None  # where every request is sent on to
+    released: threading.Event = field(default_factory=threading.Event)  # ends the silence
     wanted_authorisation: str | None = None
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)  # FTP
@@ -36,6 +39,7 @@ def _serving(server: Any, behaviour: Behaviour, scheme: str) -> Iterator[Behavio
     try:
         yield behaviour
     finally:
+        behaviour.released.set()
         server.shutdown()
         server.server_close()
 
@@ -61,6 +65,11 @@ def _answer(handler: BaseHTTPRequestHandler, behaviour: Behaviour) -> None:
     content = behaviour.files.get(handler.path)
     if wanted and handler.headers.get("Authorization") != wanted:
         return handler.send_error(401)
+    if behaviour.redirect_to:
+        handler.send_response(302)
+        handler.send_header("Location", behaviour.redirect_to)
+        handler.send_header("Content-Length", "0")
+        return handler.end_headers()
     if behaviour.statuses:
         return handler.send_error(behaviour.statuses.pop(0))
     if content is None:
@@ -80,6 +89,12 @@ def _answer(handler: BaseHTTPRequestHandler, behaviour: Behaviour) -> None:
     handler.send_header("Content-Length", str(len(content) - start))
     handler.end_headers()
     stop = start + behaviour.break_after.pop(0) if behaviour.break_after else len(content)
+    if behaviour.stall_after:
+        stop = start + behaviour.stall_after.pop(0)
+        handler.wfile.write(content[start:stop])
+        handler.wfile.flush()
+        behaviour.released.wait(20)
+        return None
     handler.wfile.write(content[start:stop])
 
 
@@ -135,7 +150,12 @@ def _converse(handler: socketserver.StreamRequestHandler, behaviour: Behaviour) 
             connection, _ = listener.accept()
             say("150 coming")
             stop = start + behaviour.break_after.pop(0) if behaviour.break_after else None
-            connection.sendall((content or b"")[start:stop])
+            if behaviour.stall_after:
+                stop = start + behaviour.stall_after.pop(0)
+                connection.sendall((content or b"")[start:stop])
+                behaviour.released.wait(20)
+            else:
+                connection.sendall((content or b"")[start:stop])
             connection.close()
             start = 0
             say("226 done" if stop is None else "426 broken off")

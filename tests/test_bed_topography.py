@@ -14,11 +14,11 @@ import yaml
 from PIL import Image
 from scipy import ndimage
 
-from fieldwise import datasets
+from fieldwise import gaps
 from fieldwise.cli import main
 from fieldwise.datasets import Dataset
 from fieldwise.errors import InputError
-from fieldwise.grids import open_field
+from fieldwise.grids import make_field, open_field, write_cog
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography import networks
 from fieldwise.tasks import load_task
@@ -100,7 +100,7 @@ def test_tiles_start_on_low_res_cells_wherever_these_lie(tmp_path, offset):
 
 def test_tiles_that_miss_a_value_of_an_input_are_left_out(own_files, tmp_path, monkeypatch):
     """A hole in the surface of 12 km, filled from its edge by 1 km only: what remains is no input."""
-    monkeypatch.setattr(datasets, "SEARCH_CELLS", 10)
+    monkeypatch.setattr(gaps, "SEARCH_CELLS", 10)
     file = own_files.parent / "surface.tif"
     with rasterio.open(file) as opened:
         values, profile = opened.read(1), opened.profile | {"driver": "GTiff"}
@@ -151,7 +151,7 @@ def test_a_block_without_halo_is_a_tile(sandbox, trained_run, raw_run, tmp_path,
         halo_cells=0,
         progress=False,
     )
-    from fieldwise.recipes.bed_topography.samples import interpolate_base, read_samples
+    from fieldwise.recipes.bed_topography.samples import interpolate, read_samples
     from fieldwise.recipes.bed_topography.surveys import read_grounded_area
 
     task = load_task(run / "checkpoints" / "best.ckpt")
@@ -161,6 +161,8 @@ def test_a_block_without_halo_is_a_tile(sandbox, trained_run, raw_run, tmp_path,
     inputs = {name: torch.from_numpy(values[3:4]) for name, values in arrays["inputs"].items()}
     with torch.inference_mode():
         drawn = task(inputs, torch.from_numpy(arrays["base"][3:4]))[0, 0].numpy()
+    inverted = arrays["base"][3, 0]
+    drawn = inverted + float(task.departure_share) * (drawn - inverted)
     # What is drawn fades into the cubic low-res bed within 10 km of the grounding line.
     dataset = Dataset(sandbox)
     line = read_grounded_area(sandbox / dataset.description["grounding_line"], crs=dataset.crs)
@@ -168,7 +170,7 @@ def test_a_block_without_halo_is_a_tile(sandbox, trained_run, raw_run, tmp_path,
     x, y = np.arange(west + 125, east, 250), np.arange(north - 125, south, -250)
     afloat = shapely.box(*dataset.region).difference(line)
     distance = shapely.distance(afloat, shapely.points(*np.meshgrid(x, y)))
-    base = interpolate_base(dataset, tile["bounds"].values)[0]
+    base = interpolate(dataset, "bed_lowres", tile["bounds"].values)[0]
     mapped = open_field(out).values
     far = distance > 10_500
     np.testing.assert_allclose(mapped[far], drawn[far], atol=1e-3)
@@ -283,7 +285,7 @@ def errors_at_picks(values, folder):
 
 
 def test_scores_have_the_agreed_structure(scores):
-    names = {"prediction", "cubic", "spline"}
+    names = {"prediction", "cubic", "inversion", "spline"}
     for key in ("rmse_m", "bias_m", "roughness_ratio"):
         assert set(scores[key]) == names
         assert set(scores["truth"][key]) >= names
@@ -327,3 +329,17 @@ def test_the_truth_itself_scores_best(sandbox, tmp_path):
     assert judged["truth"]["rmse_m"]["prediction"] == 0
     assert judged["truth"]["roughness_ratio"]["prediction"] == 1
     assert judged["roughness_ratio"]["prediction"] == pytest.approx(1, abs=0.1)
+
+
+def test_a_single_held_out_flight_is_judged_without_an_interval(own_files, tmp_path):
+    """The exact bed under one flight, 3 m too high: that is its error; nothing tells how flights differ."""
+    data = bed_topography.prepare(source=str(own_files), out=tmp_path / "data", step_cells=8, progress=False)
+    grid = Dataset(data).grid
+    x, y = np.meshgrid(grid.x, grid.y)
+    hills = -400 + 80 * np.sin(2 * np.pi * x / 7e3) + 60 * np.cos(2 * np.pi * y / 11e3)  # as own_files has it
+    bed = make_field(hills + 3, grid, name="bed")
+    prediction = write_cog(bed, tmp_path / "map.tif")
+    judged = bed_topography.evaluate(run=tmp_path, data=data, prediction=prediction, figures=False)
+    assert judged["n_flights"] == 1
+    assert judged["bias_m"]["prediction"] == pytest.approx(3, abs=0.5)
+    assert "rmse_m_interval" not in judged

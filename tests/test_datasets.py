@@ -5,20 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rasterio.fill
 import xarray as xr
 
-from fieldwise import datasets
 from fieldwise.datasets import (
     DESCRIPTION,
     Dataset,
     degrade,
-    fill_from_neighbours,
-    open_entry,
     prepare_inputs,
     read_yaml,
     write_yaml,
 )
+from fieldwise.entries import open_entry
 from fieldwise.errors import InputError
 from fieldwise.grids import Grid, grid_of, make_field, open_field, write_cog, write_netcdf
 from fieldwise.trends import regional_trend
@@ -148,49 +145,13 @@ def test_trend_of_a_wave_fades_as_a_gaussian_says():
     np.testing.assert_allclose(middle, left * np.sin(2 * np.pi * middle["x"] / 80e3), atol=0.02)
 
 
-def test_gaps_are_filled_from_neighbours(tmp_path, monkeypatch):
-    """GDAL's own answer on the whole array; blocks make no difference. Zeros are values as any other."""
-    field = noise((0, 0, 120, 90), 1, seed=4)
-    field = field.where(np.random.default_rng(5).random(field.shape) > 0.4)
-    field[20:40, 30:70] = np.nan
-    field[60:, :10] = 0.0
-    gaps = np.isnan(field.values)
-    expected = rasterio.fill.fillnodata(np.where(gaps, 0, field), mask=~gaps, max_search_distance=30)
-    monkeypatch.setattr(datasets, "SEARCH_CELLS", 30)
-    for size in (2048, 32):
-        monkeypatch.setattr(datasets, "BLOCK_CELLS", size)
-        share = fill_from_neighbours(field, tmp_path / "filled.tif")
-        assert share == gaps.mean()
-        filled = open_field(tmp_path / "filled.tif").values
-        np.testing.assert_array_equal(filled[~gaps], field.values[~gaps])
-        np.testing.assert_allclose(filled, expected, atol=1e-5)
-
-
-def test_gaps_among_zeros_become_zero_and_far_ones_stay(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "SEARCH_CELLS", 5)
-    values = np.full((4, 30), np.nan, "float32")
-    values[:, :3] = 0
-    fill_from_neighbours(make_field(values, grid((0, 0, 30, 4), 1), name="melt"), tmp_path / "a.tif")
-    filled = open_field(tmp_path / "a.tif").values
-    assert (filled[:, :7] == 0).all()
-    assert np.isnan(filled[:, 10:]).all()
-
-
-def test_raster_of_missing_values_only(tmp_path):
-    empty = make_field(np.full((5, 5), np.nan, "float32"), grid((0, 0, 5, 5), 1), name="bed")
-    path = write_cog(empty, tmp_path / "empty.tif")
-    with pytest.raises(InputError, match=r"empty\.tif: every value is missing"):
-        fill_from_neighbours(open_field(path), tmp_path / "filled.tif")
-    assert not (tmp_path / "filled.tif").exists()
-
-
 @pytest.mark.parametrize(
     ("entry", "complaint"),
     [
         ("bed.tif", "an input is written as {path: FILE, spacing_m: NUMBER}"),
         ({"spacing_m": 100}, "an input is written as"),
         ({"path": None}, "an input is written as"),
-        ({"path": "bed.tif", "spacing": 100}, r"bed\.tif: unknown key spacing; known are crs, degrade"),
+        ({"path": "bed.tif", "spacing": 100}, r"bed\.tif: unknown key spacing; known are crs, datum"),
         ({"path": "gone.tif"}, r"gone\.tif: no such file"),
         ({"path": "bed.tif", "crs": "EPSG:0"}, "unknown CRS 'EPSG:0'"),
     ],

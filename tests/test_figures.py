@@ -42,7 +42,7 @@ def save(tmp_path):
     def picture_of(figure):
         assert isinstance(figure, pygmt.Figure)
         path = tmp_path / "figure.png"
-        figure.savefig(path, dpi=50)
+        figure.savefig(path, dpi=100)
         assert path.stat().st_size > 1000
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)

@@ -368,7 +368,7 @@ def test_full_disk_is_the_users_to_mend(tmp_path, field, monkeypatch, number):
     def refuse(*arguments):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(grids.os, "replace", refuse)
+    monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(InputError, match=r"bed\.tif: the disk is full; free some space"):
         write_cog(field, tmp_path / "bed.tif")
     assert list(tmp_path.iterdir()) == []

@@ -39,7 +39,8 @@ def executed(home):
     """Run the chain from survey files to figures at its smallest."""
     data, run, out = (str(home / name) for name in ("data", "model", "model/deepbedmap_dem.tif"))
     printed = {"data_prep": execute("data_prep", home, data=data, size_km=60, step_cells=8, seed=3)}
-    settings = {"max_epochs": 1, "num_residual_blocks": 1, "seed": 3}
+    settings = {"max_epochs": 1, "num_residual_blocks": 1, "seed": 3, "tuning_trials": 1}
+    settings["tuning_ranges"] = {"num_residual_blocks": [1, 1], "batch_size": [32], "max_epochs": [1, 1]}
     printed["srgan_train"] = execute("srgan_train", home, data=data, run=run, **settings)
     printed["deepbedmap"] = execute("deepbedmap", home, data=data, run=run, out=out)
     printed["paper_figures"] = execute("paper_figures", home, data=data, run=run, prediction=out)
@@ -53,6 +54,7 @@ def test_chain_ends_with_a_table_and_the_paths(executed, home):
     assert f"{home}/model/deepbedmap_dem.tif" in table
     assert f"{home}/model/scores.json" in table
     assert "best validation RMSE" in executed["srgan_train"]
+    assert "fieldwise bed_topography train --inputs bed_lowres surface_elevation" in executed["srgan_train"]
 
 
 def test_map_is_a_cloud_optimised_geotiff(executed, home):
@@ -77,12 +79,16 @@ def test_figures_are_pictures(executed, home):
     """As many as are named, each a picture that is not of one colour."""
     from PIL import Image
 
-    names = ["inputs", "bed_map", "closeups", "perspectives", "roughness", "flight", "error_histogram"]
+    names = ["architecture", "inputs", "bed_map", "perspectives", "closeups", "roughness", "flight"]
+    names.append("error_histogram")
     for name in [*names, "loss_curves"]:
         with Image.open(home / "model" / "figures" / f"{name}.png") as picture:
             assert min(picture.size) > 300, name
             assert np.asarray(picture.convert("L")).std() > 5, name
     assert [name for name in names if f"{name}.png" in executed["paper_figures"]] == names
+    for name in ("data_sets", "hyperparameters", "errors"):
+        for ending in (".md", ".tex", ".csv"):
+            assert f"table_{name}{ending}" in executed["paper_figures"], name
 
 
 def test_doctests_and_features_run_from_jupyter(home):
@@ -93,3 +99,17 @@ def test_doctests_and_features_run_from_jupyter(home):
         assert module in printed
     assert " 0 failed" in printed
     assert "passed" in printed or "100%" in printed
+
+
+def test_ice_flow_ends_with_a_table_and_the_paths(home):
+    data, run = str(home / "ice_flow_data"), str(home / "ice_flow_model")
+    small = {"size_cells": 32, "valleys": 3, "snapshots": 2, "layers": 2, "filters": 8, "max_epochs": 1}
+    printed = execute(
+        "ice_flow", home, data=data, run=run, seed=3, figure_frames=1, observed="nowhere", **small
+    )
+    for words in ("relative L1 of speed", "symmetry error", "leakage off the ice 0 m/a", "the solver takes"):
+        assert words in printed
+    assert f"scores: {run}/scores.json" in printed
+    scores = json.loads((home / "ice_flow_model" / "scores.json").read_text())
+    assert scores["leakage_m_a"] == 0
+    assert scores["symmetry_error"] < 0.02

@@ -16,6 +16,7 @@ from fieldwise.cli import main
 from fieldwise.datasets import DESCRIPTION
 from fieldwise.grids import Grid, make_field, open_field, write_cog
 from fieldwise.recipes.bed_topography.own_files import list_files, read_own_files
+from fieldwise.tracking import hash_file
 
 FAR = Grid(0, 0, 30_000, 30_000, 1000, "EPSG:3031")  # half a continent away
 
@@ -192,6 +193,31 @@ FAULTS = {
     ),
     "area of three edges": (lambda f: edit(f, held_out={"areas": [[0, 0, 9]]}), "held_out areas: .* list of"),
     "truth is a name": (lambda f: edit(f, truth="bed.tif"), "own.yaml: truth is 'bed.tif'; give an entry"),
+    "datum of no kind": (
+        lambda f: edit_input(f, "bed_lowres", datum="sea level"),
+        "own.yaml: bed_lowres is .*'sea level'.*; give",
+    ),
+    "geoid without a path": (
+        lambda f: edit(f, datum="ellipsoid", geoid={"name": "EGM96"}),
+        "own.yaml: geoid is .*; give an entry such as {path: FILE, name: EIGEN-GL04C}",
+    ),
+    "geoid missing": (lambda f: edit(f, geoid={"path": "gone.tif", "name": "EGM96"}), "gone.tif: no such"),
+    "bed from what": (
+        lambda f: edit(f, surveys=[{"path": "dense.json", "bed_from": "radar"}]),
+        "own.yaml: surveys is .*; give a list of pipelines .*bed_from: height | thickness",
+    ),
+    "thickness without a surface": (
+        lambda f: edit(
+            f,
+            surveys=[{"path": "dense.json", "bed_from": "thickness"}],
+            inputs={"bed_lowres": {"path": "bed_lowres.tif"}},
+        ),
+        "own.yaml: dense.json: bed_from thickness needs the input surface_elevation",
+    ),
+    "thickness without a column": (
+        lambda f: edit(f, surveys=[{"path": "dense.json", "bed_from": "thickness"}]),
+        "dense.json: .*has no column for thickness; present are X, Y, ELEVATION, BOTTOM; call one THICKNESS",
+    ),
     "truth missing": (lambda f: edit(f, truth={"path": "gone.tif"}), "gone.tif: no such file"),
     "grounding line missing": (
         lambda f: edit(f, grounding_line={"path": "gone.shp"}),
@@ -237,7 +263,7 @@ def test_disk_full_while_preparing(own_files, tmp_path, monkeypatch, function, r
     """Full while a raster, any file, or the tiles are written."""
     import xarray
 
-    owner = {"copy": grids.rasterio.shutil, "replace": grids.os, "to_zarr": xarray.Dataset}[function]
+    owner = {"copy": grids.rasterio.shutil, "replace": os, "to_zarr": xarray.Dataset}[function]
     words = ["prepare", "--source", own_files, "--out", tmp_path / "out", "--step_cells", 8]
     with monkeypatch.context() as patch:
         patch.setattr(owner, function, disk_full)
@@ -248,19 +274,31 @@ def test_disk_full_while_preparing(own_files, tmp_path, monkeypatch, function, r
     assert main(["bed_topography", *map(str, words)]) == 0
 
 
-def test_a_folder_counts_no_longer_as_prepared_when_preparing_it_again_fails(own_files, tmp_path, refusal):
-    """Inputs may have been written anew by then: old tiles and new inputs must not be mixed."""
+def test_a_prepared_folder_stays_as_it_was_when_preparing_it_again_fails(own_files, tmp_path, refusal):
+    """The mistake shows when most of the new inputs are written: old and new must not be mixed."""
     words = ["prepare", "--source", str(own_files), "--out", str(tmp_path / "out"), "--step_cells", "8"]
     assert main(["bed_topography", *words]) == 0
-    content = own_files.read_text()
-    own_files.write_text("crs: [")  # a mistake that shows before anything is written leaves all as it was
+    before = {path: hash_file(path) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert tmp_path / "out" / DESCRIPTION in before
+    rewrite_survey(own_files, lambda rows: [rows[0], "-1490000,-290000,900,"])
+    with rasterio.open(own_files.parent / "bed_lowres.tif") as opened:
+        other = make_field(opened.read(1) + 7, Grid(*opened.bounds, 1000, "EPSG:3031"), name="bed")
+    write_cog(other, own_files.parent / "bed_lowres.tif")
     refusal(*words)
-    assert (tmp_path / "out" / DESCRIPTION).exists()
-    own_files.write_text(content)
-    truncate(own_files.parent / "surface.tif", 0.5)
-    refusal(*words)
-    line = refusal("train", "--data", tmp_path / "out", "--run", tmp_path / "run")
-    assert "out: is no prepared folder; make one with the verb prepare" in line
+    assert {path: hash_file(path) for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+
+
+def test_own_files_are_never_overwritten(own_files, refusal):
+    """Heights of another datum are written anew: not in the place of the file that they came from."""
+    folder = own_files.parent
+    (folder / "inputs").mkdir()
+    os.replace(folder / "bed_lowres.tif", folder / "inputs" / "bed_lowres.tif")
+    edit_input(own_files, "bed_lowres", path="inputs/bed_lowres.tif")
+    before = hash_file(folder / "inputs" / "bed_lowres.tif")
+    line = refusal("prepare", "--source", own_files, "--out", folder, "--step_cells", 8)
+    assert "inputs/bed_lowres.tif: is your own file and would be overwritten; choose another --out" in line
+    assert hash_file(folder / "inputs" / "bed_lowres.tif") == before
+    assert not (folder / DESCRIPTION).exists()
 
 
 def test_what_a_file_names_and_nothing_else(own_files):

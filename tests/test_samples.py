@@ -1,9 +1,21 @@
 """Batches: every sample once an epoch, in an order that a resumed run repeats."""
 
+import hypothesis
 import numpy as np
+import pytest
 import torch
 
-from fieldwise.samples import EpochSampler, Samples, make_loader, to_tensors
+from fieldwise.errors import InputError
+from fieldwise.samples import (
+    EpochSampler,
+    PatchSampler,
+    Samples,
+    make_loader,
+    make_patch_loader,
+    to_tensors,
+    turn,
+    turn_back,
+)
 
 ARRAYS = {"inputs": {"bed": np.arange(20.0).reshape(10, 2)}, "truth": np.arange(10.0)}
 
@@ -74,3 +86,121 @@ def test_the_trainer_tells_the_sampler_its_epoch():
         sampler.set_epoch(epoch)
         expected += list(sampler)
     assert module.seen == expected
+
+
+# --- symmetries -----------------------------------------------------------------------------------
+
+SMALL = hypothesis.strategies.integers(2, 7)
+SYMMETRY = hypothesis.strategies.integers(0, 7)
+
+
+def surface_of(rows, columns, seed):
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=(1, 1, rows, columns)))
+
+
+def uphill(surface):
+    """Give the slope of a surface to the east and to the north, cells of 1 m, rows from the north."""
+    down, east = (torch.from_numpy(each) for each in np.gradient(surface[0, 0].numpy()))
+    return torch.stack([east, -down])[None]
+
+
+@hypothesis.given(SMALL, SMALL, SYMMETRY, SMALL)
+def test_the_slope_of_a_turned_surface_is_the_turned_slope(rows, columns, symmetry, seed):
+    """A vector that is defined by a scalar must turn with it: nothing else fixes all the signs."""
+    surface = surface_of(rows, columns, seed)
+    turned = turn({"surface": surface, "slope": uphill(surface)}, symmetry, vectors=["slope"])
+    torch.testing.assert_close(turned["slope"], uphill(turned["surface"]))
+
+
+@hypothesis.given(SMALL, SMALL, SYMMETRY)
+def test_turning_back_undoes_turning(rows, columns, symmetry):
+    fields = {"flow": torch.randn(2, 4, rows, columns), "inner": {"thk": torch.randn(2, 1, rows, columns)}}
+    vectors = {"flow": [(3, 1)]}
+    back = turn_back(turn(fields, symmetry, vectors=vectors), symmetry, vectors=vectors)
+    torch.testing.assert_close(back["flow"], fields["flow"])
+    torch.testing.assert_close(back["inner"]["thk"], fields["inner"]["thk"])
+
+
+@hypothesis.given(SMALL, SMALL, SYMMETRY)
+def test_the_third_component_and_scalars_move_but_do_not_change(rows, columns, symmetry):
+    """A 3-D vector in a volume: its upward component is moved as a scalar is."""
+    flow = torch.randn(1, 3, 2, rows, columns)
+    turned = turn({"flow": flow, "upward": flow[:, 2:]}, symmetry, vectors=["flow"])
+    torch.testing.assert_close(turned["flow"][:, 2:], turned["upward"])
+    lengths = turn({"lengths": flow.norm(dim=1, keepdim=True)}, symmetry)["lengths"]
+    torch.testing.assert_close(turned["flow"].norm(dim=1, keepdim=True), lengths)
+
+
+def test_the_eight_symmetries_differ():
+    surface = surface_of(5, 5, 0)
+    seen = {
+        tuple(turn({"surface": surface}, symmetry)["surface"].flatten().tolist()) for symmetry in range(8)
+    }
+    assert len(seen) == 8
+
+
+# --- patches --------------------------------------------------------------------------------------
+
+
+def reader_of(values):
+    return lambda rows, columns: {"field": values[:, rows, columns], "place": values[:, rows, columns]}
+
+
+def numbered(rows, columns):
+    return np.arange(rows * columns, dtype=np.float32).reshape(1, rows, columns)
+
+
+def test_patches_hold_the_cell_that_they_were_drawn_around():
+    frames = [numbered(20, 30), 1000 + numbered(16, 16)]
+    ice = [np.zeros(frame.shape[1:], dtype=bool) for frame in frames]
+    ice[0][0, 0] = ice[0][12, 29] = ice[1][7, 8] = True
+    sampler = PatchSampler(ice, cells=8, patches_per_tile=5, seed=0)
+    loader = make_patch_loader([reader_of(each) for each in frames], batch_size=7, cells=8, sampler=sampler)
+    wanted = {0.0, 12 * 30 + 29.0, 1000 + 7 * 16 + 8.0}
+    patches = torch.cat([batch["field"] for batch in loader])
+    assert len(patches) == len(sampler) == round(5 * 600 / 64) + 5 * 4
+    assert all(wanted & set(patch.flatten().tolist()) for patch in patches)
+    assert {value for patch in patches for value in wanted & set(patch.flatten().tolist())} == wanted
+
+
+def test_a_patch_as_large_as_its_frame_is_the_frame():
+    ice = np.zeros((8, 8), dtype=bool)
+    ice[7, 0] = True
+    sampler = PatchSampler([ice], cells=8, patches_per_tile=1, seed=0)
+    (batch,) = make_patch_loader([reader_of(numbered(8, 8))], cells=8, sampler=sampler)
+    assert batch["field"][0].tolist() == numbered(8, 8).tolist()
+
+
+def test_patches_depend_on_seed_and_epoch_alone():
+    ice = np.ones((32, 32), dtype=bool)
+
+    def cuts(seed, epoch):
+        sampler = PatchSampler([ice, ice], cells=8, seed=seed, symmetries=range(8))
+        sampler.set_epoch(epoch)
+        np.random.default_rng().random(3)
+        return list(sampler)
+
+    assert cuts(1, 4) == cuts(1, 4)
+    assert len({tuple(cuts(seed, epoch)) for seed in (1, 2) for epoch in range(3)}) == 6
+    assert {symmetry for *_, symmetry in cuts(1, 0)} == set(range(8))
+    assert {frame for frame, *_ in cuts(1, 0)} == {0, 1}
+
+
+def test_fields_of_a_patch_are_turned_together():
+    sampler = PatchSampler([np.ones((12, 12))], cells=6, seed=3, symmetries=range(8))
+    (batch,) = make_patch_loader([reader_of(numbered(12, 12))], batch_size=99, cells=6, sampler=sampler)
+    assert torch.equal(batch["field"], batch["place"])
+    corners = {tuple(np.sign(np.diff(patch[0, [0, 0, -1], [0, -1, 0]]))) for patch in batch["field"].numpy()}
+    assert len(corners) > 2
+
+
+def test_frames_without_a_patch_are_refused():
+    with pytest.raises(InputError, match="a patch of 9 cells does not fit into 8 x 12 cells"):
+        PatchSampler([np.ones((8, 12))], cells=9, seed=0)
+    with pytest.raises(InputError, match="frame 1 has no cell to draw a patch around"):
+        PatchSampler([np.ones((8, 8)), np.zeros((8, 8))], cells=4, seed=0)
+
+
+def test_whole_frames_of_different_sizes_come_one_by_one():
+    loader = make_patch_loader([reader_of(numbered(3, 5)), reader_of(numbered(7, 2))])
+    assert [tuple(batch["field"].shape) for batch in loader] == [(1, 1, 3, 5), (1, 1, 7, 2)]

@@ -12,12 +12,13 @@ from scipy.spatial import cKDTree
 
 from fieldwise.errors import InputError
 from fieldwise.grids import Grid, open_field
-from fieldwise.sandbox import random_fields, transfer
+from fieldwise.physics.local_filters import filter_locally, wiener_estimate
+from fieldwise.physics.spectra import power_law_spectrum, variance_of, wavenumbers
+from fieldwise.physics.surface_transfer import surface_transfer
 from fieldwise.sandbox.bed_topography import grid_lowres_bed, make_bed_topography, place_blocks
 from fieldwise.sandbox.ice_sheet import route_flux
 from fieldwise.sandbox.radar import COLUMNS, MISSING
 from fieldwise.sandbox.sector import make_sector
-from fieldwise.sandbox.wiener import wiener_estimate
 from fieldwise.tiles import cut
 
 SIZE_KM = 60.0
@@ -62,7 +63,7 @@ def solve_slab(k: float, across: float, slip: float, slope: float, nodes: int = 
 @pytest.mark.parametrize(("k", "across"), [(0.3, 0.0), (1.5, 0.0), (-1.5, 0.7), (0.8, 2.0), (4.0, 1.0)])
 @pytest.mark.parametrize("slope", [0.003, 0.02])
 def test_transfer_is_that_of_stokes_flow(k, across, slip, slope):
-    ratio = transfer.surface_transfer(k / 1200, across / 1200, thickness_m=1200.0, slip=slip, slope=slope)
+    ratio = surface_transfer(k / 1200, across / 1200, thickness_m=1200.0, slip=slip, slope=slope)
     assert complex(ratio) == pytest.approx(solve_slab(k, across, slip, slope), rel=1e-5, abs=1e-8)
 
 
@@ -70,26 +71,24 @@ def test_transfer_of_long_waves_is_that_of_shallow_ice():
     # steady flux q = slope (h^3 / 3 + slip h^2 / 2): (1 + slip)(s - b) = (1/3 + slip / 2) cot ik s, by hand
     k, slip, slope = 1e-3, 5.0, 0.01
     expected = 1 / (1 - 1j * k / slope * (1 / 3 + slip / 2) / (1 + slip))
-    ratio = transfer.surface_transfer(k / 900, 0.0, thickness_m=900.0, slip=slip, slope=slope)
+    ratio = surface_transfer(k / 900, 0.0, thickness_m=900.0, slip=slip, slope=slope)
     assert complex(ratio) == pytest.approx(expected, rel=1e-4)
-    assert transfer.surface_transfer(0.0, 0.0, thickness_m=900.0, slip=slip, slope=slope) == 1
+    assert surface_transfer(0.0, 0.0, thickness_m=900.0, slip=slip, slope=slope) == 1
 
 
 def test_transfer_hides_short_waves_and_what_lies_along_the_flow():
     wavelengths = np.array([0.05, 0.3])  # of an ice thickness
-    short = transfer.surface_transfer(2 * np.pi / wavelengths, 0.0, thickness_m=1.0, slip=30.0, slope=0.02)
+    short = surface_transfer(2 * np.pi / wavelengths, 0.0, thickness_m=1.0, slip=30.0, slope=0.02)
     assert np.isfinite(short).all()
     assert (np.abs(short) < 1e-6).all()
-    assert transfer.surface_transfer(0.0, 1.0, thickness_m=1.0, slip=30.0, slope=0.02) == 0
+    assert surface_transfer(0.0, 1.0, thickness_m=1.0, slip=30.0, slope=0.02) == 0
 
 
 def test_transfer_peaks_at_three_to_eight_thicknesses_under_fast_ice():
     # abstract of Gudmundsson (2003)
     wavelengths = np.linspace(1.0, 15.0, 300)
     fast, slow = (
-        np.abs(
-            transfer.surface_transfer(2 * np.pi / wavelengths, 0.0, thickness_m=1.0, slip=slip, slope=0.01)
-        )
+        np.abs(surface_transfer(2 * np.pi / wavelengths, 0.0, thickness_m=1.0, slip=slip, slope=0.01))
         for slip in (30.0, 1.0)
     )
     peak = wavelengths[fast.argmax()]
@@ -100,11 +99,11 @@ def test_transfer_peaks_at_three_to_eight_thicknesses_under_fast_ice():
 
 def test_power_law_field_has_its_slope_and_variance():
     shape, spacing = (512, 512), 250.0
-    east, north = random_fields.wavenumbers(shape, spacing)
-    spectrum = random_fields.power_law_spectrum(east, north, slope=3.2, rolloff_m=40e3, stretch=1.0)
-    amplitude = np.sqrt(spectrum / random_fields.variance_of(spectrum, shape[1], spacing)) * 50.0 / spacing
+    east, north = wavenumbers(shape, spacing)
+    spectrum = power_law_spectrum(east, north, slope=3.2, rolloff_m=40e3, stretch=1.0)
+    amplitude = np.sqrt(spectrum / variance_of(spectrum, shape[1], spacing)) * 50.0 / spacing
     white = np.random.default_rng(7).standard_normal(shape)
-    field = random_fields.filter_locally(white, [amplitude], [np.ones(shape)])
+    field = filter_locally(white, [amplitude], [np.ones(shape)])
     assert field.std() == pytest.approx(50.0, rel=0.1)
     power, k = np.abs(fft.rfft2(field)) ** 2, np.hypot(east, north)
     band = (k > 2 * np.pi / 10e3) & (k < 2 * np.pi / 1e3)
@@ -113,9 +112,9 @@ def test_power_law_field_has_its_slope_and_variance():
 
 def test_stretched_field_varies_less_along_its_grain():
     shape = (256, 256)
-    spectrum = random_fields.power_law_spectrum(*random_fields.wavenumbers(shape, 250.0), stretch=2.0)
+    spectrum = power_law_spectrum(*wavenumbers(shape, 250.0), stretch=2.0)
     white = np.random.default_rng(7).standard_normal(shape)
-    field = random_fields.filter_locally(white, [np.sqrt(spectrum)], [np.ones(shape)])
+    field = filter_locally(white, [np.sqrt(spectrum)], [np.ones(shape)])
     along, across = np.abs(np.diff(field, axis=1)).mean(), np.abs(np.diff(field, axis=0)).mean()
     assert across / along == pytest.approx(2.0**0.6, rel=0.15)  # self-affine: increments grow as distance^0.6
 
@@ -130,7 +129,7 @@ def test_flux_leaves_as_much_as_falls():
 
 def test_wiener_estimate_is_the_dense_solution():
     rng, shape, spacing = np.random.default_rng(7), (8, 8), 1000.0
-    east, north = random_fields.wavenumbers(shape, spacing)
+    east, north = wavenumbers(shape, spacing)
     k = np.hypot(east, north) * 1000.0
     filters = [
         np.exp(-0.3 * k + 1j * 0.2 * east * 1000.0 * (np.abs(north) * 1000 < 3)),
@@ -142,7 +141,7 @@ def test_wiener_estimate_is_the_dense_solution():
     signal, noise = 1e8 / (1 + k**2), np.full(k.shape, 3e6)
     observed = rng.standard_normal(shape)
     units = np.eye(64).reshape(64, 8, 8)
-    blend = np.stack([random_fields.filter_locally(unit, filters, weights).ravel() for unit in units], axis=1)
+    blend = np.stack([filter_locally(unit, filters, weights).ravel() for unit in units], axis=1)
     covariance = np.stack(
         [fft.irfft2(fft.rfft2(u) * signal / spacing**2, shape).ravel() for u in units], axis=1
     )

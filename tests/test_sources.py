@@ -222,6 +222,64 @@ def test_members_of_one_archive_are_fetched_once(get, tmp_path):
     assert (tmp_path / "lowres" / "top.tif").read_bytes() == BED
 
 
+MISBEHAVIOUR = {
+    "it always breaks off": {"break_after": [500] + [0] * 99},
+    "it falls silent": {"stall_after": [0] * 99},
+    "it redirects for ever": {"redirect_to": "/bed.tif"},
+    "it holds nothing there": {"files": {}},
+    "it stays busy": {"statuses": [503] * 99},
+    "it holds another file": {"files": {"/bed.tif": b"x" * len(BED)}},
+    "it holds the beginning alone": {"files": {"/bed.tif": BED[:100]}},
+    "it holds a page to log in": {"files": {"/bed.tif": b"<html>"}, "content_type": "text/html"},
+}
+
+
+@pytest.mark.parametrize("kind", MISBEHAVIOUR)
+@pytest.mark.parametrize("there", [False, True])
+def test_a_bad_file_never_gets_the_name(get, tmp_path, monkeypatch, kind, there):
+    """What was there before, a damaged file in this case, stays until a good one comes; then that comes."""
+    monkeypatch.setattr(transfers, "TIMEOUT_S", (1.0, 0.1))
+    if there:
+        (tmp_path / "lowres").mkdir()
+        (tmp_path / "lowres" / "bed.tif").write_bytes(b"damaged")
+    with loopback.http(**({"files": {"/bed.tif": BED}} | MISBEHAVIOUR[kind])) as server:
+        entry = {"filename": "bed.tif", "url": f"{server.url}/bed.tif", "sha256": BED_SUM}
+        with pytest.raises(InputError) as caught:
+            get(entry)
+        assert "\n" not in str(caught.value)
+        path = tmp_path / "lowres" / "bed.tif"
+        assert (path.read_bytes() if path.exists() else None) == (b"damaged" if there else None)
+        assert len(server.requests) <= 31
+    with loopback.http(files={"/bed.tif": BED}) as server:
+        assert get(entry | {"url": f"{server.url}/bed.tif"})[0].read_bytes() == BED
+
+
+NEVER_WHOLE = [kind for kind in MISBEHAVIOUR if "another" not in kind and "beginning" not in kind]
+
+
+@pytest.mark.parametrize("kind", NEVER_WHOLE)
+def test_what_is_not_whole_is_not_pinned_either(get, tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(transfers, "TIMEOUT_S", (1.0, 0.1))
+    with (
+        loopback.http(**({"files": {"/bed.tif": BED}} | MISBEHAVIOUR[kind])) as server,
+        pytest.raises(InputError),
+    ):
+        get({"filename": "bed.tif", "url": f"{server.url}/bed.tif"})
+    assert pinned_sums(tmp_path / "lowres") == {}
+    assert "bed.tif" not in names_in(tmp_path / "lowres")
+
+
+def test_one_file_can_be_named_without_a_list(tmp_path, monkeypatch, capsys):
+    from fieldwise.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    with loopback.http(files={"/bed.tif": BED}) as server:
+        entry = {"filename": "bed.tif", "url": f"{server.url}/bed.tif", "sha256": BED_SUM}
+        write_list(tmp_path / "data_list.yml", entry)
+        assert main(["download", "--names", "bed.tif"]) == 0
+    assert (tmp_path / "lowres" / "bed.tif").read_bytes() == BED
+
+
 def test_one_dead_file_does_not_stop_the_others(get, tmp_path):
     with (
         loopback.http(files={"/c.tif": BED}) as server,

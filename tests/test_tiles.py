@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from fieldwise import tiles
 from fieldwise.errors import InputError
-from fieldwise.grids import Grid, load_values, make_field, open_field
+from fieldwise.grids import Grid, load_values, make_field
 from fieldwise.tiles import (
     cut,
-    fill_gaps,
     read_tiles,
     slide_windows,
     split_by_area,
@@ -277,24 +276,6 @@ def test_touches_is_a_distance_along_the_axes():
     for area in ([3.0, 0, 4, 1], [-3, 0, -2, 1], [0, 3, 1, 4], [0, -3, 1, -2]):
         assert touches(windows, np.array([area]), buffer=2.1).all()
         assert not touches(windows, np.array([area]), buffer=2.0).any()
-
-
-# --- fill -----------------------------------------------------------------------------------------
-
-
-def test_fill_gaps_takes_from_the_coarser_field(tmp_path):
-    """Coarse cells of 200 on the plane x + 2 y; what is missing in the fine one gets the plane's value."""
-
-    def plane(x, y):
-        return x + 2 * y
-
-    fine = function_field(plane, spacing=100, cells=20, west=0, south=0)
-    coarse = function_field(plane, spacing=200, cells=14, west=-400, south=-400)
-    hole = np.random.default_rng(2).random(fine.shape) < 0.3
-    marked = (fine + 1000).where(~hole).rename("surface")
-    filled = open_field(fill_gaps(marked, coarse, tmp_path / "filled.tif"))
-    np.testing.assert_array_equal(filled.values[~hole], marked.values[~hole])
-    np.testing.assert_allclose(filled.values[hole], fine.values[hole], atol=1e-3)
 
 
 # --- save and load --------------------------------------------------------------------------------

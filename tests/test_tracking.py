@@ -76,6 +76,14 @@ def test_a_run_goes_on_with_the_same_settings(run, tmp_path):
     assert yaml.safe_load((run / "config.yaml").read_text())["max_epochs"] == 9
 
 
+def test_a_run_goes_on_wherever_it_is(run, tmp_path):
+    """Folders move; whether the data are still those of the weights is told by the checkpoint."""
+    moved = run.rename(tmp_path / "moved")
+    told = SETTINGS | {"data": tmp_path / "elsewhere", "run": moved, "resume": True, "tracker": "none"}
+    assert open_run(moved, told, resume=True) == moved / "checkpoints" / "last.ckpt"
+    assert open_run(moved, told | {"resume": False}, resume=True) == moved / "checkpoints" / "last.ckpt"
+
+
 def test_a_run_does_not_go_on_with_other_settings(run, tmp_path):
     before = (run / "config.yaml").read_text()
     other = SETTINGS | {"data": tmp_path, "seed": 2, "inputs": ["bed_lowres"]}

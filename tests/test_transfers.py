@@ -113,6 +113,80 @@ def test_busy_server_is_asked_again(tmp_path):
     assert len(server.requests) == 3
 
 
+@pytest.mark.parametrize("kind", [loopback.http, loopback.ftp])
+def test_a_line_that_falls_silent_is_hung_up_and_the_download_goes_on(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(transfers, "TIMEOUT_S", (1.0, 0.3))
+    content = CONTENT * 10
+    with kind(files={"/bed.tif": content}, stall_after=[40_000]) as server:
+        assert get(server, tmp_path / "p") == content
+    # Over HTTP from the last whole piece of 16 KiB on.
+    asked = [headers.get("Range") for _, headers in server.requests]
+    assert asked == [None, "bytes=32768-"] or "REST 40000" in server.commands
+
+
+@pytest.mark.parametrize("kind", [loopback.http, loopback.ftp])
+def test_silence_is_not_waited_out_for_ever(kind, tmp_path, monkeypatch):
+    """Nothing comes, not even a first byte: four attempts, and what to do is said."""
+    monkeypatch.setattr(transfers, "TIMEOUT_S", (1.0, 0.1))
+    with (
+        kind(files={"/bed.tif": CONTENT}, stall_after=[0] * 99) as server,
+        pytest.raises(InputError, match=r"bed\.tif: no progress in 4 attempts .* run again to go on"),
+    ):
+        get(server, tmp_path / "p")
+    assert len(server.requests) == 4 or sum(line.startswith("RETR") for line in server.commands) == 4
+
+
+def test_server_that_stays_busy_is_asked_four_times(tmp_path):
+    with (
+        loopback.http(files={"/bed.tif": CONTENT}, statuses=[503] * 99) as server,
+        pytest.raises(
+            InputError, match=r"no progress in 4 attempts .*503.* run again to go on; see https://doi"
+        ),
+    ):
+        get(server, tmp_path / "p", page="https://doi.org/me")
+    assert len(server.requests) == 4
+    assert not (tmp_path / "p").exists()
+
+
+def test_redirects_that_never_end(tmp_path):
+    """requests follows thirty; more attempts would not help."""
+    with (
+        loopback.http(files={"/bed.tif": CONTENT}, redirect_to="/bed.tif") as server,
+        pytest.raises(InputError, match=r"bed\.tif: .*redirects.; see https://doi\.org/me"),
+    ):
+        get(server, tmp_path / "p", page="https://doi.org/me")
+    assert len(server.requests) == 31
+    assert not (tmp_path / "p").exists()
+
+
+def test_redirect_to_a_file_of_this_machine_is_not_followed(tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    with (
+        loopback.http(files={}, redirect_to=f"file://{tmp_path}/secret") as server,
+        pytest.raises(InputError, match=r"bed\.tif: no progress"),
+    ):
+        get(server, tmp_path / "p")
+    assert not (tmp_path / "p").exists()
+
+
+class Terminal(io.StringIO):
+    """A terminal on which a progress bar is drawn."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("kind", [loopback.http, loopback.ftp])
+def test_progress_is_shown_from_where_it_goes_on(kind, tmp_path, monkeypatch):
+    (tmp_path / "bed.tif.part").write_bytes(CONTENT[:5120])
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    with kind(files={"/bed.tif": CONTENT}) as server:
+        fetch(f"{server.url}/bed.tif", tmp_path / "bed.tif.part", known_sum=True)
+    drawn = terminal.getvalue().split("\r")
+    assert any(state.startswith("bed.tif:  50%") for state in drawn), drawn
+    assert any(state.startswith("bed.tif: 100%") for state in drawn), drawn
+
+
 # ---------------------------------------------------------------------------------------------- refusals
 @pytest.mark.parametrize("kind", [loopback.http, loopback.ftp])
 def test_missing_file_names_the_page(kind, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import shutil
 import subprocess
 import tarfile
@@ -23,6 +24,12 @@ from fieldwise.sources import download_data
 scenarios("download.feature")
 
 
+OTHERS = {
+    "sends a page to log in": b"<html>Who are you?</html>",
+    "sends the bed of a lake": b"the bed of a lake",
+}
+
+
 class DataCentre(ThreadingHTTPServer):
     """Holds files, counts what it is asked for, and breaks the line once where it is told to."""
 
@@ -30,6 +37,8 @@ class DataCentre(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.asked: list[str] = []  # the Range of each request
         self.break_after: int | None = None
+        self.troubles: list[str] = []  # of the next answers
+        self.morning = threading.Event()  # ends a silence
         super().__init__(("127.0.0.1", 0), Desk)
 
     def url(self, name: str) -> str:
@@ -45,9 +54,18 @@ class Desk(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         wanted = self.headers.get("Range", "")
         self.server.asked.append(wanted)
+        trouble = self.server.troubles.pop(0) if self.server.troubles else ""
         content = self.server.files.get(self.path.lstrip("/"))
+        if status := re.search(r"\((\d+)\)", trouble):
+            return self.send_error(int(status[1]))
         if content is None:
             return self.send_error(404)
+        if trouble == "sends me on to itself":
+            self.send_response(302)
+            self.send_header("Location", self.path)
+            return self.end_headers()
+        if trouble in OTHERS:
+            content = OTHERS[trouble]
         start = int(wanted.removeprefix("bytes=").rstrip("-") or 0)
         self.send_response(206 if start else 200)
         if start:
@@ -55,6 +73,13 @@ class Desk(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
         stop, self.server.break_after = self.server.break_after, None
+        if after := re.search(r"after (\d+) bytes", trouble):
+            stop = start + int(after[1])
+        if trouble.startswith("falls silent"):
+            self.wfile.write(content[start : stop or start])
+            self.wfile.flush()
+            self.server.morning.wait(20)
+            return
         self.wfile.write(content[start:stop])
 
 
@@ -89,6 +114,7 @@ def data_centre(monkeypatch, tmp_path, request):
     threading.Thread(target=centre.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     request.addfinalizer(centre.server_close)
     request.addfinalizer(centre.shutdown)
+    request.addfinalizer(centre.morning.set)
     return centre
 
 
@@ -125,7 +151,8 @@ def list_with_sum(centre, desktop, sha256, folder):
 @given(parsers.parse("the data list knows the right sum of {name}"))
 def list_with_right_sum(centre, desktop, name):
     sha256 = hashlib.sha256(centre.files[name]).hexdigest()
-    desktop.list_file({"filename": name, "url": centre.url(name), "sha256": sha256})
+    article = {"literature": "https://doi.org/10.5194/tc-5-907-2011"}
+    desktop.list_file({"filename": name, "url": centre.url(name), "sha256": sha256}, doi=article)
 
 
 @given(parsers.parse('the data list knows the sum of the text "{text}" for {name}'))
@@ -160,7 +187,46 @@ def line_breaks(centre, count):
     centre.break_after = count
 
 
-@when(parsers.parse("I download {name}"))
+@given(parsers.re(r"the next (?P<times>\d+) times the data centre (?P<trouble>.*)"))
+def trouble_comes(centre, monkeypatch, times, trouble):
+    monkeypatch.setattr(transfers, "TIMEOUT_S", (1.0, 0.1))
+    centre.troubles = [trouble] * int(times)
+
+
+class Terminal(io.StringIO):
+    """What stands on the screen."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@when(parsers.parse("I download {name} at a terminal"), target_fixture="screen")
+def download_at_terminal(desktop, monkeypatch, name):
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stderr", screen := Terminal())
+        desktop.download(name)
+    return screen.getvalue()
+
+
+@then(parsers.parse("I have seen that {share} of {name} is here"))
+def seen(screen, share, name):
+    assert f"{name}: {share}" in screen
+
+
+@when(parsers.parse("I switch my computer off when {count:d} bytes of {name} are here"))
+def switch_off(desktop, centre, monkeypatch, count, name):
+    centre.break_after = count
+    with monkeypatch.context() as patch:
+        patch.setattr(transfers, "ATTEMPTS", 1)
+        try_to_download(desktop, name)
+
+
+@then(parsers.parse("{folder} holds no {name}"))
+def holds_no(desktop, folder, name):
+    assert not (desktop.folder / folder / name).exists()
+
+
+@when(parsers.re(r"I download (?P<name>\S+)$"))
 def download(desktop, name):
     desktop.download(name)
 

@@ -1,15 +1,31 @@
-"""Draw fields, flights and training curves with GMT; every function returns a pygmt.Figure and saves nothing.
+"""Draw fields, flights, networks and training curves with GMT; every `draw_` returns a pygmt.Figure.
+
+Figures have the width of a journal's column, of one and a half, or of its page (8.3, 12 and 17 cm), with no
+letter below 6 points; :func:`save_table` writes tables as Markdown, LaTeX and CSV.
 
 Maps are in kilometres and missing cells grey; colour maps are scientific ones that colour-blind readers can
 tell apart (Crameri 2018); every colour bar names its quantity and unit; panels to be compared share limits.
 """
 
+from fieldwise.figures.architecture import draw_architecture
+from fieldwise.figures.comparisons import draw_comparison
 from fieldwise.figures.curves import draw_error_histogram, draw_flight, draw_loss_curves
-from fieldwise.figures.maps import draw_closeups, draw_inputs, draw_map, draw_roughness
+from fieldwise.figures.maps import draw_closeups, draw_inputs, draw_map
 from fieldwise.figures.perspectives import draw_perspectives
+from fieldwise.figures.printing import save_figure
+from fieldwise.figures.roughness import draw_roughness
+from fieldwise.figures.studies import (
+    draw_study_courses,
+    draw_study_history,
+    draw_study_importance,
+    draw_study_parameters,
+)
+from fieldwise.figures.tables import save_table
 
 __all__ = [
+    "draw_architecture",
     "draw_closeups",
+    "draw_comparison",
     "draw_error_histogram",
     "draw_flight",
     "draw_inputs",
@@ -17,4 +33,10 @@ __all__ = [
     "draw_map",
     "draw_perspectives",
     "draw_roughness",
+    "draw_study_courses",
+    "draw_study_history",
+    "draw_study_importance",
+    "draw_study_parameters",
+    "save_figure",
+    "save_table",
 ]

@@ -11,13 +11,32 @@ import pygmt
 from numpy.typing import ArrayLike
 
 from fieldwise.errors import InputError
-from fieldwise.figures.panels import MARGIN_CM, check_named, styled_figure, title, unit_text
+from fieldwise.figures.panels import (
+    COLUMN_CM,
+    LEFT_CM,
+    MARGIN_CM,
+    MIDDLE_CM,
+    PAGE_CM,
+    RIGHT_CM,
+    check_named,
+    panel_width,
+    styled_figure,
+    title,
+    unit_text,
+)
 
 # Okabe & Ito (2008): told apart by colour-blind readers
 LINE_COLOURS = ["#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
-WIDTH_CM = 16.0
+LINE_DASHES = [
+    "",
+    "",
+    ",5_2",
+    ",1_2",
+    ",6_2_1_2",
+    ",2_1",
+    ",8_2_1_2_1_2",
+]  # and by readers in black and white
 KNOWN_QUANTITIES = {"rmse": "RMSE", "mae": "MAE", "psnr": "PSNR (dB)", "ssim": "SSIM"}
-CURVES_CM = 8.0  # width of one panel of the loss figure
 
 
 def draw_flight(
@@ -27,6 +46,8 @@ def draw_flight(
     roughness: Mapping[str, ArrayLike],
     label: str = "Elevation (m)",
     roughness_label: str = "Roughness (m)",
+    ends: tuple[str, str] | None = None,
+    width_cm: float = MIDDLE_CM,
 ) -> pygmt.Figure:
     """Draw elevations along a flight, and below them their roughness; a name has one colour in both.
 
@@ -36,6 +57,8 @@ def draw_flight(
     profiles : name -> (n,) values; gaps (NaN) stay open
     roughness : name -> (n,) roughness, for all or some of the names of the profiles
     label, roughness_label : of the vertical axes, with units
+    ends : letters of the first and the last point, as on a map
+    width_cm : of the figure
 
     Raises
     ------
@@ -54,33 +77,40 @@ def draw_flight(
     unknown = sorted(set(roughness) - set(profiles))
     if unknown:
         raise InputError(f"roughness {unknown[0]!r} has no profile of its name; give one of {list(profiles)}")
-    colours = _colours_of(profiles)
+    pens = _pens_of(profiles)
     above, below = _lines(distance, profiles), _lines(distance, roughness)
+    width = panel_width(width_cm, columns=1, gap=0)
     with styled_figure() as figure:
         x_range = _range([distance], room=0.0)
         with figure.shift_origin(xshift=f"{MARGIN_CM}c", yshift=f"{MARGIN_CM}c"):
             figure.basemap(
                 region=[*x_range, 0, _range(below.values(), room=0.05)[1]],
-                projection=f"X{WIDTH_CM}c/3.5c",
+                projection=f"X{width}c/2.6c",
                 frame=["WSne", "xaf+lDistance along the flight (km)", f"yaf+l{roughness_label}"],
             )
             for name, values in below.items():
-                _draw_line(figure, distance, values, pen=f"0.9p,{colours[name]}")
-            with figure.shift_origin(yshift="3.8c"):
+                _draw_line(figure, distance, values, pen=f"0.8p,{pens[name]}")
+            with figure.shift_origin(yshift="2.9c"):
                 figure.basemap(
                     region=[*x_range, *_range(above.values(), room=0.05)],
-                    projection=f"X{WIDTH_CM}c/6c",
+                    projection=f"X{width}c/4.2c",
                     frame=["Wsne", "xf", f"yaf+l{label}"],
                 )
                 for name, values in above.items():
-                    _draw_line(figure, distance, values, pen=f"1.1p,{colours[name]}")
-                named = {title(name): colour for name, colour in colours.items()}
-                _draw_legend(figure, named, width=WIDTH_CM, columns=min(len(named), 4))
+                    _draw_line(figure, distance, values, pen=f"1p,{pens[name]}")
+                for name, place in zip(ends or (), ("TL", "TR")):
+                    figure.text(text=name, position=place, offset="j0.1c", font="7p,Helvetica-Bold")
+                named = {title(name): pen for name, pen in pens.items()}
+                _draw_legend(figure, named, width=width, columns=min(len(named), 4))
     return figure
 
 
-def _colours_of(names: Iterable[str]) -> dict[str, str]:
-    return {name: LINE_COLOURS[index % len(LINE_COLOURS)] for index, name in enumerate(names)}
+def _pens_of(names: Iterable[str]) -> dict[str, str]:
+    """Give each name the colour and dashes of its lines."""
+    return {
+        name: LINE_COLOURS[index % len(LINE_COLOURS)] + LINE_DASHES[index % len(LINE_DASHES)]
+        for index, name in enumerate(names)
+    }
 
 
 def _lines(distance: np.ndarray, lines: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
@@ -112,16 +142,21 @@ def _draw_line(figure: pygmt.Figure, x: np.ndarray, y: np.ndarray, *, pen: str) 
         figure.plot(x=x[start:stop], y=y[start:stop], pen=pen)
 
 
-def _draw_legend(figure: pygmt.Figure, colours: Mapping[str, str], *, width: float, columns: int) -> None:
+def _draw_legend(figure: pygmt.Figure, pens: Mapping[str, str], *, width: float, columns: int) -> None:
     """Draw a legend above the frame, where it covers no line."""
     lines = [f"N {columns}"]
-    lines += [f"S 0.35c - 0.6c - 1.6p,{colour} 0.85c {name}" for name, colour in colours.items()]
+    lines += [f"S 0.4c - 0.75c - 1p,{pen} 0.95c {name}" for name, pen in pens.items()]
     position = f"JTC+jBC+o0c/0.1c+w{width}c"
     figure.legend(spec=io.StringIO("\n".join(lines)), position=position, box=False)
 
 
 def draw_error_histogram(
-    errors: Mapping[str, ArrayLike], *, units: str = "m", label: str = "Error", bins: int = 41
+    errors: Mapping[str, ArrayLike],
+    *,
+    units: str = "m",
+    label: str = "Error",
+    bins: int = 41,
+    width_cm: float = COLUMN_CM,
 ) -> pygmt.Figure:
     """Draw how errors are spread, one stepped line a method in common bins, with each RMSE.
 
@@ -134,6 +169,7 @@ def draw_error_histogram(
     units : of the errors
     label : what the errors are of
     bins : number of bins; an odd one puts a bin's centre at zero
+    width_cm : of the figure
 
     Raises
     ------
@@ -155,25 +191,26 @@ def draw_error_histogram(
     edges = np.linspace(-limit, limit, bins + 1)
     shares = {name: 100 * np.histogram(values, edges)[0] / values.size for name, values in known.items()}
     top = 1.08 * max(float(share.max()) for share in shares.values())
-    colours = _colours_of(["", *errors])  # black is kept for the truth, as along a flight
+    pens = _pens_of(["", *errors])  # black is kept for the truth, as along a flight
+    width = panel_width(width_cm, columns=1, gap=0)
     with styled_figure() as figure:
         figure.basemap(
             region=[-limit, limit, 0, top],
-            projection=f"X{WIDTH_CM * 0.75}c/7c",
+            projection=f"X{width}c/{0.68 * width}c",
             frame=["WSne", f"xaf+l{label} ({unit_text(units)})", "yaf+lShare of points in a bin (%)"],
         )
         figure.plot(x=[0, 0], y=[0, top], pen="0.5p,gray60,dashed")
         for name, share in shares.items():
             x, y = np.repeat(edges, 2), np.concatenate([[0], np.repeat(share, 2), [0]])
-            figure.plot(x=x, y=y, pen=f"1.3p,{colours[name]}")
+            figure.plot(x=x, y=y, pen=f"1p,{pens[name]}")
         scores = {name: float(np.sqrt(np.mean(values**2))) for name, values in known.items()}
         unit = unit_text(units)
-        named = {f"{title(name)}: RMSE {score:.3g} {unit}": colours[name] for name, score in scores.items()}
-        _draw_legend(figure, named, width=WIDTH_CM * 0.75, columns=1)
+        named = {f"{title(name)}: RMSE {score:.3g} {unit}": pens[name] for name, score in scores.items()}
+        _draw_legend(figure, named, width=width, columns=1)
     return figure
 
 
-def draw_loss_curves(metrics: pd.DataFrame) -> pygmt.Figure:
+def draw_loss_curves(metrics: pd.DataFrame, *, width_cm: float = PAGE_CM) -> pygmt.Figure:
     """Draw the course of training from Lightning's metrics.csv, one panel for each kind of quantity.
 
     The first word of a column, after val_ if it starts so, names its panel: loss_generator and val_loss
@@ -182,6 +219,7 @@ def draw_loss_curves(metrics: pd.DataFrame) -> pygmt.Figure:
     Parameters
     ----------
     metrics : table with the column epoch and at least one other besides step; may have gaps
+    width_cm : of the figure
 
     Raises
     ------
@@ -198,11 +236,13 @@ def draw_loss_curves(metrics: pd.DataFrame) -> pygmt.Figure:
     with styled_figure() as figure:
         columns = min(len(panels), 2)
         rows = -(-len(panels) // columns)
+        gap = LEFT_CM + RIGHT_CM
+        width = panel_width(width_cm, columns=2, gap=gap)
         for index, (quantity, curves) in enumerate(panels.items()):
             row, column = divmod(index, columns)
-            left, bottom = MARGIN_CM + column * 10.0, MARGIN_CM + (rows - 1 - row) * 7.2
+            left, bottom = MARGIN_CM + column * (width + gap), MARGIN_CM + (rows - 1 - row) * 5.8
             with figure.shift_origin(xshift=f"{left}c", yshift=f"{bottom}c"):
-                _draw_curves(figure, curves, quantity)
+                _draw_curves(figure, curves, quantity, width=width)
     return figure
 
 
@@ -236,20 +276,20 @@ def _axis_and_curve(name: str) -> tuple[str, str]:
     return axis, ", ".join(word for word in words if word) or "training"
 
 
-def _draw_curves(figure: pygmt.Figure, curves: pd.DataFrame, axis: str) -> None:
+def _draw_curves(figure: pygmt.Figure, curves: pd.DataFrame, axis: str, *, width: float) -> None:
     """Draw one panel of the loss figure, with a dot an epoch as long as dots stay apart."""
     first, last = float(curves.index.min()), float(curves.index.max())
     room = 0.02 * (last - first) or 0.5
     figure.basemap(
         region=[first - room, last + room, *_range([curves.to_numpy(dtype=np.float64).ravel()], room=0.06)],
-        projection=f"X{CURVES_CM}c/4.5c",
+        projection=f"X{width}c/3.8c",
         frame=["WSne", f"x{'a1' if last - first <= 10 else 'af'}+lEpoch", f"yaf+l{axis}"],
     )
-    colours = _colours_of(list(curves))
+    pens = _pens_of(list(curves))
     for name, curve in curves.items():
         known = curve.dropna()
-        figure.plot(x=known.index, y=known, pen=f"1.2p,{colours[name]}")
+        figure.plot(x=known.index, y=known, pen=f"1p,{pens[name]}")
         if len(curves) <= 40:
-            figure.plot(x=known.index, y=known, style="c0.1c", fill=colours[name])
-    named = {title(name): colour for name, colour in colours.items()}
-    _draw_legend(figure, named, width=CURVES_CM, columns=min(len(colours), 3))
+            figure.plot(x=known.index, y=known, style="c0.08c", fill=pens[name].split(",")[0])
+    named = {title(name): pen for name, pen in pens.items()}
+    _draw_legend(figure, named, width=width, columns=min(len(pens), 3))

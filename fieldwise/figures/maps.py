@@ -1,4 +1,4 @@
-"""Maps seen from above: inputs, one large map, close-ups, roughness."""
+"""Maps seen from above: inputs, one large map, close-ups."""
 
 from __future__ import annotations
 
@@ -12,15 +12,24 @@ import xarray as xr
 
 from fieldwise.errors import InputError
 from fieldwise.figures.panels import (
+    BESIDE_CM,
     METRES_A_KM,
+    MIDDLE_CM,
+    NEAR_CM,
+    PAGE_CM,
+    ROOM_CM,
     Panel,
+    below_panel,
     check_named,
-    check_same_grid,
     common_limits,
     draw_colour_bar,
-    in_km,
+    draw_common_bar,
+    draw_field,
+    elevation_limits,
+    letter,
     lighting,
     move_to,
+    panel_width,
     place_panels,
     quantity,
     styled_figure,
@@ -31,7 +40,9 @@ from fieldwise.grids import Bounds, grid_of
 
 TILE_COLOUR = "#E69F00"
 BOX_COLOUR = "#CC0066"
-OUTLINE_PEN = "0.9p,black"
+OUTLINE_PEN, COAST_PEN = "0.7p,black", "0.7p,black,1_2"
+LETTER_CM = 0.16  # width of a letter in the name of a box
+TILE_PEN = f"1p,{TILE_COLOUR},5_2"
 
 
 def draw_inputs(
@@ -39,6 +50,7 @@ def draw_inputs(
     *,
     colour_maps: Mapping[str, str] | None = None,
     logarithmic: Collection[str] = (),
+    width_cm: float = PAGE_CM,
 ) -> pygmt.Figure:
     """Draw fields side by side, each with a colour bar of its own; their grids may differ.
 
@@ -47,6 +59,7 @@ def draw_inputs(
     fields : name of the panel -> (y, x) field with units
     colour_maps : GMT colour map of a panel, where it is not to be batlow
     logarithmic : names of panels whose colours follow the logarithm, such as a speed
+    width_cm : of the figure
 
     Raises
     ------
@@ -64,15 +77,19 @@ def draw_inputs(
     check_named(fields, "fields")
     thinned = {name: thin(field) for name, field in fields.items()}
     with styled_figure() as figure:
-        columns = min(len(fields), 2)
-        panels = place_panels(thinned.values(), columns=columns, width=7.0, gap=(2.2, 3.3))
-        for (name, field), panel in zip(thinned.items(), panels, strict=True):
+        columns = 2 if len(fields) in (2, 4) else min(len(fields), 3)
+        width = panel_width(width_cm, columns=columns, gap=BESIDE_CM)
+        panels = place_panels(thinned.values(), columns=columns, width=width, gap=(BESIDE_CM, 2.5))
+        for index, ((name, field), panel) in enumerate(zip(thinned.items(), panels, strict=True)):
             log = name in logarithmic
             colour_map = (colour_maps or {}).get(name, "batlow")
             with move_to(figure, panel):
                 steps = _make_colours(field, colour_map, log=log)
-                _draw_field(figure, field, panel, heading=title(name))
-                draw_colour_bar(figure, quantity(field), position=_below(panel, room=1.3), steps=steps)
+                heading = letter(index, name) if len(fields) > 1 else title(name)
+                below = (index // columns + 1) * columns >= len(fields)  # in the last row
+                draw_field(figure, field, panel, heading=heading, west=index % columns == 0, south=below)
+                position = below_panel(panel, room=ROOM_CM if below else NEAR_CM, share=0.85)
+                draw_colour_bar(figure, quantity(field), position=position, steps=steps)
     return figure
 
 
@@ -89,43 +106,20 @@ def _make_colours(field: xr.DataArray, colour_map: str, *, log: bool) -> str:
     return "a2" if high - low < 2 else "a1"
 
 
-def _below(panel: Panel, *, room: float, share: float = 0.8) -> str:
-    """Place a colour bar below a panel; the room in cm holds the panel's annotations and label."""
-    width = max(panel.width * share, 5.0)  # on less, annotations meet
-    return f"x{panel.width / 2}c/{-room}c+w{width}c/0.28c+jTC+h+e"
-
-
-def _draw_field(
-    figure: pygmt.Figure,
-    field: xr.DataArray,
-    panel: Panel,
-    *,
-    heading: str | None = None,
-    shading: str | None = None,
-) -> None:
-    """Draw one panel with the current colours, frame in km and title."""
-    sides = "WSne" + (f"+t{heading}" if heading else "")
-    figure.grdimage(
-        in_km(field),
-        region=panel.region,
-        projection=panel.projection,
-        shading=shading,
-        frame=[sides, "xaf+lEasting (km)", "yaf+lNorthing (km)"],
-    )
-
-
 def draw_map(
     field: xr.DataArray,
     *,
     tiles: geopandas.GeoDataFrame | None = None,
     boxes: Mapping[str, Bounds] | None = None,
     outline: geopandas.GeoDataFrame | None = None,
+    coastline: geopandas.GeoDataFrame | None = None,
     tiles_label: str = "training tiles",
     outline_label: str = "outline",
     colour_map: str = "oleron",
     limits: tuple[float, float] | None = None,
+    width_cm: float = MIDDLE_CM,
 ) -> pygmt.Figure:
-    """Draw one large shaded map with the area of tiles, named boxes and an outline on it.
+    """Draw one large shaded map with the area of tiles, named boxes, an outline and a coastline on it.
 
     Parameters
     ----------
@@ -133,9 +127,11 @@ def draw_map(
     tiles : polygons, such as training tiles, of which the edge of the covered area is drawn; in any CRS
     boxes : name -> west, south, east, north in the field's CRS
     outline : polygons or lines, such as a grounding line, in any CRS
+    coastline : polygons or lines, in any CRS
     tiles_label, outline_label : names in the legend
     colour_map : of GMT; oleron changes colour at zero, for elevations around sea level
     limits : values at the two ends of the colour bar; 1st and 99th percentile by default
+    width_cm : of the figure
 
     Raises
     ------
@@ -154,21 +150,26 @@ def draw_map(
         _check_inside(field, name, bounds)
     thinned = thin(field)
     with styled_figure() as figure:
-        (panel,) = place_panels([thinned], columns=1, width=15.0, gap=(2.2, 3.0))
-        low, high = limits or common_limits([thinned])
+        (panel,) = place_panels(
+            [thinned], columns=1, width=panel_width(width_cm, columns=1, gap=0), gap=(0, 0)
+        )
+        low, high = limits or elevation_limits([thinned], colour_map=colour_map)
         pygmt.makecpt(cmap=colour_map, series=[low, high], background=True, overrule_bg=True)
         with move_to(figure, panel):
-            _draw_field(figure, thinned, panel, shading=lighting([thinned], strength=0.35))
+            draw_field(figure, thinned, panel, shading=lighting([thinned], strength=0.35))
+            if coastline is not None:
+                _draw_shapes(figure, coastline, field, pen=COAST_PEN, label="Coastline")
             if outline is not None:
                 _draw_shapes(figure, outline, field, pen=OUTLINE_PEN, label=title(outline_label))
             if tiles is not None:
                 covered = tiles.geometry.to_crs(field.rio.crs).union_all()
                 covered = geopandas.GeoSeries([covered], crs=field.rio.crs)
+                _draw_shapes(figure, covered, field, pen="1.6p,black")
                 label = f"{title(tiles_label)} ({len(tiles)})"
-                _draw_shapes(figure, covered, field, pen=f"1.4p,{TILE_COLOUR}", label=label)
-            _draw_boxes(figure, boxes)
-            draw_colour_bar(figure, quantity(field), position=_below(panel, room=1.3, share=0.6))
-            if tiles is not None or outline is not None:
+                _draw_shapes(figure, covered, field, pen=TILE_PEN, label=label)
+            _draw_boxes(figure, boxes, panel)
+            draw_colour_bar(figure, quantity(field), position=below_panel(panel, share=0.6))
+            if any(shapes is not None for shapes in (tiles, outline, coastline)):
                 figure.legend(position="JTL+jBL+o0c/0.1c", box=False)
     return figure
 
@@ -187,7 +188,7 @@ def _draw_shapes(
     field: xr.DataArray,
     *,
     pen: str,
-    label: str,
+    label: str | None = None,
 ) -> None:
     """Draw the lines and edges of shapes, in one call however many they are."""
     west, south, east, north = grid_of(field).bounds
@@ -202,21 +203,26 @@ def _draw_shapes(
         figure.plot(data=np.concatenate(rows), pen=pen, label=label)
 
 
-def _draw_boxes(figure: pygmt.Figure, boxes: Mapping[str, Bounds]) -> None:
+def _draw_boxes(figure: pygmt.Figure, boxes: Mapping[str, Bounds], panel: Panel) -> None:
+    """Draw boxes with their names: inside, or beside where the box is too small for the name."""
+    scale = panel.width / (panel.region[1] - panel.region[0])  # centimetres of a kilometre
     for name, bounds in boxes.items():
         west, south, east, north = (edge / METRES_A_KM for edge in bounds)
         x, y = [west, east, east, west, west], [south, south, north, north, south]
-        figure.plot(x=x, y=y, pen="2.2p,white")
-        figure.plot(x=x, y=y, pen=f"1.3p,{BOX_COLOUR}")
+        figure.plot(x=x, y=y, pen="1.8p,white")
+        figure.plot(x=x, y=y, pen=f"1p,{BOX_COLOUR}")
+        inside = min(east - west, north - south) * scale > LETTER_CM * (len(name) + 2)
+        short = len(name) <= 2  # stands above a small box, a longer name left of it
+        height = north if inside or short else (south + north) / 2
         figure.text(
             x=west,
-            y=north,
+            y=height,
             text=title(name),
-            justify="TL",
-            offset="0.08c/-0.08c",
-            font=f"8p,Helvetica-Bold,{BOX_COLOUR}",
+            justify="TL" if inside else "BL" if short else "RM",
+            offset="0.07c/-0.07c" if inside else "0.04c/0.08c" if short else "-0.08c/0c",
+            font=f"7p,Helvetica-Bold,{BOX_COLOUR}",
             fill="white",
-            clearance="0.05c",
+            clearance="0.04c",
         )
 
 
@@ -226,6 +232,7 @@ def draw_closeups(
     *,
     colour_map: str = "batlow",
     limits: tuple[float, float] | None = None,
+    width_cm: float = PAGE_CM,
 ) -> pygmt.Figure:
     """Draw up to nine boxes of a field, lit from the north-west, in one scale of colours.
 
@@ -235,6 +242,7 @@ def draw_closeups(
     boxes : name -> west, south, east, north in the field's CRS
     colour_map : of GMT
     limits : values at the two ends of the colour bar; 1st and 99th percentile of all boxes by default
+    width_cm : of the figure
 
     Raises
     ------
@@ -258,55 +266,13 @@ def draw_closeups(
     with styled_figure() as figure:
         shading = lighting(parts.values(), strength=0.5)
         columns = min(len(boxes), 3)
-        panels = place_panels(parts.values(), columns=columns, width=6.0, gap=(2.0, 2.2))
-        low, high = limits or common_limits(parts.values())
+        width = panel_width(width_cm, columns=columns, gap=BESIDE_CM)
+        panels = place_panels(parts.values(), columns=columns, width=width, gap=(BESIDE_CM, 1.1))
+        low, high = limits or elevation_limits(parts.values(), colour_map=colour_map)
         pygmt.makecpt(cmap=colour_map, series=[low, high], background=True, overrule_bg=True)
-        for (name, part), panel in zip(parts.items(), panels, strict=True):
+        for index, ((name, part), panel) in enumerate(zip(parts.items(), panels, strict=True)):
+            west, south = index % columns == 0, (index // columns + 1) * columns >= len(parts)
             with move_to(figure, panel):
-                _draw_field(figure, part, panel, heading=title(name), shading=shading)
-        _draw_common_bar(figure, panels, quantity(field))
-    return figure
-
-
-def _draw_common_bar(figure: pygmt.Figure, panels: list[Panel], label: str, *, open_ends: str = "") -> None:
-    """Draw one colour bar below all panels; values may exceed both ends, or only the upper (f)."""
-    left, right = panels[0].left, max(panel.left + panel.width for panel in panels)
-    lowest = min(panels, key=lambda panel: panel.bottom)
-    row = Panel(left, lowest.bottom, right - left, lowest.height, lowest.region)
-    with move_to(figure, row):
-        figure.basemap(region=[0, 1, 0, 1], projection=row.projection, frame="+n")
-        share = min(0.8, 12 / row.width)
-        draw_colour_bar(figure, label, position=_below(row, room=1.3, share=share) + open_ends)
-
-
-def draw_roughness(fields: Mapping[str, xr.DataArray], *, colour_map: str = "lapaz") -> pygmt.Figure:
-    """Draw maps of roughness side by side in one scale of colours, from zero up.
-
-    Parameters
-    ----------
-    fields : name of the panel -> (y, x) roughness as `fieldwise.scores` gives it, all on one grid
-    colour_map : of GMT
-
-    Raises
-    ------
-    InputError
-        When there is no field, a field is on another grid, or none holds a value.
-
-    Examples
-    --------
-    >>> from fieldwise.grids import Grid, make_field
-    >>> grid = Grid(west=0, south=0, east=9000, north=5000, spacing=250, crs="EPSG:3031")
-    >>> rough = make_field(np.random.default_rng(0).random(grid.shape), grid, name="roughness")
-    >>> figure = draw_roughness({"prediction": rough, "truth": rough})
-    """
-    check_same_grid(fields)
-    thinned = {name: thin(field, most_cells=500) for name, field in fields.items()}
-    with styled_figure() as figure:
-        panels = place_panels(thinned.values(), columns=min(len(fields), 3), width=6.5, gap=(2.0, 2.2))
-        _, high = common_limits(thinned.values(), percentile=0.2)
-        pygmt.makecpt(cmap=colour_map, series=[0, high], background=True, overrule_bg=True)
-        for (name, field), panel in zip(thinned.items(), panels, strict=True):
-            with move_to(figure, panel):
-                _draw_field(figure, field, panel, heading=title(name))
-        _draw_common_bar(figure, panels, quantity(next(iter(fields.values()))), open_ends="f")
+                draw_field(figure, part, panel, heading=title(name), shading=shading, west=west, south=south)
+        draw_common_bar(figure, panels, quantity(field))
     return figure

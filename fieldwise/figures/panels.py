@@ -18,14 +18,20 @@ from fieldwise.grids import grid_of
 
 MOST_CELLS = 800  # a side and panel: more would be finer than print and slow to draw
 METRES_A_KM = 1000.0
+COLUMN_CM, MIDDLE_CM, PAGE_CM = 8.3, 12.0, 17.0  # widths of figures in a journal such as The Cryosphere
+LEFT_CM, RIGHT_CM = 1.2, 0.3  # what annotations and label take left of the first panel, and right of the last
+BESIDE_CM = 1.05  # between panels, for the annotations of the right one
+ROOM_CM, NEAR_CM = 1.05, 0.6  # from a panel to the colour bar below, with and without a label of the axis
+BAR_CM = 0.22  # thickness of a colour bar
+BREAKING_MAPS = ("oleron", "bukavu", "fes")  # at zero
 HIGHEST = 1.4  # height of a panel over its full width: a longer field is drawn narrower
 MARGIN_CM = 4.0  # GMT cuts what lies off its page: axes and colour bars stand left of and below panels
 
 STYLE = {
     "COLOR_NAN": "gray90",
-    "FONT_ANNOT_PRIMARY": "8p,Helvetica",
-    "FONT_LABEL": "9p,Helvetica",
-    "FONT_TITLE": "10p,Helvetica-Bold",
+    "FONT_ANNOT_PRIMARY": "7p,Helvetica",
+    "FONT_LABEL": "7.5p,Helvetica",
+    "FONT_TITLE": "8p,Helvetica-Bold",
     "MAP_ANNOT_OFFSET_PRIMARY": "3p",
     "MAP_FRAME_PEN": "0.6p",
     "MAP_FRAME_TYPE": "plain",
@@ -56,6 +62,15 @@ def styled_figure() -> Iterator[pygmt.Figure]:
     """Start a figure in the common style; the caller's own GMT settings come back afterwards."""
     with pygmt.config(**STYLE):
         yield pygmt.Figure()
+
+
+def panel_width(width_cm: float, *, columns: int, gap: float) -> float:
+    """Return the width of each of the panels that, with their annotations, fill a width in columns.
+
+    >>> round(panel_width(17.0, columns=2, gap=1.5), 2)
+    7.0
+    """
+    return (width_cm - LEFT_CM - RIGHT_CM - (columns - 1) * gap) / columns
 
 
 def place_panels(
@@ -139,6 +154,25 @@ def common_limits(
     return math.floor(low / step) * step, math.ceil(high / step) * step
 
 
+def elevation_limits(fields: Iterable[xr.DataArray], *, colour_map: str) -> tuple[float, float]:
+    """Return round limits for elevations; where the colour map breaks at sea level, both sides get a share.
+
+    Such a map gives each side all of its colours: a few islands of 20 m would shine like mountains. The
+    smaller side is given a fifth of the bar at least.
+
+    >>> from fieldwise.grids import Grid, make_field
+    >>> grid = Grid(west=0, south=0, east=200, north=100, spacing=100, crs="EPSG:3031")
+    >>> bed = make_field(np.array([[-800.0, 20.0]]), grid, name="bed")
+    >>> elevation_limits([bed], colour_map="oleron"), elevation_limits([bed], colour_map="batlow")
+    ((-800.0, 200.0), (-800.0, 20.0))
+    """
+    low, high = common_limits(fields)
+    if colour_map in BREAKING_MAPS and low < 0 < high:
+        least = max(-low, high) / 4
+        low, high = min(low, -least), max(high, least)
+    return low, high
+
+
 def check_named(named: Mapping[str, Any], what: str) -> None:
     """Refuse a figure of nothing."""
     if not named:
@@ -163,6 +197,15 @@ def title(name: str) -> str:
     return words[:1].upper() + words[1:]
 
 
+def letter(index: int, name: str) -> str:
+    """Give a panel its letter and its name.
+
+    >>> letter(1, "cubic")
+    '(b) Cubic'
+    """
+    return f"({chr(ord('a') + index)}) {title(name)}"
+
+
 def unit_text(units: str) -> str:
     """Typeset units for GMT.
 
@@ -182,3 +225,41 @@ def quantity(field: xr.DataArray) -> str:
 def draw_colour_bar(figure: pygmt.Figure, label: str, *, position: str, steps: str = "af") -> None:
     """Draw a colour bar; the steps a1 (decades) and a2 (1, 2, 5) are those of a logarithmic one."""
     figure.colorbar(position=position, frame=[f"x{steps}+l{label}"], log=steps != "af")
+
+
+def below_panel(panel: Panel, *, room: float = ROOM_CM, share: float = 0.8) -> str:
+    """Place a colour bar below a panel; the room in cm holds the panel's annotations and label."""
+    return f"x{panel.width / 2}c/{-room}c+w{panel.width * share}c/{BAR_CM}c+jTC+h+e"
+
+
+def draw_field(
+    figure: pygmt.Figure,
+    field: xr.DataArray,
+    panel: Panel,
+    *,
+    heading: str | None = None,
+    shading: str | None = None,
+    west: bool = True,
+    south: bool = True,
+) -> None:
+    """Draw one panel with the current colours, frame in km and title; label its western and southern axis."""
+    sides = "WSne" + (f"+t{heading}" if heading else "")
+    easting, northing = "+lEasting (km)" if south else "", "+lNorthing (km)" if west else ""
+    figure.grdimage(
+        in_km(field),
+        region=panel.region,
+        projection=panel.projection,
+        shading=shading,
+        frame=[sides, f"xaf{easting}", f"yaf{northing}"],
+    )
+
+
+def draw_common_bar(figure: pygmt.Figure, panels: list[Panel], label: str, *, open_ends: str = "") -> None:
+    """Draw one colour bar below panels; values may exceed both ends, or only the upper (f)."""
+    left, right = min(panel.left for panel in panels), max(panel.left + panel.width for panel in panels)
+    lowest = min(panels, key=lambda panel: panel.bottom)
+    row = Panel(left, lowest.bottom, right - left, lowest.height, lowest.region)
+    with move_to(figure, row):
+        figure.basemap(region=[0, 1, 0, 1], projection=row.projection, frame="+n")
+        share = min(0.85, 9 / row.width)
+        draw_colour_bar(figure, label, position=below_panel(row, share=share) + open_ends)

@@ -13,22 +13,25 @@ from fieldwise.errors import InputError
 from fieldwise.figures.panels import (
     MARGIN_CM,
     METRES_A_KM,
+    PAGE_CM,
+    STYLE,
     check_same_grid,
     common_limits,
     draw_colour_bar,
+    elevation_limits,
     in_km,
+    letter,
     lighting,
     quantity,
     region_km,
     styled_figure,
     thin,
-    title,
     unit_text,
 )
 
 AZIMUTH, ELEVATION = 202.5, 60.0  # of the eye, degrees: the view of Leong & Horgan (2020)
-WIDTH_CM = 8.0  # of a field's southern edge
-AXES_CM = 3.0  # around a landscape, for annotations; a colour bar and a title take another such width
+AXES_CM = 1.65  # beside a landscape, for annotations; above and below it, for these, a colour bar and a title
+BAR_CM = 2.4
 
 
 @dataclass(frozen=True)
@@ -39,34 +42,51 @@ class Landscape:
     floor: float
     ceiling: float
     exaggeration: float
+    page_width: float  # of the turned and tilted box
+    azimuth: float
+    elevation: float
 
     @property
-    def height(self) -> float:
-        """Length of the western edge before the view is tilted."""
+    def _turn(self) -> tuple[float, float]:
+        """How much of an edge from west to east is seen across the page, and in depth."""
+        return abs(math.cos(math.radians(self.azimuth))), abs(math.sin(math.radians(self.azimuth)))
+
+    @property
+    def slenderness(self) -> float:
+        """Length of the western edge over that of the southern one."""
         west, east, south, north = self.region
-        return WIDTH_CM * (north - south) / (east - west)
+        return (north - south) / (east - west)
+
+    @property
+    def width(self) -> float:
+        """Length of the southern edge before the view is turned."""
+        across, deep = self._turn
+        return self.page_width / (across + self.slenderness * deep)
 
     @property
     def cm_a_metre(self) -> float:
         """Vertical scale."""
-        return self.exaggeration * WIDTH_CM / ((self.region[1] - self.region[0]) * METRES_A_KM)
+        return self.exaggeration * self.width / ((self.region[1] - self.region[0]) * METRES_A_KM)
 
     @property
-    def page_size(self) -> tuple[float, float]:
-        """Width and height of the tilted box on the page."""
-        along, across = abs(math.cos(math.radians(AZIMUTH))), abs(math.sin(math.radians(AZIMUTH)))
-        depth = WIDTH_CM * across + self.height * along
+    def page_height(self) -> float:
+        """Height of the turned and tilted box on the page."""
+        across, deep = self._turn
+        depth = self.width * (deep + self.slenderness * across)
         relief = (self.ceiling - self.floor) * self.cm_a_metre
-        tilt = math.radians(ELEVATION)
-        return WIDTH_CM * along + self.height * across, depth * math.sin(tilt) + relief * math.cos(tilt)
+        tilt = math.radians(self.elevation)
+        return depth * math.sin(tilt) + relief * math.cos(tilt)
 
 
 def draw_perspectives(
     fields: Mapping[str, xr.DataArray],
     *,
     difference: str = "difference",
+    azimuth: float = AZIMUTH,
+    elevation: float = ELEVATION,
     exaggeration: float = 10.0,
     colour_map: str = "oleron",
+    width_cm: float = PAGE_CM,
 ) -> pygmt.Figure:
     """Draw four elevations of one region as landscapes: three in one scale, a difference in its own.
 
@@ -74,8 +94,10 @@ def draw_perspectives(
     ----------
     fields : name of the panel -> (y, x) elevation in metres; four, all on one grid
     difference : name of the one that is the difference of two others; coloured around zero
+    azimuth, elevation : of the eye in degrees, clockwise from north and above the horizon
     exaggeration : of the vertical against the horizontal
     colour_map : of GMT, for the elevations
+    width_cm : of the figure
 
     Raises
     ------
@@ -103,35 +125,43 @@ def draw_perspectives(
         min(float(field.min()) for field in elevations),
         max(float(field.max()) for field in elevations),
         exaggeration,
+        (width_cm - 2 * AXES_CM) / 2,
+        azimuth,
+        elevation,
     )
-    width, height = view.page_size
     with styled_figure() as figure:
         for index, (name, field) in enumerate(thinned.items()):
             row, column = divmod(index, 2)
-            left = MARGIN_CM + column * (width + AXES_CM)
-            bottom = MARGIN_CM + (1 - row) * (height + 1.2 * AXES_CM)
+            left = MARGIN_CM + column * (view.page_width + AXES_CM)
+            bottom = MARGIN_CM + (1 - row) * (view.page_height + BAR_CM)
             departs = name == difference
             compared, colours = ([field], "vik") if departs else (elevations, colour_map)
-            limits = common_limits(compared, symmetric=departs)
+            limits = (
+                common_limits(compared, symmetric=True)
+                if departs
+                else elevation_limits(compared, colour_map=colours)
+            )
             pygmt.makecpt(cmap=colours, series=list(limits), background=True, overrule_bg=True)
             with figure.shift_origin(xshift=f"{left}c", yshift=f"{bottom}c"):
                 shading = lighting(compared, strength=0.4)
                 floor = float(field.min()) if departs else view.floor
                 _draw_landscape(figure, field, view, floor=floor, shading=shading)
-                figure.text(
-                    text=title(name),
-                    position="TC",
-                    offset="0c/0.4c",
-                    font="10p,Helvetica-Bold",
-                    no_clip=True,
-                    region=[0, 1, 0, 1],
-                    projection=f"X{width}c/{height}c",
-                )
-                position = f"x{width / 2}c/-0.9c+w{0.6 * width}c/0.28c+jTC+h+e"
-                units = unit_text(elevations[0].attrs.get("units", "m"))
-                label = f"{title(name)} ({units})" if departs else quantity(field)
-                draw_colour_bar(figure, label, position=position)
+                _label(figure, view, letter(index, name), departs=departs, units=elevations[0])
     return figure
+
+
+def _label(
+    figure: pygmt.Figure, view: Landscape, heading: str, *, departs: bool, units: xr.DataArray
+) -> None:
+    """Write a title above a landscape, and draw its colour bar below."""
+    frame = {"region": [0, 1, 0, 1], "projection": f"X{view.page_width}c/{view.page_height}c"}
+    figure.text(text=heading, position="TL", font=STYLE["FONT_TITLE"], no_clip=True, **frame)
+    scale = f"vertical × {view.exaggeration:.2g}"
+    figure.text(text=scale, position="BR", font=STYLE["FONT_ANNOT_PRIMARY"], no_clip=True, **frame)
+    width = view.page_width
+    position = f"x{width / 2}c/-0.95c+w{0.7 * width}c/0.22c+jTC+h+e"
+    label = f"Difference ({unit_text(units.attrs.get('units', 'm'))})" if departs else quantity(units)
+    draw_colour_bar(figure, label, position=position)
 
 
 def _draw_landscape(
@@ -142,10 +172,10 @@ def _draw_landscape(
     figure.grdview(
         in_km(field),
         region=[*view.region, floor, ceiling],
-        projection=f"X{WIDTH_CM}c/{view.height}c",
+        projection=f"X{view.width}c/{view.width * view.slenderness}c",
         zscale=f"{view.cm_a_metre}c",
-        perspective=[AZIMUTH, ELEVATION],
-        surftype="i200",
+        perspective=[view.azimuth, view.elevation],
+        surftype="i300",
         plane=f"{floor}+ggray80",
         shading=shading,
         frame=["wSnE", "xaf+lEasting (km)", "yaf+lNorthing (km)"],

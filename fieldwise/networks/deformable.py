@@ -5,6 +5,14 @@ arXiv:1703.06211) first predicts, for every cell and every tap, by how much to m
 there by bilinear interpolation. Outside of the frame everything is zero.
 """
 
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,9 +22,10 @@ try:  # absent from the CPU wheels of PyTorch; raises RuntimeError when built fo
 except (ImportError, RuntimeError):
     deform_conv2d = None
 
-MARGIN = 2  # cells of zeros around the frame: both corners of a tap that lies outside fall into them
-CELLS_IN_A_CHUNK = 16384  # of the output, sampled at a time in inference (38 MB at 64 channels)
-
+# Of the output, worked off at a time. What they sample, 5 MB at 64 channels, is to stay in the processor's
+# cache: fresh memory costs more than all the arithmetic. A GPU wants larger portions.
+CELLS_IN_A_CHUNK = 2048
+CELLS_IN_A_CHUNK_ON_GPU = 131072
 
 # Cells. Without a bound no halo is wide enough to be sure that a tiled prediction equals an untiled one.
 LARGEST_OFFSET = 8.0
@@ -25,7 +34,8 @@ LARGEST_OFFSET = 8.0
 class DeformableConvolution(nn.Module):
     """A convolution that predicts where to read, then reads there; same extent out as in.
 
-    Starts as a plain convolution (offsets of zero) and learns to depart from it.
+    Starts as a plain convolution (offsets of zero) and learns to depart from it. No tap is moved by more than
+    the largest offset, in cells, along either axis; infinity sets no bound, as in Chainer.
 
     >>> layer = DeformableConvolution(64, 64)
     >>> layer(torch.zeros(1, 64, 9, 12)).shape
@@ -34,12 +44,20 @@ class DeformableConvolution(nn.Module):
     47314
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        *,
+        largest_offset: float = LARGEST_OFFSET,
+    ) -> None:
         super().__init__()
         padding = kernel_size // 2
         self.offset_conv = nn.Conv2d(in_channels, 2 * kernel_size**2, kernel_size, padding=padding)
         # A plain convolution's parameters, under a plain convolution's names, used at moved places.
         self.deform_conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding)
+        self.largest_offset = largest_offset
         self.start_plain()
 
     def start_plain(self) -> None:
@@ -50,7 +68,9 @@ class DeformableConvolution(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Convolve (batch, channels, y, x) to (batch, out_channels, y, x)."""
-        offsets = self.offset_conv(features).clamp(-LARGEST_OFFSET, LARGEST_OFFSET)  # (batch, 2 * taps, y, x)
+        offsets = self.offset_conv(features)  # (batch, 2 * taps, y, x)
+        if math.isfinite(self.largest_offset):
+            offsets = offsets.clamp(-self.largest_offset, self.largest_offset)
         return deformable_convolution(features, offsets, self.deform_conv.weight, self.deform_conv.bias)
 
 
@@ -78,8 +98,8 @@ def deformable_convolution(
 
     Notes
     -----
-    In inference the frame is worked off in chunks of rows, so that the memory needed besides input and
-    output does not grow with the frame. Differentiable once in all arguments.
+    The frame is worked off in chunks of rows, forward and backward, so that the memory needed besides input,
+    output and their gradients does not grow with the frame. Differentiable once in all arguments.
 
     Examples
     --------
@@ -96,11 +116,7 @@ def deformable_convolution(
         if deform_conv2d is not None and features.is_cuda:
             moved = interleave_offsets(offsets)
             return deform_conv2d(features, moved, weight, bias, padding=weight.shape[-1] // 2)
-        if torch.is_grad_enabled():  # the backward pass needs everything at once anyway
-            rows_in_a_chunk = offsets.shape[2]
-        else:
-            rows_in_a_chunk = max(1, CELLS_IN_A_CHUNK // (offsets.shape[0] * offsets.shape[3]))
-        output = _sample_and_weigh(features, offsets, weight, rows_in_a_chunk)
+        output = _sample_and_weigh(features, offsets, weight)
         if bias is not None:
             output = output + bias
         return output.movedim(-1, 1)  # (batch, out_channels, y, x), channels last in memory
@@ -116,69 +132,189 @@ def interleave_offsets(offsets: Tensor) -> Tensor:
     return torch.stack((along_y, along_x), dim=2).flatten(1, 2)
 
 
-def _sample_and_weigh(features: Tensor, offsets: Tensor, weight: Tensor, rows_in_a_chunk: int) -> Tensor:
+def _sample_and_weigh(features: Tensor, offsets: Tensor, weight: Tensor) -> Tensor:
     """Return (batch, y, x, out_channels) without bias."""
     out_channels, in_channels, kernel_size, _ = weight.shape
-    table = functional.pad(features.movedim(1, -1), (0, 0, MARGIN, MARGIN, MARGIN, MARGIN))
-    table = table.reshape(-1, in_channels)  # (cells with their margin, in_channels)
-    matrix = weight.permute(2, 3, 1, 0).reshape(-1, out_channels)  # (taps * in_channels, out_channels)
-    if out_channels == 1:  # multiplied first: then 9 numbers a cell are sampled instead of 9 * in_channels
-        table = table @ matrix.view(-1, in_channels).T  # (cells with their margin, taps)
-    chunks = []
-    for first_row in range(0, offsets.shape[2], rows_in_a_chunk):
-        cells, shares = _corners(offsets, first_row, rows_in_a_chunk, kernel_size)
-        if out_channels == 1:
-            chunk = _sample_products(table, cells, shares)
-        else:
-            chunk = _sample_features(table, cells, shares) @ matrix
-        chunks.append(chunk.view(*cells.shape[:3], out_channels))
-    return chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=1)
-
-
-def _sample_features(table: Tensor, cells: Tensor, shares: Tensor) -> Tensor:
-    """Return the features at every tap, (cells of the output, taps * in_channels)."""
-    taps, in_channels = cells.shape[3], table.shape[1]
-    sampled = functional.embedding_bag(
-        cells.view(-1, 4), table, per_sample_weights=shares.view(-1, 4), mode="sum"
-    )
-    return sampled.view(-1, taps * in_channels)
-
-
-def _sample_products(table: Tensor, cells: Tensor, shares: Tensor) -> Tensor:
-    """Return the sum over all taps of the products in the table, (cells of the output,)."""
-    taps = table.shape[1]
-    places = cells * taps + torch.arange(taps, device=cells.device)[:, None]
-    # index_select: the backward pass of embedding_bag sorts, twenty times slower on single numbers
-    products = table.view(-1).index_select(0, places.view(-1)).view(-1, 4 * taps)
-    return (products * shares.view(-1, 4 * taps)).sum(dim=1)
-
-
-def _corners(offsets: Tensor, first_row: int, number: int, kernel_size: int) -> tuple[Tensor, Tensor]:
-    """Return rows of the table and bilinear weights, both (batch, y, x, taps, 4).
-
-    The fraction comes from the offset alone and the cell is counted in integers: a frame cut out of a larger
-    one gives the same digits wherever its origin lies.
-    """
     batch, _, height, width = offsets.shape
-    moves = offsets[:, :, first_row : first_row + number].movedim(1, -1).contiguous()  # (b, y, x, 2 taps)
-    whole = moves.detach().floor()
-    right, down = (moves - whole).chunk(2, dim=-1)  # shares of the far corner, (b, y, x, taps)
-    left, up = 1 - right, 1 - down
-    limit = float(height + width)  # farther is outside in any case; a NaN keeps its NaN in the shares
-    steps = whole.nan_to_num(0.0).clamp(-limit, limit).long()
+    matrix: Tensor | None = weight.permute(2, 3, 1, 0).reshape(-1, out_channels)  # (taps * in_channels, out)
+    if out_channels == 1:  # multiplied first: then 9 numbers a cell are sampled instead of 9 * in_channels
+        by_tap = weight.flatten(2).permute(2, 1, 0)[..., None]  # (taps, in_channels, 1, 1)
+        features, in_channels, matrix = functional.conv2d(features, by_tap), 1, None
+    table = features.movedim(1, -1).reshape(-1, in_channels)  # (cells, in_channels), or (cells * taps, 1)
+    moves = offsets.movedim(1, -1).contiguous().flatten(0, 1)  # (batch * y, x, 2 * taps)
+    places = Places(height, width, kernel_size, one_row_a_tap=matrix is None)
+    learning = any(tensor is not None and tensor.requires_grad for tensor in (table, moves, matrix))
+    sample = _Sampling.apply if learning and torch.is_grad_enabled() else sample_in_chunks
+    return sample(table, moves, matrix, places).view(batch, height, width, out_channels)
 
-    device, half = offsets.device, kernel_size // 2
-    tap = torch.arange(kernel_size**2, device=device)
-    column = torch.arange(width, device=device)[:, None] + tap % kernel_size - half  # (x, taps)
-    row = torch.arange(first_row, first_row + moves.shape[1], device=device)[:, None, None]
-    row = row + tap // kernel_size - half  # (y, 1, taps)
-    step_x, step_y = steps.chunk(2, dim=-1)
-    x = (column + step_x).clamp(-MARGIN, width) + MARGIN
-    y = (row + step_y).clamp(-MARGIN, height) + MARGIN
 
-    table_width, table_height = width + 2 * MARGIN, height + 2 * MARGIN
-    frame = torch.arange(batch, device=device).view(-1, 1, 1, 1) * table_height
-    corner = (frame + y) * table_width + x
-    cells = torch.stack((corner, corner + 1, corner + table_width, corner + table_width + 1), dim=-1)
-    shares = torch.stack((up * left, up * right, down * left, down * right), dim=-1)
-    return cells, shares
+@dataclass(frozen=True)
+class Corners:
+    """The four cells around every moved tap of some cells.
+
+    Parameters
+    ----------
+    rows, weights : what to look up in a table: bags of rows to be summed times their weights, (bags, members)
+    shares : of the near and the far cell, in x and then in y, (y, x, 2 * taps); 0 outside of the frame
+    outside : whether the near and the far cell are outside of the frame, in the same order
+    """
+
+    rows: Tensor
+    weights: Tensor
+    shares: list[Tensor]
+    outside: list[Tensor]
+
+    def turn_slopes(self, slopes: Tensor) -> Tensor:
+        """Turn slopes in the weights, (bags, members), into slopes in the moves, (y, x, 2 * taps)."""
+        near_x, near_y = self.shares[0].chunk(2, dim=-1)
+        far_x, far_y = self.shares[1].chunk(2, dim=-1)
+        near, near_far, far_near, far = slopes.view(*near_x.shape, 4).unbind(-1)  # first in y, then in x
+        along_near = torch.cat((near_y * near + far_y * far_near, near_x * near + far_x * near_far), dim=-1)
+        along_far = torch.cat((near_y * near_far + far_y * far, near_x * far_near + far_x * far), dim=-1)
+        return along_far.masked_fill(self.outside[1], 0) - along_near.masked_fill(self.outside[0], 0)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where taps look things up: in a table of all cells of all frames, row by row.
+
+    Parameters
+    ----------
+    height, width : of a frame
+    kernel_size : taps along either axis
+    one_row_a_tap : whether a cell has one row in the table for each tap, or one for all
+    """
+
+    height: int
+    width: int
+    kernel_size: int
+    one_row_a_tap: bool
+
+    def chunks(self, moves: Tensor) -> Iterator[tuple[slice, slice]]:
+        """Cut the rows of all frames into chunks: the rows, and the cells in them."""
+        most = CELLS_IN_A_CHUNK_ON_GPU if moves.is_cuda else CELLS_IN_A_CHUNK
+        step = max(1, most // self.width)
+        for first in range(0, len(moves), step):
+            end = min(first + step, len(moves))
+            yield slice(first, end), slice(first * self.width, end * self.width)
+
+    def look_straight(self, device: torch.device) -> Tensor:
+        """Return what unmoved taps look at: columns, and rows counted from their own, (x, 2 * taps)."""
+        tap = torch.arange(self.kernel_size**2, dtype=torch.int32, device=device)
+        half = self.kernel_size // 2
+        x = torch.arange(-half, self.width - half, dtype=torch.int32, device=device)[:, None]
+        x = x + tap % self.kernel_size
+        return torch.cat((x, (tap // self.kernel_size - half).expand_as(x)), dim=1)
+
+    def corners(self, moves: Tensor, first_row: int, straight: Tensor) -> Corners:
+        """Find the corners for some rows of cells by their moves, (y, x, 2 * taps): in x, then in y.
+
+        The fraction comes from the offset alone and the cell is counted in integers: a frame cut out of a
+        larger one gives the same digits wherever its origin lies.
+        """
+        taps = self.kernel_size**2
+        whole = moves.floor()
+        far = moves - whole
+        limit = float(self.height + self.width)  # farther is outside in any case; NaN stays in the shares
+        near = whole.nan_to_num_(0.0).clamp_(-limit, limit).int().add_(straight)
+        row = torch.arange(first_row, first_row + len(moves), dtype=torch.int32, device=moves.device)
+        near[..., taps:] += (row % self.height).view(-1, 1, 1)
+        ends = near.new_tensor([self.width - 1, self.height - 1]).repeat_interleave(taps)
+        cells = [near, near + 1]
+        held = [cell.clamp(torch.zeros_like(ends), ends) for cell in cells]
+        outside = [cell != inner for cell, inner in zip(cells, held)]
+        shares = [(1 - far).masked_fill_(outside[0], 0), far.masked_fill_(outside[1], 0)]
+        first = (row // self.height * self.height).view(-1, 1, 1)  # of all rows of all frames, in this frame
+        return Corners(*self._members(held, shares, first), shares, outside)
+
+    def _members(
+        self, held: Sequence[Tensor], shares: Sequence[Tensor], first: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Pair near and far in y with near and far in x: rows of the table and their weights."""
+        taps = self.kernel_size**2
+        step = taps if self.one_row_a_tap else 1  # rows of the table from one cell to the next
+        columns = [cell[..., :taps] * step for cell in held]
+        starts = [(cell[..., taps:] + first) * (self.width * step) for cell in held]
+        if self.one_row_a_tap:
+            starts = [start + torch.arange(taps, dtype=torch.int32, device=start.device) for start in starts]
+        rows = torch.empty(*columns[0].shape, 4, dtype=torch.int32, device=columns[0].device)
+        weights = shares[0].new_empty(rows.shape)
+        for member, (y, x) in enumerate(product((0, 1), repeat=2)):  # each written to its place: no stacking
+            torch.add(starts[y], columns[x], out=rows[..., member])
+            torch.mul(shares[y][..., taps:], shares[x][..., :taps], out=weights[..., member])
+        members = 4 * step
+        return rows.view(-1, members), weights.view(-1, members)
+
+
+def sample_in_chunks(table: Tensor, moves: Tensor, matrix: Tensor | None, places: Places) -> Tensor:
+    """Sample the table at moved taps, then multiply by the matrix if there is one: (cells, out_channels)."""
+    cells = moves.shape[0] * moves.shape[1]
+    output = table.new_empty(cells, 1 if matrix is None else matrix.shape[1])
+    straight = places.look_straight(moves.device)
+    for rows, part in places.chunks(moves):
+        corners = places.corners(moves[rows], rows.start, straight)
+        sampled = _sum_bags(table, corners.rows, corners.weights)
+        if matrix is None:
+            output[part] = sampled
+        else:
+            torch.mm(sampled.view(-1, len(matrix)), matrix, out=output[part])
+    return output
+
+
+def _sum_bags(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+    """Sum rows of a table times weights, bag by bag: (bags, channels)."""
+    return functional.embedding_bag(rows, table, per_sample_weights=weights, mode="sum")
+
+
+def _weigh_bags(table: Tensor, rows: Tensor, weights: Tensor, slopes: Tensor) -> Tensor:
+    """Turn slopes in sums of bags into slopes in the weights, (bags, members)."""
+    if table.shape[1] == 1:
+        return table.view(-1).index_select(0, rows.flatten()).view_as(rows) * slopes
+    with torch.enable_grad():
+        sums = _sum_bags(table, rows, weights.requires_grad_())
+    return torch.autograd.grad(sums, weights, slopes)[0]
+
+
+def _add_bags(table: Tensor, rows: Tensor, weights: Tensor, slopes: Tensor) -> None:
+    """Add every slope times its weights to the rows that its bag was summed from: `_sum_bags` transposed."""
+    if table.shape[1] == 1:
+        table.view(-1).index_add_(0, rows.flatten(), (weights * slopes).flatten())
+        return
+    # Sorted by row this is a sum over bags again, many times faster than adding rows one by one.
+    row, order = rows.flatten().sort(stable=True)
+    first = int(row[0])
+    counts = torch.bincount(row - first)
+    table[first : first + len(counts)] += functional.embedding_bag(
+        (order // rows.shape[1]).int(),
+        slopes,
+        (counts.cumsum(0) - counts).int(),
+        per_sample_weights=weights.flatten()[order],
+        mode="sum",
+    )
+
+
+class _Sampling(torch.autograd.Function):
+    """`sample_in_chunks` with a backward pass in chunks, which samples once more rather than keep it all."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, moves: Tensor, matrix: Tensor | None, places: Places) -> Tensor:
+        ctx.places = places
+        ctx.save_for_backward(table, moves, matrix)
+        return sample_in_chunks(table, moves, matrix, places)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
+        table, moves, matrix = ctx.saved_tensors
+        of_table, of_moves = torch.zeros_like(table), torch.empty_like(moves)
+        of_matrix = None if matrix is None else torch.zeros_like(matrix)
+        straight = ctx.places.look_straight(moves.device)
+        for rows, part in ctx.places.chunks(moves):
+            corners, slope = ctx.places.corners(moves[rows], rows.start, straight), slopes[part]
+            bags, weights = corners.rows, corners.weights
+            if matrix is not None and of_matrix is not None:
+                of_matrix.addmm_(_sum_bags(table, bags, weights).view(-1, len(matrix)).T, slope)
+                slope = (slope @ matrix.T).view(len(bags), -1)
+            of_moves[rows] = corners.turn_slopes(_weigh_bags(table, bags, weights, slope))
+            _add_bags(of_table, bags, weights.detach(), slope)
+        return of_table, of_moves, of_matrix, None

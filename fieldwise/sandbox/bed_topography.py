@@ -19,8 +19,11 @@ from tqdm import tqdm
 
 from fieldwise.errors import InputError
 from fieldwise.grids import Bounds, Grid, make_field, replace_when_done, write_cog, write_netcdf
-from fieldwise.sandbox import radar, random_fields, transfer, wiener
+from fieldwise.physics.local_filters import wiener_estimate
+from fieldwise.physics.spectra import power_of, wavenumbers
+from fieldwise.sandbox import radar
 from fieldwise.sandbox.ice_sheet import SHELF_SHARE
+from fieldwise.sandbox.patches import draw_patches
 from fieldwise.sandbox.sector import CRS, MARGIN, SPACING, Sector, ice_velocity, make_sector
 from fieldwise.tiles import cut
 
@@ -185,7 +188,7 @@ def write_surface(sector: Sector, folder: Path, *, rng: np.random.Generator) -> 
         rng.standard_normal(grid.shape, dtype=np.float32), DEM_BLUR_M / 100, mode="wrap"
     )
     noise += DEM_BLUR_NOISE_M / shared.std() * shared
-    holes = random_fields.draw_patches(grid.shape, fraction=0.03, length_cells=40, rng=rng)
+    holes = draw_patches(grid.shape, fraction=0.03, length_cells=40, rng=rng)
     seen = surface + noise
     write_cog(
         make_field(np.where(holes, np.nan, seen), grid, name="surface_elevation"),
@@ -201,7 +204,7 @@ def write_surface(sector: Sector, folder: Path, *, rng: np.random.Generator) -> 
 def write_ice(sector: Sector, folder: Path, *, rng: np.random.Generator) -> None:
     """Write ice velocity at 450 m, accumulation at 1 km and the polygon of the grounded ice."""
     grid = Grid.around(sector.box.bounds, 450.0, CRS)
-    holes = random_fields.draw_patches(grid.shape, fraction=0.02, length_cells=10, rng=rng)
+    holes = draw_patches(grid.shape, fraction=0.02, length_cells=10, rng=rng)
     dataset = xr.Dataset()
     for name, values in zip(("VX", "VY"), ice_velocity(sector), strict=True):
         field = make_field(values, sector.grid, name=name)
@@ -270,30 +273,27 @@ def _rmse(error: np.ndarray) -> float:
 
 def estimate_departure(sector: Sector, departure: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """Estimate the departure of the bed from its low-res map (m) from the noisy surface, on cells of 1 km."""
-    cells = round(LOWRES_SPACING / SPACING)
+    cells, kilometre = round(LOWRES_SPACING / SPACING), replace(sector.grid, spacing=LOWRES_SPACING)
+    grounded = sector.fine(sector.sheet.grounded, kilometre)
     padded = np.pad(departure, round(MARGIN / SPACING))
-    grounded = sector.fine(sector.sheet.grounded)
-    east, north = random_fields.wavenumbers(padded.shape, SPACING)
-    transfers = transfer.responses(sector.classes, east, north)
-    seen = grounded * random_fields.filter_locally(padded, transfers, sector.weights)
+    seen = sector.fine(sector.sheet.grounded) * sector.see(padded)
     seen = average_cells(seen, cells) + np.pad(
         average_cells(noise, round(LOWRES_SPACING / 100)), round(MARGIN / LOWRES_SPACING), mode="reflect"
     )
     coarse = average_cells(padded, cells)
     inside = average_cells(np.pad(np.ones_like(departure), round(MARGIN / SPACING)), cells)
-    east, north = random_fields.wavenumbers(coarse.shape, LOWRES_SPACING)
+    east, north = wavenumbers(coarse.shape, LOWRES_SPACING)
     white = DEM_NOISE_M**2 * 100.0**2
     blurred = DEM_BLUR_NOISE_M**2 * 4 * np.pi * DEM_BLUR_M**2 * np.exp(-(east**2 + north**2) * DEM_BLUR_M**2)
-    estimate = wiener.wiener_estimate(
+    estimate = wiener_estimate(
         seen,
-        signal_power=wiener.power_of(coarse, spacing=LOWRES_SPACING, share=float(inside.mean())),
+        signal_power=power_of(coarse, spacing=LOWRES_SPACING, share=float(inside.mean())),
         noise_power=white + blurred,
-        responses=list(transfer.responses(sector.classes, east, north)),
-        weights=np.stack([average_cells(grounded * weight, cells) for weight in sector.weights]),
+        responses=sector.transfer.responses(east, north),
+        weights=grounded * np.stack([sector.fine(plane, kilometre) for plane in sector.transfer.weights]),
         known=inside,
         spacing=LOWRES_SPACING,
     )
-    kilometre = replace(sector.grid, spacing=LOWRES_SPACING)
     field = make_field(estimate, kilometre, name="departure")
     return cut(field, [sector.box.bounds], spacing=SPACING, method="cubic")[0]
 

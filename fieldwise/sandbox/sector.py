@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from fieldwise.grids import Grid, make_field
-from fieldwise.sandbox import random_fields, transfer
+from fieldwise.physics.local_filters import filter_locally
+from fieldwise.physics.spectra import power_law_spectrum, variance_of, wavenumbers
+from fieldwise.physics.surface_transfer import LocalTransfer, expand_transfer
+from fieldwise.sandbox.flow_classes import FlowClass, classify_flow
 from fieldwise.sandbox.ice_sheet import SHELF_SHARE, IceSheet, make_ice_sheet
 from fieldwise.tiles import cut
 
@@ -28,8 +32,7 @@ class Sector:
     sheet: IceSheet
     bed_m: np.ndarray
     surface_m: np.ndarray
-    classes: list[transfer.FlowClass]
-    weights: np.ndarray
+    transfer: LocalTransfer
 
     def crop(self, values: np.ndarray) -> np.ndarray:
         """Cut the margin off a field of the sector's grid."""
@@ -41,6 +44,20 @@ class Sector:
         field = make_field(values, self.sheet.grid, name="field")
         grid = grid or self.grid
         return cut(field, [grid.bounds], spacing=grid.spacing, method="cubic")[0]
+
+    def see(self, undulation: np.ndarray) -> np.ndarray:
+        """Give the undulation of the surface above one of the bed, both on the sector's grid.
+
+        It is computed at twice the spacing: no wave that short reaches the surface.
+        """
+        coarse = replace(self.grid, spacing=2 * self.grid.spacing)
+        rows, columns = coarse.shape
+        halved = undulation.reshape(rows, 2, columns, 2).mean(axis=(1, 3))
+        responses = self.transfer.responses(*wavenumbers(halved.shape, coarse.spacing))
+        weights = (self.fine(plane, coarse) for plane in self.transfer.weights)
+        seen = filter_locally(halved, responses, weights)
+        field = make_field(seen, coarse, name="surface")
+        return cut(field, [self.grid.bounds], spacing=self.grid.spacing, method="cubic", extend=True)[0]
 
 
 def make_sector(size: float, *, rng: np.random.Generator) -> Sector:
@@ -62,44 +79,42 @@ def make_sector(size: float, *, rng: np.random.Generator) -> Sector:
         COARSE_SPACING,
         CRS,
     )
-    shape_rng, bed_rng, class_rng = rng.spawn(3)
+    shape_rng, bed_rng, class_rng, transfer_rng = rng.spawn(4)
     sheet = make_ice_sheet(
         coarse, coast_x=WEST + SHELF_SHARE * size, centre_y=south + size / 2, rng=shape_rng
     )
-    classes, coarse_weights = transfer.classify_flow(
-        thickness_m=sheet.thickness_m,
-        slip=sheet.slip,
-        slope=sheet.slope,
-        direction=sheet.direction,
-        rng=class_rng,
-    )
-    bare = Sector(grid, box, sheet, np.empty(0), np.empty(0), classes, np.empty(0))
+    flow: dict[str, Any] = {
+        "thickness_m": sheet.thickness_m,
+        "slip": sheet.slip,
+        "slope": sheet.slope,
+        "direction": sheet.direction,
+    }
+    local = expand_transfer(**flow, rng=transfer_rng)
+    bare = Sector(grid, box, sheet, np.empty(0), np.empty(0), local)
+    classes, coarse_weights = classify_flow(**flow, rng=class_rng)
     weights = np.maximum(np.stack([bare.fine(plane) for plane in coarse_weights]), 0)
     weights /= weights.sum(axis=0)
     smooth_bed, profile = bare.fine(sheet.bed_m), bare.fine(sheet.profile_m)
     bed = smooth_bed + _draw_roughness(grid, classes, weights, bed_rng)
     bed = np.minimum(bed, profile - 150)  # no nunataks
     undulation = bed - smooth_bed + bare.fine(sheet.relief_m)
-    east, north = random_fields.wavenumbers(grid.shape, SPACING)
-    responses = transfer.responses(classes, east, north)
-    seen = random_fields.filter_locally(undulation - undulation.mean(), responses, weights)
-    surface = np.maximum(profile + bare.fine(sheet.grounded) * seen, bed + 50)
-    return replace(bare, bed_m=bed, surface_m=surface, weights=weights)
+    surface = np.maximum(profile + bare.fine(sheet.grounded) * bare.see(undulation), bed + 50)
+    return replace(bare, bed_m=bed, surface_m=surface)
 
 
 def _draw_roughness(
-    grid: Grid, classes: list[transfer.FlowClass], weights: np.ndarray, rng: np.random.Generator
+    grid: Grid, classes: list[FlowClass], weights: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Draw the random part of the bed, with its grain along the flow of each place."""
-    east, north = random_fields.wavenumbers(grid.shape, grid.spacing)
+    east, north = wavenumbers(grid.shape, grid.spacing)
 
-    def amplitude(one: transfer.FlowClass) -> np.ndarray:
-        spectrum = random_fields.power_law_spectrum(*one.along_and_across(east, north))
-        variance = random_fields.variance_of(spectrum, grid.shape[1], grid.spacing)
+    def amplitude(one: FlowClass) -> np.ndarray:
+        spectrum = power_law_spectrum(*one.along_and_across(east, north))
+        variance = variance_of(spectrum, grid.shape[1], grid.spacing)
         return np.sqrt(spectrum / variance) * BED_ROUGHNESS_M / grid.spacing
 
     white = rng.standard_normal(grid.shape, dtype=np.float32)
-    return random_fields.filter_locally(white, (amplitude(one) for one in classes), weights)
+    return filter_locally(white, (amplitude(one) for one in classes), weights)
 
 
 def ice_velocity(sector: Sector) -> tuple[np.ndarray, np.ndarray]:

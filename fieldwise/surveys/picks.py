@@ -10,19 +10,19 @@ import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 import numpy as np
 import pandas as pd
 import pyproj
 
 from fieldwise.errors import InputError
-from fieldwise.surveys.pipelines import AXIS_NAMES, WHITE_SPACE, Pipeline, evaluate, load_pipeline
+from fieldwise.surveys.pipelines import WHITE_SPACE, Pipeline, evaluate, load_pipeline
 
 BEYOND = "(beyond the header)"  # takes up what a row has too much, so that it can be noticed
 
 
-def read_survey(pipeline_path: Path | str) -> pd.DataFrame:
+def read_survey(pipeline_path: Path | str, *, measured: Literal["z", "thickness"] = "z") -> pd.DataFrame:
     """Read the picks of a survey as its JSON pipeline says.
 
     The pipeline follows PDAL: ``{"pipeline": [{"type": "readers.text", ...}, {"type":
@@ -32,18 +32,20 @@ def read_survey(pipeline_path: Path | str) -> pd.DataFrame:
     before the data, after such comments), ``header`` (names of all columns in the order of the file),
     ``usecols`` and ``dropcols`` (which of them may serve as x, y, z), ``na_values`` and ``converters``
     (new columns as arithmetic on the file's). Columns named X, LON or LONGITUDE become x, Y, LAT or
-    LATITUDE y, Z z.
+    LATITUDE y, Z z, and THICKNESS or THICK thickness.
 
     Parameters
     ----------
     pipeline_path
         The JSON file.
+    measured
+        What to read beside x and y: the height z, or the thickness of the ice.
 
     Returns
     -------
     pandas.DataFrame
-        Columns x, y, z (float64), rows with a missing value left out; ``attrs["crs"]`` names the CRS
-        of x and y.
+        Columns x, y and z or thickness (float64), rows with a missing value left out; ``attrs["crs"]`` names
+        the CRS of x and y.
 
     Raises
     ------
@@ -66,6 +68,7 @@ def read_survey(pipeline_path: Path | str) -> pd.DataFrame:
     [{'x': 0.0, 'y': 2082760.0, 'z': -600.0}]
     """
     pipeline = load_pipeline(Path(pipeline_path))
+    axes = {axis: pipeline.axis(axis) for axis in ("x", "y", measured)}
     folder = glob.escape(str(pipeline.path.parent))
     paths = sorted(
         path for path in glob.glob(os.path.join(folder, pipeline.filename)) if os.path.isfile(path)
@@ -76,9 +79,11 @@ def read_survey(pipeline_path: Path | str) -> pd.DataFrame:
             "download the survey or correct filename"
         )
     tables = [
-        _read_picks(label, stream, pipeline) for path in paths for label, stream in _open_texts(Path(path))
+        _read_picks(label, stream, pipeline, axes)
+        for path in paths
+        for label, stream in _open_texts(Path(path))
     ]
-    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["x", "y", "z"])
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*axes])
     if table.empty:
         raise InputError(
             f"{pipeline.path}: no valid row in {pipeline.filename}; check skip, na_values and the columns"
@@ -100,12 +105,12 @@ def _open_texts(path: Path) -> Iterator[tuple[str, TextIO]]:
         raise InputError(f"{path}: cannot be read ({error}); download it again") from error
 
 
-def _read_picks(label: str, stream: TextIO, pipeline: Pipeline) -> pd.DataFrame:
-    """Read x, y, z of one file, in the CRS of the file; rows with a missing one are left out."""
+def _read_picks(label: str, stream: TextIO, pipeline: Pipeline, axes: dict[str, ast.expr]) -> pd.DataFrame:
+    """Read the axes from one file, in the CRS of the file; rows with a missing one are left out."""
     skip = _check_layout(label, stream, pipeline)
     if skip is None:
-        return pd.DataFrame({axis: np.empty(0) for axis in AXIS_NAMES})
-    trees = pipeline.axes.values()
+        return pd.DataFrame({axis: np.empty(0) for axis in axes})
+    trees = axes.values()
     needed = {node.id for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)}
     stream.seek(0)
     try:
@@ -125,10 +130,8 @@ def _read_picks(label: str, stream: TextIO, pipeline: Pipeline) -> pd.DataFrame:
         )
     columns = {name: _to_numbers(frame[name], label, skip) for name in needed}
     with np.errstate(all="ignore"):  # a division by zero is a missing value here
-        picks = np.column_stack(
-            [np.broadcast_to(evaluate(tree, columns), len(frame)) for tree in pipeline.axes.values()]
-        )
-    return pd.DataFrame(picks[np.isfinite(picks).all(axis=1)], columns=list(AXIS_NAMES))
+        picks = np.column_stack([np.broadcast_to(evaluate(tree, columns), len(frame)) for tree in trees])
+    return pd.DataFrame(picks[np.isfinite(picks).all(axis=1)], columns=list(axes))
 
 
 def _check_layout(label: str, stream: TextIO, pipeline: Pipeline) -> int | None:

@@ -20,7 +20,12 @@ STEPS = ("readers.text", "filters.reprojection")
 READER_KEYS = (
     "filename", "separator", "skip", "comment", "header", "usecols", "na_values", "converters", "dropcols",
 )  # fmt: skip
-AXIS_NAMES = {"x": ("x", "lon", "longitude"), "y": ("y", "lat", "latitude"), "z": ("z",)}
+AXIS_NAMES = {
+    "x": ("x", "lon", "longitude"),
+    "y": ("y", "lat", "latitude"),
+    "z": ("z",),
+    "thickness": ("thickness", "thick"),
+}
 OPERATORS: dict[type, Any] = {
     ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply, ast.Div: np.divide,
     ast.USub: np.negative, ast.UAdd: np.positive,
@@ -40,9 +45,15 @@ class Pipeline:
     comment: str
     header: list[str]
     na_values: list[str | float]
-    axes: dict[str, ast.expr]  # x, y, z: arithmetic on columns of the file
+    axes: dict[str, ast.expr]  # x, y, and z or thickness or both: arithmetic on columns of the file
     in_srs: str
     out_srs: str
+
+    def axis(self, name: str) -> ast.expr:
+        """Give what an axis is made of, or say how to add it."""
+        if name not in self.axes:
+            raise InputError(f"{self.path}: step 1 (readers.text): header {_lacking(name, self.header)}")
+        return self.axes[name]
 
 
 def load_pipeline(path: Path) -> Pipeline:
@@ -174,23 +185,29 @@ def _check_axes(step: _Step, header: list[str], separator: str) -> dict[str, ast
     # a converter was written on purpose, so it goes before a column that happens to have the name
     made = {name: tree for name, tree in converters.items() if name not in dropcols}
     kept: dict[str, ast.expr] = {name: ast.Name(name) for name in usecols or header if name not in dropcols}
-    return {axis: _find_axis(step, axis, made, kept) for axis in AXIS_NAMES}
+    found = {axis: _find_axis(step, axis, made, kept) for axis in AXIS_NAMES}
+    for axis in ("x", "y", "z"):
+        if found[axis] is None and not (axis == "z" and found["thickness"]):
+            raise step.error("header", _lacking(axis, list(dict.fromkeys([*made, *kept]))))
+    return {axis: tree for axis, tree in found.items() if tree is not None}
 
 
-def _find_axis(step: _Step, axis: str, *candidates: Mapping[str, ast.expr]) -> ast.expr:
-    """Return what the first candidate column with a name for this axis is made of."""
+def _lacking(axis: str, columns: list[str]) -> str:
+    return (
+        f"has no column for {axis}; present are {', '.join(columns)}; call one {axis.upper()} "
+        f'or add a converter such as {{"{axis.upper()}": "{columns[-1] if columns else "HEIGHT"}"}}'
+    )
+
+
+def _find_axis(step: _Step, axis: str, *candidates: Mapping[str, ast.expr]) -> ast.expr | None:
+    """Return what the first candidate column with a name for this axis is made of, if there is one."""
     for alias, columns in itertools.product(AXIS_NAMES[axis], candidates):
         found = [name for name in columns if name.lower() == alias]
         if len(found) > 1:
             raise step.error("header", f"has {' and '.join(found)}; name the one for {axis} in usecols")
         if found:
             return columns[found[0]]
-    present = list(dict.fromkeys(name for columns in candidates for name in columns))
-    raise step.error(
-        "header",
-        f"has no column for {axis}; present are {', '.join(present)}; call one {axis.upper()} "
-        f'or add a converter such as {{"{axis.upper()}": "{present[-1] if present else "HEIGHT"}"}}',
-    )
+    return None
 
 
 def _parse_arithmetic(step: _Step, expression: Any) -> ast.expr:

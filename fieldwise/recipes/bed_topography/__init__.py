@@ -7,5 +7,6 @@ from fieldwise.recipes.bed_topography.evaluation import evaluate
 from fieldwise.recipes.bed_topography.prediction import predict
 from fieldwise.recipes.bed_topography.preparation import prepare
 from fieldwise.recipes.bed_topography.training import train
+from fieldwise.recipes.bed_topography.tuning import tune
 
-__all__ = ["evaluate", "predict", "prepare", "train"]
+__all__ = ["evaluate", "predict", "prepare", "train", "tune"]

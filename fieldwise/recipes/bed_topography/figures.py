@@ -1,118 +1,114 @@
-"""The figures of a judged map of the bed."""
+"""The figures of a map of the bed, after those of Leong & Horgan (2020, doi 10.5194/tc-14-3687-2020)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
 import pandas as pd
 import pygmt
-import xarray as xr
 
 from fieldwise import figures
 from fieldwise.datasets import Dataset
-from fieldwise.errors import InputError
-from fieldwise.grids import Bounds, grid_of, load_values, make_field, open_field, replace_when_done
-from fieldwise.recipes.bed_topography.judgement import baselines
+from fieldwise.figures.panels import MIDDLE_CM, PAGE_CM
+from fieldwise.grids import grid_of, load_values, make_field
+from fieldwise.recipes.bed_topography.material import CUBIC, PREDICTION, Material, gather
+from fieldwise.recipes.bed_topography.places import longest_flight
 from fieldwise.recipes.bed_topography.regional import DERIVED
-from fieldwise.recipes.bed_topography.surveys import grid_held_out, read_held_out
-from fieldwise.scores import roughness, roughness_along_track, sample_at_points
-from fieldwise.tiles import cut
+from fieldwise.scores import roughness, roughness_along_track
 
-CAPTIONS = {
-    "inputs": "What the network is given: the coarse bed, the surface, the flow of the ice, the snowfall.",
-    "bed_map": "The bed as drawn, with the tiles learnt from and the places that the next figures look at.",
-    "closeups": "Close-ups, lit from the north-west.",
-    "perspectives": "One place in perspective: as drawn, as interpolated, their difference, and the truth.",
-    "roughness": "Roughness, the standard deviation in 5 x 5 cells: as drawn, as interpolated, and in truth.",
-    "flight": "Bed and its roughness along the longest held-out flight.",
-    "error_histogram": "Errors at held-out radar picks.",
-}
 TITLES = {"bed_lowres": "low-res bed"}
-CLOSEUP_SHARE = 0.16  # edge of a close-up, as a share of the map's shorter edge
+COLOUR_MAPS = {
+    "bed_lowres": "oleron",
+    "low-res bed": "oleron",
+    "ice_velocity": "lajolla",
+    "ice_speed": "lajolla",
+}
 
 
-def save_figures(dataset: Dataset, path: Path, folder: Path) -> list[Path]:
-    """Draw every figure that the data allow, as PNG; those of radar or truth need radar or truth.
+SCREEN_SHARE = 0.45  # of the pixels of print: a page of 17 cm is 900 wide
+
+
+@dataclass(frozen=True)
+class Plate:
+    """One figure of the set: what it shows, how it is drawn, and what it cannot do without."""
+
+    caption: str
+    draw: Callable[[Material], pygmt.Figure]
+    needs: str = ""
+    can_be_drawn: Callable[[Material], bool] = lambda material: True
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A figure in its files, or why there is none; Jupyter shows it."""
+
+    name: str
+    caption: str
+    png: Path | None = None
+    pdf: Path | None = None
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        """Give Jupyter the picture, half as large again as in print."""
+        if self.png is None:
+            return {"text/plain": self.caption}
+        picture = self.png.read_bytes()
+        width = int.from_bytes(picture[16:20], "big")  # in pixels, from the header of a PNG
+        metadata = {"image/png": {"width": round(width * SCREEN_SHARE)}}
+        return {"image/png": picture, "text/plain": str(self.png)}, metadata
+
+
+def save_figures(dataset: Dataset, path: Path, folder: Path, **options: Any) -> list[Path]:
+    """Draw every figure that the data allow, as PDF to print and PNG to look at.
+
+    Parameters
+    ----------
+    dataset
+        Prepared folder.
+    path
+        Map of the bed.
+    folder
+        Where the figures go.
+    options
+        Of :func:`~fieldwise.recipes.bed_topography.material.gather`: the run, another map to compare with.
 
     Returns
     -------
     list
-        Paths of the figures, in the order of :data:`CAPTIONS`.
+        Paths of the PNG files, in the order of :data:`PLATES`; a PDF lies beside each.
     """
-    prediction = open_field(path).rename("bed").load()
-    prediction.attrs = {"units": "m", "long_name": "bed elevation"}
-    cubic = baselines(dataset, prediction, spline=False)["cubic"]
-    truth = _find_truth(dataset, prediction)
-    drawn = {
-        "inputs": draw_inputs(dataset),
-        "bed_map": _draw_map(dataset, prediction),
-        "closeups": figures.draw_closeups(prediction, choose_boxes(prediction)),
-    }
-    if truth is not None:
-        drawn["perspectives"] = _draw_perspectives(prediction, cubic, truth)
-        drawn["roughness"] = _draw_roughness(prediction, cubic, truth)
-    if dataset.description.get("held_out"):
-        picks = read_held_out(dataset)
-        drawn["flight"] = _draw_flight(prediction, cubic, picks)
-        errors = {
-            name: sample_at_points(field, picks["x"], picks["y"]) - picks["z"].to_numpy()
-            for name, field in (("prediction", prediction), ("cubic", cubic))
-        }
-        drawn["error_histogram"] = figures.draw_error_histogram(errors)
-    folder.mkdir(parents=True, exist_ok=True)
-    return [_save(figure, folder / f"{name}.png") for name, figure in drawn.items() if figure is not None]
+    material = gather(dataset, path, **options)
+    printed = [print_figure(name, material, folder) for name in PLATES]
+    return [figure.png for figure in printed if figure.png]
 
 
-def _save(figure: pygmt.Figure, path: Path) -> Path:
-    with replace_when_done(path) as partial:
-        figure.savefig(partial, dpi=200)
-    return path
+def print_figure(name: str, material: Material, folder: str | Path) -> Printed:
+    """Draw one figure of :data:`PLATES` and save it as PDF and PNG; say so where the data do not allow it."""
+    plate = PLATES[name]
+    if not plate.can_be_drawn(material):
+        return Printed(name, f"{name}: not drawn; it needs {plate.needs}")
+    pdf, png = figures.save_figure(plate.draw(material), Path(folder) / name)
+    return Printed(name, plate.caption, png, pdf)
 
 
-def choose_boxes(field: xr.DataArray, *, count: int = 9) -> dict[str, Bounds]:
-    """Choose the roughest places of a map that do not overlap, named by letters.
+def draw_network(material: Material) -> pygmt.Figure:
+    """Draw the network of a run from its own layers, with the inputs of the tile of the strongest relief."""
+    from fieldwise.recipes.bed_topography.example import run_on_a_tile
 
-    >>> from fieldwise.grids import Grid
-    >>> values = np.zeros((40, 40)); values[::2, 20:28] = 90.0
-    >>> field = make_field(values, Grid(0, 0, 400, 400, 10, "EPSG:3031"), name="bed")
-    >>> west, south, east, north = choose_boxes(field, count=1)["A"]
-    >>> west < 280 and east > 200
-    True
-    """
-    grid = grid_of(field)
-    edge = max(2, round(CLOSEUP_SHARE * min(grid.shape)))
-    rows, columns = (size // edge for size in grid.shape)
-    values = load_values(field)[: rows * edge, : columns * edge].reshape(rows, edge, columns, edge)
-    with np.errstate(all="ignore"):
-        spread = np.nan_to_num(values.std(axis=(1, 3)), nan=-1.0)
-    boxes: dict[str, Bounds] = {}
-    for index in np.argsort(-spread, axis=None)[:count]:
-        row, column = np.unravel_index(index, spread.shape)
-        if spread[row, column] < 0:
-            continue
-        west = grid.west + int(column) * edge * grid.spacing
-        north = grid.north - int(row) * edge * grid.spacing
-        boxes[chr(ord("A") + len(boxes))] = (
-            west,
-            north - edge * grid.spacing,
-            west + edge * grid.spacing,
-            north,
-        )
-    return boxes
-
-
-def _find_truth(dataset: Dataset, like: xr.DataArray) -> xr.DataArray | None:
-    """Give the known truth on the grid of a map, or the gridded held-out radar, or nothing."""
-    grid = grid_of(like)
-    if dataset.description.get("truth"):
-        field = dataset.open("truth")
-    elif dataset.description.get("held_out"):
-        field = grid_held_out(read_held_out(dataset), dataset)
-    else:
-        return None
-    return make_field(cut(field, [grid.bounds], spacing=grid.spacing)[0], grid, name="bed", long_name="truth")
+    assert material.run is not None
+    layers, inputs, bed = run_on_a_tile(material.run, material.dataset)
+    return figures.draw_architecture(
+        layers,
+        thumbnails=inputs,
+        result=bed,
+        result_label="bed elevation",
+        labels=TITLES,
+        colour_maps={**COLOUR_MAPS, "result": "oleron"},
+    )
 
 
 def draw_inputs(dataset: Dataset) -> pygmt.Figure:
@@ -126,76 +122,151 @@ def draw_inputs(dataset: Dataset) -> pygmt.Figure:
     if "ice_velocity" in dataset.inputs:
         speed = np.hypot(*(load_values(dataset.field("ice_velocity", channel)) for channel in (0, 1)))
         grid = grid_of(dataset.field("ice_velocity"))
-        fields["ice_speed"] = make_field(np.maximum(speed, 0.1), grid, name="ice_speed", units="m a-1")
-    return figures.draw_inputs(fields, logarithmic=["ice_speed"] if "ice_speed" in fields else [])
+        fields["ice_speed"] = make_field(
+            np.maximum(speed, 0.1), grid, name="ice_speed", units="m a-1", long_name="ice speed"
+        )
+    logarithmic = ["ice_speed"] if "ice_speed" in fields else []
+    width_cm = MIDDLE_CM if len(fields) <= 4 else PAGE_CM
+    return figures.draw_inputs(fields, colour_maps=COLOUR_MAPS, logarithmic=logarithmic, width_cm=width_cm)
 
 
-def _draw_map(dataset: Dataset, prediction: xr.DataArray) -> pygmt.Figure:
-    file = next(iter(sorted(dataset.folder.glob(f"tiles_{dataset.crs.split(':')[-1]}.geojson"))), None)
+def draw_bed(material: Material) -> pygmt.Figure:
+    """Draw the map of the bed with tiles, grounding line, coast, and the places of the other figures."""
+    dataset, places = material.dataset, material.places
+    tiles = next(iter(sorted(dataset.folder.glob(f"tiles_{dataset.crs.split(':')[-1]}.geojson"))), None)
     line = dataset.description.get("grounding_line")
+    boxes = {name.split()[0]: box for name, box in places.closeups.items()}  # by their letters
+    boxes["Fig. 3"] = places.view
+    if places.region != grid_of(material.prediction).bounds:
+        boxes["Fig. 5"] = places.region
+    coast = next(iter(sorted((dataset.folder / line).parent.glob("Coastline*.shp"))), None) if line else None
     return figures.draw_map(
-        prediction,
-        tiles=geopandas.read_file(file) if file else None,
+        material.prediction,
+        tiles=geopandas.read_file(tiles) if tiles else None,
         tiles_label="training and validation tiles",
-        boxes=choose_boxes(prediction),
+        boxes=boxes,
         outline=geopandas.read_file(dataset.folder / line) if line else None,
         outline_label="grounding line",
+        coastline=geopandas.read_file(coast) if coast else None,
+        limits=places.limits,
     )
 
 
-def _window(field: xr.DataArray, bounds: Bounds) -> xr.DataArray:
-    west, south, east, north = bounds
-    return field.sel(x=slice(west, east), y=slice(north, south))
+def draw_closeups(material: Material) -> pygmt.Figure:
+    """Draw up to nine close-ups of the map."""
+    return figures.draw_closeups(material.prediction, material.places.closeups, limits=material.places.limits)
 
 
-def _draw_perspectives(
-    prediction: xr.DataArray, cubic: xr.DataArray, truth: xr.DataArray
-) -> pygmt.Figure | None:
-    """Draw the roughest place of which the truth is known."""
-    boxes = choose_boxes(truth, count=1)
-    if not boxes:
-        return None
-    part = {
-        name: _window(field, boxes["A"])
-        for name, field in (("prediction", prediction), ("cubic", cubic), ("truth", truth))
-    }
-    relief = float(part["truth"].max() - part["truth"].min())
-    west, _, east, _ = boxes["A"]
-    difference = (part["prediction"] - part["cubic"].values).assign_attrs(units="m")
+def draw_perspectives(material: Material) -> pygmt.Figure:
+    """Draw one place in perspective: the map, the low-res bed, their difference, and what to compare with."""
+    bed = material.predicted(material.places.view)
+    cubic = material.cubic(bed)
+    name, reference = material.to_compare(bed)
+    west, _, east, _ = material.places.view
+    relief = float(reference.max() - reference.min())
+    difference = "difference (a) - (b)"
     return figures.draw_perspectives(
         {
-            "prediction": part["prediction"],
-            "cubic": part["cubic"],
-            "difference": difference,
-            "truth": part["truth"],
+            PREDICTION: bed,
+            CUBIC: cubic,
+            difference: (bed - cubic.values).assign_attrs(units="m"),
+            name: reference,
         },
+        difference=difference,
         exaggeration=min(10.0, (east - west) / 2 / max(relief, 1.0)),  # no taller than half as wide
     )
 
 
-def _draw_roughness(prediction: xr.DataArray, cubic: xr.DataArray, truth: xr.DataArray) -> pygmt.Figure:
-    fields = {"prediction": prediction, "cubic": cubic, "truth": truth}
-    return figures.draw_roughness({name: roughness(field) for name, field in fields.items()})
+def draw_roughness(material: Material) -> pygmt.Figure:
+    """Draw the map with the flight on it, and the roughness of map, truth, and what it is compared with."""
+    bed = material.predicted(material.places.region)
+    truth, other = material.truth(bed), material.compared(bed)
+    fields = {PREDICTION: bed}
+    if truth is not None:
+        fields[str(material.truth_name)] = truth
+    fields |= {CUBIC: material.cubic(bed)} if other is None else {material.reference_name: other}
+    transect = None
+    if material.picks is not None:
+        flight = _flight_of(material, material.picks)
+        transect = flight["x"], flight["y"]
+    rough = {name: roughness(field) for name, field in fields.items()}
+    return figures.draw_roughness(rough, elevation=bed, transect=transect)
 
 
-def _draw_flight(prediction: xr.DataArray, cubic: xr.DataArray, picks: pd.DataFrame) -> pygmt.Figure | None:
-    """Draw the longest held-out flight that the map covers."""
-    covered = picks[np.isfinite(sample_at_points(prediction, picks["x"], picks["y"]))]
-    if covered.empty:
-        raise InputError("the map covers no held-out pick; no flight to draw")
-    lengths = covered.groupby("flight")[["x", "y"]].agg(np.ptp).max(axis=1)
-    flight = covered[covered["flight"] == lengths.idxmax()]
+def _flight_of(material: Material, picks: pd.DataFrame) -> pd.DataFrame:
+    """Give the picks of the longest flight in the region that is looked at."""
+    west, south, east, north = material.places.region
+    inside = picks["x"].between(west, east) & picks["y"].between(south, north)
+    return longest_flight(picks[inside] if inside.any() else picks)
+
+
+def draw_flight(material: Material) -> pygmt.Figure:
+    """Draw bed and roughness along the longest held-out flight."""
+    assert material.picks is not None
+    flight = _flight_of(material, material.picks)
     step = np.hypot(flight["x"].diff(), flight["y"].diff()).fillna(0)
     # Even steps of a cell, so that roughness along the track means the same for radar and map.
     distance = step.cumsum().to_numpy()
-    even = np.arange(0, distance[-1], grid_of(prediction).spacing)
+    spacing = material.dataset.spacing_m
+    even = np.arange(0, distance[-1], spacing)
     x, y, z = (np.interp(even, distance, flight[name]) for name in "xyz")
-    profiles = {
-        "radar": z,
-        "prediction": sample_at_points(prediction, x, y),
-        "cubic": sample_at_points(cubic, x, y),
-    }
+    profiles = {"radar": z, **material.sample(x, y)}
     rough = {name: roughness_along_track(values) for name, values in profiles.items()}
-    if np.median(step[1:]) > 2 * grid_of(prediction).spacing:
+    if np.median(step[1:]) > 2 * spacing:
         del rough["radar"]  # picks thinned to wide steps tell nothing of roughness
-    return figures.draw_flight(even / 1000, profiles, roughness=rough)
+    return figures.draw_flight(even / 1000, profiles, roughness=rough, ends=("A", "B"))
+
+
+def draw_errors(material: Material) -> pygmt.Figure:
+    """Draw how the errors at held-out picks are spread."""
+    errors: dict[str, list[np.ndarray]] = {}
+    for flight, sampled in material.flights():
+        for name, values in sampled.items():
+            errors.setdefault(name, []).append(values - flight["z"].to_numpy())
+    return figures.draw_error_histogram({name: np.concatenate(parts) for name, parts in errors.items()})
+
+
+def _has_radar(material: Material) -> bool:
+    return material.picks is not None
+
+
+def _has_truth(material: Material) -> bool:
+    return material.truth_name is not None
+
+
+# In the order of the paper; the names are those of the files.
+PLATES = {
+    "architecture": Plate(
+        "The network, drawn from its own layers, on one tile. Below a box: channels and cells of its result. "
+        "Blue lines lead past boxes, and are stacked with what else comes to a box, or added at a plus.",
+        draw_network,
+        "a run folder with a checkpoint",
+        lambda material: material.run is not None,
+    ),
+    "inputs": Plate(
+        "What the network is given: the low-res bed, the surface, the snowfall, the flow of the ice.",
+        lambda material: draw_inputs(material.dataset),
+    ),
+    "bed_map": Plate(
+        "The bed as drawn, with the tiles learnt from and the places that the other figures look at.",
+        draw_bed,
+    ),
+    "perspectives": Plate(
+        "One place in perspective: as drawn, as interpolated, their difference, and what to compare with.",
+        draw_perspectives,
+        "a known truth, held-out radar, or another map of the bed",
+        lambda material: _has_truth(material) or material.reference is not None,
+    ),
+    "closeups": Plate("Close-ups, lit from the north-west.", draw_closeups),
+    "roughness": Plate(
+        "The bed with the flight of the next figure, and roughness, the standard deviation in 5 × 5 cells.",
+        draw_roughness,
+        "a known truth or held-out radar",
+        _has_truth,
+    ),
+    "flight": Plate(
+        "Bed and its roughness along the longest held-out flight.", draw_flight, "held-out radar", _has_radar
+    ),
+    "error_histogram": Plate("Errors at held-out radar picks.", draw_errors, "held-out radar", _has_radar),
+}
+CAPTIONS = {name: plate.caption for name, plate in PLATES.items()}

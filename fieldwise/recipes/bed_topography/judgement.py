@@ -13,8 +13,12 @@ import pyproj
 import xarray as xr
 
 from fieldwise.datasets import Dataset
+from fieldwise.datums import ATTRIBUTE as DATUM
 from fieldwise.errors import InputError
 from fieldwise.grids import Bounds, Grid, grid_of, load_values, make_field, open_field, overlap
+from fieldwise.recipes.bed_topography.inversion import INVERSION
+from fieldwise.recipes.bed_topography.levels import require_datum
+from fieldwise.recipes.bed_topography.samples import interpolate
 from fieldwise.recipes.bed_topography.surveys import grid_held_out, read_held_out
 from fieldwise.scores import bias, bootstrap_interval, mae, rmse, roughness, roughness_ratio, sample_at_points
 from fieldwise.tiles import cut, read_tiles
@@ -26,12 +30,16 @@ LARGEST_SPLINE_CELLS = 5000 * 5000
 def baselines(dataset: Dataset, like: xr.DataArray, *, spline: bool = True) -> dict[str, xr.DataArray]:
     """Interpolate the low-res bed to the grid of a map: by cubic convolution, and by spline in tension.
 
-    The spline is left out where the map is too large for GMT to hold it in memory.
+    Where the data hold it, what the surface tells of the bed is a further baseline: `inversion`, cubic and
+    all of it. The spline is left out where the map is too large for GMT to hold it in memory.
     """
     grid = grid_of(like)
     lowres = dataset.field("bed_lowres")
     values = cut(lowres, [grid.bounds], spacing=grid.spacing, method="cubic", extend=True)[0]
     fields = {"cubic": make_field(values, grid, name="bed", long_name="cubic low-res bed")}
+    if INVERSION in dataset.inputs:
+        told = interpolate(dataset, INVERSION, np.array([grid.bounds]))[0]
+        fields["inversion"] = make_field(values + told, grid, name="bed", long_name="surface inverted")
     if spline and values.size <= LARGEST_SPLINE_CELLS:
         margin = 5 * dataset.lowres_spacing_m
         around = lowres.sel(
@@ -68,9 +76,9 @@ def score_map(dataset: Dataset, path: Path) -> dict[str, Any]:
     -------
     dict
         ``rmse_m``, ``mae_m``, ``bias_m`` (prediction minus radar), ``rmse_m_interval`` (95 %, whole flights
-        resampled), ``roughness_ratio`` (mean standard deviation in 5 x 5 cells over that of the gridded
-        held-out radar, the map being read at the picks and gridded as they are, where these are dense
-        enough), each with prediction, cubic and spline;
+        resampled, where there are at least two), ``roughness_ratio`` (mean standard deviation in 5 x 5 cells
+        over that of the gridded held-out radar, the map being read at the picks and gridded as they are,
+        where these are dense enough), each with prediction, cubic and spline;
         ``n_picks``; ``n_flights``; ``surveys``: each one's RMSE;
         ``truth``: the scores against the known truth, where there is one, in the areas that are held out,
         or, where none is, outside every tile.
@@ -80,6 +88,7 @@ def score_map(dataset: Dataset, path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: is in {grid_of(prediction).crs}, the data are in {dataset.crs}; reproject it"
         )
+    require_datum(path, prediction.attrs.get(DATUM), dataset.description.get(DATUM))
     if overlap(grid_of(prediction).bounds, dataset.region) is None:
         raise InputError(f"{path}: does not lie in the region of {dataset.folder}")
     prediction = prediction.copy(data=load_values(prediction))
@@ -109,10 +118,11 @@ def _score_at_picks(
         "rmse_m": {name: rmse(values, z) for name, values in samples.items()},
         "mae_m": {name: mae(values, z) for name, values in samples.items()},
         "bias_m": {name: bias(values, z) for name, values in samples.items()},
-        "rmse_m_interval": {
-            name: list(bootstrap_interval(values - z, flights)) for name, values in samples.items()
-        },
     }
+    if len(np.unique(flights)) > 1:  # of a single flight nobody knows how far another would differ
+        scores["rmse_m_interval"] = {
+            name: list(bootstrap_interval(values - z, flights)) for name, values in samples.items()
+        }
     if _tell_roughness(picks, truth):
         # Gridding smooths: a perfect map would come out too rough beside gridded radar. So each map is read
         # at the picks and gridded as they are.

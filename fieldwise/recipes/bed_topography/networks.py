@@ -16,10 +16,12 @@ import torch
 from fieldwise.datasets import Dataset
 from fieldwise.errors import InputError
 from fieldwise.grids import Bounds, Grid
-from fieldwise.recipes.bed_topography.samples import interpolate_base
+from fieldwise.recipes.bed_topography.inversion import INVERSION
+from fieldwise.recipes.bed_topography.own_files import LOWRES
+from fieldwise.recipes.bed_topography.samples import interpolate
 from fieldwise.recipes.bed_topography.surveys import read_grounded_area
 from fieldwise.scales import read_scale
-from fieldwise.tasks import load_task
+from fieldwise.tasks import choose_device, load_task
 
 Arrays = dict[str, np.ndarray]
 BASE = "base"  # what the departure is added to, in metres
@@ -34,6 +36,7 @@ class Network:
     generator: torch.nn.Module
     description: dict[str, Any]
     device: torch.device
+    share: float = 1.0  # of the departures that is worth drawing
 
 
 def load_network(checkpoint: str | Path, dataset: Dataset, *, accelerator: str = "auto") -> Network:
@@ -62,20 +65,7 @@ def load_network(checkpoint: str | Path, dataset: Dataset, *, accelerator: str =
                 f"{wanted['spacing_m']:g} m; {dataset.folder} holds {found[0]} at {found[1]:g} m"
             )
     device = choose_device(accelerator)
-    return Network(task.generator.eval().to(device), description, device)
-
-
-def choose_device(accelerator: str) -> torch.device:
-    """Name the device of an accelerator: cpu, gpu, or auto, the best that there is.
-
-    >>> choose_device("cpu")
-    device(type='cpu')
-    """
-    if accelerator not in ("cpu", "gpu", "auto"):
-        raise InputError(f"--accelerator: is {accelerator!r}; give cpu, gpu or auto")
-    if accelerator == "gpu" and not torch.cuda.is_available():
-        raise InputError("--accelerator: no GPU was found; give cpu or auto")
-    return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+    return Network(task.generator.eval().to(device), description, device, float(task.departure_share))
 
 
 def check_resumable(checkpoint: Path, description: dict[str, Any]) -> None:
@@ -99,7 +89,7 @@ def _rounded(value: Any) -> Any:
 
 def make_reader(dataset: Dataset, description: dict[str, Any]) -> Callable[[Bounds], Arrays]:
     """Give a function that reads a window: inputs padded by one low-res cell, base, and its weight."""
-    padding = dataset.lowres_spacing_m
+    padding, share = dataset.lowres_spacing_m, description.get("inversion_share", 0.0)
     line = dataset.description.get("grounding_line")
     area = read_grounded_area(dataset.folder / line, crs=dataset.crs) if line else None
 
@@ -109,12 +99,11 @@ def make_reader(dataset: Dataset, description: dict[str, Any]) -> Callable[[Boun
             window, padding=padding, flat=description["departure"], names=description["inputs"]
         )
         inputs = {name: values[0] for name, values in arrays.items()}
-        base = interpolate_base(dataset, window)[0]
-        return {
-            **inputs,
-            BASE: base,
-            WEIGHT: weigh_departure(area, bounds, dataset.grid, fade_cells=FADE_CELLS),
-        }
+        weight = weigh_departure(area, bounds, dataset.grid, fade_cells=FADE_CELLS)
+        base = interpolate(dataset, LOWRES, window)[0]
+        if share:
+            base = base + share * weight * interpolate(dataset, INVERSION, window)[0]
+        return {**inputs, BASE: base, WEIGHT: weight}
 
     return read
 
@@ -166,7 +155,7 @@ def make_function(network: Network) -> Callable[[Arrays], np.ndarray]:
             tensors[name] = torch.from_numpy(scaled)[None].to(network.device)
         with torch.inference_mode():
             values = network.generator(tensors)[0, 0].float().cpu().numpy()
-        away = values * scale_m if departure else values - arrays[BASE]
+        away = network.share * scale_m * values if departure else values - arrays[BASE]
         return np.where(missing, np.nan, arrays[BASE] + arrays[WEIGHT] * away)
 
     return draw

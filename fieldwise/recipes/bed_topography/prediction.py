@@ -10,9 +10,9 @@ from tqdm.auto import tqdm
 
 from fieldwise.blocks import lay_out
 from fieldwise.datasets import DESCRIPTION, Dataset
-from fieldwise.errors import InputError
+from fieldwise.datums import ATTRIBUTE as DATUM
+from fieldwise.errors import InputError, require_at_least
 from fieldwise.grids import Bounds, Grid, open_field, write_netcdf
-from fieldwise.recipes.bed_topography.options import require_at_least
 from fieldwise.recipes.bed_topography.own_files import UPSAMPLING
 
 
@@ -73,6 +73,8 @@ def predict(
         )
         if progress:
             tqdm.write(f"halo: {halo_cells} cells, twice what the network needs where it was probed")
+    tags = {"long_name": "bed elevation", "generator_sha256": digest, "halo_cells": str(halo_cells)}
+    tags |= {key: dataset.description[key] for key in (DATUM,) if key in dataset.description}
     raster = out if out.suffix == ".tif" else out.with_suffix(".tif.partial.tif")
     predict_domain(
         function,
@@ -83,7 +85,7 @@ def predict(
         halo_cells=halo_cells,
         fingerprint=fingerprint,
         name="bed",
-        tags={"long_name": "bed elevation", "generator_sha256": digest, "halo_cells": str(halo_cells)},
+        tags=tags,
         progress=progress,
         domain=dataset.region,
         alignment_cells=UPSAMPLING,

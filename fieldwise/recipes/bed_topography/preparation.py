@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from fieldwise.datasets import DESCRIPTION, Dataset, open_entry, prepare_inputs, write_yaml
-from fieldwise.errors import InputError
+from fieldwise.arrays import ArrayModule, choose_module, to_host
+from fieldwise.datasets import DESCRIPTION, Dataset, prepare_inputs, write_yaml
+from fieldwise.datums import ATTRIBUTE as DATUM
+from fieldwise.drafts import replace_together
+from fieldwise.entries import open_entry
+from fieldwise.errors import InputError, require_at_least
 from fieldwise.grids import open_field, write_cog
-from fieldwise.recipes.bed_topography.options import require_at_least
+from fieldwise.heights import Heights
+from fieldwise.recipes.bed_topography.levels import ELEVATIONS, read_heights
 from fieldwise.recipes.bed_topography.own_files import list_files, read_own_files
 from fieldwise.tiles import cut, slide_windows, split_by_area, write_bounds, write_tiles
 
@@ -22,6 +26,7 @@ UNITS = {
     "surface_elevation": "m",
     "ice_velocity": "m a-1",
     "snow_accumulation": "kg m-2 a-1",
+    "ice_thickness": "m",
 }
 DETRENDED = ("bed_lowres", "surface_elevation")
 LEVELLED = ("surface_elevation",)
@@ -38,13 +43,14 @@ def prepare(
     validation_fraction: float = 0.1,
     block_tiles: float = 1.5,
     buffer_m: float | None = None,
+    arrays: ArrayModule = "numpy",
     progress: bool = True,
 ) -> Path:
     """Turn survey files and rasters into tiles to learn from, and picks to judge on.
 
     Args:
         source: `sandbox` for a made sector with a known truth, or a FILE.yaml that names your own files.
-        out: Folder to write.
+        out: Folder to write. What was prepared there before stays as it is until all is done.
         seed: Seed of the sandbox and of the split.
         size_km: Edge of the sandbox's sector in kilometres.
         tile_cells: Edge of a tile in cells of the map.
@@ -54,54 +60,50 @@ def prepare(
         block_tiles: Edge of the blocks drawn for validation, in tiles.
         buffer_m: Least distance between training, validation and held-out data in metres;
             by default two low-res cells, the width by which the inputs of two neighbours overlap.
+        arrays: numpy, or cupy to interpolate, fill gaps and cut tiles on a GPU.
         progress: Whether to show how far it is.
 
     Returns:
         The folder, which now holds a dataset.yaml.
     """
-    from fieldwise.recipes.bed_topography.regional import add_regional_inputs
-    from fieldwise.recipes.bed_topography.surveys import grid_targets, keep_aside, read_areas, tile_area
-    from fieldwise.tracking import record_provenance
-
     require_at_least(1, tile_cells=tile_cells, step_cells=step_cells, block_tiles=block_tiles)
+    choose_module(arrays)  # refuses what is not there before anything is done
     out, say = Path(out), (tqdm.write if progress else lambda line: None)
     file = Path(source)
-    if source == "sandbox":
-        from fieldwise.sandbox.bed_topography import make_bed_topography
-
-        say("making a sector of Antarctica")
-        (out / DESCRIPTION).unlink(missing_ok=True)  # the folder counts as prepared only when all is done
-        file = make_bed_topography(out, seed=seed, size_km=size_km, progress=progress)
-    elif not file.exists():
+    if source != "sandbox" and not file.exists():
         raise InputError(f"{source}: no such file; --source takes `sandbox` or a FILE.yaml")
-    config = read_own_files(file)
-    (out / DESCRIPTION).unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory() as draft:  # of the description, until all is done
+    with replace_together(out, last=DESCRIPTION) as draft:
+        if source == "sandbox":
+            from fieldwise.sandbox.bed_topography import make_bed_topography
+
+            say("making a sector of Antarctica")
+            file = make_bed_topography(draft, seed=seed, size_km=size_km, progress=progress)
+        config = read_own_files(file)
+        heights = read_heights(config, folder=file.parent, report=say)
         say("opening, aligning and filling the inputs")
         description: dict[str, Any] = {"recipe": "bed_topography", "source": source}
         description |= {key: float(config[key]) for key in ("spacing_m", "lowres_spacing_m")}
+        description |= {DATUM: heights.datum} if heights.datum else {}
         description |= prepare_inputs(
             config,
             folder=file.parent,
-            out=out,
+            out=draft,
             units=UNITS,
             detrended=DETRENDED,
             levelled=LEVELLED,
+            elevations=ELEVATIONS,
+            heights=heights,
+            arrays=arrays,
             report=say,
         )
-        description |= _link_files(config, file.parent, out, crs=description["crs"])
-        partial = write_yaml(description, Path(draft) / DESCRIPTION)
-        description["inputs"] |= add_regional_inputs(Dataset(out, description=partial))
-        dataset = Dataset(out, description=write_yaml(description, partial))
-
-        say("gridding the surveys")
-        description["targets"] = grid_targets(config, dataset, folder=file.parent, report=say)
-        description["held_out"], areas = keep_aside(config, dataset, folder=file.parent)
-        description["held_out_areas"] = read_areas(config).tolist()
-        inside = tile_area(config, folder=file.parent, crs=dataset.crs)
-        dataset = Dataset(out, description=write_yaml(description, partial))
+        home = draft if file.parent == draft else out  # from where the paths of linked files are counted
+        description |= _link_files(config, file.parent, draft, home=home, heights=heights)
+        areas, inside = _add_surveys(
+            description, config, file.parent, draft, heights=heights, report=say, progress=progress
+        )
 
         say("cutting tiles")
+        dataset = Dataset(draft, arrays=arrays)
         buffer = 2 * dataset.lowres_spacing_m if buffer_m is None else buffer_m
         block = block_tiles * tile_cells * dataset.spacing_m
         counts = _cut_tiles(
@@ -119,26 +121,87 @@ def prepare(
         )
         say(f"tiles: {counts['training']} to train on, {counts['validation']} to select weights on")
         description["tiles"] = {"cells": tile_cells, "step_cells": step_cells, "buffer_m": buffer, **counts}
-        record_provenance(
-            out / "provenance.json", seed=seed, inputs=list_files(config, file.parent), folder=file.parent
-        )
-        write_yaml(description, out / DESCRIPTION)
+        _record(draft, out, seed=seed, files=list_files(config, file.parent), folder=file.parent)
+        write_yaml(description, draft / DESCRIPTION)
     return out
 
 
-def _link_files(config: dict[str, Any], folder: Path, out: Path, *, crs: str) -> dict[str, str]:
+def _add_surveys(
+    description: dict[str, Any],
+    config: dict[str, Any],
+    folder: Path,
+    draft: Path,
+    *,
+    heights: Heights,
+    report: Any,
+    progress: bool,
+) -> tuple[np.ndarray, Any]:
+    """Derive the regional inputs, grid the surveys and keep picks aside, all told in the description.
+
+    Returns
+    -------
+    tuple
+        Boxes that training must keep away from, and the area in which tiles may lie.
+    """
+    from fieldwise.recipes.bed_topography.inversion import add_surface_inversion
+    from fieldwise.recipes.bed_topography.regional import add_regional_inputs
+    from fieldwise.recipes.bed_topography.surveys import (
+        grid_targets,
+        keep_aside,
+        read_areas,
+        read_grounded_area,
+        tile_area,
+    )
+
+    write_yaml(description, draft / DESCRIPTION)
+    line = config.get("grounding_line")
+    grounded = read_grounded_area(folder / line["path"], crs=description["crs"]) if line else None
+    report("reading the bed off the surface")
+    description["inputs"] |= add_regional_inputs(Dataset(draft))
+    description["inputs"] |= add_surface_inversion(Dataset(draft), grounded=grounded, progress=progress)
+    write_yaml(description, draft / DESCRIPTION)
+    dataset = Dataset(draft)
+    report("gridding the surveys")
+    description["targets"] = grid_targets(config, dataset, folder=folder, heights=heights, report=report)
+    description["held_out"], areas = keep_aside(config, dataset, folder=folder, heights=heights)
+    description["held_out_areas"] = read_areas(config).tolist()
+    inside = tile_area(config, folder=folder, crs=dataset.crs)
+    write_yaml(description, draft / DESCRIPTION)
+    return areas, inside
+
+
+def _record(draft: Path, out: Path, *, seed: int, files: list[Path], folder: Path) -> None:
+    """Write what the draft came from, and refuse to put it in the place of any of these files."""
+    from fieldwise.tracking import record_provenance
+
+    record_provenance(draft / "provenance.json", seed=seed, inputs=files, folder=folder)
+    sources = {path.resolve() for path in files}
+    for path in draft.rglob("*"):
+        target = out / path.relative_to(draft)
+        if target.resolve() in sources:
+            raise InputError(f"{target}: is your own file and would be overwritten; choose another --out")
+
+
+def _link_files(
+    config: dict[str, Any], folder: Path, out: Path, *, home: Path, heights: Heights
+) -> dict[str, str]:
     """Say where the known truth, the bound and the grounding line lie, seen from the prepared folder.
 
-    One that has to be picked out of its file, or brought to the CRS, is written into the folder.
+    One that has to be picked out of its file, or brought to the CRS or the vertical datum, is written into
+    the folder.
     """
     paths = {
-        key: os.path.relpath(folder / config[key]["path"], out)
+        key: os.path.relpath(folder / config[key]["path"], home)
         for key in ("truth", "bound", "grounding_line")
         if config.get(key)
     }
     for key in paths.keys() & {"truth", "bound"}:
-        field = open_entry(config[key], folder=folder, crs=crs)[0]
-        if set(config[key]) != {"path"} or open_field(out / paths[key]).rio.crs != field.rio.crs:
+        field = open_entry(config[key], folder=folder, crs=config["crs"], heights=heights)[0]
+        linked = set(config[key]) == {"path"}
+        if linked:
+            own = open_field(folder / config[key]["path"])
+            linked = own.rio.crs == field.rio.crs and not heights.offsets(own.attrs.get(DATUM))
+        if not linked:
             paths[key] = f"{key}.tif"
             write_cog(field, out / paths[key])
     return paths
@@ -162,7 +225,8 @@ def _cut_tiles(
             f"no survey covers a whole tile of {tile_cells * dataset.spacing_m / 1000:g} km"
             f"{'' if inside is None else ' on grounded ice'}; take denser surveys or smaller --tile_cells"
         )
-    arrays = dataset.read(every, padding=dataset.lowres_spacing_m)
+    read = dataset.read(every, padding=dataset.lowres_spacing_m)
+    arrays = {name: to_host(values) for name, values in read.items()}
     whole = np.all([np.isfinite(values).all(axis=(1, 2, 3)) for values in arrays.values()], axis=0)
     if not whole.any():
         raise InputError(f"each of the {len(every)} tiles has gaps in {', '.join(arrays)}; fill them first")

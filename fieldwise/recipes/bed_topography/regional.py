@@ -10,7 +10,7 @@ from fieldwise.datasets import Dataset
 from fieldwise.grids import make_field, write_cog
 from fieldwise.tiles import cut
 
-DERIVED = {"surface_slope": "1", "ice_thickness": "m"}  # name to units
+DERIVED = {"surface_slope": "1", "ice_thickness": "m", "surface_inversion": "m"}  # name to units
 
 
 def add_regional_inputs(dataset: Dataset) -> dict[str, Any]:
@@ -35,6 +35,8 @@ def add_regional_inputs(dataset: Dataset) -> dict[str, Any]:
     )
     southward, eastward = np.gradient(surface, spacing)
     values = {"surface_slope": [eastward, -southward], "ice_thickness": [surface - bed]}
+    # A thickness that the user gives is of one epoch; surface and low-res bed may be of two.
+    values = {name: channels for name, channels in values.items() if name not in dataset.inputs}
     entries = {}
     for name, channels in values.items():
         numbers = range(1, len(channels) + 1)

@@ -8,6 +8,7 @@ import numpy as np
 
 from fieldwise.datasets import Dataset
 from fieldwise.errors import InputError
+from fieldwise.recipes.bed_topography.inversion import INVERSION
 from fieldwise.recipes.bed_topography.own_files import LOWRES
 from fieldwise.recipes.bed_topography.regional import DERIVED
 from fieldwise.scales import LengthScale, Scale, fit_scale, read_scale
@@ -54,11 +55,16 @@ def read_samples(
     windows = tiles["bounds"].values
     raw = {name: tiles[name].values for name in names}
     bed, lowres = tiles["bed"].values, tiles[LOWRES].values
-    base = interpolate_base(dataset, windows)[:, None] if departure else np.zeros_like(bed)
     arrays = dataset.flatten(raw, windows, padding=dataset.lowres_spacing_m) if departure else raw
-    description = like or _describe(
-        dataset, arrays, departure=departure, spread_m=fit_scale(bed - base).spread
-    )
+    description = like or _describe(dataset, arrays, departure=departure)
+    if departure:
+        base = interpolate(dataset, LOWRES, windows)[:, None]
+        if INVERSION in names:
+            told = interpolate(dataset, INVERSION, windows)[:, None]
+            base = base + description.setdefault("inversion_share", fit_share(bed - base, told)) * told
+        description.setdefault("departure_scale_m", fit_scale(bed - base).spread)
+    else:
+        base = np.zeros_like(bed)
     scaled = {
         name: read_scale(entry["scale"]).apply(arrays[name]).astype(np.float32)
         for name, entry in description["inputs"].items()
@@ -66,9 +72,18 @@ def read_samples(
     return {"inputs": scaled, "base": base, "bed": bed, "bed_lowres": lowres}, description
 
 
-def _describe(
-    dataset: Dataset, arrays: dict[str, np.ndarray], *, departure: bool, spread_m: float
-) -> dict[str, Any]:
+def fit_share(departure: np.ndarray, told: np.ndarray) -> float:
+    """Fit which share of a first guess to believe: least squares, between 0 and 1.
+
+    >>> told = np.array([2.0, -2.0, 4.0])
+    >>> fit_share(0.5 * told, told), fit_share(-told, told), fit_share(told, 0 * told)
+    (0.5, 0.0, 0.0)
+    """
+    power = float((told * told).sum())
+    return min(1.0, max(0.0, float((departure * told).sum()) / power)) if power else 0.0
+
+
+def _describe(dataset: Dataset, arrays: dict[str, np.ndarray], *, departure: bool) -> dict[str, Any]:
     """Say what a network takes and gives: names, channels, spacings, units and scales."""
     entries = {}
     for name, values in arrays.items():
@@ -87,17 +102,18 @@ def _describe(
     return {
         "recipe": "bed_topography",
         "departure": departure,
-        "departure_scale_m": spread_m if departure else 1.0,
         "spacing_m": dataset.spacing_m,
         "lowres_spacing_m": dataset.lowres_spacing_m,
         "inputs": entries,
         "output": {"name": "bed", "units": "m"},
+        **({} if departure else {"departure_scale_m": 1.0}),
     }
 
 
-def interpolate_base(dataset: Dataset, windows: np.ndarray) -> np.ndarray:
-    """Interpolate the low-res bed to the cells of the map by cubic convolution: (n, y, x) metres.
+def interpolate(dataset: Dataset, name: str, windows: np.ndarray) -> np.ndarray:
+    """Interpolate an input of one channel to the cells of the map by cubic convolution: (n, y, x).
 
-    This is what departures are added to, and a baseline to be judged beside.
+    The low-res bed, and the share of the surface inversion that is believed, are what departures are added
+    to; without any, they are baselines to be judged beside.
     """
-    return cut(dataset.field(LOWRES), windows, spacing=dataset.spacing_m, method="cubic", extend=True)
+    return cut(dataset.field(name), windows, spacing=dataset.spacing_m, method="cubic", extend=True)

@@ -13,7 +13,10 @@ import pyproj
 import shapely
 import xarray as xr
 
-from fieldwise.datasets import Dataset, open_entry
+from fieldwise.datasets import Dataset
+from fieldwise.datums import ATTRIBUTE as DATUM
+from fieldwise.datums import parse_datum
+from fieldwise.entries import open_entry
 from fieldwise.errors import InputError
 from fieldwise.grids import (
     Grid,
@@ -26,21 +29,39 @@ from fieldwise.grids import (
     write_cog,
     write_netcdf,
 )
+from fieldwise.heights import Heights
+from fieldwise.recipes.bed_topography.own_files import list_entries
+from fieldwise.scores import sample_at_points
 from fieldwise.surveys import grid_survey, read_survey, region_of
 from fieldwise.tiles import cut
 
 LINE_GAP_M = 2000.0  # picks farther apart than this belong to different flights
 
 
-def read_picks(pipeline: Path, dataset: Dataset) -> pd.DataFrame:
+def read_picks(
+    entry: Mapping[str, Any], dataset: Dataset, *, folder: Path, heights: Heights | None = None
+) -> pd.DataFrame:
     """Read the picks of one survey that lie inside the region, numbered by flight.
+
+    Parameters
+    ----------
+    entry
+        ``path`` of the pipeline; ``datum`` that its heights count from; ``bed_from: thickness`` where the bed
+        is to be the data's surface less the survey's ice thickness, so that a bed below a surface of another
+        year, or of another datum, is not mixed with the data's.
+    folder
+        Folder that relative paths start from.
+    heights
+        The vertical datum to bring heights to.
 
     Returns
     -------
     pandas.DataFrame
         x, y, z in metres, ``survey``, and ``flight``, counted from 0 along the file.
     """
-    table = read_survey(pipeline)
+    pipeline = folder / entry["path"]
+    by_thickness = entry.get("bed_from") == "thickness"
+    table = read_survey(pipeline, measured="thickness" if by_thickness else "z")
     crs = crs_name(table.attrs["crs"])
     if pyproj.CRS(crs) != pyproj.CRS(dataset.crs):
         raise InputError(f"{pipeline}: ends in {crs}, the data are in {dataset.crs}; set out_srs to that")
@@ -49,11 +70,39 @@ def read_picks(pipeline: Path, dataset: Dataset) -> pd.DataFrame:
     if not inside.any():
         raise InputError(f"{pipeline}: none of its {len(table)} picks lies in the region of the other data")
     table = table[inside].reset_index(drop=True)
+    if by_thickness:
+        table = _hang_from_surface(table, dataset, pipeline)
+    elif heights is not None:
+        table = _bring_picks(table, entry, heights, pipeline)
     jump = np.hypot(np.diff(table["x"]), np.diff(table["y"])) > LINE_GAP_M
     return table.assign(survey=pipeline.stem, flight=np.concatenate([[0], np.cumsum(jump)]))
 
 
-def grid_targets(source: Mapping[str, Any], dataset: Dataset, *, folder: Path, report: Any) -> dict[str, str]:
+def _hang_from_surface(table: pd.DataFrame, dataset: Dataset, pipeline: Path) -> pd.DataFrame:
+    """Give the bed as the surface of the data less the ice thickness of the survey."""
+    surface = sample_at_points(dataset.field("surface_elevation"), table["x"], table["y"])
+    table = table.assign(z=surface - table["thickness"]).drop(columns="thickness")
+    table = table[table["z"].notna()].reset_index(drop=True)
+    if table.empty:
+        raise InputError(f"{pipeline}: the surface elevation is missing under all of its picks")
+    return table
+
+
+def _bring_picks(
+    table: pd.DataFrame, entry: Mapping[str, Any], heights: Heights, pipeline: Path
+) -> pd.DataFrame:
+    """Bring the heights of picks to the vertical datum of the data."""
+    for sign, geoid in heights.offsets(parse_datum(entry["datum"]) if "datum" in entry else None):
+        table = table.assign(z=table["z"] + sign * sample_at_points(geoid, table["x"], table["y"]))
+        if table["z"].isna().any():
+            name = geoid.encoding.get("source", geoid.name)
+            raise InputError(f"{name}: does not cover the picks of {pipeline}; give a wider geoid")
+    return table
+
+
+def grid_targets(
+    source: Mapping[str, Any], dataset: Dataset, *, folder: Path, heights: Heights, report: Any
+) -> dict[str, str]:
     """Make a grid of the bed from each survey, and from each finished grid, of a FILE.yaml.
 
     Surveys are gridded on whole low-res cells, so that tiles start on them.
@@ -64,24 +113,27 @@ def grid_targets(source: Mapping[str, Any], dataset: Dataset, *, folder: Path, r
         Name to the path of its grid in the prepared folder.
     """
     paths = {}
-    for name in source.get("surveys", []):
-        picks = read_picks(folder / name, dataset)
+    for survey in list_entries(source.get("surveys")):
+        picks = read_picks(survey, dataset, folder=folder, heights=heights)
         field = _grid_on_map(picks, dataset, within=dataset.lowres_spacing_m)
-        stem = Path(name).stem
+        stem = Path(survey["path"]).stem
         paths[stem] = f"surveys/{stem}.tif"
         write_cog(field, dataset.folder / paths[stem])
         report(f"{stem}: {len(picks)} picks, {int(field.notnull().sum())} cells of {dataset.spacing_m:g} m")
     for stem, entry in source.get("beds", {}).items():
-        field = open_entry(entry, folder=folder, crs=dataset.crs)[0]
+        field = open_entry(entry, folder=folder, crs=dataset.crs, heights=heights)[0]
         values = cut(field, [dataset.region], spacing=dataset.spacing_m)[0]
         paths[stem] = f"surveys/{stem}.tif"
-        write_cog(make_field(values, dataset.grid, name="bed"), dataset.folder / paths[stem])
+        bed = make_field(values, dataset.grid, name="bed", vertical_datum=dataset.description.get(DATUM))
+        write_cog(bed, dataset.folder / paths[stem])
     if not paths:
         raise InputError("the FILE.yaml names neither `surveys` nor `beds`; there is nothing to learn from")
     return paths
 
 
-def keep_aside(source: Mapping[str, Any], dataset: Dataset, *, folder: Path) -> tuple[str | None, np.ndarray]:
+def keep_aside(
+    source: Mapping[str, Any], dataset: Dataset, *, folder: Path, heights: Heights
+) -> tuple[str | None, np.ndarray]:
     """Save the picks that are held out for judging, and tell the areas that training must keep away from.
 
     Returns
@@ -92,10 +144,10 @@ def keep_aside(source: Mapping[str, Any], dataset: Dataset, *, folder: Path) -> 
     """
     held_out = source.get("held_out") or {}
     areas = [read_areas(source)]
-    pipelines = held_out.get("surveys", [])
-    if not pipelines:
+    entries = list_entries(held_out.get("surveys"))
+    if not entries:
         return None, areas[0]
-    tables = [read_picks(folder / name, dataset) for name in pipelines]
+    tables = [read_picks(entry, dataset, folder=folder, heights=heights) for entry in entries]
     first = 0
     for table in tables:
         table["flight"] += first
@@ -110,6 +162,8 @@ def keep_aside(source: Mapping[str, Any], dataset: Dataset, *, folder: Path) -> 
     variables = {name: ("pick", values.to_numpy()) for name, values in columns.items()}
     for name in "xyz":
         variables[name] += ({"units": "m"},)  # type: ignore[assignment]
+    if heights.datum:
+        variables["z"][-1][DATUM] = heights.datum
     survey = {"survey": ("pick", picks["survey"].to_numpy(dtype=str))}
     write_netcdf(xr.Dataset(variables | survey, attrs={"crs": dataset.crs}), dataset.folder / path)
     return path, np.concatenate(areas)
@@ -143,9 +197,9 @@ def read_held_out(dataset: Dataset) -> pd.DataFrame:
         return opened.to_dataframe().reset_index(drop=True)
 
 
-def grid_held_out(picks: pd.DataFrame, dataset: Dataset) -> xr.DataArray:
-    """Grid the held-out picks over the whole region; missing away from them."""
-    return _grid_on_map(picks, dataset)
+def grid_held_out(picks: pd.DataFrame, dataset: Dataset, *, around: bool = False) -> xr.DataArray:
+    """Grid held-out picks over the whole region, or over the box around them; missing away from them."""
+    return _grid_on_map(picks, dataset, within=dataset.lowres_spacing_m if around else None)
 
 
 def _grid_on_map(picks: pd.DataFrame, dataset: Dataset, *, within: float | None = None) -> xr.DataArray:
@@ -165,7 +219,8 @@ def _grid_on_map(picks: pd.DataFrame, dataset: Dataset, *, within: float | None 
     field = grid_survey(moved, region=region, spacing=dataset.spacing_m, crs=dataset.crs)
     left, bottom, right, top = grid_of(field).bounds
     grid = Grid(left + west, bottom + south, right + west, top + south, dataset.spacing_m, dataset.crs)
-    return make_field(load_values(field), grid, name="bed", long_name="gridded picks")
+    datum = dataset.description.get(DATUM)
+    return make_field(load_values(field), grid, name="bed", long_name="gridded picks", vertical_datum=datum)
 
 
 def read_grounded_area(path: Path, *, crs: str) -> shapely.Geometry:

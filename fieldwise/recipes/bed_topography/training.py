@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from fieldwise.datasets import Dataset
-from fieldwise.recipes.bed_topography.options import require_at_least
+from fieldwise.errors import require_at_least
+
+OF_THE_TASK = (
+    "num_residual_blocks",
+    "residual_scaling",
+    "learning_rate",
+    "weight_decay",
+    "decay_epochs",
+    "content_weight",
+    "adversarial_weight",
+    "topographic_weight",
+    "structural_weight",
+    "adversarial_from_epoch",
+)
+OF_THE_TRAINER = ("max_epochs", "patience", "accelerator", "devices", "precision", "progress", "tracker")
 
 
 def train(
@@ -35,6 +50,7 @@ def train(
     devices: int | str = "auto",
     precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed"] = "32-true",
     progress: bool = True,
+    tracker: Literal["none", "tensorboard", "comet"] = "tensorboard",
 ) -> Path:
     """Train the generator on tiles; keep the weights that are best on the validation tiles, and the last.
 
@@ -65,27 +81,35 @@ def train(
         devices: How many of them.
         precision: Of the numbers; bf16-mixed is faster where the device has it.
         progress: Whether to show how far it is.
+        tracker: Who is told of the run, besides metrics.csv: nobody, TensorBoard, or Comet too; the latter
+            online where COMET_API_KEY is in the environment, otherwise as an archive in the run folder.
 
     Returns:
         Path of the best checkpoint.
     """
+    return fit_generator({key: value for key, value in locals().items() if key in train.__annotations__})
+
+
+def fit_generator(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ()) -> Path:
+    """Train with the settings of :func:`train`, and with further callbacks of Lightning's."""
     from lightning.pytorch import seed_everything
 
-    from fieldwise.figures import draw_loss_curves
     from fieldwise.recipes.bed_topography.networks import check_resumable, choose_device
+    from fieldwise.recipes.bed_topography.pictures import draw_tiles
     from fieldwise.recipes.bed_topography.samples import VECTORS, choose_inputs, read_samples
     from fieldwise.samples import SYMMETRIES, make_loader
     from fieldwise.tasks import AdversarialTask
-    from fieldwise.tracking import make_trainer, open_run, read_metrics, record_provenance
+    from fieldwise.tracking import make_trainer, open_run
+    from fieldwise.tracking.loggers import RecordRun
 
-    settings = {key: value for key, value in locals().items() if key in train.__annotations__}
-    require_at_least(1, max_epochs=max_epochs, batch_size=batch_size, patience=patience)
-    choose_device(accelerator)
-    dataset = Dataset(data)
-    names = choose_inputs(dataset, inputs, departure=departure)
+    run, departure, seed = Path(settings["run"]), settings["departure"], settings["seed"]
+    require_at_least(1, **{name: settings[name] for name in ("max_epochs", "batch_size", "patience")})
+    choose_device(settings["accelerator"])
+    dataset = Dataset(settings["data"])
+    names = choose_inputs(dataset, settings["inputs"], departure=departure)
     training, description = read_samples(dataset, "training", names, departure=departure)
     validation, _ = read_samples(dataset, "validation", names, departure=departure, like=description)
-    checkpoint = open_run(run, settings, resume=resume)
+    checkpoint = open_run(run, settings, resume=settings["resume"])
     if checkpoint:
         check_resumable(checkpoint, description)
     seed_everything(seed, verbose=False)
@@ -95,54 +119,52 @@ def train(
             for name, entry in description["inputs"].items()
         ],
         lowres_spacing_m=dataset.lowres_spacing_m,
-        num_residual_blocks=num_residual_blocks,
-        residual_scaling=residual_scaling,
         initial_weights=1.0 if departure else 0.1,
         tile_size=dataset.description["tiles"]["cells"],
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        decay_epochs=decay_epochs,
-        content_weight=content_weight,
-        adversarial_weight=adversarial_weight,
-        topographic_weight=topographic_weight,
-        structural_weight=structural_weight,
-        adversarial_from_epoch=adversarial_from_epoch,
         departure_scale_m=description["departure_scale_m"],
+        shrink=departure,
         description=description,
+        **{name: settings[name] for name in OF_THE_TASK},
     )
     trainer = make_trainer(
         run,
-        max_epochs=max_epochs,
         monitor="val_rmse_m",
-        patience=patience,
-        accelerator=accelerator,
-        devices=devices,
-        precision=precision,
-        progress=progress,
+        callbacks=[RecordRun(settings, network="generator", picture=draw_tiles), *callbacks],
+        **{name: settings[name] for name in OF_THE_TRAINER},
     )
     trainer.fit(
         task,
         make_loader(
             training,
-            batch_size=batch_size,
+            batch_size=settings["batch_size"],
             shuffle_seed=seed,
-            symmetries=SYMMETRIES[augment],
+            symmetries=SYMMETRIES[settings["augment"]],
             vectors=list(VECTORS),
         ),
-        make_loader(validation, batch_size=batch_size),
+        make_loader(validation, batch_size=settings["batch_size"]),
         ckpt_path=checkpoint,
         weights_only=True,
     )
     if trainer.interrupted:
         raise KeyboardInterrupt
-    best = Path(run) / "checkpoints" / "best.ckpt"
+    return _finish(trainer, settings, tiles=len(training["bed"]))
+
+
+def _finish(trainer: Any, settings: Mapping[str, Any], *, tiles: int) -> Path:
+    """Leave provenance and figures in the run folder, and tell the trackers."""
+    from fieldwise.figures import draw_loss_curves
+    from fieldwise.tracking import close_trackers, read_metrics, record_provenance
+
+    run = Path(settings["run"])
+    best = run / "checkpoints" / "best.ckpt"
     record_provenance(
-        Path(run) / "provenance.json",
-        seed=seed,
-        inputs=[Path(data) / "provenance.json", best],
-        tiles=len(training["bed"]),
+        run / "provenance.json",
+        seed=settings["seed"],
+        inputs=[Path(settings["data"]) / "provenance.json", best],
+        tiles=tiles,
     )
-    figures = Path(run) / "figures"
-    figures.mkdir(exist_ok=True)
-    draw_loss_curves(read_metrics(run)).savefig(figures / "loss_curves.png", dpi=150)
+    curves = run / "figures" / "loss_curves.png"
+    curves.parent.mkdir(exist_ok=True)
+    draw_loss_curves(read_metrics(run)).savefig(curves, dpi=150)
+    close_trackers(trainer, settings, [curves])
     return best

@@ -1,9 +1,8 @@
-"""How a network is trained: what one step does, what is logged, what a checkpoint holds."""
+"""A generator trained against a discriminator: what one step does, what is logged."""
 
-import math
-import pickle
+from __future__ import annotations
+
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import lightning
@@ -14,6 +13,8 @@ from torchmetrics import MeanSquaredError
 from fieldwise.errors import InputError
 from fieldwise.losses import discriminator_loss, generator_loss, psnr, structural_similarity
 from fieldwise.networks.esrgan import Channels, Discriminator, Generator
+from fieldwise.tasks.checkpoints import check_plain
+from fieldwise.tasks.rates import set_learning_rate
 
 
 class AdversarialTask(lightning.LightningModule):
@@ -50,6 +51,9 @@ class AdversarialTask(lightning.LightningModule):
         the data say, after it how to draw what they do not.
     departure_scale_m : float
         Metres that an output of 1 stands for.
+    shrink : bool
+        Fit on the validation tiles which share of the departures is worth drawing; see
+        `on_validation_epoch_end`.
     description : dict, optional
         Whatever is needed to use the checkpoint (names, units, spacings, fitted scales), of plain Python
         types: it travels in the checkpoint's hyper-parameters.
@@ -66,6 +70,9 @@ class AdversarialTask(lightning.LightningModule):
     >>> task.predict_departure({"bed_lowres": torch.zeros(2, 1, 11, 11)}).shape  # metres
     torch.Size([2, 1, 36, 36])
     """
+
+    departure_share: Tensor
+    _products: Tensor
 
     def __init__(
         self,
@@ -85,11 +92,12 @@ class AdversarialTask(lightning.LightningModule):
         structural_weight: float = 5.25,
         adversarial_from_epoch: int = 0,
         departure_scale_m: float = 1.0,
+        shrink: bool = False,
         description: dict | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        _check_plain(dict(self.hparams))
+        check_plain(dict(self.hparams))
         self.automatic_optimization = False  # two optimisers take turns
         self.generator = Generator(
             _read_channels(inputs),
@@ -112,6 +120,9 @@ class AdversarialTask(lightning.LightningModule):
         self.departure_scale_m = departure_scale_m
         self.training_error = MeanSquaredError(squared=False)
         self.validation_error = MeanSquaredError(squared=False)
+        self.shrink = shrink
+        self.register_buffer("departure_share", torch.ones(()))
+        self.register_buffer("_products", torch.zeros(3, dtype=torch.float64), persistent=False)
 
     def forward(self, inputs: Mapping[str, Tensor], base: Tensor) -> Tensor:
         """Draw the field in metres, (batch, 1, y, x)."""
@@ -138,11 +149,9 @@ class AdversarialTask(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Set the learning rate, as a function of the epoch alone: a resumed run goes on with the same."""
-        done = min(self.current_epoch / self.decay_epochs, 1) if self.decay_epochs else 0
-        share = 0.5 + 0.5 * math.cos(math.pi * done)
-        for optimizer in self.trainer.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = self.learning_rate * share
+        set_learning_rate(
+            self.trainer.optimizers, self.learning_rate, self.current_epoch, decay_epochs=self.decay_epochs
+        )
 
     @property
     def opponent(self) -> Discriminator | None:
@@ -180,10 +189,24 @@ class AdversarialTask(lightning.LightningModule):
         self._log_mean("val_loss", self._loss_of_generator(prediction, batch), bed)
         self._log_mean("val_ssim", structural_similarity(prediction, bed), bed)
         self.validation_error.update(prediction, bed)
+        drawn, true = (prediction - batch["base"]).double(), (bed - batch["base"]).double()
+        self._products += torch.stack([(drawn * drawn).sum(), (drawn * true).sum(), (true * true).sum()])
 
     def on_validation_epoch_end(self) -> None:
-        """Log the root mean square error over all validation tiles, `val_rmse_m`, and the PSNR of it."""
+        """Log the root mean square error over all validation tiles, `val_rmse_m`, and the PSNR of it.
+
+        A network that learns from a few places believes too much of itself elsewhere. With `shrink` the
+        share of its departures that is worth drawing, 0 to 1, is fitted here by least squares, travels in
+        the checkpoint as `departure_share`, and the error is that of the shrunken field.
+        """
         rmse = self.validation_error.compute()
+        if self.shrink:
+            drawn, both, true = self.trainer.strategy.reduce(self._products, reduce_op="sum").unbind()
+            self.departure_share.copy_((both / drawn.clamp(min=1e-12)).clamp(0, 1))
+            share = self.departure_share.double()
+            rmse = rmse * ((true - 2 * share * both + share**2 * drawn) / (true - 2 * both + drawn)).sqrt()
+            self.log("departure_share", self.departure_share)
+        self._products.zero_()
         self.log("val_rmse_m", rmse, prog_bar=True)
         self.log("val_psnr", psnr(rmse, torch.zeros_like(rmse)))
         self.validation_error.reset()
@@ -233,62 +256,8 @@ class AdversarialTask(lightning.LightningModule):
         self.log(name, value.detach(), on_step=False, on_epoch=True, batch_size=len(tiles))
 
 
-def load_task(path: str | Path) -> AdversarialTask:
-    """Rebuild a task from a checkpoint alone, with its weights and its description, on the CPU.
-
-    Only tensors and plain types are read: a file that holds any other object is refused, not unpickled.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, is no checkpoint or is one of another network.
-
-    Examples
-    --------
-    >>> load_task("model/README.md")
-    Traceback (most recent call last):
-    fieldwise.errors.InputError: model/README.md cannot be read as a checkpoint (...); give a .ckpt ...
-    """
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0][:80]}"
-        raise InputError(
-            f"{path} cannot be read as a checkpoint ({reason}); give a .ckpt file that train has written"
-        ) from None
-    if not isinstance(checkpoint, dict) or not {"hyper_parameters", "state_dict"} <= checkpoint.keys():
-        raise InputError(
-            f"{path} holds no hyper_parameters and state_dict; give a .ckpt file that train has written"
-        )
-    try:
-        task = AdversarialTask(**checkpoint["hyper_parameters"])
-        task.load_state_dict(checkpoint["state_dict"])
-    except (TypeError, RuntimeError, InputError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise InputError(
-            f"{path} is a checkpoint of another network ({reason}); give one that this version has trained"
-        ) from None
-    return task.eval()
-
-
 def _read_channels(inputs: list[dict]) -> list[Channels]:
     try:
         return [Channels(**entry) for entry in inputs]
     except TypeError:
         raise InputError(f"inputs are {inputs}; give dicts of name, channels and spacing_m") from None
-
-
-def _check_plain(value: Any, path: str = "") -> None:
-    """Refuse what a checkpoint could not be read back with: all but str, numbers, lists, tuples and dicts."""
-    if type(value) is dict:
-        for key, item in value.items():
-            _check_plain(key, f"{path}.{key}")
-            _check_plain(item, f"{path}.{key}")
-    elif type(value) in (list, tuple):
-        for number, item in enumerate(value):
-            _check_plain(item, f"{path}[{number}]")
-    elif type(value) not in (str, int, float, bool, type(None)):
-        raise InputError(
-            f"{path.lstrip('.')} is a {type(value).__module__}.{type(value).__name__}, which checkpoints "
-            "must not hold; convert it to a str, int, float, list or dict"
-        )

@@ -1,0 +1,95 @@
+"""An emulator against the solver that made its truth, on one machine: how fast, and how right, each is.
+
+    python benchmarks/ice_flow_emulator.py --run model/ice_flow
+
+Made valleys of 64, 128 and 256 cells a side, none of which training has seen, at the moment of their furthest
+advance. The solver works to its usual tolerance; its own accuracy is that against itself with a tolerance a
+hundred times tighter. The emulator's is that against this tight solution: relative L1 error of the speed at
+the surface, over the ice. Times are of one frame, reading apart: the emulator's is the median of 20.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fieldwise.physics.ice_flow import solve
+from fieldwise.recipes.ice_flow.emulator import load_emulator
+from fieldwise.recipes.ice_flow.frames import derive_slopes
+from fieldwise.recipes.ice_flow.judgement import relative_l1
+from fieldwise.recipes.ice_flow.samples import FLOWING_M
+from fieldwise.sandbox.valley import grow_ice, make_climate, make_valley
+
+RATE, SLIDING, SPACING = 78.0, 0.0464, 100.0
+
+
+def make_frame(cells, seed):
+    """Make a valley with its glacier at its largest, rows from north to south."""
+    rng = np.random.default_rng(seed)
+    valley = make_valley(size_cells=cells, spacing_m=SPACING, azimuth=rng.uniform(0, 2 * np.pi), rng=rng)
+    climate = make_climate(valley, rng=rng)
+    ((_, thickness),) = grow_ice(valley, climate, snapshots=1, rate_factor=RATE, sliding_coefficient=SLIDING)
+    return thickness[::-1].copy(), (valley.bed_m + thickness)[::-1].copy()
+
+
+def surface_speed(flow):
+    return np.hypot(flow.velocity_x[-1].numpy(), flow.velocity_y[-1].numpy())
+
+
+def solve_frame(thickness, surface, **options):
+    arrays = (torch.as_tensor(thickness), torch.as_tensor(surface))
+    return solve(
+        *arrays,
+        spacing_m=SPACING,
+        rate_factor=RATE,
+        sliding_coefficient=SLIDING,
+        y_descending=True,
+        **options,
+    )
+
+
+def emulate(emulator, thickness, surface):
+    """Give the surface speed and the median time of a frame."""
+    known = {"thk": thickness, **derive_slopes(surface, SPACING)}
+    known |= {"arrhenius": np.full_like(thickness, RATE), "slidingco": np.full_like(thickness, SLIDING)}
+    inputs = np.stack([known[name] for name in emulator.fields.inputs]).astype(np.float32)
+    ice, seconds = thickness > FLOWING_M, []
+    for _ in range(22):
+        started = time.perf_counter()
+        answer = emulator.apply(inputs, ice)
+        seconds.append(time.perf_counter() - started)
+    names = list(emulator.fields.outputs)
+    east, north = answer[names.index("uvelsurf")], answer[names.index("vvelsurf")]
+    return np.hypot(east, north), float(np.median(seconds[2:]))
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--run", type=Path, default=Path("model/ice_flow"))
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256])
+    parser.add_argument("--seed", type=int, default=1000)
+    options = parser.parse_args()
+    emulator = load_emulator(options.run, accelerator="cpu")
+    print(f"{torch.get_num_threads()} threads")
+    print(" cells    ice  solver (s)  its error  emulator (ms)  its error   faster")
+    for cells in options.sizes:
+        thickness, surface = make_frame(cells, options.seed)
+        ice = thickness > FLOWING_M
+        usual = solve_frame(thickness, surface)
+        tight = surface_speed(solve_frame(thickness, surface, tolerance=1e-8, max_iterations=5000))
+        speed, seconds = emulate(emulator, thickness, surface)
+        errors = (relative_l1(each[ice], tight[ice]) for each in (surface_speed(usual), speed))
+        own, emulated = errors
+        print(
+            f"{cells:>6}{ice.mean():>7.0%}{usual.seconds:>12.2f}{own:>11.2%}{1000 * seconds:>15.2f}"
+            f"{emulated:>11.2%}{usual.seconds / seconds:>9.0f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""A plain stack of convolutions from some fields to others, at one resolution: the ice-flow emulator's.
+
+``ConvNet(in_channels, out_channels, *, layers=16, filters=32, kernel_size=3, activation="leaky_relu",
+dropout=0.0, residual=False, dimensions=2)`` maps (batch, in_channels, y, x) to (batch, out_channels, y, x),
+frames of any size. ``square_kernels(network)`` is the L2 term of a loss.
+
+The architecture is that of Jouvet et al. 2021, J. Glaciol. 68(270): layers of convolution, leaky rectifier
+and dropout, then one linear convolution of a single cell. What lies beyond the frame counts as zero. A grid
+spacing, or any other number that holds for the whole frame, is one more channel of constant value.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fieldwise.errors import InputError
+
+LEAKY_SLOPE = 0.01  # of the rectifier below zero
+CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+
+
+class ConvNet(nn.Module):
+    """Convolutions with a rectifier each, same extent out as in, then a linear mix of the last features.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Fields read and written, scaled to order one.
+    layers : int
+        Convolutions before the last, linear one.
+    filters : int
+        Features that each of them makes.
+    kernel_size : int
+        Cells on a side of their kernels, odd.
+    activation : str
+        "leaky_relu" (slope of 0.01 below zero) or "relu".
+    dropout : float
+        Share of features set to zero at random while training.
+    residual : bool
+        Whether each layer adds to the features of the one before, instead of replacing them.
+    dimensions : int
+        2 for maps, 3 for volumes.
+
+    Raises
+    ------
+    InputError
+        If an option is out of range, or a batch has other channels than the network reads.
+
+    Examples
+    --------
+    From thickness, two slopes and a flow factor to two velocities of two components (map type f12), with as
+    many parameters as the released emulator has:
+
+    >>> network = ConvNet(4, 4)
+    >>> sum(parameter.numel() for parameter in network.parameters())
+    140036
+    >>> network(torch.zeros(1, 4, 50, 37)).shape
+    torch.Size([1, 4, 50, 37])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        layers: int = 16,
+        filters: int = 32,
+        kernel_size: int = 3,
+        activation: str = "leaky_relu",
+        dropout: float = 0.0,
+        residual: bool = False,
+        dimensions: int = 2,
+    ) -> None:
+        super().__init__()
+        check_sizes(in_channels=in_channels, out_channels=out_channels, layers=layers, filters=filters)
+        convolution = choose_convolution(dimensions, kernel_size)
+        self.in_channels, self.residual, self.dimensions = in_channels, residual, dimensions
+        self.convolutions = nn.ModuleList(
+            convolution(filters if number else in_channels, filters, kernel_size, padding=kernel_size // 2)
+            for number in range(layers)
+        )
+        self.activation = make_activation(activation)
+        self.dropout = make_dropout(dropout)
+        self.output = convolution(filters, out_channels, 1)
+        draw_glorot_weights(self)
+        if residual:
+            soften(self.convolutions[1:])
+
+    def forward(self, fields: Tensor) -> Tensor:
+        """Map (batch, in_channels, y, x) to (batch, out_channels, y, x)."""
+        check_channels(fields, self.in_channels, self.dimensions)
+        features = self.convolutions[0](order_in_memory(fields))  # (batch, filters, y, x)
+        features = self.dropout(self.activation(features))
+        for convolution in self.convolutions[1:]:
+            made = self.dropout(self.activation(convolution(features)))
+            features = features + made if self.residual else made
+        return self.output(features)
+
+
+def square_kernels(network: nn.Module) -> Tensor:
+    """Sum the squares of all kernels, without the biases; times a factor, the L2 term of a loss.
+
+    >>> network = ConvNet(1, 1, layers=1, filters=1)
+    >>> with torch.no_grad():
+    ...     for parameter in network.parameters():
+    ...         _ = parameter.fill_(2)
+    >>> square_kernels(network).item()  # 9 + 1 weights of 2; the biases do not count
+    40.0
+    """
+    kernels = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    return torch.stack([kernel.square().sum() for kernel in kernels]).sum()
+
+
+def draw_glorot_weights(network: nn.Module) -> None:
+    """Draw all kernels as Glorot and Bengio (2010) do, uniformly, and set the biases to zero.
+
+    >>> layer = nn.Conv2d(100, 200, 3)
+    >>> draw_glorot_weights(layer)
+    >>> round(layer.weight.abs().max().item() / (6 / (9 * 100 + 9 * 200)) ** 0.5, 3)
+    1.0
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def soften(convolutions: nn.ModuleList) -> None:
+    """Shrink first kernels by the root of half the layers, so that a sum over all of them is of order one.
+
+    >>> layers = nn.ModuleList(nn.Linear(1, 1) for _ in range(7))  # the eighth comes before these
+    >>> before = layers[0].weight.item()
+    >>> soften(layers)
+    >>> round(layers[0].weight.item() / before, 6)
+    0.5
+    """
+    with torch.no_grad():
+        for convolution in convolutions:
+            for parameter in convolution.parameters():
+                parameter.mul_((2 / (len(convolutions) + 1)) ** 0.5)
+
+
+def make_activation(name: str) -> nn.Module:
+    """Make a rectifier that overwrites its input, which saves a pass over memory.
+
+    >>> make_activation("leaky_relu")(torch.tensor([-100.0, 1.0])).tolist()
+    [-1.0, 1.0]
+    """
+    if name == "leaky_relu":
+        return nn.LeakyReLU(LEAKY_SLOPE, inplace=True)
+    if name == "relu":
+        return nn.ReLU(inplace=True)
+    raise InputError(f"activation is {name!r}; take leaky_relu or relu")
+
+
+def make_dropout(share: float) -> nn.Module:
+    """Make a layer that sets this share of its input to zero while training."""
+    if not 0 <= share < 1:
+        raise InputError(f"dropout is {share}; give a share of at least 0 and below 1")
+    return nn.Dropout(share) if share else nn.Identity()
+
+
+def choose_convolution(dimensions: int, kernel_size: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
+    """Choose the convolution for maps or volumes; its kernel must have a cell in the middle.
+
+    >>> choose_convolution(2, 4)
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: kernel_size is 4; give an odd number, so that a cell is in the middle
+    """
+    if dimensions not in CONVOLUTIONS:
+        raise InputError(f"dimensions is {dimensions}; take 2 for maps or 3 for volumes")
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise InputError(f"kernel_size is {kernel_size}; give an odd number, so that a cell is in the middle")
+    return CONVOLUTIONS[dimensions]
+
+
+def order_in_memory(fields: Tensor) -> Tensor:
+    """Put the channels of a cell of a map beside each other, where the CPU convolves.
+
+    It takes half the time of the usual order, in which each channel is a map of its own (measured with 16
+    layers of 32 filters on 256 x 256 cells, AVX2). All that follows keeps this order. Volumes gain nothing.
+
+    >>> order_in_memory(torch.zeros(1, 4, 5, 6)).stride()
+    (120, 1, 24, 4)
+    """
+    if fields.ndim == 4 and fields.device.type == "cpu":
+        return fields.contiguous(memory_format=torch.channels_last)
+    return fields
+
+
+def check_sizes(**sizes: int) -> None:
+    """Raise an error where a number of channels, layers or filters is below one."""
+    for name, value in sizes.items():
+        if value < 1:
+            raise InputError(f"{name} is {value}; give at least 1")
+
+
+def check_channels(fields: Tensor, channels: int, dimensions: int) -> None:
+    """Raise an error where a batch has not the shape (batch, channels, [z,] y, x)."""
+    if fields.ndim != dimensions + 2 or fields.shape[1] != channels:
+        axes = f"(batch, {channels}, {'z, ' if dimensions == 3 else ''}y, x)"
+        raise InputError(
+            f"the network reads {axes}, not {tuple(fields.shape)}; give the inputs that it was trained on"
+        )

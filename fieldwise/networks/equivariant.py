@@ -1,0 +1,400 @@
+"""Networks that turn with their inputs: rotate or mirror the map, and the result does so exactly.
+
+``EquivariantConvNet(inputs, outputs, *, vectors=(), layers=16, filters=32, kernel_size=3,
+activation="leaky_relu", dropout=0.0, residual=True)`` takes names of channels, of which pairs are
+components of vectors:
+
+    EquivariantConvNet(
+        ["thk", "slopsurfx", "slopsurfy", "strflowctrl"], ["ubar", "vbar", "uvelsurf", "vvelsurf"],
+        vectors=[("slopsurfx", "slopsurfy"), ("ubar", "vbar"), ("uvelsurf", "vvelsurf")],
+    )
+
+and maps (batch, inputs, y, x) to (batch, outputs, y, x). ``Symmetrised(network, inputs, outputs, *,
+vectors=())`` makes any other network equivariant, at eight times its cost.
+
+Rows run from north to south; a vector is a pair of names, the component to the east (along x) first, then
+the one to the north. Both components must have one scale. A grid spacing is one more scalar.
+
+The group convolution (Cohen and Welling 2016, arXiv:1602.07576; steerable to vectors as in Weiler and Cesa
+2019, arXiv:1911.08251): features come in orbits of eight, one for each way to turn the map; a kernel is
+stored once and used in its eight turned versions, which only reorders its numbers and flips signs. What is
+computed is thus one plain stack of convolutions of as many filters, at the cost of the plain network and
+with an eighth of its parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fieldwise.errors import InputError
+from fieldwise.networks.convnet import (
+    ConvNet,
+    check_channels,
+    check_sizes,
+    choose_convolution,
+    make_activation,
+    make_dropout,
+    order_in_memory,
+    soften,
+)
+
+ORDER = (
+    8  # ways to turn a map: quarter turns counter-clockwise (0 to 3), after mirroring west and east (4 to 7)
+)
+
+Vectors = Sequence[tuple[str, str] | list[str]]
+Turns = list[tuple[np.ndarray, np.ndarray]]  # for each symmetry: the channel to take, and its sign
+
+
+class EquivariantConvNet(nn.Module):
+    """A `ConvNet` that commutes with the four rotations and four mirrorings of the map.
+
+    Parameters
+    ----------
+    inputs, outputs : sequence of str
+        Names of the channels, in their order.
+    vectors : sequence of pairs of str
+        Which of them are components of vectors: (to the east, to the north).
+    layers, filters, kernel_size, activation, dropout
+        As of `ConvNet`; filters is a multiple of eight.
+    residual : bool
+        Whether each layer adds to the features of the one before. Few orbits and no bias on vectors let a
+        deep stack without it fall silent early in training.
+
+    Raises
+    ------
+    InputError
+        If an option is out of range, a name comes twice, or a component lacks its partner.
+
+    Examples
+    --------
+    Thickness and slope to velocity; turned by a quarter, the slope to the east becomes one to the north:
+
+    >>> network = EquivariantConvNet(
+    ...     ["thk", "slopsurfx", "slopsurfy"], ["ubar", "vbar"], layers=3,
+    ...     vectors=[("slopsurfx", "slopsurfy"), ("ubar", "vbar")],
+    ... )
+    >>> thickness, east, north = torch.randn(3, 1, 9, 7)
+    >>> velocity = network(torch.stack([thickness, east, north], 1))
+    >>> turned = [field.rot90(dims=(-2, -1)) for field in (thickness, -north, east)]
+    >>> velocity_turned = network(torch.stack(turned, 1))
+    >>> torch.allclose(velocity_turned[:, 0], -velocity[:, 1].rot90(dims=(-2, -1)), atol=1e-5)
+    True
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        *,
+        vectors: Vectors = (),
+        layers: int = 16,
+        filters: int = 32,
+        kernel_size: int = 3,
+        activation: str = "leaky_relu",
+        dropout: float = 0.0,
+        residual: bool = True,
+    ) -> None:
+        super().__init__()
+        check_sizes(inputs=len(inputs), outputs=len(outputs), layers=layers)
+        choose_convolution(2, kernel_size)
+        if filters < ORDER or filters % ORDER:
+            raise InputError(f"filters is {filters}; give a multiple of 8, one for each way to turn the map")
+        check_names(inputs, vectors)
+        check_names(outputs, vectors)
+        self.options: dict[str, Any] = {
+            "layers": layers,
+            "filters": filters,
+            "kernel_size": kernel_size,
+            "activation": activation,
+            "dropout": dropout,
+            "residual": residual,
+        }
+        self.in_channels, self.residual = len(inputs), residual
+        orbits = filters // ORDER
+        first, regular = turns_of_channels(inputs, vectors), turns_of_orbits(orbits)
+        self.convolutions = nn.ModuleList(
+            ConvolutionToOrbits(regular if number else first, orbits, kernel_size) for number in range(layers)
+        )
+        self.activation = make_activation(activation)
+        self.dropout = make_dropout(dropout)
+        self.output = ConvolutionFromOrbits(orbits, turns_of_channels(outputs, vectors))
+        if residual:
+            soften(self.convolutions[1:])
+
+    def forward(self, fields: Tensor) -> Tensor:
+        """Map (batch, inputs, y, x) to (batch, outputs, y, x)."""
+        check_channels(fields, self.in_channels, 2)
+        features = self.convolutions[0](order_in_memory(fields))  # (batch, orbits * 8, y, x)
+        features = self.dropout(self.activation(features))
+        for convolution in self.convolutions[1:]:
+            made = self.dropout(self.activation(convolution(features)))
+            features = features + made if self.residual else made
+        return self.output(features)
+
+    def to_plain(self) -> ConvNet:
+        """Give the plain network that computes the same, with every kernel in its eight versions.
+
+        >>> network = EquivariantConvNet(["thk"], ["ubar", "vbar"], vectors=[("ubar", "vbar")], layers=2)
+        >>> thickness = torch.randn(1, 1, 8, 8)
+        >>> torch.allclose(network.to_plain()(thickness), network(thickness), atol=1e-6)
+        True
+        """
+        plain = ConvNet(self.in_channels, self.output.out_channels, **self.options)
+        with torch.no_grad():
+            for target, source in zip([*plain.convolutions, plain.output], [*self.convolutions, self.output]):
+                target.weight.copy_(source.expand_weight())
+                target.bias.copy_(source.expand_bias())
+        return plain.train(self.training)
+
+
+class ConvolutionToOrbits(nn.Module):
+    """A convolution to orbits of eight features, the eight turned versions of one kernel each.
+
+    Parameters
+    ----------
+    turns : list of pairs of arrays
+        How the channels that it reads turn.
+    orbits : int
+        Number of orbits it makes.
+    kernel_size : int
+        Cells on a side of the kernel, odd.
+    """
+
+    index: Tensor
+    signs: Tensor | None
+
+    def __init__(self, turns: Turns, orbits: int, kernel_size: int) -> None:
+        super().__init__()
+        self.in_channels, self.padding = len(turns[0][0]), kernel_size // 2
+        self.kernel = nn.Parameter(torch.empty(orbits, self.in_channels, kernel_size, kernel_size))
+        self.bias = nn.Parameter(torch.zeros(orbits))
+        _draw_kernel(self.kernel, self.in_channels, orbits * ORDER)
+        versions = _turn_numbered(self.kernel.shape, turns, axis=1)
+        _register(self, np.stack(versions, axis=1).reshape(orbits * ORDER, *self.kernel.shape[1:]))
+
+    def expand_weight(self) -> Tensor:
+        """Lay out the kernels of all features: (orbits * 8, in_channels, k, k)."""
+        return _expand(self.kernel, self.index, self.signs)
+
+    def expand_bias(self) -> Tensor:
+        """Lay out the biases of all features: (orbits * 8,)."""
+        return self.bias.repeat_interleave(ORDER)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Convolve (batch, in_channels, y, x) to (batch, orbits * 8, y, x)."""
+        return functional.conv2d(features, self.expand_weight(), self.expand_bias(), padding=self.padding)
+
+
+class ConvolutionFromOrbits(nn.Module):
+    """A linear mix of orbits, cell by cell, to scalars and vectors; vectors have no bias, which would point.
+
+    Parameters
+    ----------
+    orbits : int
+        Number of orbits that it reads.
+    turns : list of pairs of arrays
+        How the channels that it writes turn.
+    """
+
+    index: Tensor
+    signs: Tensor | None
+    bias_index: Tensor
+
+    def __init__(self, orbits: int, turns: Turns) -> None:
+        super().__init__()
+        self.out_channels = len(turns[0][0])
+        self.kernel = nn.Parameter(torch.empty(self.out_channels, orbits, 1, 1))
+        _draw_kernel(self.kernel, orbits * ORDER, self.out_channels)
+        versions = _turn_numbered(self.kernel.shape, turns, axis=0)
+        _register(self, np.stack(versions, axis=2).reshape(self.out_channels, orbits * ORDER, 1, 1))
+        channels = np.arange(self.out_channels)
+        scalar = np.all([(take == channels) & (signs > 0) for take, signs in turns], axis=0)
+        self.bias = nn.Parameter(torch.zeros(int(scalar.sum())))
+        # the scalars take their biases in order, the vectors a zero that is put behind the last
+        places = np.where(scalar, np.cumsum(scalar) - 1, scalar.sum())
+        self.register_buffer("bias_index", torch.from_numpy(places), persistent=False)
+
+    def expand_weight(self) -> Tensor:
+        """Lay out the kernels for all features: (out_channels, orbits * 8, 1, 1)."""
+        return _expand(self.kernel, self.index, self.signs)
+
+    def expand_bias(self) -> Tensor:
+        """Lay out the biases, zero for vectors: (out_channels,)."""
+        return functional.pad(self.bias, (0, 1))[self.bias_index]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Convolve (batch, orbits * 8, y, x) to (batch, out_channels, y, x)."""
+        return functional.conv2d(features, self.expand_weight(), self.expand_bias())
+
+
+class Symmetrised(nn.Module):
+    """Any network, made equivariant: the mean of what it says of the map turned in all eight ways.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Maps (batch, inputs, y, x) to (batch, outputs, y, x), for frames of any shape.
+    inputs, outputs : sequence of str
+        Names of the channels, in their order.
+    vectors : sequence of pairs of str
+        Which of them are components of vectors: (to the east, to the north).
+
+    Examples
+    --------
+    >>> network = Symmetrised(ConvNet(1, 2, layers=2), ["thk"], ["ubar", "vbar"], vectors=[("ubar", "vbar")])
+    >>> dome = torch.zeros(1, 1, 5, 5)
+    >>> dome[0, 0, 2, 2] = 1.0
+    >>> network(dome)[0, :, 2, 2].abs().max().item() < 1e-6  # at the summit flow has nowhere to go
+    True
+    """
+
+    def __init__(
+        self, network: nn.Module, inputs: Sequence[str], outputs: Sequence[str], *, vectors: Vectors = ()
+    ) -> None:
+        super().__init__()
+        check_names(inputs, vectors)
+        check_names(outputs, vectors)
+        self.network = network
+        self.input_turns = turns_of_channels(inputs, vectors)
+        self.output_turns = turns_of_channels(outputs, vectors)
+
+    def forward(self, fields: Tensor) -> Tensor:
+        """Map (batch, inputs, y, x) to (batch, outputs, y, x)."""
+        check_channels(fields, len(self.input_turns[0][0]), 2)
+        total = self.network(fields)
+        for symmetry in range(1, ORDER):
+            answer = self.network(turn_channels(fields, self.input_turns, symmetry))
+            total = total + turn_channels(answer, self.output_turns, inverse(symmetry))
+        return total / ORDER
+
+
+def turn_channels(fields: Tensor, turns: Turns, symmetry: int) -> Tensor:
+    """Rotate or mirror a map (batch, channels, y, x) together with the vectors on it.
+
+    >>> turns = turns_of_channels(["u", "v"], [("u", "v")])
+    >>> flow = torch.tensor([2.0, 1.0]).view(1, 2, 1, 1)  # two eastward, one northward
+    >>> turn_channels(flow, turns, 1).flatten().tolist()  # a quarter turn counter-clockwise
+    [-1.0, 2.0]
+    """
+    take, signs = turns[symmetry]
+    if symmetry >= 4:
+        fields = fields.flip(-1)
+    fields = torch.rot90(fields, symmetry % 4, dims=(-2, -1))
+    factors = torch.as_tensor(signs, dtype=fields.dtype, device=fields.device).view(-1, 1, 1)
+    return fields[:, torch.as_tensor(take, device=fields.device)] * factors
+
+
+def turns_of_channels(names: Sequence[str], vectors: Vectors) -> Turns:
+    """Say for every symmetry which channel takes whose place, and with which sign.
+
+    >>> take, signs = turns_of_channels(["thk", "u", "v"], [("u", "v")])[1]
+    >>> take.tolist(), signs.tolist()  # v, turned, points west; u points north
+    ([0, 2, 1], [1, -1, 1])
+    """
+    places = [
+        (names.index(east), names.index(north)) for east, north in vectors if east in names and north in names
+    ]
+    turns = []
+    for symmetry in range(ORDER):
+        numbered = np.arange(1, len(names) + 1)
+        for east, north in places:
+            if symmetry >= 4:
+                numbered[east] *= -1
+            for _ in range(symmetry % 4):
+                numbered[east], numbered[north] = -numbered[north], numbered[east]
+        turns.append((np.abs(numbered) - 1, np.sign(numbered)))
+    return turns
+
+
+def turns_of_orbits(orbits: int) -> Turns:
+    """Say for every symmetry which feature of an orbit takes whose place.
+
+    >>> turns_of_orbits(1)[1][0].tolist()  # a quarter turn later, and mirrored ones the other way
+    [3, 0, 1, 2, 7, 4, 5, 6]
+    """
+    starts = ORDER * np.arange(orbits)[:, None]
+    ones = np.ones(ORDER * orbits, dtype=int)
+    return [
+        ((starts + [compose(inverse(symmetry), member) for member in range(ORDER)]).reshape(-1), ones)
+        for symmetry in range(ORDER)
+    ]
+
+
+def compose(second: int, first: int) -> int:
+    """Name the symmetry that does `first`, then `second`.
+
+    >>> compose(1, 4), compose(4, 1)  # mirroring and turning do not commute
+    (5, 7)
+    """
+    sense = -1 if second >= 4 else 1
+    return (second + sense * first) % 4 + 4 * ((second >= 4) != (first >= 4))
+
+
+def inverse(symmetry: int) -> int:
+    """Name the symmetry that undoes this one; every mirroring undoes itself.
+
+    >>> [inverse(symmetry) for symmetry in range(8)]
+    [0, 3, 2, 1, 4, 5, 6, 7]
+    """
+    return symmetry if symmetry >= 4 else -symmetry % 4
+
+
+def check_names(names: Sequence[str], vectors: Vectors) -> None:
+    """Raise an error where a name comes twice or a component of a vector lacks its partner.
+
+    >>> check_names(["thk", "ubar"], [("ubar", "vbar")])
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: vector ubar, vbar: there is no vbar beside ubar; give both components
+    """
+    if len(set(names)) < len(names):
+        raise InputError(f"channels are named {', '.join(names)}; give each a name of its own")
+    partners: dict[str, str] = {}
+    for vector in vectors:
+        if len(set(vector)) != 2 or not partners.keys().isdisjoint(vector):
+            raise InputError(
+                f"vector {', '.join(vector)}: give two names, the component to the east first, "
+                "of which neither belongs to another vector"
+            )
+        partners |= {vector[0]: vector[1], vector[1]: vector[0]}
+    for name, partner in partners.items():
+        if name in names and partner not in names:
+            raise InputError(
+                f"vector {', '.join(sorted([name, partner]))}: there is no {partner} beside {name}; "
+                "give both components"
+            )
+
+
+def _turn_numbered(shape: tuple[int, ...], turns: Turns, *, axis: int) -> list[np.ndarray]:
+    """Number the weights of a kernel from 1 and turn it in all eight ways; a minus is a sign that flips."""
+    numbered = np.arange(1, np.prod(shape) + 1).reshape(shape)
+    versions = []
+    for symmetry, (take, signs) in enumerate(turns):
+        turned = np.flip(numbered, -1) if symmetry >= 4 else numbered
+        turned = np.rot90(turned, symmetry % 4, axes=(-2, -1))
+        factors = signs.reshape([-1 if number == axis else 1 for number in range(4)])
+        versions.append(np.take(turned, take, axis=axis) * factors)
+    return versions
+
+
+def _register(module: nn.Module, numbered: np.ndarray) -> None:
+    module.register_buffer("index", torch.from_numpy(np.abs(numbered) - 1), persistent=False)
+    signs = torch.from_numpy(np.sign(numbered).astype(np.float32))
+    module.register_buffer("signs", None if (signs > 0).all() else signs, persistent=False)
+
+
+def _expand(kernel: Tensor, index: Tensor, signs: Tensor | None) -> Tensor:
+    weight = kernel.reshape(-1)[index]
+    return weight if signs is None else weight * signs
+
+
+def _draw_kernel(kernel: Tensor, in_channels: int, out_channels: int) -> None:
+    """Draw from Glorot's uniform distribution for the convolution that is computed, not the stored kernel."""
+    limit = (6 / (kernel[0, 0].numel() * (in_channels + out_channels))) ** 0.5
+    nn.init.uniform_(kernel, -limit, limit)

@@ -1,0 +1,108 @@
+"""What the surface of the ice says of the bed below: the transfer from bed to surface undone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from fieldwise.physics.local_filters import filter_locally, wiener_estimate
+from fieldwise.physics.spectra import variance_of, wavenumbers
+from fieldwise.physics.surface_transfer import expand_transfer
+
+# What a departure of the bed from its low-res map is expected to be like: its standard deviation and the
+# wavelength beyond which it has no more power; and how far the surface is from what the transfer makes of
+# the bed, as shares of its own relief: at all wavelengths, and at 10 km, growing with the cube of wavelength
+# because the ice has a course of its own.
+DEPARTURE_M, ROLLOFF_M = 50.0, 10e3
+MISFIT, REGIONAL_MISFIT, REGIONAL_M = 0.16, 0.4, 10e3
+SURFACE_NOISE_M = 0.5
+RELIEF_M = 6e3  # standard deviation of the Gaussian that divides relief from the regional course
+PLACES_STEP = 4  # parameters of the transfer are smooth: they are looked at in every fourth cell
+
+
+def invert_surface(
+    surface: np.ndarray,
+    bed: np.ndarray,
+    *,
+    thickness_m: np.ndarray,
+    slip: np.ndarray,
+    slope: np.ndarray,
+    direction: np.ndarray,
+    trust: np.ndarray,
+    spacing: float,
+    iterations: int = 40,
+) -> np.ndarray:
+    """Estimate how a bed departs from its low-res map, from the relief of the ice surface above.
+
+    The surface that the low-res bed would cause is taken off the observed one; the rest is undone by the
+    Wiener filter of a transfer that changes from place to place. The method goes back to Gudmundsson &
+    Raymond (2008, https://doi.org/10.5194/tc-2-167-2008); Ockenden et al. (2022,
+    https://doi.org/10.5194/tc-16-3867-2022) map beds of Antarctica's ice streams with it.
+
+    Parameters
+    ----------
+    surface, bed
+        (y, x) elevation of the surface and of the low-res bed, m.
+    thickness_m, slip, slope, direction
+        (y, x) each, smooth: parameters of `surface_transfer`, the direction of flow in rad from east.
+    trust
+        (y, x) 1 where ice is grounded, 0 where it floats and its surface says nothing of the bed.
+    spacing
+        Cell size, m: about a kilometre, since shorter waves do not come through.
+
+    Returns
+    -------
+    numpy.ndarray
+        (y, x) departure, m; near zero where the surface does not tell.
+
+    >>> y, x = np.mgrid[0:64, 0:64] * 1e3
+    >>> hill = 100 * np.exp(-0.5 * ((x - 32e3) ** 2 + (y - 32e3) ** 2) / 2e3**2)
+    >>> flow = {"thickness_m": 1000.0, "slip": 10.0, "slope": 0.01, "direction": 0.0}
+    >>> flow = {name: np.full(hill.shape, value) for name, value in flow.items()}
+    >>> from fieldwise.physics.surface_transfer import surface_transfer
+    >>> ratio = surface_transfer(*wavenumbers(hill.shape, 1e3), thickness_m=1e3, slip=10.0, slope=0.01)
+    >>> seen = np.fft.irfft2(np.fft.rfft2(hill) * ratio, hill.shape)  # under a flat low-res bed
+    >>> found = invert_surface(seen, 0 * hill, **flow, trust=np.ones(hill.shape), spacing=1e3)
+    >>> bool(np.corrcoef(found.ravel(), hill.ravel())[0, 1] > 0.7), bool(found.max() > 30)
+    (True, True)
+    """
+    places = {"thickness_m": thickness_m, "slip": slip, "slope": slope, "direction": direction}
+    sparse: dict[str, Any] = {name: values[::PLACES_STEP, ::PLACES_STEP] for name, values in places.items()}
+    local = expand_transfer(**sparse, rng=np.random.default_rng(0), terms=24)
+    weights = np.stack([_refine(plane, surface.shape) for plane in local.weights])
+    east, north = wavenumbers(surface.shape, spacing)
+    responses = local.responses(east, north)
+
+    cells = RELIEF_M / spacing
+    caused = filter_locally(_relief(bed, 5 * cells), responses, weights)
+    spread = np.sqrt(ndimage.gaussian_filter(_relief(surface, cells) ** 2, cells) + SURFACE_NOISE_M**2)
+    weight = (trust / spread).astype(np.float32)
+
+    k = np.hypot(east, north)
+    passed = 1 - np.exp(-((k * RELIEF_M) ** 2) / 2)  # what is left of each wavelength in the relief
+    signal = (1 + (k * ROLLOFF_M / (2 * np.pi)) ** 2) ** -1.6
+    signal *= DEPARTURE_M**2 / variance_of(signal, surface.shape[1], spacing)
+    longest = np.maximum(k, 2 * np.pi / 300e3)
+    misfit = MISFIT**2 + REGIONAL_MISFIT**2 * (2 * np.pi / REGIONAL_M / longest) ** 6
+    return wiener_estimate(
+        _relief(surface - caused, cells) * weight,
+        signal_power=signal,
+        noise_power=misfit * np.maximum(passed, 1e-3) ** 2 * spacing**2,
+        responses=(responses * passed).astype(np.complex64),
+        weights=weights * weight,
+        known=np.ones(surface.shape, np.float32),
+        spacing=spacing,
+        iterations=iterations,
+    )
+
+
+def _relief(values: np.ndarray, cells: float) -> np.ndarray:
+    return values - ndimage.gaussian_filter(values, cells)
+
+
+def _refine(plane: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Interpolate values of every fourth cell to all of them."""
+    positions = np.meshgrid(*(np.arange(size) / PLACES_STEP for size in shape), indexing="ij")
+    return ndimage.map_coordinates(plane, positions, order=1, mode="nearest").astype(np.float32)

@@ -1,0 +1,158 @@
+"""What figures of the bed are drawn from: a map, what it is compared with, and the places to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from fieldwise.datasets import Dataset
+from fieldwise.datums import ATTRIBUTE as DATUM
+from fieldwise.errors import InputError
+from fieldwise.grids import Bounds, align, grid_of, make_field, open_field, overlap
+from fieldwise.recipes.bed_topography.judgement import baselines
+from fieldwise.recipes.bed_topography.places import Places, choose_places
+from fieldwise.recipes.bed_topography.surveys import grid_held_out, read_held_out
+from fieldwise.scores import sample_at_points
+from fieldwise.tiles import cut
+
+PREDICTION, CUBIC = "prediction", "cubic low-res bed"
+
+
+@dataclass(frozen=True)
+class Material:
+    """A map of the bed and all that its figures need; maps are read by window."""
+
+    dataset: Dataset
+    prediction: xr.DataArray
+    places: Places
+    picks: pd.DataFrame | None = None  # held-out radar
+    reference: xr.DataArray | None = None  # another map of the bed
+    reference_name: str = "reference"
+    run: Path | None = None
+
+    @property
+    def truth_name(self) -> str | None:
+        """What the truth is: a known one, or the gridded radar; None where there is none."""
+        if self.dataset.description.get("truth"):
+            return "truth"
+        return "gridded radar" if self.picks is not None else None
+
+    def predicted(self, bounds: Bounds) -> xr.DataArray:
+        """Read a window of the map."""
+        west, south, east, north = bounds
+        return self.prediction.sel(x=slice(west, east), y=slice(north, south)).load()
+
+    def cubic(self, like: xr.DataArray) -> xr.DataArray:
+        """Interpolate the low-res bed to the grid of a window."""
+        return baselines(self.dataset, like, spline=False)["cubic"]
+
+    def truth(self, like: xr.DataArray) -> xr.DataArray | None:
+        """Give the truth on the grid of a window."""
+        if self.truth_name == "truth":
+            return self._on_grid(self.dataset.open("truth"), like)
+        if self.picks is None:
+            return None
+        west, south, east, north = grid_of(like).bounds
+        inside = self.picks["x"].between(west, east) & self.picks["y"].between(south, north)
+        if not inside.any():
+            return None
+        return self._on_grid(grid_held_out(self.picks[inside], self.dataset, around=True), like)
+
+    def compared(self, like: xr.DataArray) -> xr.DataArray | None:
+        """Give the other map on the grid of a window."""
+        return None if self.reference is None else self._on_grid(self.reference, like)
+
+    def to_compare(self, like: xr.DataArray) -> tuple[str, xr.DataArray]:
+        """Give the other map, or else the truth, on the grid of a window, with its name."""
+        other = self.compared(like)
+        if other is not None:
+            return self.reference_name, other
+        truth = self.truth(like)
+        if truth is None:
+            raise InputError(f"{self.dataset.folder}: knows no bed in {grid_of(like).bounds} to compare with")
+        return str(self.truth_name), truth
+
+    def _on_grid(self, field: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
+        grid = grid_of(like)
+        values = cut(field, [grid.bounds], spacing=grid.spacing)[0]
+        return make_field(values, grid, name="bed", units="m", long_name="bed elevation")
+
+    def flights(self) -> Iterator[tuple[pd.DataFrame, dict[str, np.ndarray]]]:
+        """Read the maps along each held-out flight: its picks, and name -> (n,) bed at each pick."""
+        if self.picks is not None:
+            for _, flight in self.picks.groupby("flight"):
+                yield flight, self.sample(flight["x"], flight["y"])
+
+    def sample(self, x: ArrayLike, y: ArrayLike) -> dict[str, np.ndarray]:
+        """Read the map, the low-res bed and the other map at points: name -> (n,) bed."""
+        x, y, margin = np.asarray(x), np.asarray(y), 2 * self.dataset.lowres_spacing_m
+        window = self.predicted((x.min() - margin, y.min() - margin, x.max() + margin, y.max() + margin))
+        maps = {PREDICTION: window, CUBIC: self.cubic(window), self.reference_name: self.compared(window)}
+        return {name: sample_at_points(field, x, y) for name, field in maps.items() if field is not None}
+
+
+def gather(
+    dataset: Dataset,
+    path: Path,
+    *,
+    run: Path | None = None,
+    reference: Path | None = None,
+    reference_variable: str | None = None,
+    reference_name: str | None = None,
+) -> Material:
+    """Open what the figures of a map are drawn from.
+
+    Parameters
+    ----------
+    dataset
+        Prepared folder.
+    path
+        The map.
+    run
+        Run folder of the network that drew it.
+    reference, reference_variable, reference_name
+        Another map of the bed to compare with, such as BedMachine: its file, the variable in that, and what
+        to call it (by default the name of the file).
+
+    Raises
+    ------
+    InputError
+        Where a file cannot be opened, maps do not overlap, or their heights are above different surfaces.
+    """
+    prediction = open_field(path).rename("bed")
+    prediction.attrs |= {"units": "m", "long_name": "bed elevation"}
+    other = None
+    if reference is not None:
+        other = align(open_field(reference, variable=reference_variable), dataset.crs)
+        if overlap(grid_of(other).bounds, grid_of(prediction).bounds) is None:
+            raise InputError(
+                f"{reference}: does not lie in the region of {path}; give a map of the same place"
+            )
+        stated = [other.attrs.get(DATUM), prediction.attrs.get(DATUM) or dataset.description.get(DATUM)]
+        if all(stated) and stated[0] != stated[1]:
+            raise InputError(
+                f"{reference}: its heights are above the {stated[0]}, those of {path} above the {stated[1]}; "
+                "convert one of them"
+            )
+    picks = None
+    if dataset.description.get("held_out"):
+        picks = read_held_out(dataset)
+        west, south, east, north = grid_of(prediction).bounds
+        picks = picks[picks["x"].between(west, east) & picks["y"].between(south, north)]
+        if picks.empty:
+            raise InputError(f"{path}: covers no held-out pick; no flight to draw")
+    return Material(
+        dataset,
+        prediction,
+        choose_places(dataset, prediction, picks=picks),
+        picks,
+        other,
+        reference_name or (Path(reference).stem if reference else "reference"),
+        run,
+    )

@@ -1,0 +1,207 @@
+"""A study of Optuna in a file: opened by one process or several, resumed, checked, read as a table."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+import os
+import sqlite3
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+import sqlalchemy.exc
+from optuna.trial import FrozenTrial, TrialState
+
+from fieldwise.errors import InputError
+
+NAME = "bed_topography"
+HEARTBEAT_S, GRACE_S = 15, 60  # a trial without a sign of life for so long is begun again
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+# The verb does the talking: Optuna would log each trial, and warn of what is experimental in it.
+optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+RETRY = optuna.storages.RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)
+
+
+def open_study(path: Path, settings: Mapping[str, Any]) -> optuna.Study:
+    """Open the study in an SQLite file, or make one; several processes may do so at once.
+
+    Parameters
+    ----------
+    path
+        File of the study. It appears whole: one process makes it, the others find it.
+    settings
+        What all trials of the study share, of plain types. A study with others is refused: its values
+        could not be compared.
+
+    Raises
+    ------
+    InputError
+        Where the file holds something else, or a study with other settings.
+    """
+    if path.suffix not in {".db", ".sqlite", ".sqlite3"}:
+        raise InputError(f"--study: is {path}; give a name that ends in .db")
+    settings = json.loads(json.dumps(settings, default=str))
+    if not path.exists():
+        _make_study(path, settings)
+    _check_file(path)
+    try:
+        with storage_errors(path):
+            study = optuna.load_study(study_name=NAME, storage=_storage(path))
+            before = study.user_attrs.get("settings", {})
+    except RuntimeError as error:  # of another version of Optuna
+        raise InputError(f"{path}: {' '.join(str(error).split())}") from None
+    differing = sorted(key for key in {*before, *settings} if before.get(key) != settings.get(key))
+    if differing:
+        raise InputError(f"{path}: holds a study with another {', '.join(differing)}; choose another --study")
+    return study
+
+
+def _storage(path: Path) -> optuna.storages.RDBStorage:
+    url = sqlalchemy.URL.create("sqlite", database=str(path.absolute()))
+    return optuna.storages.RDBStorage(
+        url.render_as_string(),
+        engine_kwargs={"connect_args": {"timeout": 100}},  # seconds to wait while another process writes
+        heartbeat_interval=HEARTBEAT_S,
+        grace_period=GRACE_S,
+        heartbeat_stale_trial_callback=RETRY,
+    )
+
+
+def _make_study(path: Path, settings: Mapping[str, Any]) -> None:
+    """Make a study beside its place; whoever puts one there first wins."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        partial = Path(folder) / path.name
+        with storage_errors(path):
+            storage = _storage(partial)
+            optuna.create_study(storage=storage, study_name=NAME).set_user_attr("settings", dict(settings))
+            storage.engine.dispose()
+        with contextlib.suppress(FileExistsError):
+            os.link(partial, path)  # unlike a renaming, it never takes the place of another's study
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is no study before Optuna would write its tables into it."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as opened:
+            tables = {row[0] for row in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            names = []
+            if {"studies", "trials", "version_info"} <= tables:
+                names = [row[0] for row in opened.execute("SELECT study_name FROM studies")]
+    except sqlite3.Error as error:
+        raise InputError(f"{path}: cannot be read as a study ({error}); choose another --study") from None
+    if NAME not in names:
+        raise InputError(f"{path}: holds no study of {NAME}; choose another --study")
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Say in one line what is wrong with the file of a study."""
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+        cause = error.__cause__ or error
+        reason = " ".join(str(getattr(cause, "orig", None) or cause).split())
+        raise InputError(f"{path}: the study cannot be read or written ({reason})") from error
+
+
+def run_trials(
+    study: optuna.Study,
+    objective: Callable[[optuna.Trial], float],
+    *,
+    trials: int,
+    report: Callable[[FrozenTrial], None],
+) -> None:
+    """Run trials until so many have ended, those of other processes counted.
+
+    A trial that was cut off, here or in another process, is begun again with the same parameters.
+
+    Parameters
+    ----------
+    objective
+        Value of a trial; raises `optuna.TrialPruned` to give it up.
+    trials
+        How many trials the study shall hold that have been completed or given up.
+    report
+        Told of each that this process has ended.
+    """
+
+    def run(trial: optuna.Trial) -> float:
+        others = study.get_trials(deepcopy=False, states=(*ENDED, TrialState.RUNNING))
+        if sum(other.number < trial.number for other in others) >= trials:
+            raise _EnoughTrialsError  # another process was quicker to begin the last one
+        try:
+            return objective(trial)
+        except optuna.TrialPruned:
+            raise
+        except (Exception, KeyboardInterrupt):
+            RETRY(study, study.trials[trial.number])
+            raise
+
+    def tell(_: optuna.Study, trial: FrozenTrial) -> None:
+        if trial.state in ENDED:
+            report(trial)
+
+    while True:
+        states = collections.Counter(trial.state for trial in study.get_trials(deepcopy=False))
+        ended = sum(states[state] for state in ENDED)
+        if ended >= trials:
+            return
+        if ended + states[TrialState.RUNNING] >= trials:  # those of others, who may yet be cut off
+            time.sleep(min(1.0, GRACE_S / 10))
+            optuna.storages.fail_stale_trials(study)
+        else:
+            study.optimize(run, n_trials=1, catch=(_EnoughTrialsError,), callbacks=[tell])
+
+
+class _EnoughTrialsError(Exception):
+    """The study has as many trials as it shall have."""
+
+
+def first_number(study: optuna.Study, number: int) -> int:
+    """Give the number under which a trial was first begun."""
+    original = RETRY.retried_trial_number(study.trials[number])
+    return number if original is None else original
+
+
+def tabulate(study: optuna.Study) -> pd.DataFrame:
+    """Give the ended trials as a table: number, state, value, epochs and parameters.
+
+    The value of a trial that was pruned is the best that it had reached.
+    """
+    rows = []
+    for trial in study.get_trials(deepcopy=False, states=ENDED):
+        reached = min(trial.intermediate_values.values(), default=float("nan"))
+        rows.append(
+            {
+                "number": trial.number,
+                "state": trial.state.name.lower(),
+                "value": reached if trial.value is None else trial.value,
+                "epochs": max(trial.intermediate_values, default=-1) + 1,
+                **trial.params,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def measure_importance(study: optuna.Study) -> dict[str, float]:
+    """Tell each parameter's share in what sets the better trials apart (PED-ANOVA, Watanabe et al. 2023).
+
+    Of fewer than four completed trials, or of parameters that do not vary, nothing is told.
+    """
+    completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(completed) < 4:
+        return {}
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=0.25)
+    shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return shares if sum(shares.values()) > 0 else {}

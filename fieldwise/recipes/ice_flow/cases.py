@@ -1,0 +1,301 @@
+"""A glacier's frames as they come: a folder with `ex.nc` or `<variable>.npy`, or files named one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyproj  # before anything that may load eccodes: the other order crashes the interpreter
+import xarray as xr
+
+from fieldwise.datasets import read_yaml
+from fieldwise.errors import InputError
+from fieldwise.grids import crs_name
+
+SPLITS = ("train", "valid", "test")
+NETCDF = "ex.nc"
+COORDINATES = ("x", "y", "time")
+CASE_KEYS = {"split", "path", "variables", "crs", "spacing_m", *COORDINATES}
+ENTRY_KEYS = {"path", "variable"}
+assert pyproj
+
+
+@dataclass(frozen=True)
+class Case:
+    """Frames of one glacier in canonical order, opened but not read.
+
+    Each variable is (time, y, x) with y from north to south and x from west to east.
+    """
+
+    name: str
+    split: str
+    variables: dict[str, xr.DataArray]
+    x: np.ndarray
+    y: np.ndarray
+    times: np.ndarray
+    crs: str | None
+    files: tuple[Path, ...]
+
+    @property
+    def spacing_m(self) -> float:
+        """Edge of a cell."""
+        return float(f"{abs(self.x[-1] - self.x[0]) / (len(self.x) - 1):.9g}")
+
+
+def open_folder(folder: str | Path) -> list[Case]:
+    """Open every case of a folder that holds train/, test/ and, maybe, valid/, with one folder a case.
+
+    Raises
+    ------
+    InputError
+        Where there is no case, or one cannot be opened, by name.
+    """
+    folder = Path(folder)
+    cases = []
+    for split in SPLITS:
+        places = sorted(path for path in (folder / split).glob("*") if path.is_dir())
+        cases += [open_case(path, split=split) for path in places]
+    if not cases:
+        raise InputError(f"{folder}: holds no case; lay them out as {folder}/train/CASE/{NETCDF}")
+    return cases
+
+
+def open_case(folder: Path, *, split: str) -> Case:
+    """Open the `ex.nc` of a folder, or its `<variable>.npy`, x.npy and y.npy."""
+    if (folder / NETCDF).exists():
+        return make_case(folder.name, split, {None: folder / NETCDF})
+    files = {path.stem: path for path in sorted(folder.glob("*.npy"))}
+    if not files:
+        raise InputError(f"{folder}: holds neither {NETCDF} nor <variable>.npy")
+    missing = [f"{name}.npy" for name in ("x", "y") if name not in files]
+    if missing:
+        raise InputError(f"{folder}: lacks {' and '.join(missing)}, which tell the grid; add the coordinates")
+    arrays = {name: _map_array(path) for name, path in files.items()}
+    y, x = (np.asarray(arrays.pop(name), dtype=np.float64) for name in ("y", "x"))
+    times = arrays.pop("time", None)
+    variables = {name: _named(array, name, folder, y, x) for name, array in arrays.items()}
+    return _canonical(folder.name, split, variables, x=x, y=y, times=times, crs=None, files=files.values())
+
+
+def _map_array(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"{path}: cannot be read as an array ({error})") from None
+
+
+def _named(array: np.ndarray, name: str, folder: Path, y: np.ndarray, x: np.ndarray) -> xr.DataArray:
+    if array.ndim not in (2, 3) or array.shape[-2:] != (y.size, x.size):
+        raise InputError(
+            f"{folder / name}.npy: has the shape {array.shape}, the grid {y.size} x {x.size} cells; "
+            "give (time, y, x)"
+        )
+    return xr.DataArray(array, dims=("time", "y", "x")[-array.ndim :], name=name)
+
+
+def read_case_list(file: Path) -> list[Case]:
+    """Open the cases that a FILE.yaml names.
+
+    ::
+
+        cases:
+          aletsch:
+            split: test          # train, valid or test
+            path: aletsch.nc     # NetCDF, Zarr, or a folder of .npy
+            variables:
+              thk: thkobs                            # a variable of that file
+              ubar: {path: other.zarr, variable: u}  # one of another file
+              arrhenius: 78.0                        # a constant
+            crs: EPSG:32632      # where the file tells none
+
+    Raises
+    ------
+    InputError
+        Naming the file, the case and the key that does not fit.
+    """
+    content = read_yaml(file, required=("cases",))
+    if set(content) != {"cases"} or not isinstance(content["cases"], Mapping) or not content["cases"]:
+        raise InputError(f"{file}: should hold `cases:` with an entry a case; see `Your own glacier`")
+    cases = []
+    for name, entry in content["cases"].items():
+        _check_entry(file, str(name), entry)
+        cases.append(_open_entry(str(name), entry, folder=file.parent, file=file))
+    return cases
+
+
+def _check_entry(file: Path, name: str, entry: Any) -> None:
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("path"), str):
+        raise InputError(f"{file}: case {name} is {entry!r}; give at least {{split: test, path: FILE}}")
+    if Path(name).name != name or name.startswith("."):
+        raise InputError(f"{file}: case {name!r} names a folder to be written; give a plain name")
+    unknown = sorted(set(entry) - CASE_KEYS)
+    if unknown:
+        raise InputError(f"{file}: case {name}: {unknown[0]} is not known; known are {sorted(CASE_KEYS)}")
+    if entry.get("split", "test") not in SPLITS:
+        raise InputError(f"{file}: case {name}: split is {entry['split']!r}; give one of {', '.join(SPLITS)}")
+    variables = entry.get("variables", {})
+    if not isinstance(variables, Mapping):
+        raise InputError(f"{file}: case {name}: variables are {variables!r}; give lines such as `thk: NAME`")
+    for variable, source in variables.items():
+        table = isinstance(source, Mapping) and set(source) <= ENTRY_KEYS and "path" in source
+        number = isinstance(source, int | float) and not isinstance(source, bool)
+        if not (table or number or isinstance(source, str)):
+            raise InputError(
+                f"{file}: case {name}: {variable} is {source!r}; give a variable's name, a number, "
+                "or {path: FILE, variable: NAME}"
+            )
+
+
+def _open_entry(name: str, entry: Mapping[str, Any], *, folder: Path, file: Path) -> Case:
+    sources: dict[str | None, Any] = {}
+    for variable, source in entry.get("variables", {}).items():
+        if isinstance(source, str):
+            sources[variable] = (folder / entry["path"], source)
+        elif isinstance(source, Mapping):
+            sources[variable] = (folder / source["path"], source.get("variable", variable))
+        else:
+            sources[variable] = float(source)
+    if not sources:
+        sources[None] = folder / entry["path"]
+    names = {key: entry[key] for key in COORDINATES if key in entry}
+    return make_case(name, entry.get("split", "test"), sources, coordinates=names, crs=entry.get("crs"))
+
+
+def make_case(
+    name: str,
+    split: str,
+    sources: Mapping[str | None, Any],
+    *,
+    coordinates: Mapping[str, str] | None = None,
+    crs: str | None = None,
+) -> Case:
+    """Put a case together of files, of which None stands for all the variables that one holds.
+
+    Parameters
+    ----------
+    sources
+        Variable to (file, its name there) or to a number that holds everywhere.
+    coordinates
+        Names of the variables x, y and time where they are not these.
+    crs
+        Of files that tell none.
+    """
+    opened: dict[Path, xr.Dataset] = {}
+    variables: dict[str, xr.DataArray] = {}
+    for variable, source in sources.items():
+        if isinstance(source, float):
+            continue
+        path, wanted = source if isinstance(source, tuple) else (source, None)
+        if path not in opened:
+            opened[path] = _open_dataset(path, coordinates or {})
+            _check_same_grid(next(iter(opened.items())), path, opened[path])
+        fields = opened[path]
+        if variable is None:
+            found = [str(each) for each in fields.data_vars if {"x", "y"} <= set(fields[each].dims)]
+            variables |= {each: fields[each] for each in found}
+        elif wanted in fields.data_vars and {"x", "y"} <= set(fields[wanted].dims):
+            variables[variable] = fields[wanted]
+        else:
+            raise InputError(f"{path}: has no field {wanted}; it has {', '.join(map(str, fields.data_vars))}")
+    if not variables:
+        raise InputError(f"{', '.join(map(str, opened)) or name}: holds no field on x and y")
+    first = next(iter(opened.values()))
+    y, x = (np.asarray(first[axis].values, dtype=np.float64) for axis in ("y", "x"))
+    for variable, source in sources.items():
+        if isinstance(source, float) and variable is not None:
+            variables[variable] = xr.DataArray(
+                np.broadcast_to(np.float32(source), (y.size, x.size)), dims=("y", "x"), name=variable
+            )
+    times = first["time"].values if "time" in first.coords and first["time"].ndim == 1 else None
+    found_crs = crs or first.rio.crs
+    known = crs_name(found_crs) if found_crs is not None else None
+    return _canonical(name, split, variables, x=x, y=y, times=times, crs=known, files=opened)
+
+
+def _open_dataset(path: Path, coordinates: Mapping[str, str]) -> xr.Dataset:
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    try:
+        if path.is_dir():
+            opened = xr.open_zarr(path, decode_coords="all", decode_times=False)
+        else:
+            with path.open("rb") as file:
+                engine = "scipy" if file.read(3) == b"CDF" else "h5netcdf"
+            opened = xr.open_dataset(path, engine=engine, decode_coords="all", chunks={}, decode_times=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path}: cannot be read as NetCDF or Zarr ({reason})") from None
+    opened = opened.rename({theirs: ours for ours, theirs in coordinates.items() if theirs in opened})
+    time = [str(dim) for dim in opened.dims if str(dim) in ("t", "Time", "year")]
+    if time and "time" not in opened.dims:
+        opened = opened.rename({time[0]: "time"})
+    missing = [axis for axis in ("x", "y") if axis not in opened.variables or opened[axis].ndim != 1]
+    if missing:
+        raise InputError(f"{path}: has no coordinate {' or '.join(missing)} of one dimension; name it")
+    upside_down = opened["y"][0] < opened["y"][-1], opened["x"][0] > opened["x"][-1]
+    flips = {axis: slice(None, None, -1) for axis, flip in zip(("y", "x"), upside_down) if flip}
+    return opened.isel(flips)
+
+
+def _check_same_grid(first: tuple[Path, xr.Dataset], path: Path, opened: xr.Dataset) -> None:
+    for axis in ("x", "y"):
+        ours, theirs = opened[axis].values, first[1][axis].values
+        if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=0, atol=1e-3):
+            raise InputError(
+                f"{path}: its {axis} ({_extent(ours)}) differ from those of {first[0]} ({_extent(theirs)}); "
+                "bring both to one grid"
+            )
+
+
+def _extent(values: np.ndarray) -> str:
+    return f"{values.size} from {values.min():.10g} to {values.max():.10g}"
+
+
+def _canonical(
+    name: str,
+    split: str,
+    variables: Mapping[str, xr.DataArray],
+    *,
+    x: np.ndarray,
+    y: np.ndarray,
+    times: np.ndarray | None,
+    crs: str | None,
+    files: Any,
+) -> Case:
+    """Turn every field to (time, y, x), y from north to south; all must have as many frames, or one."""
+    label = f"{next(iter(files))}" if not isinstance(files, Mapping) else str(next(iter(files)))
+    for axis, values in (("x", x), ("y", y)):
+        steps = np.diff(values)
+        if values.size < 2 or np.ptp(steps) > 0.01 * abs(steps.mean()):
+            raise InputError(f"{label}: {axis} is not evenly spaced; at least 2 cells, all of one width")
+    if abs(abs(x[1] - x[0]) - abs(y[1] - y[0])) > 1e-3 * abs(x[1] - x[0]):
+        raise InputError(f"{label}: cells of {abs(x[1] - x[0]):g} by {abs(y[1] - y[0]):g} m are not square")
+    flips = {"x": slice(None, None, -1 if x[0] > x[-1] else 1)}
+    flips["y"] = slice(None, None, -1 if y[0] < y[-1] else 1)
+    fields = {}
+    for variable, field in variables.items():
+        field = field.drop_vars(list(field.coords))
+        if "time" not in field.dims:
+            field = field.expand_dims("time")
+        if set(field.dims) != {"time", "y", "x"}:
+            raise InputError(f"{label}: {variable} has the dimensions {field.dims}; give time, y and x")
+        fields[variable] = field.transpose("time", "y", "x").isel(flips)
+    frames = {variable: field.sizes["time"] for variable, field in fields.items()}
+    count = max(frames.values())
+    odd = [f"{variable} {number}" for variable, number in frames.items() if number not in (1, count)]
+    if odd:
+        raise InputError(f"{label}: the numbers of frames differ: {', '.join(odd)} beside {count}")
+    known = np.asarray(times, dtype=np.float64) if times is not None and len(times) == count else None
+    return Case(
+        name=name,
+        split=split,
+        variables=fields,
+        x=x[flips["x"]],
+        y=y[flips["y"]],
+        times=np.arange(count, dtype=np.float64) if known is None else known,
+        crs=crs,
+        files=tuple(Path(file) for file in files),
+    )

@@ -1,0 +1,151 @@
+"""A trained or released emulator as a plain function from fields to velocities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fieldwise.errors import InputError
+from fieldwise.networks.equivariant import EquivariantConvNet, Symmetrised
+from fieldwise.recipes.ice_flow.mapping import FieldMap
+from fieldwise.recipes.ice_flow.networks import StressScaled
+from fieldwise.recipes.ice_flow.prepared import PreparedCase
+from fieldwise.recipes.ice_flow.samples import flowing
+from fieldwise.tasks import FieldTask, choose_device, load_checkpoint
+
+KERAS = "model.h5"
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """A network on its device, what it reads and gives, and what it says of itself."""
+
+    network: torch.nn.Module
+    fields: FieldMap
+    description: dict[str, Any]
+    device: torch.device
+    path: Path
+
+    @torch.inference_mode()
+    def apply(self, inputs: np.ndarray, ice: np.ndarray) -> np.ndarray:
+        """Map fields (input, y, x) to velocities (output, y, x), rows from north to south, 0 off the ice."""
+        scales = np.array(list(self.fields.inputs.values()), dtype=np.float32)[:, None, None]
+        scaled = torch.from_numpy(np.ascontiguousarray(inputs / scales))[None].to(self.device)
+        answer = self.network(scaled)
+        undo = np.array(list(self.fields.outputs.values()), dtype=np.float32)[:, None, None]
+        return np.where(ice, answer[0].float().cpu().numpy() * undo, np.float32(0))
+
+
+def load_emulator(
+    run: str | Path,
+    *,
+    weights: str = "best",
+    accelerator: str = "auto",
+    symmetrise: bool = False,
+) -> Emulator:
+    """Load an emulator from the run folder of `train`, or from one that holds model.h5 and the .dat files.
+
+    Parameters
+    ----------
+    run
+        Folder.
+    weights
+        best or last, of a run.
+    symmetrise
+        Average over the eight ways to turn the map: any network becomes free of preferred directions, at
+        eight times the cost.
+
+    Raises
+    ------
+    InputError
+        Where the folder holds neither, or what it holds is no emulator of ice flow.
+    """
+    run, device = Path(run), choose_device(accelerator)
+    checkpoint = run / "checkpoints" / f"{weights}.ckpt"
+    if checkpoint.exists():
+        emulator = _from_checkpoint(checkpoint, device)
+    elif (run / KERAS).exists():
+        emulator = _from_keras(run, device)
+    else:
+        raise InputError(
+            f"{run}: holds neither checkpoints/{weights}.ckpt nor {KERAS}; train one with "
+            "`fieldwise ice_flow train`"
+        )
+    return _symmetrised(emulator) if symmetrise else emulator
+
+
+def _from_checkpoint(checkpoint: Path, device: torch.device) -> Emulator:
+    task = load_checkpoint(checkpoint, FieldTask)
+    description = task.description
+    if description.get("recipe") != "ice_flow":
+        raise InputError(f"{checkpoint}: is no checkpoint of ice_flow")
+    fields = FieldMap(
+        *(
+            {name: entry["scale"] for name, entry in description[side].items()}
+            for side in ("inputs", "outputs")
+        )
+    )
+    return Emulator(_unfold(task.network).eval().to(device), fields, description, device, checkpoint)
+
+
+def _unfold(network: torch.nn.Module) -> torch.nn.Module:
+    """Put plain kernels, which need not be turned anew each time, in the place of equivariant ones."""
+    if isinstance(network, StressScaled):
+        network.network = _unfold(network.network)
+    return network.to_plain() if isinstance(network, EquivariantConvNet) else network
+
+
+def _from_keras(run: Path, device: torch.device) -> Emulator:
+    """Load a released emulator, or one that was written for other models."""
+    from fieldwise.interop.emulators import load_emulator as load_released
+
+    released = load_released(run)
+    fields = FieldMap(released.inputs, released.outputs)
+    sides = {"inputs": fields.inputs, "outputs": fields.outputs}
+    description: dict[str, Any] = {"recipe": "ice_flow"}
+    for side, scales in sides.items():
+        description[side] = {name: {"scale": scale} for name, scale in scales.items()}
+    return Emulator(released.network.eval().to(device), fields, description, device, run / KERAS)
+
+
+def _symmetrised(emulator: Emulator) -> Emulator:
+    network = Symmetrised(
+        emulator.network,
+        list(emulator.fields.inputs),
+        list(emulator.fields.outputs),
+        vectors=emulator.fields.vectors,
+    )
+    return Emulator(network, emulator.fields, emulator.description, emulator.device, emulator.path)
+
+
+def check_resumable(checkpoint: Path, description: dict[str, Any]) -> None:
+    """Refuse to go on from a checkpoint of other inputs, scales or cases."""
+    before = load_checkpoint(checkpoint, FieldTask).description
+    same = all(before.get(key) == description[key] for key in ("recipe", "maptype", "learnt_from"))
+    scales = [_scales(each) for each in (before, description)]
+    if not same or scales[0] != scales[1]:
+        raise InputError(
+            f"{checkpoint}: was trained on other fields or cases than the data now hold; choose another "
+            "--run, or --resume false"
+        )
+
+
+def _scales(description: dict[str, Any]) -> list[tuple[str, float]]:
+    sides = (description.get(side, {}) for side in ("inputs", "outputs"))
+    return [(name, entry["scale"]) for side in sides for name, entry in side.items()]
+
+
+def read_inputs(emulator: Emulator, case: PreparedCase, frame: int) -> tuple[np.ndarray, np.ndarray]:
+    """Read what an emulator needs of a frame: its inputs (input, y, x), and where ice can flow (y, x)."""
+    return case.read(emulator.fields.inputs, frame), flowing(case, frame)
+
+
+def predict_frames(emulator: Emulator, case: PreparedCase) -> Iterator[np.ndarray]:
+    """Give the velocities of one frame after the other, (output, y, x) in m/a."""
+    for frame in range(case.frames):
+        yield emulator.apply(*read_inputs(emulator, case, frame))

@@ -1,0 +1,173 @@
+"""Which network maps the fields, and how physics takes part in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fieldwise.errors import InputError
+from fieldwise.physics.ice_flow.blatter_pattyn import RATE_FACTOR, SLIDING_COEFFICIENT, WEIGHT
+from fieldwise.recipes.ice_flow.frames import ICE_SLOPES, SLOPES
+from fieldwise.recipes.ice_flow.mapping import FieldMap
+from fieldwise.recipes.ice_flow.prepared import SPACING
+from fieldwise.tasks.imports import import_by_path
+
+NETWORKS = {
+    "cnn": "fieldwise.networks.convnet.ConvNet",
+    "unet": "fieldwise.networks.unet.UNet",
+    "equivariant": "fieldwise.networks.equivariant.EquivariantConvNet",
+}
+SCALED = "fieldwise.recipes.ice_flow.networks.StressScaled"
+# Share of the velocity of a slab, 2 A / (n + 1) tau^n H for n = 3, that deformation has at each depth.
+DEFORMATION = {"velbase": 0.0, "bar": 0.4, "velsurf": 0.5}
+
+SPREAD = 0.1  # stress in units of rho g d that an answer of 1 adds: a bar at 100 m
+
+
+def describe_network(
+    network: str, fields: FieldMap, options: dict[str, Any], *, scaling: str
+) -> tuple[str, dict[str, Any]]:
+    """Give import path and arguments of a network for a mapping.
+
+    Parameters
+    ----------
+    network
+        `cnn`, `unet`, `equivariant`, or an import path of one that takes `in_channels` and `out_channels`.
+    options
+        Further arguments.
+    scaling
+        `physics` for :class:`StressScaled` around it, `plain` for the network itself.
+
+    >>> from fieldwise.recipes.ice_flow.mapping import read_map
+    >>> describe_network("cnn", read_map("f2"), {"layers": 8}, scaling="plain")
+    ('fieldwise.networks.convnet.ConvNet', {'in_channels': 3, 'out_channels': 2, 'layers': 8})
+    """
+    if scaling == "physics":
+        return SCALED, {
+            "network": network,
+            "network_options": options,
+            "inputs": dict(fields.inputs),
+            "outputs": dict(fields.outputs),
+        }
+    return _with_channels(network, list(fields.inputs), list(fields.outputs), fields.vectors, options)
+
+
+def _with_channels(
+    network: str,
+    inputs: list[str],
+    outputs: list[str],
+    vectors: list[tuple[str, str]],
+    options: dict[str, Any],
+) -> tuple[str, dict[str, Any]]:
+    if network == "equivariant":
+        channels = {"inputs": inputs, "outputs": outputs, "vectors": [list(pair) for pair in vectors]}
+    else:
+        channels = {"in_channels": len(inputs), "out_channels": len(outputs)}
+    if network not in NETWORKS and "." not in network:
+        raise InputError(f"--network: is {network!r}; give one of {', '.join(NETWORKS)}, or an import path")
+    return NETWORKS.get(network, network), channels | options
+
+
+def check_scaling(fields: FieldMap) -> None:
+    """Refuse the scaling by physics for a mapping that is not from the shape of ice to its velocity."""
+    lacking = [name for name in ("thk", *_slopes_of(fields.inputs)) if name not in fields.inputs]
+    strange = [name for name in fields.outputs if _depth(name) is None]
+    if lacking or strange:
+        reason = f"reads no {', '.join(lacking)}" if lacking else f"gives {', '.join(strange)}"
+        raise InputError(f"--scaling: the mapping {reason}; physics scales velocities only, give plain")
+
+
+def _slopes_of(names: Iterable[str]) -> tuple[str, str]:
+    """Name the slopes among the inputs: those that drive the ice where there are both."""
+    return ICE_SLOPES if ICE_SLOPES[0] in names else SLOPES
+
+
+def _depth(name: str) -> str | None:
+    """Tell where in the ice a horizontal velocity is.
+
+    >>> _depth("vvelsurf"), _depth("smb")
+    ('velsurf', None)
+    """
+    return name[1:] if name[:1] in ("u", "v", "w") and name[1:] in DEFORMATION else None
+
+
+class StressScaled(nn.Module):
+    """A network that sees ice without units and answers with the stress that moves it.
+
+    For Glen's and Weertman's laws with exponents of 3, Blatter-Pattyn flow has two exact symmetries: stiffer
+    ice on a stickier bed in the same proportion moves slower by the cube of it, and glaciers
+    of one shape and of any size differ by powers of their size. What is left of thickness H, slope s, rate
+    factor A, sliding coefficient C and cell size d are H / d, s, and A C^3 d, which tells sliding from
+    deformation. The network reads these and H s / d, the driving stress, and gives a stress q in units of
+    rho g d for each velocity, which is then
+
+        u = (1 / C^3 + k A H) (rho g d)^3 |q|^2 q
+
+    with k = 0 at the bed, 2/5 in the mean and 1/2 at the surface. The shallow-ice solution is thus
+    q = - H s / d, and what the network adds to it is how stress spreads sideways. Off the ice all its inputs
+    are 0: rock does not speak to the ice.
+
+    Parameters
+    ----------
+    network, network_options
+        As of :func:`describe_network`.
+    inputs, outputs
+        Names of the channels, and what they were divided by. A mapping without `arrhenius`, `slidingco`
+        or `dX` takes 78 MPa-3 a-1, 0.0464 MPa (m/a)^(-1/3) and 100 m. Any other input is passed on as it is.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: str,
+        network_options: dict[str, Any],
+        inputs: dict[str, float],
+        outputs: dict[str, float],
+    ) -> None:
+        super().__init__()
+        fields = FieldMap(dict(inputs), dict(outputs))
+        check_scaling(fields)
+        self.inputs, self.outputs = fields.inputs, fields.outputs
+        used = ("thk", *_slopes_of(inputs), "arrhenius", "slidingco", SPACING)
+        self.passed_on = [name for name in inputs if name not in used]
+        features = ["depth", "slopex", "slopey", "stressx", "stressy", "stickiness", *self.passed_on]
+        vectors = [("slopex", "slopey"), ("stressx", "stressy"), *fields.vectors]
+        vectors = [pair for pair in vectors if pair[0] in (*features, *outputs)]
+        path, arguments = _with_channels(network, features, list(outputs), vectors, network_options)
+        self.network = import_by_path(path, kind=nn.Module)(**arguments)
+
+    def forward(self, scaled: Tensor) -> Tensor:
+        """Map (batch, inputs, y, x), scaled, to (batch, outputs, y, x), scaled."""
+        channels = dict(zip(self.inputs, scaled.unbind(1), strict=True))
+        fields = {name: values * self.inputs[name] for name, values in channels.items()}
+        thickness, slopes = fields["thk"], [fields[name] for name in _slopes_of(fields)]
+        default = torch.ones_like(thickness)
+        rate = fields.get("arrhenius", RATE_FACTOR * default)
+        sliding = fields.get("slidingco", SLIDING_COEFFICIENT * default)
+        spacing = fields.get(SPACING, 100 * default)
+        ice = (thickness > 0).to(thickness.dtype)
+        depth = thickness / spacing
+        stickiness = torch.log10((rate * sliding**3 * spacing).clamp(min=1e-6))
+        driving = [-depth * slope for slope in slopes]
+        features = [depth, *(3 * slope for slope in slopes), *(3 * stress for stress in driving)]
+        features += [stickiness, *(channels[name] for name in self.passed_on)]
+        answer = self.network(torch.stack(features, 1) * ice[:, None])  # (batch, outputs, y, x)
+        local = [driving["uv".index(name[0])] if name[0] in "uv" else 0 * depth for name in self.outputs]
+        answer = torch.stack(local, 1) + SPREAD * answer
+        unit = (WEIGHT * spacing) ** 3
+        return self._to_velocity(answer, 1 / sliding**3 * unit, rate * thickness * unit) * ice[:, None]
+
+    def _to_velocity(self, answer: Tensor, slide: Tensor, deform: Tensor) -> Tensor:
+        """Turn stresses into velocities: by the cube of their length, in the direction that they have."""
+        stresses = dict(zip(self.outputs, answer.unbind(1), strict=True))
+        velocities = []
+        for name, stress in stresses.items():
+            place = _depth(name) or ""
+            others = [stresses[axis + place] for axis in "uv" if axis + place in stresses] or [stress]
+            length2 = torch.stack(others).square().sum(0)
+            factor = slide + DEFORMATION[place] * deform
+            velocities.append(factor * length2 * stress / self.outputs[name])
+        return torch.stack(velocities, 1)

@@ -1,0 +1,101 @@
+"""Emulators beside a real glacier whose surface velocity satellites have seen."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fieldwise.datasets import write_yaml
+from fieldwise.grids import load_values, open_field
+from fieldwise.recipes.ice_flow.emulator import Emulator, read_inputs
+from fieldwise.recipes.ice_flow.judgement import direction_cosine, measure_symmetry, speed_of
+from fieldwise.recipes.ice_flow.mapping import pair_channels
+from fieldwise.recipes.ice_flow.preparation import prepare
+from fieldwise.recipes.ice_flow.prepared import PreparedCase, choose_cases
+
+OBSERVED = ("uvelsurfobs", "vvelsurfobs")
+FLOW_PARAMETERS = {"arrhenius": 78.0, "slidingco": 0.0464, "strflowctrl": 78.0}
+SURE_M_A = 10.0  # slower than this, satellites do not see which way ice flows
+
+
+def prepare_observed(file: str | Path, out: str | Path, *, crs: str) -> PreparedCase:
+    """Prepare a glacier of the Instructed Glacier Model's observation files as a test case.
+
+    Parameters
+    ----------
+    file
+        NetCDF with `thkinit` and `usurfobs`; flow parameters are those of temperate ice.
+    out
+        Folder to write.
+    crs
+        Projection of the file.
+    """
+    file, out = Path(file).resolve(), Path(out)
+    variables = {"thk": "thkinit", "usurf": "usurfobs", **FLOW_PARAMETERS}
+    entry = {"split": "test", "path": str(file), "variables": variables, "crs": crs}
+    source = write_yaml({"cases": {file.stem: entry}}, out / "source.yaml")
+    prepare(source=str(source), out=out, progress=False)
+    return choose_cases(out, "test")[0]
+
+
+def read_observed_velocity(file: str | Path, *, crs: str) -> np.ndarray:
+    """Read the observed velocity of the surface: (east and north, y, x) in m/a, rows from north to south."""
+    return np.stack([load_values(open_field(file, variable=name, crs=crs)) for name in OBSERVED])
+
+
+def compare_with_observed(emulator: Emulator, case: PreparedCase, observed: np.ndarray) -> dict[str, Any]:
+    """Judge the surface velocity that an emulator gives a real glacier.
+
+    Parameters
+    ----------
+    observed
+        (east and north, y, x) in m/a, missing where nothing was seen.
+
+    Returns
+    -------
+    dict
+        Correlation of speeds over the ice; mean cosine of directions where more than 10 m/a are observed;
+        error under the eight symmetries; leakage off the ice, as the network gives it and as it is
+        predicted, where ice alone flows (m/a); seconds a frame.
+    """
+    inputs, ice = read_inputs(emulator, case, 0)
+    emulator.apply(inputs, ice)  # the first call finds caches cold
+    started = time.perf_counter()
+    outputs = emulator.apply(inputs, ice)
+    seconds = time.perf_counter() - started
+    pair = list(pair_channels(emulator.fields.outputs)[-1])
+    found = outputs[pair]
+    unmasked = speed_of(emulator.apply(inputs, np.ones_like(ice))[pair])
+    seen = ice & np.isfinite(observed).all(axis=0)
+    speeds = speed_of(found), speed_of(observed)
+    sure = seen & (speeds[1] > SURE_M_A)
+    return {
+        "correlation": float(np.corrcoef(speeds[0][seen], speeds[1][seen])[0, 1]),
+        "direction_cosine": direction_cosine(found[:, sure], observed[:, sure]),
+        "symmetry_error": measure_symmetry(emulator, case, 0),
+        "leakage_of_network_m_a": float(unmasked[~ice].max()),
+        "leakage_m_a": float(speeds[0][~ice].max()),
+        "seconds": seconds,
+    }
+
+
+def format_comparison(scores: dict[str, dict[str, Any]]) -> str:
+    """Lay out one line an emulator.
+
+    >>> line = {"correlation": 0.9, "direction_cosine": 0.95, "symmetry_error": 0.2}
+    >>> line |= {"leakage_of_network_m_a": 86.0, "leakage_m_a": 0.0, "seconds": 0.05}
+    >>> print(format_comparison({"released": line}).splitlines()[-1])
+    released           0.900     0.9500            20.00%                  86 / 0       50.0
+    """
+    heads = ("correlation", "direction", "symmetry error", "leakage raw / cut (m/a)", "time (ms)")
+    rows = [f"{'':<12}{heads[0]:>12}{heads[1]:>11}{heads[2]:>18}{heads[3]:>24}{heads[4]:>11}"]
+    for name, values in scores.items():
+        leakage = f"{values['leakage_of_network_m_a']:.0f} / {values['leakage_m_a']:.0f}"
+        rows.append(
+            f"{name:<12}{values['correlation']:>12.3f}{values['direction_cosine']:>11.4f}"
+            f"{values['symmetry_error']:>18.2%}{leakage:>24}{1000 * values['seconds']:>11.1f}"
+        )
+    return "\n".join(rows)

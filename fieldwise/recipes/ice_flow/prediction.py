@@ -1,0 +1,195 @@
+"""A trained emulator applied to whole frames: the verb predict."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from tqdm.auto import tqdm
+
+from fieldwise.errors import InputError, require_at_least
+from fieldwise.grids import replace_when_done, write_netcdf
+from fieldwise.recipes.ice_flow.mapping import UNITS
+from fieldwise.recipes.ice_flow.prepared import PreparedCase, choose_cases
+from fieldwise.recipes.ice_flow.solution import solve_frame
+
+BEYOND = "beyond_training"  # marks the cells in which an input leaves what training has seen
+SUFFIXES = (".nc", ".tif")
+
+
+def predict(
+    *,
+    run: Path = Path("model/ice_flow"),
+    data: Path = Path("data/ice_flow"),
+    out: Path = Path("model/ice_flow/prediction"),
+    split: Literal["train", "valid", "test"] = "test",
+    case: str | None = None,
+    frame: int | None = None,
+    symmetrise: bool = False,
+    block_cells: int = 1024,
+    halo_cells: int = 128,
+    solver_frames: int = 0,
+    weights: Literal["best", "last"] = "best",
+    accelerator: str = "auto",
+    progress: bool = True,
+) -> Path:
+    """Give the velocity of the ice in whole frames, and say how long it took.
+
+    Args:
+        run: Run folder of a trained emulator, or a folder with a released one: model.h5, fieldin.dat and
+            fieldout.dat.
+        data: Prepared folder.
+        out: What to write: FILE.nc (CF-NetCDF) of one case, FILE.tif of one frame of one case with a band a
+            variable, or a folder for CASE.nc of each case.
+        split: Which cases.
+        case: Name of one case.
+        frame: Number of one frame, counted from 0.
+        symmetrise: Average over the eight ways to turn the map; an equivariant network has no need of it.
+        block_cells: Edge of the blocks in which a frame larger than that is computed.
+        halo_cells: Margin computed around a block and dropped; at least what the network sees to one side.
+        solver_frames: Frames of each case that the solver computes too, to set its time beside.
+        weights: The best by validation, or the last.
+        accelerator: cpu, gpu or auto.
+        progress: Whether to show how far it is.
+
+    Returns:
+        The file or folder.
+    """
+    from fieldwise.recipes.ice_flow.emulator import load_emulator
+    from fieldwise.tracking import write_json
+
+    require_at_least(1, block_cells=block_cells)
+    require_at_least(0, halo_cells=halo_cells, solver_frames=solver_frames, frame=frame)
+    out = Path(out)
+    cases = choose_cases(data, split, name=case)
+    _check_out(out, cases, frame)
+    emulator = load_emulator(run, weights=weights, accelerator=accelerator, symmetrise=symmetrise)
+    for each in cases:
+        each.check_has(emulator.fields.inputs, why=f"the emulator {emulator.path}")
+    times: dict[str, Any] = {}
+    for each in tqdm(cases, desc="predicting", unit="case", disable=not progress or len(cases) == 1):
+        frames = list(range(each.frames)) if frame is None else [frame]
+        predicted, seconds = _predict_case(
+            emulator, each, frames, block_cells=block_cells, halo_cells=halo_cells
+        )
+        path = out if out.suffix in SUFFIXES else out / f"{each.name}.nc"
+        _write(predicted, path)
+        times[each.name] = {"shape": list(each.shape), "emulator_s": seconds}
+        if solver_frames:
+            times[each.name]["solver_s"] = _time_solver(each, frames[:solver_frames])
+        tqdm.write(_say_times(each, times[each.name], path))
+    if out.suffix not in SUFFIXES:
+        write_json(times, out / "times.json")
+    return out
+
+
+def _check_out(out: Path, cases: list[PreparedCase], frame: int | None) -> None:
+    """Refuse a file that cannot hold what is asked for, before anything is computed."""
+    if frame is not None:
+        short = [case for case in cases if frame >= case.frames]
+        if short:
+            raise InputError(f"--frame: is {frame}, but case {short[0]} has {short[0].frames}, from 0")
+    if out.suffix and out.suffix not in SUFFIXES:
+        raise InputError(f"{out}: velocities are written as .nc or .tif, or into a folder as CASE.nc")
+    if out.suffix in SUFFIXES and len(cases) > 1:
+        names = ", ".join(case.name for case in cases)
+        raise InputError(f"{out}: one file takes one case; choose --case among {names}, or give a folder")
+    if out.suffix == ".tif" and frame is None and cases[0].frames > 1:
+        raise InputError(f"{out}: one .tif takes one frame; choose with --frame, or write .nc")
+
+
+def _predict_case(
+    emulator: Any, case: PreparedCase, frames: list[int], *, block_cells: int, halo_cells: int
+) -> tuple[xr.Dataset, float]:
+    """Predict frames of a case, and give the mean time of one in seconds, reading apart."""
+    from fieldwise.predict import apply_by_blocks
+    from fieldwise.recipes.ice_flow.emulator import read_inputs
+
+    outputs = list(emulator.fields.outputs)
+    values = np.zeros((len(outputs), len(frames), *case.shape), dtype=np.float32)
+    beyond = np.zeros((len(frames), *case.shape), dtype=np.int8)
+    seconds = []
+    for number, frame in enumerate(frames):
+        inputs, ice = read_inputs(emulator, case, frame)
+        started = time.perf_counter()
+        values[:, number] = apply_by_blocks(
+            lambda block: emulator.apply(block[:-1], block[-1] > 0),
+            np.concatenate([inputs, ice[None]]),
+            block_cells=block_cells,
+            halo_cells=halo_cells,
+        )
+        seconds.append(time.perf_counter() - started)
+        beyond[number] = mark_beyond(emulator, inputs, ice)
+    _warn(emulator, case, frames, beyond)
+    coordinates = case.coordinates()
+    grid = {"time": coordinates["time"][frames], "y": coordinates["y"], "x": coordinates["x"]}
+    fields = {
+        name: (("time", "y", "x"), values[number], {"units": UNITS.get(name, ""), "long_name": name})
+        for number, name in enumerate(outputs)
+    }
+    meanings = {"flag_values": np.array([0, 1], dtype=np.int8), "flag_meanings": "within beyond"}
+    fields[BEYOND] = (("time", "y", "x"), beyond, meanings)
+    dataset = xr.Dataset(fields, coords=grid)
+    for axis in ("x", "y"):
+        dataset[axis].attrs = {"units": "m", "standard_name": f"projection_{axis}_coordinate"}
+    warm = seconds[1:] or seconds  # the first one finds caches cold
+    return (dataset if case.crs is None else dataset.rio.write_crs(case.crs)), float(np.mean(warm))
+
+
+def mark_beyond(emulator: Any, inputs: np.ndarray, ice: np.ndarray) -> np.ndarray:
+    """Mark the cells with ice in which an input is below or above what training has seen: (y, x) bool."""
+    marked = np.zeros(ice.shape, dtype=bool)
+    for values, entry in zip(inputs, emulator.description["inputs"].values(), strict=True):
+        if entry.get("range"):
+            low, high = entry["range"]
+            slack = 1e-5 * max(abs(low), abs(high))
+            marked |= (values < low - slack) | (values > high + slack)
+    return marked & ice
+
+
+def _warn(emulator: Any, case: PreparedCase, frames: list[int], beyond: np.ndarray) -> None:
+    """Say which inputs leave the trained range, and in how much of the ice."""
+    if not beyond.any():
+        return
+    entries = emulator.description["inputs"]
+    far = []
+    for name, entry in entries.items():
+        low, high = entry.get("range") or (-np.inf, np.inf)
+        extremes = []
+        for frame in frames:
+            on_ice = case.read([name], frame)[0][case.ice(frame, thicker_than_m=1.0)]
+            extremes += [on_ice.min(), on_ice.max()] if on_ice.size else []
+        if extremes and (min(extremes) < low or max(extremes) > high):
+            far.append(f"{name} {min(extremes):.4g} to {max(extremes):.4g} (trained {low:.4g} to {high:.4g})")
+    iced = sum(int(case.ice(frame, thicker_than_m=1.0).sum()) for frame in frames)
+    tqdm.write(
+        f"warning: case {case}: inputs leave what training has seen in {beyond.sum() / max(iced, 1):.1%} of "
+        f"the ice: {'; '.join(far)}; see {BEYOND} in the result"
+    )
+
+
+def _write(predicted: xr.Dataset, path: Path) -> None:
+    if path.suffix == ".nc":
+        write_netcdf(predicted, path)
+        return
+    single = predicted.isel(time=0, drop=True).astype("float32")
+    for axis in ("x", "y"):
+        single[axis].attrs = {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replace_when_done(path) as partial:
+        single.rio.to_raster(partial, driver="COG", compress="DEFLATE")
+
+
+def _time_solver(case: PreparedCase, frames: list[int]) -> float:
+    return float(np.mean([solve_frame(case, frame).seconds for frame in frames]))
+
+
+def _say_times(case: PreparedCase, times: dict[str, Any], path: Path) -> str:
+    line = f"{path}: {1000 * times['emulator_s']:.1f} ms a frame of {case.shape[0]} x {case.shape[1]} cells"
+    if "solver_s" in times:
+        ratio = times["solver_s"] / times["emulator_s"]
+        line += f"; the solver takes {times['solver_s']:.2f} s, {ratio:.0f} times as long"
+    return line

@@ -1,0 +1,140 @@
+"""Prepared cases as an emulator takes them: scaled, masked, and described."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from fieldwise.errors import InputError
+from fieldwise.recipes.ice_flow.mapping import UNITS, FieldMap, pair_channels, suggest_scales
+from fieldwise.recipes.ice_flow.prepared import PreparedCase
+from fieldwise.samples import Frame
+
+FLOWING_M = 1.0  # thinner ice does not move
+PHYSICS = ("thk", "usurf", "arrhenius", "slidingco")  # what the energy reads
+
+
+def list_frames(
+    cases: Iterable[PreparedCase], fields: FieldMap, *, with_physics: bool = False
+) -> list[Frame]:
+    """Give a reader for every frame: scaled inputs and targets, the mask of the ice, what physics reads."""
+    return [
+        partial(_read_sample, case, frame, fields, with_physics)
+        for case in cases
+        for frame in range(case.frames)
+    ]
+
+
+def _read_sample(
+    case: PreparedCase, frame: int, fields: FieldMap, with_physics: bool, rows: slice, columns: slice
+) -> dict[str, np.ndarray]:
+    sample = {}
+    for name, scales in (("inputs", fields.inputs), ("targets", fields.outputs)):
+        divisors = np.array(list(scales.values()), dtype=np.float32)[:, None, None]
+        sample[name] = case.read(scales, frame, rows, columns) / divisors
+    sample["mask"] = flowing(case, frame)[None, rows, columns].astype(np.float32)
+    if with_physics:
+        sample["physics"] = case.read(PHYSICS, frame, rows, columns)
+        sample["spacing_m"] = np.full((1, 1, 1), case.spacing_m, dtype=np.float32)
+    return sample
+
+
+def flowing(case: PreparedCase, frame: int) -> np.ndarray:
+    """Tell where the ice can flow, (y, x) bool."""
+    return case.ice(frame, thicker_than_m=FLOWING_M)
+
+
+def find_centres(cases: Iterable[PreparedCase], *, thicker_than_m: float) -> list[np.ndarray]:
+    """Mark for every frame the cells that a patch may be drawn around.
+
+    Raises
+    ------
+    InputError
+        Where a whole case has none.
+    """
+    masks = []
+    for case in cases:
+        found = [case.ice(frame, thicker_than_m=thicker_than_m) for frame in range(case.frames)]
+        if not any(mask.any() for mask in found):
+            raise InputError(
+                f"case {case}: has no cell with more than {thicker_than_m:g} m of ice; lower --thrice, "
+                "or leave the case out"
+            )
+        masks += found
+    return masks
+
+
+def choose_patch(asked: int, cases: Sequence[PreparedCase]) -> int:
+    """Give the edge of patches: what is asked for, or, of a negative number, the largest 2^k that fits.
+
+    Raises
+    ------
+    InputError
+        Where a frame is smaller.
+    """
+    smallest = min(cases, key=lambda case: min(case.shape))
+    room = min(smallest.shape)
+    if asked < 0:
+        return 2 ** (room.bit_length() - 1)
+    if not 1 <= asked <= room:
+        raise InputError(
+            f"--patch_size: {asked} cells do not fit into case {smallest}, {smallest.shape[0]} x "
+            f"{smallest.shape[1]} cells; give at most {room}, or -1 for the largest power of two"
+        )
+    return asked
+
+
+def find_vectors(fields: FieldMap) -> dict[str, list[tuple[int, int]]]:
+    """Tell which channels of a sample are components of vectors."""
+    return {"inputs": pair_channels(fields.inputs), "targets": pair_channels(fields.outputs)}
+
+
+def measure_ranges(cases: Iterable[PreparedCase], names: Iterable[str]) -> dict[str, list[float]]:
+    """Find the least and the largest value of each variable on the ice.
+
+    Components of a vector share the length of the longest: an emulator that has seen a slope to the north
+    is not to be warned of one to the east.
+    """
+    names = list(names)
+    low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
+    for case in cases:
+        for frame in range(case.frames):
+            mask = flowing(case, frame)
+            if mask.any():
+                values = case.read(names, frame)[:, mask]
+                low, high = np.minimum(low, values.min(axis=1)), np.maximum(high, values.max(axis=1))
+    for east, north in pair_channels(names):
+        both = [east, north]
+        high[both] = max(-low[both].min(), high[both].max())
+        low[both] = -high[both]
+    return {name: [float(a), float(b)] for name, a, b in zip(names, low, high, strict=True)}
+
+
+def fit_map(fields: FieldMap, cases: Sequence[PreparedCase]) -> FieldMap:
+    """Put scales that the data suggest in the place of those of the map type."""
+    ranges = measure_ranges(cases, [*fields.inputs, *fields.outputs])
+    scales = suggest_scales({name: max(abs(low), abs(high)) for name, (low, high) in ranges.items()})
+    return FieldMap(
+        {name: scales[name] for name in fields.inputs}, {name: scales[name] for name in fields.outputs}
+    )
+
+
+def describe(fields: FieldMap, cases: Sequence[PreparedCase]) -> dict[str, Any]:
+    """Say what an emulator reads and gives: the contract that travels with its weights."""
+    ranges = measure_ranges(cases, fields.inputs)
+    return {
+        "recipe": "ice_flow",
+        "version": 1,
+        "rows": "north to south",
+        "inputs": {
+            name: {"scale": scale, "units": UNITS.get(name, ""), "range": ranges[name]}
+            for name, scale in fields.inputs.items()
+        },
+        "outputs": {
+            name: {"scale": scale, "units": UNITS.get(name, "")} for name, scale in fields.outputs.items()
+        },
+        "spacing_m": sorted({case.spacing_m for case in cases}),
+    }

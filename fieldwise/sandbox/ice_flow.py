@@ -1,0 +1,255 @@
+"""Made valley glaciers whose flow is known: what an emulator learns from and is judged on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from tqdm import tqdm
+
+from fieldwise.errors import InputError
+from fieldwise.grids import replace_when_done
+from fieldwise.physics.ice_flow import solve
+from fieldwise.physics.ice_flow.blatter_pattyn import MINIMUM_THICKNESS, SLIDING_COEFFICIENT
+from fieldwise.sandbox.valley import Valley, grow_ice, make_climate, make_valley
+
+CRS = "EPSG:32632"
+WEST, SOUTH = 400_000.0, 5_100_000.0  # of the first valley; each lies east of the one before
+RATE_FACTORS = (5.0, 150.0)  # MPa-3 a-1
+SLIDING_RANGE = 2**0.5  # how many times less or more than usual
+GROWING_RATES = (30.0, 100.0)  # rate factors while ice gathers
+FEWEST_CELLS = 30  # with ice in a snapshot
+NODES = 6
+GOLDEN = np.pi * (3 - 5**0.5)  # azimuths that never come near each other
+UNITS = {
+    "thk": ("m", "ice thickness"),
+    "usurf": ("m", "elevation of the surface"),
+    "topg": ("m", "elevation of the bed"),
+    "ubar": ("m a-1", "velocity to the east, mean over depth"),
+    "vbar": ("m a-1", "velocity to the north, mean over depth"),
+    "uvelsurf": ("m a-1", "velocity to the east at the surface"),
+    "vvelsurf": ("m a-1", "velocity to the north at the surface"),
+    "uvelbase": ("m a-1", "velocity to the east at the bed"),
+    "vvelbase": ("m a-1", "velocity to the north at the bed"),
+    "icemask": ("1", "1 where there is ice"),
+    "arrhenius": ("MPa-3 a-1", "rate factor of Glen's law"),
+    "slidingco": ("MPa (m a-1)^(-1/3)", "sliding coefficient of Weertman's law"),
+    "strflowctrl": ("1", "rate factor in MPa-3 a-1 plus slipperiness in km MPa-3 a-1"),
+}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A glacier at one moment and how it flows: fields (y, x) by the names of the files."""
+
+    year: float
+    fields: dict[str, np.ndarray]
+
+
+def make_ice_flow(
+    out: Path,
+    *,
+    seed: int = 7,
+    size_cells: int = 64,
+    valleys: int = 12,
+    snapshots: int = 8,
+    spacing_m: float = 100.0,
+    progress: bool = True,
+) -> Path:
+    """Make valley glaciers whose flow is known, split by valley, laid out and named as real ones are.
+
+    Each glacier grows from bare rock and shrinks again as shallow ice; at each snapshot the Blatter-Pattyn
+    solver gives its flow, for a rate factor between 5 and 150 MPa-3 a-1 and a sliding coefficient around
+    0.0464 MPa (m/a)^(-1/3). A flow that does not converge is left out, and said.
+
+    Parameters
+    ----------
+    out
+        Folder to write to: train/, valid/ and test/, in each a folder a valley with ex.nc, and report.json.
+    seed
+        Of everything drawn: the same seed gives the same arrays.
+    size_cells
+        Edge of the square domain of a valley, 32 to 512, even.
+    valleys
+        How many, 3 or more: a sixth (at least one) is for the test, as many for validation.
+    snapshots
+        Of each valley, from its first ice to the end of its retreat.
+    spacing_m
+        Cell size.
+    progress
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder.
+
+    Raises
+    ------
+    InputError
+        Where a value cannot be used, or the folder holds data that this function did not make.
+    """
+    out = Path(out)
+    _check(out, size_cells, valleys, snapshots, spacing_m)
+    splits = _split(valleys)
+    report: dict[str, list] = {"valleys": [], "left_out": []}
+    streams = np.random.default_rng(seed).spawn(valleys)
+    began = time.perf_counter()
+    with contextlib.ExitStack() as stack:
+        folders = {
+            split: stack.enter_context(replace_when_done(out / split)) for split in sorted(set(splits))
+        }
+        bar = stack.enter_context(tqdm(total=valleys * snapshots, desc="valleys", disable=not progress))
+        for number, (split, rng) in enumerate(zip(splits, streams)):
+            case = f"valley_{number:03d}"
+            valley = make_valley(
+                size_cells=size_cells, spacing_m=spacing_m, azimuth=number * GOLDEN % (2 * np.pi), rng=rng
+            )
+            kept = list(_flow_through_time(valley, case, snapshots, spacing_m, rng, report, bar))
+            if kept:
+                origin = (WEST + 1.5 * number * size_cells * spacing_m, SOUTH)
+                _write(kept, valley, folders[split] / case / "ex.nc", origin)
+            report["valleys"].append({"case": case, "split": split, "snapshots": len(kept)})
+        empty = [split for split, folder in folders.items() if not folder.exists()]
+        if empty:
+            raise InputError(f"seed {seed}: no flow was found for {' and '.join(empty)}; take another seed")
+    report_file = out / "report.json"
+    with replace_when_done(report_file) as partial:
+        partial.write_text(json.dumps(report, indent=2) + "\n")
+    made, lost = sum(valley["snapshots"] for valley in report["valleys"]), len(report["left_out"])
+    print(
+        f"{made} snapshots of {valleys} valleys in {time.perf_counter() - began:.0f} s; "
+        f"{lost} left out (see {report_file})"
+    )
+    return out
+
+
+def _check(out: Path, size_cells: int, valleys: int, snapshots: int, spacing_m: float) -> None:
+    if not 32 <= size_cells <= 512 or size_cells % 2:
+        raise InputError(f"size_cells is {size_cells}; take an even number from 32 to 512")
+    if valleys < 3:
+        raise InputError(f"valleys is {valleys}; take 3 or more: to train, to validate and to test")
+    if snapshots < 1:
+        raise InputError(f"snapshots is {snapshots}; take 1 or more")
+    if not 25 <= spacing_m <= 1000:
+        raise InputError(f"spacing_m is {spacing_m:g}; take 25 to 1000 m")
+    if not (out / "report.json").exists():
+        taken = [split for split in ("train", "valid", "test") if (out / split).exists()]
+        if taken:
+            raise InputError(
+                f"{out / taken[0]}: is there already, not made by this command; name a new folder"
+            )
+
+
+def _split(valleys: int) -> list[str]:
+    """Tell what each valley is for.
+
+    >>> _split(4)
+    ['train', 'train', 'valid', 'test']
+    """
+    share = max(1, round(valleys / 6))
+    return ["train"] * (valleys - 2 * share) + ["valid"] * share + ["test"] * share
+
+
+def _flow_through_time(
+    valley: Valley,
+    case: str,
+    snapshots: int,
+    spacing_m: float,
+    rng: np.random.Generator,
+    report: dict[str, list],
+    bar: tqdm,
+) -> Iterator[Snapshot]:
+    """Yield the snapshots of a valley that have ice and whose flow was found; report the others."""
+    climate = make_climate(valley, rng=rng)
+    growth = grow_ice(
+        valley,
+        climate,
+        snapshots=snapshots,
+        rate_factor=rng.uniform(*GROWING_RATES),
+        sliding_coefficient=rng.uniform(1.0, 1.6) * SLIDING_COEFFICIENT,
+    )
+    rates = RATE_FACTORS[0] + np.ptp(RATE_FACTORS) * _spread(snapshots, rng)
+    slidings = SLIDING_COEFFICIENT * SLIDING_RANGE ** (2 * _spread(snapshots, rng) - 1)
+    for (year, thickness), rate, sliding in zip(growth, rates, slidings):
+        reason, fields = _solve(valley, thickness, spacing_m, float(rate), float(sliding))
+        if reason:
+            report["left_out"].append({"case": case, "year": round(year, 1), "reason": reason})
+        else:
+            yield Snapshot(year, fields)
+        bar.update()
+
+
+def _spread(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw shares from 0 to 1, one in each of as many equal parts, in any order."""
+    return (rng.permutation(count) + rng.random(count)) / count
+
+
+def _solve(
+    valley: Valley, thickness: np.ndarray, spacing_m: float, rate: float, sliding: float
+) -> tuple[str, dict[str, np.ndarray]]:
+    """Solve for the flow of a snapshot; give why it cannot be used, or nothing, and its fields."""
+    thickness = np.where(thickness >= MINIMUM_THICKNESS, thickness, 0.0)
+    cells = int((thickness > 0).sum())
+    if cells < FEWEST_CELLS:
+        return f"ice in {cells} cells only", {}
+    surface = valley.bed_m + thickness
+    flow = solve(
+        thickness,
+        surface,
+        spacing_m=spacing_m,
+        rate_factor=rate,
+        sliding_coefficient=sliding,
+        nodes=NODES,
+    )
+    if not flow.converged:
+        return f"no convergence in {flow.iterations} iterations (last {flow.last_decrease:.1e})", {}
+    fields = {
+        "thk": thickness,
+        "usurf": surface,
+        "topg": valley.bed_m,
+        "ubar": flow.mean_x.numpy(),
+        "vbar": flow.mean_y.numpy(),
+        "uvelsurf": flow.velocity_x[-1].numpy(),
+        "vvelsurf": flow.velocity_y[-1].numpy(),
+        "uvelbase": flow.velocity_x[0].numpy(),
+        "vvelbase": flow.velocity_y[0].numpy(),
+        "icemask": thickness > 0,
+        "arrhenius": np.full_like(thickness, rate),
+        "slidingco": np.full_like(thickness, sliding),
+        "strflowctrl": np.full_like(thickness, rate + 1e-3 * sliding**-3),
+    }
+    return "", fields
+
+
+def _write(kept: list[Snapshot], valley: Valley, path: Path, origin: tuple[float, float]) -> None:
+    """Write the snapshots of a valley: (time, y, x), y from south to north."""
+    coordinates = {
+        "time": (
+            "time",
+            [snapshot.year for snapshot in kept],
+            {"units": "a", "long_name": "since bare rock"},
+        ),
+        "y": origin[1] + valley.y - valley.y[0],
+        "x": origin[0] + valley.x - valley.x[0],
+    }
+    data = {
+        name: (
+            ("time", "y", "x"),
+            np.stack([snapshot.fields[name] for snapshot in kept]).astype(np.float32),
+            {"units": units, "long_name": long_name},
+        )
+        for name, (units, long_name) in UNITS.items()
+    }
+    dataset = xr.Dataset(data, coordinates, {"Conventions": "CF-1.8"}).rio.write_crs(CRS)
+    dataset = dataset.rio.write_coordinate_system()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for name in UNITS:
+        dataset[name].encoding["zlib"] = True  # beside what links it to its CRS
+    dataset.to_netcdf(path, engine="h5netcdf")

@@ -1,0 +1,78 @@
+"""A run folder: its settings, the checkpoint to go on from, its metrics."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas
+import yaml
+
+from fieldwise.errors import InputError
+from fieldwise.grids import replace_when_done
+
+MAY_CHANGE = {  # between a run and its resumption; the checkpoint itself knows the data
+    "data",
+    "run",
+    "resume",
+    "max_epochs",
+    "patience",
+    "accelerator",
+    "devices",
+    "precision",
+    "progress",
+    "tracker",
+}
+
+
+def open_run(run: str | Path, settings: Mapping[str, Any], *, resume: bool) -> Path | None:
+    """Make or reopen a run folder, and tell the checkpoint to go on from.
+
+    Raises
+    ------
+    InputError
+        Where the folder holds a run with other settings.
+
+    >>> import tempfile; run = Path(tempfile.mkdtemp()) / "run"
+    >>> open_run(run, {"seed": 1}, resume=True) is None
+    True
+    """
+    run = Path(run)
+    last = run / "checkpoints" / "last.ckpt"
+    if not resume or not last.exists():
+        for leftover in ("checkpoints", "logs"):
+            shutil.rmtree(run / leftover, ignore_errors=True)
+        _write_settings(run, settings)
+        return None
+    config = run / "config.yaml"
+    before = yaml.safe_load(config.read_text()) if config.exists() else {}
+    differing = sorted(
+        key for key in {*before, *settings} - MAY_CHANGE if before.get(key) != _plain(settings.get(key))
+    )
+    if differing:
+        raise InputError(
+            f"{run}: holds a run with another {', '.join(differing)}; choose another --run, or --resume false"
+        )
+    _write_settings(run, settings)
+    return last
+
+
+def _plain(value: Any) -> Any:
+    """Give a value the form that it has after a trip through YAML."""
+    return yaml.safe_load(yaml.safe_dump(str(value) if isinstance(value, Path) else value))
+
+
+def _write_settings(run: Path, settings: Mapping[str, Any]) -> None:
+    content = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
+    with replace_when_done(run / "config.yaml") as partial:
+        partial.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def read_metrics(run: str | Path) -> pandas.DataFrame:
+    """Read the logged metrics of a run, of all the parts in which it was trained."""
+    files = sorted(Path(run).glob("logs/part_*/metrics.csv"), key=lambda file: int(file.parent.name[5:]))
+    if not files:
+        raise InputError(f"{run}: holds no logged metrics; train it first")
+    return pandas.concat([pandas.read_csv(file) for file in files], ignore_index=True)

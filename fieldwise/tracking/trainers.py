@@ -1,0 +1,111 @@
+"""A trainer that keeps the best and the last weights, and the trackers that it reports to."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+Tracker = Literal["none", "tensorboard", "comet"]
+
+
+def make_trainer(
+    run: str | Path,
+    *,
+    max_epochs: int,
+    monitor: str,
+    patience: int | None = None,
+    accelerator: str = "auto",
+    devices: int | str = "auto",
+    precision: str = "32-true",
+    progress: bool = True,
+    tracker: Tracker = "tensorboard",
+    callbacks: Sequence[Any] = (),
+) -> Any:
+    """Set up a Lightning trainer that logs to CSV and to trackers and keeps the best and the last weights.
+
+    Parameters
+    ----------
+    run
+        Run folder: ``logs/part_0/metrics.csv``, ``logs/tensorboard``, ``checkpoints/best.ckpt`` and
+        ``checkpoints/last.ckpt``.
+    monitor
+        Validation metric whose least value marks the best weights.
+    patience
+        Epochs without improvement after which training stops; None never stops early.
+    accelerator, devices, precision
+        As Lightning takes them.
+    tracker
+        ``none`` logs to CSV alone, ``tensorboard`` to TensorBoard too, ``comet`` to Comet as well.
+    callbacks
+        Further callbacks of Lightning's.
+    """
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+    from lightning.pytorch.loggers import CSVLogger
+
+    from fieldwise.tracking.checkpoints import MovableCheckpoint, WholeCheckpoints
+    from fieldwise.tracking.loggers import CometRecord, TensorBoardRecord
+
+    # Its tips and advertisements would bury the progress bar.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=r".*(LeafSpec|num_workers|tensorboardX|log_every_n_steps).*")
+    run = Path(run)
+    checkpoints = run / "checkpoints"
+    every: list[Callback] = [
+        MovableCheckpoint(checkpoints, "best", monitor=monitor, mode="min", enable_version_counter=False),
+        MovableCheckpoint(checkpoints, "last", save_top_k=1, monitor=None, enable_version_counter=False),
+        *callbacks,
+    ]
+    if patience is not None:
+        every.append(EarlyStopping(monitor, patience=patience, check_finite=False))
+    if progress:
+        every.append(TQDMProgressBar(refresh_rate=5))
+    loggers: list[Any] = [CSVLogger(run, name="logs", version=f"part_{len(list(run.glob('logs/part_*')))}")]
+    if tracker != "none":
+        loggers.append(TensorBoardRecord(run))
+    if tracker == "comet":
+        loggers.append(CometRecord(run))
+    return Trainer(
+        max_epochs=max_epochs,
+        accelerator=accelerator,
+        devices=devices,
+        precision=precision,  # type: ignore[arg-type]
+        callbacks=every,
+        plugins=[WholeCheckpoints()],
+        logger=loggers,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+        deterministic="warn",
+    )
+
+
+def close_trackers(trainer: Any, settings: Mapping[str, Any], figures: Sequence[Path] = ()) -> None:
+    """Tell the trackers of a run that has ended: what its settings led to, its figures, its files.
+
+    Parameters
+    ----------
+    trainer
+        As made by :func:`make_trainer`, after its fit.
+    settings
+        Parameters of the run.
+    figures
+        Pictures to keep with it.
+    """
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    from fieldwise.tracking.loggers import CometRecord, TensorBoardRecord
+
+    kept = [callback for callback in trainer.callbacks if isinstance(callback, ModelCheckpoint)]
+    best = {
+        f"best_{callback.monitor}": float(callback.best_model_score)
+        for callback in kept
+        if callback.monitor and callback.best_model_score is not None
+    }
+    for logger in trainer.loggers:
+        if isinstance(logger, CometRecord | TensorBoardRecord):
+            logger.record_end(settings, best, list(figures))

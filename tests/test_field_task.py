@@ -1,0 +1,160 @@
+"""Fields learnt from fields: losses, clipping, rates, divergence, what a checkpoint brings back."""
+
+import lightning
+import pytest
+import torch
+from torch import nn
+
+from fieldwise.errors import InputError
+from fieldwise.losses import masked_mae
+from fieldwise.samples import make_patch_loader
+from fieldwise.tasks import FieldTask, load_checkpoint
+from fieldwise.tasks.imports import import_by_path
+
+LINEAR = {"in_channels": 2, "out_channels": 1, "kernel_size": 1}
+
+
+def half_error(prediction, batch, description):
+    """A loss of one's own, found by its import path."""
+    return description["half"] * masked_mae(prediction, batch["targets"], batch["mask"])
+
+
+def make_task(**options):
+    torch.manual_seed(0)
+    return FieldTask(**({"network": "torch.nn.Conv2d", "network_options": LINEAR} | options))
+
+
+def make_batch(value=1.0):
+    return {
+        "inputs": torch.full((2, 2, 4, 4), value),
+        "targets": torch.zeros(2, 1, 4, 4),
+        "mask": torch.ones(2, 1, 4, 4),
+    }
+
+
+def fit(task, batch, *, epochs=1, folder=None):
+    trainer = lightning.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+    arrays = {name: values.numpy() for name, values in batch.items()}
+    readers = [
+        lambda rows, columns, number=number: {name: each[number] for name, each in arrays.items()}
+        for number in range(len(arrays["inputs"]))
+    ]
+    trainer.fit(task, make_patch_loader(readers, batch_size=2))
+    return trainer
+
+
+def logged_loss(task, batch):
+    task.log = lambda *_, **__: None
+    return task._loss(batch, prefix="loss").item()
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [({"mae": 1}, 3), ({"mse": 1}, 9), ({"mae": 2, "mse": 0.5}, 10.5)],
+)
+def test_losses_are_summed_with_their_weights(losses, expected):
+    task = make_task(network="torch.nn.Identity", network_options={}, losses=losses)
+    batch = make_batch() | {"inputs": torch.full((2, 1, 4, 4), 3.0)}
+    assert logged_loss(task, batch) == expected
+
+
+def test_a_loss_of_ones_own_sees_batch_and_description():
+    name = f"{__name__}.half_error"
+    task = make_task(
+        network="torch.nn.Identity", network_options={}, losses={name: 4.0}, description={"half": 0.5}
+    )
+    assert logged_loss(task, make_batch() | {"inputs": torch.full((2, 1, 4, 4), 3.0)}) == 6
+
+
+def test_cells_outside_the_mask_do_not_count():
+    batch = make_batch() | {"inputs": torch.full((2, 1, 4, 4), 3.0)}
+    batch["inputs"][:, :, 2:] = 1e6
+    batch["mask"][:, :, 2:] = 0
+    task = make_task(network="torch.nn.Identity", network_options={}, losses={"mae": 1, "mse": 1})
+    assert logged_loss(task, batch) == 3 + 9
+
+
+@pytest.mark.parametrize("clip_norm", [0.25, 0.0])
+def test_the_norm_of_the_gradient_is_clipped_as_a_whole(clip_norm):
+    task = make_task(clip_norm=clip_norm)
+    seen, configure = [], task.configure_optimizers
+
+    def norm(*_):
+        seen.append(torch.cat([weight.grad.flatten() for weight in task.parameters()]).norm().item())
+
+    def configure_and_listen():
+        optimizer = configure()
+        optimizer.register_step_post_hook(norm)
+        return optimizer
+
+    task.configure_optimizers = configure_and_listen
+    fit(task, make_batch(100.0))
+    if clip_norm:
+        assert seen[0] == pytest.approx(clip_norm, rel=1e-4)
+    else:
+        assert seen[0] > 100
+
+
+def test_l2_counts_kernels_and_not_biases():
+    task = make_task(l2=0.1)
+    task.log = lambda *_, **__: None
+    plain = task._loss(make_batch(), prefix="loss")
+    with torch.no_grad():
+        total = task.training_step(make_batch(), 0)
+    assert total.item() == pytest.approx(plain.item() + 0.1 * task.network.weight.square().sum().item())
+
+
+def test_the_rate_falls_along_half_a_cosine():
+    task = make_task(learning_rate=0.1, decay_epochs=4)
+    rates = []
+    task.on_train_epoch_end = lambda: rates.append(task.trainer.optimizers[0].param_groups[0]["lr"])
+    fit(task, make_batch(), epochs=6)
+    expected = [0.1, 0.085355, 0.05, 0.014645, 0, 0]  # 0.05 (1 + cos(pi k / 4))
+    assert rates == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_divergence_stops_training_with_a_remedy(value):
+    task = make_task()
+    before = task.network.weight.clone()
+    with pytest.raises(InputError, match=r"training diverged in epoch 0: .*lower learning_rate, now 0.0001"):
+        fit(task, make_batch(value))
+    torch.testing.assert_close(task.network.weight, before)
+
+
+def test_a_checkpoint_brings_task_weights_and_description_back(tmp_path):
+    task = make_task(description={"inputs": ["thk", "usurf"]}, losses={"mse": 1.0})
+    trainer = fit(task, make_batch(), folder=tmp_path)
+    trainer.save_checkpoint(tmp_path / "task.ckpt", weights_only=True)
+    loaded = load_checkpoint(tmp_path / "task.ckpt", FieldTask)
+    assert loaded.description == {"inputs": ["thk", "usurf"]}
+    assert loaded.losses == {"mse": 1.0}
+    assert torch.equal(loaded.network.weight, task.network.weight)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("os.mkdir", "os.mkdir is no Module"),
+        ("pathlib.Path", "pathlib.Path is no Module"),
+        ("torch.nn.Nothing", "cannot be imported"),
+        ("no_such_package.Net", "cannot be imported"),
+        ("Conv2d", "cannot be imported"),
+    ],
+)
+def test_only_networks_are_taken_for_a_network(path, message):
+    with pytest.raises(InputError, match=message):
+        import_by_path(path, kind=nn.Module)
+
+
+def test_options_that_do_not_fit_are_refused():
+    with pytest.raises(InputError, match=r"torch.nn.Conv2d cannot be made of .*: .*unexpected keyword"):
+        make_task(network_options=LINEAR | {"colour": "blue"})

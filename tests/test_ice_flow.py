@@ -1,0 +1,409 @@
+"""From frames to scores: what an emulator learns, gives, and is judged by."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from ice_flow_cases import dome, write_cases, write_netcdf
+
+from fieldwise.interop.emulators import load_emulator as load_files
+from fieldwise.networks.convnet import ConvNet
+from fieldwise.physics.ice_flow import energy
+from fieldwise.recipes import ice_flow
+from fieldwise.recipes.ice_flow.emulator import load_emulator, read_inputs
+from fieldwise.recipes.ice_flow.energy import find_nodes
+from fieldwise.recipes.ice_flow.judgement import direction_cosine, measure_energy_gap, relative_l1
+from fieldwise.recipes.ice_flow.mapping import MAP_TYPES, FieldMap, read_map, write_map
+from fieldwise.recipes.ice_flow.networks import StressScaled
+from fieldwise.recipes.ice_flow.prepared import choose_cases
+from fieldwise.recipes.ice_flow.samples import choose_patch, find_centres, measure_ranges
+from fieldwise.recipes.ice_flow.solution import solve_frame
+from fieldwise.tracking import read_metrics
+
+QUIET = {"accelerator": "cpu", "tracker": "none", "progress": False}
+TINY = {"layers": 2, "filters": 8, "patch_size": 16, "batch_size": 8, "seed": 3, "max_epochs": 2} | QUIET
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ice_flow")
+    source = write_cases(folder / "source", crs="EPSG:32632")
+    return ice_flow.prepare(source=str(source), out=folder / "data", progress=False)
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ice_flow_run")
+    ice_flow.train(data=data, run=folder, **TINY)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prediction(data, run):
+    return ice_flow.predict(run=run, data=data, out=run / "prediction", progress=False)
+
+
+def frames_of(source, tmp_path, name="data"):
+    return ice_flow.prepare(source=str(source), out=tmp_path / name, progress=False)
+
+
+# --- physics in the network -----------------------------------------------------------------------
+
+
+class Silent(torch.nn.Module):
+    """A network that has nothing to add to shallow ice."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.out_channels = out_channels
+
+    def forward(self, fields):
+        return torch.zeros(len(fields), self.out_channels, *fields.shape[2:])
+
+
+def scaled_network(network="fieldwise.networks.convnet.ConvNet", maptype="f15", **options):
+    fields = read_map(maptype)
+    fields = FieldMap(fields.inputs | {"dX": 1000.0}, fields.outputs)
+    torch.manual_seed(0)
+    sides = {"inputs": fields.inputs, "outputs": fields.outputs}
+    return StressScaled(network=network, network_options=options, **sides)
+
+
+def as_inputs(network, **fields):
+    values = [torch.as_tensor(fields[name]) / scale for name, scale in network.inputs.items()]
+    return torch.stack(torch.broadcast_tensors(*values))[None].float()
+
+
+@pytest.fixture(scope="module")
+def shape():
+    random = np.random.default_rng(5)
+    ice = dome((16, 16), 1, random)
+    north, east = np.gradient(ice["usurf"].values[0], 100.0)
+    return {"thk": ice["thk"].values[0], "slopsurfx": east, "slopsurfy": north}
+
+
+def test_a_silent_network_gives_shallow_ice(shape):
+    """u = (1 / C^3 + k 2 A H / (n + 1)) (rho g H s)^3 against its direction; worked out for one cell."""
+    network = scaled_network(f"{__name__}.Silent")
+    answer = network(as_inputs(network, **shape, arrhenius=50.0, slidingco=0.05, dX=250.0))[0] * 1000
+    row, column = 8, 8
+    thickness, east, north = (float(shape[name][row, column]) for name in ("thk", "slopsurfx", "slopsurfy"))
+    stress = 910 * 9.81e-6 * thickness * np.hypot(east, north)
+    slide, deform = stress**3 / 0.05**3, 2 * 50 / 4 * stress**3 * thickness
+    for name, speed in (("velbase", slide), ("bar", slide + 0.8 * deform), ("velsurf", slide + deform)):
+        found = [answer[list(network.outputs).index(axis + name), row, column].item() for axis in "uv"]
+        expected = -speed * np.array([east, north]) / np.hypot(east, north)
+        np.testing.assert_allclose(found, expected, rtol=2e-4)
+
+
+def test_stiffer_ice_on_a_stickier_bed_moves_slower_by_the_cube(shape):
+    network = scaled_network(layers=2)
+    usual = network(as_inputs(network, **shape, arrhenius=80.0, slidingco=0.04, dX=100.0))
+    stiff = network(as_inputs(network, **shape, arrhenius=10.0, slidingco=0.08, dX=100.0))
+    assert usual.abs().max() > 0
+    torch.testing.assert_close(8 * stiff, usual, rtol=1e-3, atol=1e-6)
+
+
+def test_a_glacier_of_twice_the_size_differs_by_powers_of_two(shape):
+    """All lengths doubled with A C^3 halved: of the same shape, and faster by 2^3 for the bed."""
+    network = scaled_network(layers=2)
+    small = network(as_inputs(network, **shape, arrhenius=80.0, slidingco=0.04, dX=100.0))
+    double = shape | {"thk": 2 * shape["thk"]}
+    large = network(as_inputs(network, **double, arrhenius=40.0, slidingco=0.04, dX=200.0))
+    torch.testing.assert_close(large, 8 * small, rtol=1e-3, atol=1e-6)
+
+
+def test_rock_does_not_speak_to_the_ice(shape):
+    network = scaled_network(layers=2)
+    rock = shape["thk"] <= 0
+    other = {name: np.where(rock, 7.0, shape[name]) for name in ("slopsurfx", "slopsurfy")}
+    laws = {"arrhenius": 80.0, "slidingco": 0.04, "dX": 100.0}
+    first, second = (network(as_inputs(network, **each, **laws)) for each in (shape, shape | other))
+    assert torch.equal(first, second)
+    assert (first[..., torch.from_numpy(rock)] == 0).all()
+
+
+@pytest.mark.parametrize("maptype", [name for name in MAP_TYPES if name not in ("f16", "f17", "smb")])
+def test_every_velocity_map_can_be_scaled_by_physics(maptype):
+    network = scaled_network(maptype=maptype, layers=1)
+    channels = len(network.inputs)
+    assert network(torch.rand(1, channels, 8, 8)).shape == (1, len(network.outputs), 8, 8)
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+def test_a_run_is_on_record(run):
+    for name in ("config.yaml", "provenance.json", "fieldin.dat", "fieldout.dat", "figures/loss_curves.pdf"):
+        assert (run / name).exists(), name
+    assert read_map(run) == read_map("g15")
+    facts = json.loads((run / "provenance.json").read_text())
+    assert facts["training_seconds"] > 0
+    metrics = read_metrics(run)
+    assert metrics["val_loss"].notna().sum() == 2
+    description = load_emulator(run).description
+    assert description["learnt_from"] == ["train/north", "train/south"]
+    assert description["inputs"]["arrhenius"]["range"] == [78, 78]
+
+
+def test_training_that_was_cut_off_goes_on_to_the_same_bits(data, run, tmp_path):
+    ice_flow.train(data=data, run=tmp_path, **(TINY | {"max_epochs": 1}))
+    ice_flow.train(data=data, run=tmp_path, **TINY)
+    first, second = (load_emulator(folder, weights="last").network.state_dict() for folder in (run, tmp_path))
+    assert all(torch.equal(weight, second[name]) for name, weight in first.items())
+
+
+def test_it_learns(data, tmp_path):
+    """On frames whose flow is shallow ice alone, the network has only its first error to unlearn."""
+    ice_flow.train(data=data, run=tmp_path, **(TINY | {"max_epochs": 12, "learning_rate": 3e-3}))
+    losses = read_metrics(tmp_path)["val_loss"].dropna().tolist()
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("network", ["cnn", "unet", "fieldwise.networks.convnet.ConvNet"])
+def test_the_original_settings_and_any_network(data, tmp_path, network):
+    options = {"layers": None, "filters": None} if network == "unet" else {}
+    options |= {"blocks": 2} if network == "unet" else {}
+    plain = {"network": network, "scaling": "plain", "max_epochs": 1, "maptype": "f2"}
+    ice_flow.train(data=data, run=tmp_path, **(TINY | plain | options))
+    emulator = load_emulator(tmp_path)
+    (case,) = choose_cases(data, "test")
+    assert emulator.apply(*read_inputs(emulator, case, 0)).shape == (2, 24, 24)
+
+
+def test_a_plain_network_is_left_for_other_models_too(data, tmp_path):
+    ice_flow.train(
+        data=data, run=tmp_path, **(TINY | {"network": "cnn", "scaling": "plain", "max_epochs": 1})
+    )
+    emulator, files = load_emulator(tmp_path), load_files(tmp_path)
+    (case,) = choose_cases(data, "test")
+    inputs, _ = read_inputs(emulator, case, 1)
+    scaled = torch.from_numpy(inputs / np.array(list(files.inputs.values()))[:, None, None]).float()[None]
+    with torch.inference_mode():
+        torch.testing.assert_close(files.network(scaled), emulator.network(scaled), atol=1e-6, rtol=1e-5)
+
+
+def test_scales_may_come_from_the_data(data, tmp_path):
+    ice_flow.train(data=data, run=tmp_path, **(TINY | {"scales": "data", "maptype": "f2", "max_epochs": 1}))
+    fields = read_map(tmp_path)
+    assert fields.inputs["thk"] == 200  # the thickest ice is 140 m
+    assert fields.inputs["slopsurfx"] == fields.inputs["slopsurfy"]
+    assert fields == load_emulator(tmp_path).fields
+
+
+def test_a_mapping_of_ones_own(data, tmp_path):
+    folder = tmp_path / "fields"
+    folder.mkdir()
+    write_map(FieldMap({"thk": 100.0, "usurf": 1000.0, "dX": 100.0}, {"ubar": 50.0, "vbar": 50.0}), folder)
+    settings = TINY | {"maptype": str(folder), "scaling": "plain", "max_epochs": 1}
+    ice_flow.train(data=data, run=tmp_path / "run", **settings)
+    emulator = load_emulator(tmp_path / "run")
+    inputs, _ = read_inputs(emulator, choose_cases(data, "test")[0], 0)
+    assert (inputs[2] == 100).all()
+
+
+def test_the_test_cases_are_learnt_from_only_when_asked(data, tmp_path):
+    ice_flow.train(data=data, run=tmp_path, **(TINY | {"include_test_in_train": True, "max_epochs": 1}))
+    assert "test/west" in load_emulator(tmp_path).description["learnt_from"]
+
+
+def test_one_case_of_one_frame_is_enough(tmp_path):
+    source = write_cases(tmp_path / "source", splits={"train": ["only"]}, frames=1)
+    data = frames_of(source, tmp_path)
+    ice_flow.train(data=data, run=tmp_path / "run", **(TINY | {"patch_size": 24, "max_epochs": 1}))
+    out = ice_flow.predict(
+        run=tmp_path / "run", data=data, out=tmp_path / "only.nc", split="train", progress=False
+    )
+    with xr.open_dataset(out, decode_times=False) as opened:
+        assert opened["ubar"].shape == (1, 24, 24)
+        assert opened.rio.crs is None
+
+
+@pytest.mark.parametrize(("asked", "cells"), [(-1, 16), (24, 24), (7, 7)])
+def test_edge_of_patches(data, asked, cells):
+    assert choose_patch(asked, choose_cases(data, "train")) == cells
+
+
+def test_centres_of_patches_are_thick_enough(data):
+    cases = choose_cases(data, "train")
+    masks = find_centres(cases, thicker_than_m=100)
+    assert len(masks) == 4
+    thickness = cases[0].read(["thk"], 1)[0]
+    np.testing.assert_array_equal(masks[1], thickness > 100)
+
+
+def test_ranges_are_those_of_the_ice_and_turn_with_vectors(data):
+    cases = choose_cases(data, "train")
+    ranges = measure_ranges(cases, ["thk", "slopsurfx", "slopsurfy"])
+    assert ranges["thk"][0] > 1
+    assert ranges["slopsurfx"] == ranges["slopsurfy"]
+    assert ranges["slopsurfx"][0] == -ranges["slopsurfx"][1]
+
+
+# --- prediction -----------------------------------------------------------------------------------
+
+
+def test_blocks_give_the_same_as_the_whole(data, run, tmp_path):
+    whole = ice_flow.predict(run=run, data=data, out=tmp_path / "whole.nc", progress=False)
+    parts = ice_flow.predict(
+        run=run, data=data, out=tmp_path / "parts.nc", block_cells=7, halo_cells=3, progress=False
+    )
+    first, other = (xr.load_dataset(path, decode_times=False) for path in (whole, parts))
+    for name in first.data_vars.keys() - {"spatial_ref"}:
+        np.testing.assert_allclose(first[name], other[name], atol=2e-4 * float(abs(first[name]).max()))
+
+
+def test_times_of_emulator_and_solver_stand_beside_each_other(data, run, tmp_path, capsys):
+    ice_flow.predict(run=run, data=data, out=tmp_path / "out", solver_frames=1, progress=False)
+    assert "ms a frame of 24 x 24 cells; the solver takes" in capsys.readouterr().out
+    times = json.loads((tmp_path / "out" / "times.json").read_text())["west"]
+    assert times["solver_s"] > times["emulator_s"] > 0
+
+
+def test_within_the_trained_range_nothing_is_warned_of(data, run, tmp_path, capsys):
+    ice_flow.predict(run=run, data=data, out=tmp_path / "out", split="train", progress=False)
+    assert "warning" not in capsys.readouterr().out
+
+
+# --- judgement ------------------------------------------------------------------------------------
+
+
+def test_scores_are_worked_out_by_hand():
+    true, predicted = np.array([3.0, 1.0]), np.array([2.0, 2.0])
+    assert relative_l1(predicted, true) == 0.5
+    still = np.array([[0.5, 10.0, 10.0], [0.0, 0.0, 0.0]])  # the first is too slow to count
+    turned = np.array([[0.0, 10.0, 5.0], [9.0, 0.0, 5.0]])
+    assert direction_cosine(turned, still) == pytest.approx((1 + 0.5**0.5) / 2)
+
+
+def test_a_perfect_prediction_scores_perfectly(data, run, tmp_path):
+    (case,) = choose_cases(data, "test")
+    names = list(load_emulator(run).fields.outputs)
+    frames = np.stack([case.read(names, frame) for frame in range(2)], axis=1)
+    fields = {name: (("time", "y", "x"), values) for name, values in zip(names, frames)}
+    write_netcdf(xr.Dataset(fields), tmp_path / "west.nc")
+    scores = ice_flow.evaluate(
+        run=run, data=data, prediction=tmp_path, energy_frames=0, figures=False, progress=False
+    )
+    assert set(scores["mae"].values()) == set(scores["rmse"].values()) == {0}
+    assert set(scores["relative_l1"].values()) == {0}
+    assert scores["direction_cosine"] == pytest.approx(dict.fromkeys(["velbase", "bar", "velsurf"], 1.0))
+    assert scores["cells"] == sum(int(case.ice(frame).sum()) for frame in range(2))
+
+
+def test_evaluation_writes_scores_and_pictures(data, run, prediction, capsys):
+    scores = ice_flow.evaluate(run=run, data=data, prediction=prediction, figure_frames=1, progress=False)
+    printed = capsys.readouterr().out
+    assert "relative L1 of speed" in printed
+    assert "energy gap to the solver" in printed
+    assert json.loads((run / "scores.json").read_text())["relative_l1"] == scores["relative_l1"]
+    assert scores["energy"]["gap"] > 0
+    assert scores["seen_in_training"] == []
+    from PIL import Image
+
+    with Image.open(run / "figures" / "west_000.png") as picture:
+        assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_leakage_is_seen(data, run, prediction, tmp_path):
+    with xr.open_dataset(prediction / "west.nc", decode_times=False) as opened:
+        leaky = opened.load()
+    leaky["ubar"].values[0, 0, 0] = 86.0
+    write_netcdf(leaky, tmp_path / "west.nc")
+    scores = ice_flow.evaluate(
+        run=run, data=data, prediction=tmp_path, energy_frames=0, figures=False, progress=False
+    )
+    assert scores["leakage_m_a"] == 86
+
+
+def test_a_network_without_symmetry_is_told_from_one_with(data, run, tmp_path):
+    from fieldwise.recipes.ice_flow.judgement import measure_symmetry
+
+    ice_flow.train(data=data, run=tmp_path, **(TINY | {"network": "cnn", "max_epochs": 1}))
+    (case,) = choose_cases(data, "test")
+    assert measure_symmetry(load_emulator(tmp_path), case, 0) > 0.02
+    assert measure_symmetry(load_emulator(tmp_path, symmetrise=True), case, 0) < 1e-4
+    assert measure_symmetry(load_emulator(run), case, 0) < 1e-4
+
+
+def test_the_energy_of_the_solver_is_the_least(data):
+    """Its own flow at bed and surface, spread over the nodes between as in a slab, has a small gap."""
+    (case,) = choose_cases(data, "test")
+    flow = solve_frame(case, 0)
+    nodes = {"velbase": 0, "velsurf": -1}
+    own = {
+        axis + place: getattr(flow, f"velocity_{component}")[node].numpy()
+        for place, node in nodes.items()
+        for axis, component in (("u", "x"), ("v", "y"))
+    }
+    gap = measure_energy_gap(own, case, 0)["gap"]
+    assert 0 <= gap < 0.06
+    doubled = {name: 2 * values for name, values in own.items()}
+    assert measure_energy_gap(doubled, case, 0)["gap"] > 5 * gap
+
+
+@pytest.mark.parametrize("known", [("velbase", "velsurf"), ("bar", "velsurf"), ("velbase", "bar")])
+def test_two_depths_tell_the_whole_column(known):
+    """Of the profile of a slab, mean = (bed + 4 surface) / 5."""
+    column = {"velbase": 10.0, "velsurf": 30.0, "bar": 26.0}
+    velocity = {axis + place: torch.full((1, 2, 2), column[place]) for place in known for axis in "uv"}
+    east, north = find_nodes(velocity)
+    assert torch.allclose(east, torch.tensor([10.0, 30.0]).view(1, 2, 1, 1))
+    assert torch.equal(east, north)
+
+
+def test_the_energy_loss_is_the_energy(data):
+    from fieldwise.recipes.ice_flow.energy import energy_loss
+    from fieldwise.recipes.ice_flow.samples import list_frames
+
+    fields = read_map("f15")
+    (case,) = choose_cases(data, "test")
+    sample = list_frames([case], fields, with_physics=True)[0](slice(None), slice(None))
+    batch = {name: torch.from_numpy(values)[None] for name, values in sample.items()}
+    description = {"outputs": {name: {"scale": scale} for name, scale in fields.outputs.items()}}
+    found = energy_loss(batch["targets"], batch, description)
+    physics = case.read(("thk", "usurf", "arrhenius", "slidingco"), 0)
+    thickness, surface, rate, sliding = torch.from_numpy(physics)[:, None]
+    velocity = dict(zip(fields.outputs, torch.from_numpy(case.read(fields.outputs, 0))))
+    columns = [torch.stack([velocity[f"{axis}velbase"], velocity[f"{axis}velsurf"]])[None] for axis in "uv"]
+    expected = energy(
+        *columns,
+        thickness=thickness,
+        surface=surface,
+        spacing_m=100.0,
+        rate_factor=rate,
+        sliding_coefficient=sliding,
+        y_descending=True,
+    )
+    assert found.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+# --- other emulators, real glaciers ---------------------------------------------------------------
+
+
+def test_an_emulator_of_other_models_predicts(data, tmp_path):
+    from fieldwise.interop.emulators import save_emulator
+
+    torch.manual_seed(0)
+    fields = read_map("f11")
+    save_emulator(ConvNet(5, 2, layers=2), tmp_path, inputs=fields.inputs, outputs=fields.outputs)
+    out = ice_flow.predict(run=tmp_path, data=data, out=tmp_path / "west.nc", progress=False)
+    with xr.open_dataset(out, decode_times=False) as opened:
+        assert float(abs(opened["ubar"]).max()) > 0
+
+
+def test_a_perfect_emulator_of_an_observed_glacier(data, run):
+    from fieldwise.recipes.ice_flow.observation import compare_with_observed, format_comparison
+
+    emulator = load_emulator(run)
+    (case,) = choose_cases(data, "test")
+    observed = emulator.apply(*read_inputs(emulator, case, 0))[-2:].copy()
+    observed *= 40 / np.abs(observed).max()
+    observed[:, 3, 3:9] = np.nan
+    scores = compare_with_observed(emulator, case, observed)
+    assert scores["correlation"] == pytest.approx(1)
+    assert scores["direction_cosine"] == pytest.approx(1, abs=1e-6)
+    assert scores["leakage_m_a"] == 0
+    assert "ours" in format_comparison({"ours": scores})

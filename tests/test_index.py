@@ -1,0 +1,104 @@
+"""The index tells of every public function, and every public function tells of itself."""
+
+import ast
+import importlib
+import importlib.util
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SPEC = importlib.util.spec_from_file_location("make_index", ROOT / "docs" / "make_index.py")
+make_index = importlib.util.module_from_spec(SPEC)
+importlib.sys.modules["make_index"] = make_index
+SPEC.loader.exec_module(make_index)
+
+# Where an example in the docstring would need what only a longer computation makes. Elsewhere each public
+# function has one; add it to the docstring, or, if that cannot be, the function's name and the reason here.
+WITHOUT_EXAMPLE = {
+    "cli": "the command line is shown in the README",
+    "figures": "pictures are shown by paper_figures.ipynb",
+    "interop.chainer_reference": "needs Chainer, which is an extra",
+    "notebooks.run_notebooks": "starts kernels; shown in the README",
+    "physics": "tensors of solvers; checked against closed forms in the tests",
+    "recipes": "works on prepared folders and runs; shown by the notebooks",
+    "sandbox": "writes whole data sets; shown by the notebooks",
+    "tasks": "works on networks in training; shown by the notebooks",
+    "tracking": "works on runs; shown by the notebooks",
+}
+NEEDS_A_SERVER = {"transfers.fetch"}
+
+
+def functions():
+    return [
+        (f"{module.name}.{node.name}", node)
+        for module in make_index.read_modules()
+        for node in module.public
+        if isinstance(node, ast.FunctionDef)
+    ]
+
+
+def test_index_is_what_the_docstrings_say():
+    committed = (ROOT / "fieldwise" / "README.md").read_text(encoding="utf-8")
+    wanted = make_index.write_index()
+    missing = sorted(set(wanted.splitlines()) - set(committed.splitlines()))
+    assert committed == wanted, f"fieldwise/README.md: run `make index`; new or changed: {missing[:5]}"
+
+
+def test_index_names_what_python_finds():
+    """Independently of how the index is made: what is defined in a module stands in its table."""
+    index = (ROOT / "fieldwise" / "README.md").read_text(encoding="utf-8")
+    for name in ("grids", "tiles", "scores", "predict", "recipes.bed_topography.judgement"):
+        module = importlib.import_module(f"fieldwise.{name}")
+        section = index.partition(f"\n## [{name}](")[2].partition("\n## ")[0]
+        found = [
+            key
+            for key, value in vars(module).items()
+            if callable(value)
+            and getattr(value, "__module__", "") == module.__name__
+            and not key.startswith("_")
+        ]
+        assert found
+        assert [key for key in found if f"| `{key}` |" not in section] == []
+
+
+def test_every_module_and_public_name_has_a_caption():
+    silent = []
+    for module in make_index.read_modules():
+        silent += [] if module.caption or not module.public else [module.name]
+        silent += [f"{module.name}.{node.name}" for node in module.public if not make_index.caption_of(node)]
+    assert silent == [], "write a docstring; its first paragraph is the caption in fieldwise/README.md"
+
+
+def test_public_functions_teach_by_an_example():
+    excused = [*WITHOUT_EXAMPLE, *NEEDS_A_SERVER]
+    without = [
+        name
+        for name, node in functions()
+        if ">>>" not in (ast.get_docstring(node) or "")
+        and not any(name == key or name.startswith(f"{key}.") for key in excused)
+    ]
+    assert without == [], "give each a doctest, or a reason in WITHOUT_EXAMPLE of tests/test_index.py"
+
+
+def test_excuses_are_needed():
+    names = [name for name, _ in functions()]
+    for key in [*WITHOUT_EXAMPLE, *NEEDS_A_SERVER]:
+        assert any(name == key or name.startswith(f"{key}.") for name in names), f"{key}: no such module"
+
+
+def test_index_of_a_made_package(tmp_path):
+    """A package of two modules, its index worked out by hand."""
+    package = tmp_path / "fieldwise"
+    package.mkdir()
+    (package / "__init__.py").write_text('"""All."""\n')
+    (package / "snow.py").write_text(
+        '"""Snow."""\n\ndef fall(x):\n    """Let | fall,\n    softly.\n\n    More."""\n\ndef _melt(): ...\n'
+    )
+    (package / "air.py").write_text('"""Air."""\n\nclass Wind:\n    """Moves."""\n')
+    (tmp_path / "pyproject.toml").write_text(
+        "[[tool.importlinter.contracts]]\nlayers = ['fieldwise.snow', 'fieldwise.air']\n"
+    )
+    body = make_index.write_index(tmp_path).removeprefix(make_index.HEAD)
+    assert body == (
+        "\n## [air](air.py)\nAir.\n\n| | |\n|---|---|\n| `Wind` | Moves. |\n"
+        "\n## [snow](snow.py)\nSnow.\n\n| | |\n|---|---|\n| `fall` | Let \\| fall, softly. |\n"
+    )

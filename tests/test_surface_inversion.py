@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+from fieldwise.physics.local_filters import filter_locally
+from fieldwise.physics.spectra import power_law_spectrum, variance_of, wavenumbers
+from fieldwise.physics.surface_inversion import invert_surface
+from fieldwise.physics.surface_transfer import LocalTransfer, expand_transfer
+
+SPACING, SIZE = 1e3, 128
+
+
+@pytest.fixture(scope="module")
+def flow() -> dict[str, np.ndarray]:
+    """Ice that speeds up, thins and turns from east to north."""
+    north, east = np.mgrid[0:1:128j, 0:1:128j]
+    return {
+        "thickness_m": 1800 - 800 * east,
+        "slip": 2 * 10**east,
+        "slope": 0.004 + 0.008 * east,
+        "direction": 0.3 + 0.6 * north,
+    }
+
+
+def draw_bed(seed: int) -> np.ndarray:
+    east, north = wavenumbers((SIZE, SIZE), SPACING)
+    power = power_law_spectrum(east, north, rolloff_m=10e3, stretch=1.0)
+    amplitude = np.sqrt(power / variance_of(power, SIZE, SPACING)) * 60 / SPACING
+    white = np.random.default_rng(seed).standard_normal((SIZE, SIZE))
+    return filter_locally(white, [amplitude], [np.ones((SIZE, SIZE))])
+
+
+def see(bed: np.ndarray, flow: dict[str, np.ndarray], terms: int = 48) -> np.ndarray:
+    local = expand_transfer(**flow, rng=np.random.default_rng(1), terms=terms)
+    return filter_locally(bed, local.responses(*wavenumbers(bed.shape, SPACING)), local.weights)
+
+
+def test_the_sum_is_the_transfer_of_every_place(flow):
+    """Places that were not sampled, against one place's own filter applied to the whole field."""
+    bed = draw_bed(1)
+    seen = see(bed, flow)
+    for row, column in ((20, 100), (64, 64), (100, 30)):
+        here = {name: np.full(values.shape, values[row, column]) for name, values in flow.items()}
+        alone = see(bed, here, terms=1)
+        assert seen[row, column] == pytest.approx(alone[row, column], abs=0.03 * float(seen.std()))
+
+
+def test_few_terms_are_enough(flow):
+    bed = draw_bed(2)
+    many, few = see(bed, flow, terms=96), see(bed, flow, terms=24)
+    assert np.abs(many - few).std() < 0.02 * many.std()
+
+
+def test_responses_do_not_depend_on_how_modes_are_laid_out(flow):
+    local = expand_transfer(**flow, rng=np.random.default_rng(1), terms=8)
+    assert isinstance(local, LocalTransfer)
+    east, north = wavenumbers((16, 12), SPACING)
+    whole = local.responses(east, north)
+    assert whole.shape == (8, 16, 7)
+    one = local.responses(east[0, 3], north[5, 0])
+    np.testing.assert_allclose(whole[:, 5, 3], one, rtol=1e-4, atol=1e-6)
+
+
+def test_the_surface_tells_of_a_bed_that_the_lowres_map_lacks(flow):
+    lowres, departure = 3 * draw_bed(3), draw_bed(4)
+    surface = see(lowres + departure, flow) + 0.2 * np.random.default_rng(5).standard_normal((SIZE, SIZE))
+    inner = np.s_[16:-16, 48:-16]  # where ice is fast enough to pass much of the bed on
+    found = invert_surface(surface, lowres, **flow, trust=np.ones((SIZE, SIZE)), spacing=SPACING)
+    assert (found - departure)[inner].std() < 0.8 * departure[inner].std()
+    assert np.corrcoef(found[inner].ravel(), departure[inner].ravel())[0, 1] > 0.6
+
+
+def test_floating_ice_tells_nothing(flow):
+    trust = np.ones((SIZE, SIZE))
+    trust[:, :64] = 0
+    surface = see(draw_bed(6), flow)
+    found = invert_surface(surface, np.zeros_like(surface), **flow, trust=trust, spacing=SPACING)
+    afloat, around = found[:, 24:40], found[:, 64:]  # the field is periodic: its other edge is felt too
+    assert np.abs(afloat).max() < 0.05 * np.abs(around).max()
+    assert not invert_surface(surface, 0 * surface, **flow, trust=0 * trust, spacing=SPACING).any()
+
+
+def test_a_flat_surface_above_a_flat_bed_gives_no_departure(flow):
+    flat = np.full((SIZE, SIZE), 1200.0)
+    found = invert_surface(flat, flat - 1500, **flow, trust=np.ones(flat.shape), spacing=SPACING)
+    assert np.abs(found).max() < 1e-3
