@@ -17,7 +17,7 @@ import torch
 
 from fieldwise.physics.ice_flow import solve
 from fieldwise.recipes.ice_flow.emulator import load_emulator
-from fieldwise.recipes.ice_flow.frames import derive_slopes
+from fieldwise.recipes.ice_flow.frames import derive_ice_slopes, derive_slopes
 from fieldwise.recipes.ice_flow.judgement import relative_l1
 from fieldwise.recipes.ice_flow.samples import FLOWING_M
 from fieldwise.sandbox.valley import grow_ice, make_climate, make_valley
@@ -53,6 +53,7 @@ def solve_frame(thickness, surface, **options):
 def emulate(emulator, thickness, surface):
     """Give the surface speed and the median time of a frame."""
     known = {"thk": thickness, **derive_slopes(surface, SPACING)}
+    known |= derive_ice_slopes(surface, thickness, SPACING)
     known |= {"arrhenius": np.full_like(thickness, RATE), "slidingco": np.full_like(thickness, SLIDING)}
     inputs = np.stack([known[name] for name in emulator.fields.inputs]).astype(np.float32)
     ice, seconds = thickness > FLOWING_M, []

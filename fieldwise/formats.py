@@ -34,6 +34,20 @@ def open_file(path: Path, *, variable: str | None, x: str | None, y: str | None)
     return _open_dataset(path, variable, x, y)
 
 
+def with_plain_crs(field: xr.DataArray) -> xr.DataArray:
+    """Keep the CRS where rioxarray looks for it first, and no further coordinates.
+
+    Data centres call it `coord_system` or `mapping`, which operations forget; longitudes and latitudes of
+    every cell would be read with every window.
+    """
+    crs = field.rio.crs
+    field = field.reset_coords(drop=True)
+    for place in (field.attrs, field.encoding):
+        place.pop("grid_mapping", None)
+        place.pop("coordinates", None)
+    return field.rio.write_crs(crs)
+
+
 def first_line(error: BaseException) -> str:
     """Give the first line of what an error says, or its kind where it says nothing.
 

@@ -24,7 +24,7 @@ from fieldwise.datums import ATTRIBUTE as DATUM
 from fieldwise.datums import parse_datum, split_crs
 from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError
-from fieldwise.formats import CHUNK_CELLS, first_line, open_file
+from fieldwise.formats import CHUNK_CELLS, first_line, open_file, with_plain_crs
 
 Bounds = tuple[float, float, float, float]  # west, south, east, north: edges of the outer cells
 
@@ -211,25 +211,11 @@ def open_field(
         field = field.rio.write_crs(crs_name(crs))
     if field.rio.crs is None:
         raise InputError(f"{path}: holds no CRS; state one, such as `crs: EPSG:3031`")
-    field = _canonical(_with_datum(_with_plain_crs(field), path), path)
+    field = _canonical(_with_datum(with_plain_crs(field), path), path)
     field = field.rio.write_transform(field.rio.transform(recalc=True))  # the file's own holds for its order
     field.encoding["source"] = str(path)
     grid_of(field)
     return field
-
-
-def _with_plain_crs(field: xr.DataArray) -> xr.DataArray:
-    """Keep the CRS where rioxarray looks for it first, and no further coordinates.
-
-    Data centres call it `coord_system` or `mapping`, which operations forget; longitudes and latitudes of
-    every cell would be read with every window.
-    """
-    crs = field.rio.crs
-    field = field.reset_coords(drop=True)
-    for place in (field.attrs, field.encoding):
-        place.pop("grid_mapping", None)
-        place.pop("coordinates", None)
-    return field.rio.write_crs(crs)
 
 
 def _with_datum(field: xr.DataArray, path: Path) -> xr.DataArray:

@@ -107,7 +107,7 @@ def write_rasters(folder: Path) -> None:
     _write_tif(snow, accumulation, **kilometre, dtype="int16", nodata=-9999, scale=0.5, offset=100.0)
     published = folder / "misc/deepbedmap_dem.tif"
     shifted = {"west": WEST - 250, "north": NORTH + 250, "spacing": 250}
-    _write_tif(published, bed, **shifted, dtype="int16", nodata=-2000, holes=np.s_[:76, :])
+    _write_tif(published, bed, **shifted, dtype="int16", nodata=-2000, holes=np.s_[:16, :])
 
 
 def _netcdf(path, names: dict[str, tuple[Function, dict]], *, spacing: int, mapping: str, integers: bool):
@@ -156,7 +156,7 @@ def write_netcdfs(folder: Path) -> None:
 
 
 def write_radar(folder: Path) -> None:
-    """Write two CReSIS seasons (a dense block, and two flights apart) and the grid of Rutford, moved to here."""
+    """Write two CReSIS seasons (a dense block; two flights apart) and the grid of Rutford, moved here."""
     folder = folder / "highres"
     folder.mkdir(parents=True, exist_ok=True)
     along, across = np.arange(0, 24_001, 200.0), np.arange(0, 24_001, 500.0)

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import shutil
+import signal
 
 import numpy as np
 import pandas as pd
@@ -77,6 +78,7 @@ def _(glacier, work, monkeypatch, all, done):
         patch.setattr(AdversarialTask, "on_train_epoch_start", stop, raising=False)
         with pytest.raises(KeyboardInterrupt):
             start()
+    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN  # it can be stopped again
     work |= {"again": start, "epochs": all}
 
 
@@ -210,7 +212,7 @@ def _(glacier, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("fieldwise.recipes.bed_topography.preparation.write_tiles", full)
+    monkeypatch.setattr("xarray.Dataset.to_zarr", full)
     return prepare_again(glacier, sums(glacier / "data"))
 
 

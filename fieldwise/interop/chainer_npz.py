@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.errors import InputError
-from fieldwise.grids import replace_when_done
+from fieldwise.drafts import replace_when_done
 
 # What the original calls its inputs: the field to be refined, and three that help.
 INPUT_KEYS = {
@@ -82,7 +82,7 @@ def save_chainer_npz(network: nn.Module, path: str | Path) -> None:
     state = network.state_dict()
     arrays = {key: state[name].detach().cpu().numpy() for key, name in chainer_keys(network).items()}
     with replace_when_done(Path(path)) as partial, partial.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
+        np.savez(stream, **arrays)
 
 
 @torch.no_grad()

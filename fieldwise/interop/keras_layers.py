@@ -45,7 +45,7 @@ class Addition(nn.Module):
 
     def forward(self, *features: Tensor) -> Tensor:
         """Sum (batch, channels, y, x)."""
-        return torch.stack(features).sum(dim=0)
+        return sum(features[1:], start=features[0])
 
 
 class Enlargement2d(nn.ConvTranspose2d):

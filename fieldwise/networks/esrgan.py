@@ -14,6 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fieldwise.errors import InputError
+from fieldwise.networks.convolutions import (
+    PatchConvolution,
+    UpsamplingConvolution,
+    WindowConvolution,
+    store_channels_last,
+)
 from fieldwise.networks.deformable import LARGEST_OFFSET, DeformableConvolution
 
 UPSCALING = 4  # cells of the output on a cell of the low-resolution grid
@@ -187,31 +193,6 @@ def _whole_ratio(channels: Channels, lowres_spacing_m: float) -> int:
     return round(ratio)
 
 
-class WindowConvolution(nn.Conv2d):
-    """A valid convolution whose kernel spans three strides, computed as a small kernel on folded cells.
-
-    Folding each stride x stride square of cells into channels turns the kernel of 3 s x 3 s cells that moves
-    by s into one of 3 x 3 cells that moves by 1: the same sums, many times faster. The weight keeps the shape
-    (out_channels, in_channels, 3 s, 3 s).
-
-    >>> WindowConvolution(1, 32, 10)(torch.zeros(1, 1, 110, 110)).shape  # 100 m cells onto 1 km cells
-    torch.Size([1, 32, 9, 9])
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, ratio: int) -> None:
-        super().__init__(in_channels, out_channels, 3 * ratio, stride=ratio)
-        self.ratio = ratio
-
-    def forward(self, field: Tensor) -> Tensor:
-        """Convolve (batch, in_channels, ratio * Y, ratio * X) to (batch, out_channels, Y - 2, X - 2)."""
-        ratio = self.ratio
-        if ratio == 1:
-            return super().forward(field)
-        weight = self.weight.reshape(self.out_channels, self.in_channels, 3, ratio, 3, ratio)
-        weight = weight.permute(0, 1, 3, 5, 2, 4).reshape(self.out_channels, -1, 3, 3)
-        return functional.conv2d(functional.pixel_unshuffle(field, ratio), weight, self.bias)
-
-
 class ResidualInResidualBlock(nn.Module):
     """Three dense blocks in a row, of whose result a share is added to the input."""
 
@@ -248,60 +229,6 @@ class DenseBlock(nn.Module):
         for convolution in (self.conv_layer1, self.conv_layer2, self.conv_layer3, self.conv_layer4):
             made = torch.cat((made, _rectify(convolution(made))), dim=1)  # 96, 128, 160, 192 channels
         return torch.add(features, self.conv_layer5(made), alpha=self.residual_scaling)
-
-
-class UpsamplingConvolution(nn.Conv2d):
-    """Double the resolution by repeating cells, then convolve 3 x 3, without ever making the repeated cells.
-
-    Of the nine taps on repeated cells several fall on the same coarse cell: each of the four fine cells in a
-    coarse one is a 2 x 2 kernel on the coarse grid, whose weights are sums of the nine. Same result, 4/9 of
-    the work.
-
-    >>> UpsamplingConvolution(64, 64)(torch.zeros(1, 64, 9, 11)).shape
-    torch.Size([1, 64, 18, 22])
-    """
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, 3, padding=1)
-
-    def forward(self, coarse: Tensor) -> Tensor:
-        """Convolve (batch, in_channels, y, x) to (batch, out_channels, 2 y, 2 x)."""
-        height, width = coarse.shape[-2:]
-        # An even fine row reads the coarse rows (i - 1, i, i), an odd one (i, i, i + 1).
-        merge = self.weight.new_tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])  # (parity, 2, 3)
-        weight = torch.einsum("apk,bql,oikl->aboipq", merge, merge, self.weight)
-        weight = weight.reshape(4 * self.out_channels, self.in_channels, 2, 2)
-        bias = None if self.bias is None else self.bias.repeat(4)
-        four = functional.conv2d(coarse, weight, bias, padding=1)  # (batch, 4 * out_channels, y + 1, x + 1)
-        four = four.movedim(1, -1).contiguous().unflatten(-1, (2, 2, -1))  # (batch, y + 1, x + 1, 2, 2, out)
-        # Fine cell (2 i + a, 2 j + b) is number (a, b) of coarse cell (i + a, j + b).
-        frame, row, column, a, b, channel = four.stride()
-        fine = four.as_strided(
-            (len(coarse), height, 2, width, 2, self.out_channels),
-            (frame, row, row + a, column, column + b, channel),
-        )
-        return fine.reshape(len(coarse), 2 * height, 2 * width, self.out_channels).movedim(-1, 1)
-
-
-class PatchConvolution(nn.Conv2d):
-    """A convolution for maps of a few cells, on a CPU computed as one product of all patches with the kernels.
-
-    Where the kernels outweigh the map this is several times faster, above all in the backward pass.
-
-    >>> PatchConvolution(8, 16, 4, 2, padding=1)(torch.zeros(3, 8, 4, 4)).shape
-    torch.Size([3, 16, 2, 2])
-    """
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Convolve (batch, in_channels, y, x)."""
-        if features.device.type != "cpu":
-            return super().forward(features)
-        kernel, padding, stride = self.kernel_size, self.padding, self.stride
-        size = [(n + 2 * p - k) // s + 1 for n, p, k, s in zip(features.shape[2:], padding, kernel, stride)]
-        patches = functional.unfold(features, kernel, padding=padding, stride=stride)
-        patches = patches.transpose(1, 2).flatten(0, 1)  # (batch * y * x, in_channels * kernel cells)
-        made = functional.linear(patches, self.weight.flatten(1), self.bias)
-        return made.view(len(features), *size, self.out_channels).movedim(-1, 1)
 
 
 class Discriminator(nn.Module):
@@ -375,16 +302,6 @@ def draw_small_weights(network: nn.Module, *, share: float = 0.1) -> None:
             nn.init.normal_(module.weight, std=share * (2 / fan_in) ** 0.5)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-
-
-def store_channels_last(network: nn.Module) -> None:
-    """Store kernels in the order in which convolutions of tensors with channels last want them.
-
-    Otherwise each pass would reorder them. Their shape stays what it is.
-    """
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d) and not isinstance(layer, PatchConvolution):
-            layer.to(memory_format=torch.channels_last)
 
 
 def _rectify(features: Tensor) -> Tensor:

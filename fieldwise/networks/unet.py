@@ -104,9 +104,8 @@ class UNet(nn.Module):
         check_channels(fields, self.in_channels, self.dimensions)
         sizes = fields.shape[2:]
         margins = [(-size % 2 ** (self.blocks - 1)) // 2 for size in sizes]
-        features = self._convolve(
-            self.down[0], self._widen(order_in_memory(fields), margins)
-        )  # (batch, 32, y, x), widened
+        widened = self._widen(order_in_memory(fields), margins)
+        features = self._convolve(self.down[0], widened)  # (batch, 32, y, x), widened
         seen = [features]
         for block in self.down[1:]:
             features = self._convolve(block, self.pool(features))  # (batch, 64, y / 2, x / 2), …

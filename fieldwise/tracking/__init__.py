@@ -3,12 +3,13 @@
 from fieldwise.tracking.experiments import fetch_run
 from fieldwise.tracking.provenance import hash_file, recall_measure, record_provenance, write_json
 from fieldwise.tracking.runs import open_run, read_metrics
-from fieldwise.tracking.trainers import Tracker, close_trackers, make_trainer
+from fieldwise.tracking.trainers import Tracker, close_trackers, fit, make_trainer
 
 __all__ = [
     "Tracker",
     "close_trackers",
     "fetch_run",
+    "fit",
     "hash_file",
     "make_trainer",
     "open_run",

@@ -31,14 +31,18 @@ class TensorBoardRecord(TensorBoardLogger):
 
     @rank_zero_only
     def record_graph(self, network: torch.nn.Module, example: Any) -> None:
-        """Trace the network: the boxes of the graph are its modules."""
+        """Trace the network, if it can be: the boxes of the graph are its modules."""
         was_training = network.training
-        with warnings.catch_warnings(), torch.no_grad():
+        logging.getLogger("torch").setLevel(logging.ERROR)
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # traced for one shape, which is all that a drawing needs
-            logging.getLogger("torch").setLevel(logging.ERROR)
-            traced = torch.jit.trace(network.eval(), (example,), strict=False, check_trace=False)
-            self.experiment.add_graph(traced, (example,), use_strict_trace=False)
-        network.train(was_training)
+            try:
+                traced = torch.jit.trace(network.eval(), (example,), strict=False, check_trace=False)
+                self.experiment.add_graph(traced, (example,), use_strict_trace=False)
+            except (RuntimeError, TypeError, ValueError) as error:  # a drawing is no reason to stop
+                self.experiment.add_text("graph", f"cannot be drawn: {error}")
+            finally:
+                network.train(was_training)
 
     @rank_zero_only
     def record_picture(self, name: str, picture: np.ndarray, *, epoch: int) -> None:

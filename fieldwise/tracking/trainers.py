@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -82,6 +84,31 @@ def make_trainer(
         log_every_n_steps=10,
         deterministic="warn",
     )
+
+
+def fit(trainer: Any, task: Any, *loaders: Any, **options: Any) -> None:
+    """Train; Ctrl-C comes out as a KeyboardInterrupt, as everywhere else.
+
+    Lightning ends the whole program instead, and leaves Ctrl-C without effect, in a notebook too.
+
+    Parameters
+    ----------
+    trainer, task
+        As from :func:`make_trainer`, and one of :mod:`fieldwise.tasks`.
+    loaders, options
+        As the trainer's own ``fit`` takes them.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(task, *loaders, **options)
+    except SystemExit as stop:
+        if not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
+        raise KeyboardInterrupt from None
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGINT, handler)
 
 
 def close_trackers(trainer: Any, settings: Mapping[str, Any], figures: Sequence[Path] = ()) -> None:

@@ -99,7 +99,7 @@ def fit_generator(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ())
     from fieldwise.recipes.bed_topography.samples import VECTORS, choose_inputs, read_samples
     from fieldwise.samples import SYMMETRIES, make_loader
     from fieldwise.tasks import AdversarialTask
-    from fieldwise.tracking import make_trainer, open_run
+    from fieldwise.tracking import fit, make_trainer, open_run
     from fieldwise.tracking.loggers import RecordRun
 
     run, departure, seed = Path(settings["run"]), settings["departure"], settings["seed"]
@@ -132,7 +132,8 @@ def fit_generator(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ())
         callbacks=[RecordRun(settings, network="generator", picture=draw_tiles), *callbacks],
         **{name: settings[name] for name in OF_THE_TRAINER},
     )
-    trainer.fit(
+    fit(
+        trainer,
         task,
         make_loader(
             training,
@@ -145,8 +146,6 @@ def fit_generator(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ())
         ckpt_path=checkpoint,
         weights_only=True,
     )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     return _finish(trainer, settings, tiles=len(training["bed"]))
 
 

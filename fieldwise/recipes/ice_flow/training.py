@@ -100,7 +100,7 @@ def train(
     from fieldwise.recipes.ice_flow.networks import check_scaling, describe_network
     from fieldwise.recipes.ice_flow.samples import describe, fit_map
     from fieldwise.tasks import FieldTask, choose_device
-    from fieldwise.tracking import make_trainer, open_run
+    from fieldwise.tracking import fit, make_trainer, open_run
 
     settings = {key: value for key, value in locals().items() if key in train.__annotations__}
     require_at_least(1, max_epochs=max_epochs, batch_size=batch_size, patience=patience)
@@ -147,9 +147,7 @@ def train(
         tracker=tracker,
     )
     started = time.perf_counter()
-    trainer.fit(task, *loaders, ckpt_path=checkpoint, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    fit(trainer, task, *loaders, ckpt_path=checkpoint, weights_only=True)
     return _finish(trainer, settings, fields, seconds=time.perf_counter() - started)
 
 
