@@ -1,6 +1,7 @@
 """Made once, shared by tests and features: a small sandbox, a tiny trained run, its map, a user's files."""
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,11 @@ import yaml
 
 CORNER_X, CORNER_Y = -1_500_000.0, -300_000.0  # south-west corner of a user's own files
 SIZE_M = 30_000.0
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, also when started in the background, where shells have it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ and the median of the ratios of neighbouring epochs; then where our time goes.
 
 import argparse
 import json
+import logging
 import os
 import statistics
 import subprocess
@@ -30,8 +31,8 @@ import numpy as np
 
 INPUTS = {"thk": 2000.0, "slopsurfx": 1.5, "slopsurfy": 1.5, "strflowctrl": 200.0}
 OUTPUTS = {"ubar": 1000.0, "vbar": 1000.0, "uvelsurf": 1000.0, "vvelsurf": 1000.0}
-FRAMES, CELLS, PATCH, BATCH = 8, 128, 32, 64
-PATCHES = FRAMES * 5 * (CELLS // PATCH) ** 2  # five for each tile: ten batches
+FRAMES, CELLS, PATCH, BATCH = 4, 128, 32, 64
+PATCHES = FRAMES * 5 * (CELLS // PATCH) ** 2  # five for each tile: five batches
 
 
 class Turns:
@@ -85,6 +86,7 @@ def work_in_fieldwise(folder: Path, rounds: int, threads: int) -> None:
 def make_trainer(epochs: int, callbacks: list[Any]) -> Any:
     import lightning
 
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     return lightning.Trainer(
         max_epochs=epochs, accelerator="cpu", callbacks=callbacks, enable_model_summary=False, **quiet

@@ -41,7 +41,15 @@ TREND_CELLS, SPREAD_CELLS = 4, 6
 
 
 def read_yaml(path: str | Path, *, required: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Read a mapping from YAML; a broken file, or one without what is required, is an error by name."""
+    """Read a mapping from YAML; a broken file, or one without what is required, is an error by name.
+
+    >>> import tempfile
+    >>> home = Path(tempfile.mkdtemp())
+    >>> _ = (home / "own.yaml").write_text("crs: EPSG:3031")
+    >>> read_yaml(home / "own.yaml", required=("crs", "inputs"))
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: ...own.yaml: lacks inputs; see `Your own data` in the README
+    """
     path = Path(path)
     try:
         content = yaml.safe_load(path.read_text())
@@ -58,7 +66,13 @@ def read_yaml(path: str | Path, *, required: tuple[str, ...] = ()) -> dict[str, 
 
 
 def write_yaml(content: Mapping[str, Any], path: str | Path) -> Path:
-    """Write plain values as YAML, whole or not at all."""
+    """Write plain values as YAML, whole or not at all.
+
+    >>> import tempfile
+    >>> home = Path(tempfile.mkdtemp())
+    >>> read_yaml(write_yaml({"spacing_m": 250}, home / "own.yaml"))
+    {'spacing_m': 250}
+    """
     with replace_when_done(path) as partial:
         partial.write_text(yaml.safe_dump(dict(content), sort_keys=False))
     return Path(path)
@@ -259,6 +273,16 @@ def prepare_inputs(
     -------
     dict
         The description of the inputs, and the region that all of them cover.
+
+    >>> import tempfile
+    >>> home = Path(tempfile.mkdtemp())
+    >>> from fieldwise.grids import Grid, make_field
+    >>> bed = make_field(np.zeros((8, 8)), Grid(500, 500, 8500, 8500, 1000, "EPSG:3031"), name="bed")
+    >>> _ = write_cog(bed, home / "bed.tif")
+    >>> source = {"crs": "EPSG:3031", "lowres_spacing_m": 1000, "inputs": {"bed_lowres": {"path": "bed.tif"}}}
+    >>> description = prepare_inputs(source, folder=home, out=home / "data", units={}, detrended=())
+    >>> description["region"], description["inputs"]["bed_lowres"]["paths"]
+    ([500.0, 500.0, 8500.0, 8500.0], ['inputs/bed_lowres.tif'])
     """
     crs, lowres_m = crs_name(source["crs"]), float(source["lowres_spacing_m"])
     inputs: dict[str, Any] = {}

@@ -33,6 +33,18 @@ def open_entry(
         CRS to bring the fields to.
     heights
         For heights: the vertical datum to bring them to.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from pathlib import Path
+    >>> home = Path(tempfile.mkdtemp())
+    >>> from fieldwise.grids import Grid, make_field, write_netcdf
+    >>> grid = Grid(0, 0, 900, 900, 450, "EPSG:3031")
+    >>> velocity = xr.Dataset({name: make_field(np.ones((2, 2)), grid, name=name) for name in ("VX", "VY")})
+    >>> _ = write_netcdf(velocity, home / "velocity.nc")
+    >>> entry = {"path": "velocity.nc", "variables": ["VX", "VY"]}
+    >>> [field.name for field in open_entry(entry, folder=home, crs="EPSG:3031")]
+    ['VX', 'VY']
     """
     if not isinstance(entry, Mapping) or not isinstance(entry.get("path"), str):
         raise InputError(f"{entry!r}: an input is written as {{path: FILE, spacing_m: NUMBER}}")

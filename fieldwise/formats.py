@@ -28,6 +28,14 @@ def open_file(path: Path, *, variable: str | None, x: str | None, y: str | None)
         Which variable of a file with several; of a raster, the number of the band.
     x, y
         Names of the variables that hold the coordinates, where the file does not say so itself.
+
+    >>> import tempfile
+    >>> home = Path(tempfile.mkdtemp())
+    >>> with rasterio.open(home / "bed.tif", "w", driver="GTiff", width=3, height=2, count=1, dtype="int16",
+    ...                    transform=rasterio.Affine(1000, 0, 0, 0, -1000, 0)) as file:
+    ...     file.write(np.full((1, 2, 3), -500, "int16"))
+    >>> open_file(home / "bed.tif", variable=None, x=None, y=None).sizes
+    Frozen({'y': 2, 'x': 3})
     """
     if path.suffix.lower() in RASTER_SUFFIXES:
         return _open_raster(path, variable)
@@ -39,6 +47,13 @@ def with_plain_crs(field: xr.DataArray) -> xr.DataArray:
 
     Data centres call it `coord_system` or `mapping`, which operations forget; longitudes and latitudes of
     every cell would be read with every window.
+
+    >>> latitude = ("y", "x"), np.zeros((2, 2))
+    >>> field = xr.DataArray(np.zeros((2, 2)), {"y": [2, 1], "x": [1, 2], "lat": latitude}, ("y", "x"))
+    >>> field = field.rio.write_crs("EPSG:3031", grid_mapping_name="coord_system")
+    >>> plain = with_plain_crs(field).astype("float32")
+    >>> sorted(plain.coords), plain.rio.crs.to_epsg()
+    (['spatial_ref', 'x', 'y'], 3031)
     """
     crs = field.rio.crs
     field = field.reset_coords(drop=True)

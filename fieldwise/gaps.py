@@ -27,6 +27,15 @@ def fill_gaps(fine: xr.DataArray, coarse: xr.DataArray, path: str | Path) -> Pat
         cells.
     path
         GeoTIFF to write (cloud-optimised), on the grid of the fine one.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> home = Path(tempfile.mkdtemp())
+    >>> from fieldwise.grids import Grid, make_field, open_field
+    >>> fine = make_field(np.array([[1.0, np.nan], [1, 1]]), Grid(0, 0, 2, 2, 1, "EPSG:3031"), name="surface")
+    >>> coarse = make_field(np.full((2, 2), 5.0), Grid(0, 0, 4, 4, 2, "EPSG:3031"), name="surface")
+    >>> open_field(fill_gaps(fine, coarse, home / "filled.tif")).values.tolist()
+    [[1.0, 5.0], [1.0, 1.0]]
     """
     grid = grid_of(fine)
 
@@ -57,6 +66,14 @@ def fill_from_neighbours(field: xr.DataArray, path: Path) -> float:
     -------
     float
         Share of the cells that were missing.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> home = Path(tempfile.mkdtemp())
+    >>> from fieldwise.grids import Grid, make_field, open_field
+    >>> field = make_field(np.array([[7.0, np.nan], [7, 7]]), Grid(0, 0, 2, 2, 1, "EPSG:3031"), name="snow")
+    >>> fill_from_neighbours(field, home / "filled.tif"), open_field(home / "filled.tif").values.tolist()
+    (0.25, [[7.0, 7.0], [7.0, 7.0]])
     """
     missing = 0
     margin = 2 * SEARCH_CELLS  # a cell may be filled from one that is filled itself

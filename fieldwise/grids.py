@@ -202,6 +202,14 @@ def open_field(
     ------
     InputError
         Where the file is missing, broken or has no CRS, naming the file.
+
+    >>> import tempfile
+    >>> home = Path(tempfile.mkdtemp())
+    >>> bed = make_field(np.arange(6.0).reshape(2, 3), Grid(0, 0, 3000, 2000, 1000, "EPSG:3031"), name="bed")
+    >>> path = write_netcdf(bed[::-1], home / "bed.nc")  # from south to north
+    >>> field = open_field(path)
+    >>> field.values.tolist(), field["y"].values.tolist()
+    ([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]], [1500.0, 500.0])
     """
     path = Path(path)
     if not path.exists():
@@ -311,6 +319,13 @@ def write_cog_by_blocks(
 
     Memory is bounded by a block; the file has its final name only when it is whole and reads back as it
     was written: on a full disk GDAL may lose the last tiles without a word.
+
+    >>> import tempfile
+    >>> home = Path(tempfile.mkdtemp())
+    >>> blocks = ((0, column, np.full((2, 2), column)) for column in (0, 2))
+    >>> path = write_cog_by_blocks(blocks, Grid(0, 0, 4, 2, 1, "EPSG:3031"), home / "bed.tif", name="bed")
+    >>> open_field(path).values.tolist()
+    [[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 2.0, 2.0]]
     """
     path = Path(path)
     rows, columns = grid.shape
@@ -381,7 +396,14 @@ def tags_of(field: xr.DataArray) -> dict[str, str]:
 
 
 def write_netcdf(data: xr.Dataset | xr.DataArray, path: str | Path) -> Path:
-    """Write fields (or tables on one dimension) as CF-NetCDF, with grid mapping and units."""
+    """Write fields (or tables on one dimension) as CF-NetCDF, with grid mapping and units.
+
+    >>> import tempfile
+    >>> home = Path(tempfile.mkdtemp())
+    >>> bed = make_field(np.zeros((2, 2)), Grid(0, 0, 500, 500, 250, "EPSG:3031"), name="bed")
+    >>> open_field(write_netcdf(bed, home / "bed.nc")).rio.crs.to_epsg()
+    3031
+    """
     path = Path(path)
     dataset = data.to_dataset(name=data.name or "field") if isinstance(data, xr.DataArray) else data
     if {"x", "y"} <= set(dataset.dims) and dataset.rio.crs is not None:

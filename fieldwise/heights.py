@@ -129,6 +129,15 @@ def open_geoid(entry: Mapping[str, Any], *, folder: Path, crs: str, bounds: Boun
     ------
     InputError
         Where the file is missing, is not in metres, or does not reach the bounds.
+
+    >>> import tempfile
+    >>> home = Path(tempfile.mkdtemp())
+    >>> from fieldwise.grids import make_field, write_cog
+    >>> grid = Grid(0, 0, 9000, 9000, 1000, "EPSG:3031")
+    >>> _ = write_cog(make_field(np.full((9, 9), -30.0), grid, name="geoid"), home / "geoid.tif")
+    >>> entry, box = {"path": "geoid.tif"}, (3000, 3000, 5000, 5000)
+    >>> open_geoid(entry, folder=home, crs="EPSG:3031", bounds=box).shape  # two cells more on every side
+    (6, 6)
     """
     file = folder / entry["path"]
     keys = {key: entry[key] for key in ("variable", "x", "y", "crs") if key in entry}
@@ -236,6 +245,15 @@ def open_geoids(
     -------
     dict
         Vertical datum to field.
+
+    >>> import tempfile
+    >>> home = Path(tempfile.mkdtemp())
+    >>> from fieldwise.grids import make_field, write_cog
+    >>> grid = Grid(0, 0, 9000, 9000, 1000, "EPSG:3031")
+    >>> _ = write_cog(make_field(np.full((9, 9), -30.0), grid, name="geoid"), home / "geoid.tif")
+    >>> entry, box = {"path": "geoid.tif", "name": "EIGEN-GL04C"}, (3000, 3000, 5000, 5000)
+    >>> list(open_geoids(entry, folder=home, crs="EPSG:3031", bounds=box, named=[]))
+    ['EIGEN-GL04C geoid']
     """
     geoids = {}
     for entry in entries if isinstance(entries, list) else [entries]:

@@ -334,7 +334,15 @@ def _accept(path: Path, target: Path, found: str, *, pinned: bool) -> Path:
 
 # ------------------------------------------------------------------------------------------------ READMEs
 def write_folder_readmes(data_list: str | Path, root: str | Path) -> list[Path]:
-    """Write README.md of highres/, lowres/ and misc/ from the data list."""
+    """Write README.md of highres/, lowres/ and misc/ from the data list.
+
+    >>> import tempfile
+    >>> home = Path(tempfile.mkdtemp())
+    >>> _ = (home / "list.yml").write_text("- {citekey: Me2030Bed, title: A bed, folder: lowres, "
+    ...     "location: Thwaites, files: [{filename: bed.tif}]}")
+    >>> [path.parent.name for path in write_folder_readmes(home / "list.yml", home)]
+    ['highres', 'lowres', 'misc']
+    """
     sources = read_data_list(data_list)
     paths = [Path(root) / folder / "README.md" for folder in FOLDERS]
     for path in paths:

@@ -287,7 +287,15 @@ def _stencil(
 
 
 def write_bounds(windows: np.ndarray, path: str | Path, *, crs: str, splits: Sequence[str]) -> Path:
-    """Write windows as GeoJSON polygons with their split: in `crs`, and beside it in EPSG:4326."""
+    """Write windows as GeoJSON polygons with their split: in `crs`, and beside it in EPSG:4326.
+
+    >>> import tempfile
+    >>> home = Path(tempfile.mkdtemp())
+    >>> windows = np.array([[0, 0, 9000, 9000]])
+    >>> path = write_bounds(windows, home / "tiles.geojson", crs="EPSG:3031", splits=["training"])
+    >>> path.name, geopandas.read_file(path).total_bounds.tolist()
+    ('tiles_3031.geojson', [0.0, 0.0, 9000.0, 9000.0])
+    """
     path = Path(path)
     frame = geopandas.GeoDataFrame({"split": list(splits)}, geometry=shapely.box(*windows.T), crs=crs)
     for target in (crs, "EPSG:4326"):
@@ -317,6 +325,14 @@ def write_tiles(
         (tile, 4) bounds without padding, and the split each tile belongs to.
     spacing_m, units
         For each name.
+
+    >>> import tempfile
+    >>> home = Path(tempfile.mkdtemp())
+    >>> path = write_tiles({"bed": np.zeros((2, 1, 36, 36), np.float32)}, home / "tiles.zarr",
+    ...                    windows=np.zeros((2, 4)), splits=["training", "validation"],
+    ...                    spacing_m={"bed": 250}, units={"bed": "m"}, crs="EPSG:3031")
+    >>> read_tiles(path, "validation")["bed"].shape
+    (1, 1, 36, 36)
     """
     path = Path(path)
     variables = {
@@ -342,6 +358,10 @@ def read_tiles(path: str | Path, split: str | None = None) -> xr.Dataset:
     ------
     InputError
         Where there is no store, or it is not one of tiles.
+
+    >>> read_tiles("no/such/tiles.zarr")
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: no/such/tiles.zarr...
     """
     path = Path(path)
     try:

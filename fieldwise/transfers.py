@@ -279,7 +279,15 @@ def extract_archive(
 
 
 def copy_member(archive: str | Path, member: str, path: str | Path) -> Path:
-    """Copy one member of a zip or tar to a path of our own choice, under the rules of `extract_archive`."""
+    """Copy one member of a zip or tar to a path of our own choice, under the rules of `extract_archive`.
+
+    >>> import tempfile
+    >>> home = Path(tempfile.mkdtemp())
+    >>> with zipfile.ZipFile(home / "grids.zip", "w") as zipped:
+    ...     zipped.writestr("tiff/bed.tif", "a bed")
+    >>> copy_member(home / "grids.zip", "bed.tif", home / "mine.tif").read_text()
+    'a bed'
+    """
     archive, path = Path(archive), Path(path)
     with _opened(archive) as entries:
         name = _find_member(entries, member, archive)

@@ -39,7 +39,14 @@ def average_cells(field: xr.DataArray, *, cell: float) -> xr.DataArray:
 
 
 def smooth(field: xr.DataArray, *, width: float) -> xr.DataArray:
-    """Smooth with a Gaussian of a standard deviation in the field's units; missing cells do not count."""
+    """Smooth with a Gaussian of a standard deviation in the field's units; missing cells do not count.
+
+    >>> grid = Grid(0, 0, 64, 64, 1, "EPSG:3031")
+    >>> step = make_field(np.repeat([[0.0] * 32 + [100.0] * 32], 64, axis=0), grid, name="surface")
+    >>> smoothed = smooth(step, width=4.0).values[32]
+    >>> smoothed[[0, 31, 32, 63]].round().tolist()
+    [0.0, 45.0, 55.0, 100.0]
+    """
     sigma = width / grid_of(field).spacing
     values = field.compute().data
     xp, filters = module_of(values), ndimage_of(values)
@@ -61,6 +68,12 @@ def regional_trend(field: xr.DataArray, *, cell: float, width: float) -> xr.Data
         (y, x); missing cells do not count.
     cell, width
         Spacing of the coarse grid and standard deviation of the Gaussian, in the field's units.
+
+    >>> grid = Grid(0, 0, 64, 64, 1, "EPSG:3031")
+    >>> step = make_field(np.repeat([[0.0] * 32 + [100.0] * 32], 64, axis=0), grid, name="surface")
+    >>> trend = regional_trend(step, cell=8, width=8)
+    >>> trend.shape, bool((np.diff(trend.values, axis=1) > 0).all())
+    ((8, 8), True)
     """
     return smooth(average_cells(field, cell=cell), width=width).rename(f"{field.name}_trend")
 
@@ -77,6 +90,13 @@ def regional_spread(field: xr.DataArray, trend: xr.DataArray, *, width: float) -
         (y, x); the relief is that of the field averaged over the trend's cells.
     width
         Standard deviation of the Gaussian, in the field's units.
+
+    >>> grid = Grid(0, 0, 64, 64, 1, "EPSG:3031")
+    >>> waves = np.where(np.arange(64) // 2 % 2, 3.0, -3.0) * np.ones((64, 1))
+    >>> surface = make_field(waves, grid, name="surface")
+    >>> flat = make_field(np.zeros((32, 32)), Grid(0, 0, 64, 64, 2, "EPSG:3031"), name="trend")
+    >>> regional_spread(surface, flat, width=8).values.round(3).max()
+    np.float64(3.0)
     """
     relief = average_cells(field, cell=grid_of(trend).spacing).data - trend.data
     spread = smooth(trend.copy(data=relief**2), width=width)

@@ -25,6 +25,12 @@ RATIOS = {"X": 1, "W1": 10, "W2": 2, "W3": 1}
 LEARNING_RATE = 1e-3
 
 
+@pytest.fixture(autouse=True)
+def _same_weights_each_time() -> None:
+    np.random.seed(3)  # which Chainer draws from
+    torch.manual_seed(3)
+
+
 def draw_batch(size: int = 2, rows: int = 11, columns: int = 11, dtype: Any = np.float64) -> dict:
     """Draw inputs and true tiles of order one."""
     random = np.random.default_rng(11)
@@ -47,7 +53,7 @@ def make_pair(folder: Path, network: Any, ours: nn.Module, *, offsets: float = 1
             parameter.array[:] = offsets * random.uniform(-1, 1, parameter.shape)
         elif "offset_conv" not in name and name.endswith("/W"):
             parameter.array *= 8  # of a tenth of He's weights
-    chainer.serializers.save_npz(folder / "weights.npz", network)
+    chainer.serializers.save_npz(folder / "weights.npz", network, compression=False)
     load_chainer_npz(folder / "weights.npz", ours)
 
 
@@ -133,7 +139,7 @@ def gradients_of(network: Any) -> list[tuple[str, np.ndarray]]:
 @pytest.mark.parametrize("training", [True, False])
 def test_discriminators_agree(tmp_path: Path, training: bool) -> None:
     theirs, ours = make_discriminators(tmp_path, np.float32)
-    tiles = draw_batch(4, dtype=np.float32)["Y"]
+    tiles = draw_batch(16, dtype=np.float32)["Y"]  # of four alone, the last batch norm would magnify rounding
     with chainer.using_config("train", training), torch.no_grad():
         for factor in (1.0, 3.0):  # the second time the running means are others
             assert_close(ours.train(training)(torch.from_numpy(factor * tiles)), theirs(factor * tiles))
@@ -160,7 +166,7 @@ def test_gradients_of_discriminators_agree(tmp_path: Path) -> None:
         layer = ours.get_submodule(owner)
         gradient = layer.weight.grad if last in ("W", "gamma") else layer.bias.grad
         assert isinstance(gradient, Tensor)
-        np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-9 * np.abs(expected).max())
+        np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-12)
 
 
 def test_losses_agree() -> None:
@@ -251,12 +257,13 @@ def test_all_weights_agree_after_a_step_of_both_networks(before_a_step: tuple, t
         with np.load(tmp_path / "ours.npz") as found, np.load(tmp_path / "theirs.npz") as expected:
             assert set(found.files) == set(expected.files)
             for key in set(found.files) - {f"batch_norm{number}/N" for number in range(1, 10)}:
-                scale = np.abs(expected[key]).max()
-                np.testing.assert_allclose(found[key], expected[key], rtol=1e-5, atol=1e-9 * scale)
-    moved = [(value - old).abs().max().item() for value, old in zip(task.parameters(), start)]
-    assert (
-        min(moved) > 0.5 * LEARNING_RATE
-    )  # every tensor has learnt: Adam's first steps are as long as the rate
+                # Adam's first step is as long as the learning rate, whatever the gradient; but for rounding,
+                # which is all that some have.
+                np.testing.assert_allclose(found[key], expected[key], rtol=1e-5, atol=1e-6 * LEARNING_RATE)
+    for (name, value), old in zip(task.named_parameters(), start):
+        # The relativistic losses do not feel a number added to all scores.
+        if name != "discriminator.linear_2.bias":
+            assert (value - old).abs().max().item() > 0.5 * LEARNING_RATE, name
 
 
 def test_the_opinion_of_the_discriminator_reaches_the_generator(before_a_step: tuple) -> None:
@@ -284,7 +291,7 @@ def test_chainer_reads_what_we_write(tmp_path: Path) -> None:
     ):
         save_chainer_npz(ours, tmp_path / "ours.npz")
         chainer.serializers.load_npz(tmp_path / "ours.npz", theirs, strict=True)
-        chainer.serializers.save_npz(tmp_path / "theirs.npz", theirs)
+        chainer.serializers.save_npz(tmp_path / "theirs.npz", theirs, compression=False)
         with np.load(tmp_path / "ours.npz") as found, np.load(tmp_path / "theirs.npz") as expected:
             assert set(found.files) == set(expected.files)
             for key in found.files:

@@ -108,7 +108,7 @@ COMES_WITH = {
     "packaging": "pytest",
     "sqlalchemy": "optuna",
 }
-WHERE_PRESENT = {"torchvision", "google"}
+WHERE_PRESENT = {"torchvision", "google", "tensorflow"}
 
 
 def test_what_the_code_imports_is_listed():

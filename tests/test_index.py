@@ -16,7 +16,8 @@ SPEC.loader.exec_module(make_index)
 WITHOUT_EXAMPLE = {
     "cli": "the command line is shown in the README",
     "figures": "pictures are shown by paper_figures.ipynb",
-    "interop.chainer_reference": "needs Chainer, which is an extra",
+    "interop": "works on files of other systems, which the tests make",
+    "networks.deformable.sample_in_chunks": "one step of deformable_convolution, which has one",
     "notebooks.run_notebooks": "starts kernels; shown in the README",
     "physics": "tensors of solvers; checked against closed forms in the tests",
     "recipes": "works on prepared folders and runs; shown by the notebooks",

@@ -26,8 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fieldwise.errors import InputError
 from fieldwise.drafts import replace_when_done
+from fieldwise.errors import InputError
 
 # What the original calls its inputs: the field to be refined, and three that help.
 INPUT_KEYS = {

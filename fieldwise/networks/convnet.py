@@ -156,7 +156,11 @@ def make_activation(name: str) -> nn.Module:
 
 
 def make_dropout(share: float) -> nn.Module:
-    """Make a layer that sets this share of its input to zero while training."""
+    """Make a layer that sets this share of its input to zero while training.
+
+    >>> make_dropout(0.1), make_dropout(0.0)
+    (Dropout(p=0.1, inplace=False), Identity())
+    """
     if not 0 <= share < 1:
         raise InputError(f"dropout is {share}; give a share of at least 0 and below 1")
     return nn.Dropout(share) if share else nn.Identity()
@@ -191,14 +195,24 @@ def order_in_memory(fields: Tensor) -> Tensor:
 
 
 def check_sizes(**sizes: int) -> None:
-    """Raise an error where a number of channels, layers or filters is below one."""
+    """Raise an error where a number of channels, layers or filters is below one.
+
+    >>> check_sizes(filters=32, layers=0)
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: layers is 0; give at least 1
+    """
     for name, value in sizes.items():
         if value < 1:
             raise InputError(f"{name} is {value}; give at least 1")
 
 
 def check_channels(fields: Tensor, channels: int, dimensions: int) -> None:
-    """Raise an error where a batch has not the shape (batch, channels, [z,] y, x)."""
+    """Raise an error where a batch has not the shape (batch, channels, [z,] y, x).
+
+    >>> check_channels(torch.zeros(8, 2, 16, 16), 3, 2)
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: the network reads (batch, 3, y, x), not (8, 2, 16, 16); give the inputs ...
+    """
     if fields.ndim != dimensions + 2 or fields.shape[1] != channels:
         axes = f"(batch, {channels}, {'z, ' if dimensions == 3 else ''}y, x)"
         raise InputError(

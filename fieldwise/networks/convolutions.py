@@ -105,6 +105,11 @@ def store_channels_last(network: nn.Module) -> None:
     """Store kernels in the order in which convolutions of tensors with channels last want them.
 
     Otherwise each pass would reorder them. Their shape stays what it is.
+
+    >>> layer = nn.Conv2d(4, 8, 3)
+    >>> store_channels_last(layer)
+    >>> layer.weight.shape, layer.weight.stride()
+    (torch.Size([8, 4, 3, 3]), (36, 1, 12, 4))
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d) and not isinstance(layer, PatchConvolution):

@@ -170,14 +170,15 @@ def grow_ice(
     Yields
     ------
     tuple
-        Years since bare rock, evenly spaced, and thickness (m).
+        Years since bare rock, evenly spaced, and thickness (m); a single one is of the end of the advance.
     """
     flow = {"rate_factor": rate_factor, "sliding_coefficient": sliding_coefficient}
     spacing = float(valley.x[1] - valley.x[0])
     bed, gathers = _halve(valley.bed_m), _halve(valley.gathers)
     last = climate.advance_years + climate.retreat_years
     thickness, now = np.zeros_like(bed), 0.0
-    for year in np.linspace(min(FIRST_YEARS, last / snapshots), last, snapshots):
+    first = climate.advance_years if snapshots == 1 else min(FIRST_YEARS, last / snapshots)
+    for year in np.linspace(first, last, snapshots):
         while now < year - 1e-9:
             years = min(CLIMATE_YEARS, year - now)
             balance = climate.balance(now + years / 2, gathers)

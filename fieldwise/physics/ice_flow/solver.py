@@ -235,9 +235,13 @@ def solve(
 
 def _checked(value: Parameter | np.ndarray, name: str) -> Tensor:
     """Bring a user's field to float64 (batch, y, x); a value that is missing is an error."""
+    if isinstance(value, np.ndarray):
+        value = value.copy()  # torch takes no arrays that run backwards
     tensor = torch.as_tensor(value, dtype=torch.float64)
-    if tensor.isnan().any():
-        raise InputError(f"{name}: {int(tensor.isnan().sum())} values are missing; fill them first")
+    frozen = name == "sliding_coefficient"  # where infinity has a meaning
+    lacking = int((tensor.isnan() if frozen else ~tensor.isfinite()).sum())
+    if lacking:
+        raise InputError(f"{name}: {lacking} values are missing or infinite; fill them first")
     return tensor[None] if tensor.ndim >= 2 else tensor
 
 

@@ -54,18 +54,23 @@ def load_network(checkpoint: str | Path, dataset: Dataset, *, accelerator: str =
     description = dict(task.hparams["description"] or {})
     if description.get("recipe") != "bed_topography":
         raise InputError(f"{checkpoint}: is no checkpoint of bed_topography")
-    for name, wanted in description["inputs"].items():
+    check_inputs(checkpoint, description["inputs"], dataset)
+    device = choose_device(accelerator)
+    return Network(task.generator.eval().to(device), description, device, float(task.departure_share))
+
+
+def check_inputs(source: str | Path, inputs: dict[str, Any], dataset: Dataset) -> None:
+    """Refuse weights from a source whose inputs a prepared folder does not hold as they were."""
+    for name, wanted in inputs.items():
         if name not in dataset.inputs:
-            raise InputError(f"{checkpoint}: needs the input {name}, which {dataset.folder} does not hold")
+            raise InputError(f"{source}: needs the input {name}, which {dataset.folder} does not hold")
         entry = dataset.inputs[name]
         found = (len(entry.paths), entry.spacing_m)
         if found != (wanted["channels"], wanted["spacing_m"]):
             raise InputError(
-                f"{checkpoint}: was trained on {name} with {wanted['channels']} channels at "
+                f"{source}: was trained on {name} with {wanted['channels']} channels at "
                 f"{wanted['spacing_m']:g} m; {dataset.folder} holds {found[0]} at {found[1]:g} m"
             )
-    device = choose_device(accelerator)
-    return Network(task.generator.eval().to(device), description, device, float(task.departure_share))
 
 
 def check_resumable(checkpoint: Path, description: dict[str, Any]) -> None:

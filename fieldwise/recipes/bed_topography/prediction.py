@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -15,6 +15,9 @@ from fieldwise.errors import InputError, require_at_least
 from fieldwise.grids import Bounds, Grid, open_field, write_netcdf
 from fieldwise.recipes.bed_topography.own_files import UPSAMPLING
 
+if TYPE_CHECKING:
+    from fieldwise.recipes.bed_topography.networks import Network
+
 
 def predict(
     *,
@@ -24,7 +27,8 @@ def predict(
     bounds: tuple[float, float, float, float] | None = None,
     block_cells: int = 512,
     halo_cells: int | None = None,
-    weights: Literal["best", "last"] = "best",
+    weights: str = "best",
+    residual_scaling: float | None = None,
     accelerator: str = "auto",
     progress: bool = True,
 ) -> Path:
@@ -38,7 +42,10 @@ def predict(
         block_cells: Edge of a block in cells of the map; memory depends on this alone.
         halo_cells: Extra cells around a block; by default twice what the network is measured to need,
             so that the blocks leave no seam of a centimetre.
-        weights: The best by validation, or the last.
+        weights: best by validation, last, or the path of an old .npz: weights of the original, in Chainer's
+            format, which draw the bed from raw values of the four published inputs. Of the run folder then
+            only halo.json is used.
+        residual_scaling: Of an old .npz, which does not hold it; by default 0.2, as in the paper's run.
         accelerator: cpu, gpu or auto.
         progress: Whether to show how far it is.
 
@@ -46,7 +53,7 @@ def predict(
         Path of the map. A killed run goes on where it was when called again.
     """
     from fieldwise.predict import measure_halo, predict_domain
-    from fieldwise.recipes.bed_topography.networks import load_network, make_function, make_reader
+    from fieldwise.recipes.bed_topography.networks import make_function, make_reader
     from fieldwise.tracking import hash_file, recall_measure
 
     out = Path(out)
@@ -55,12 +62,13 @@ def predict(
     require_at_least(1, block_cells=block_cells)
     require_at_least(0, halo_cells=halo_cells)
     dataset = Dataset(data)
-    checkpoint = Path(run) / "checkpoints" / f"{weights}.ckpt"
-    network = load_network(checkpoint, dataset, accelerator=accelerator)
+    checkpoint, network = _load_weights(weights, Path(run), dataset, residual_scaling, accelerator)
     function, reader = make_function(network), make_reader(dataset, network.description)
     grid = _map_grid(dataset, bounds)
     digest = hash_file(checkpoint)
     fingerprint = f"{digest} {hash_file(dataset.folder / DESCRIPTION)}"
+    if residual_scaling is not None:
+        fingerprint += f" residual_scaling {residual_scaling:g}"
     if halo_cells is None:
         # Where a deformable convolution reaches farther than at the places probed, the seam would show: a
         # network was seen to need 72 cells somewhere in its domain where probes told 40.
@@ -94,6 +102,26 @@ def predict(
         write_netcdf(open_field(raster).rename("bed"), out)
         raster.unlink()
     return out
+
+
+def _load_weights(
+    weights: str, run: Path, dataset: Dataset, residual_scaling: float | None, accelerator: str
+) -> tuple[Path, Network]:
+    """Load the weights of a run, or old ones; give their file too."""
+    from fieldwise.recipes.bed_topography.networks import load_network
+    from fieldwise.recipes.bed_topography.old_weights import load_old_weights
+
+    if Path(weights).suffix == ".npz":
+        network = load_old_weights(
+            weights, dataset, residual_scaling=residual_scaling, accelerator=accelerator
+        )
+        return Path(weights), network
+    if weights not in ("best", "last"):
+        raise InputError(f"--weights: is {weights!r}; give best, last or the path of an old .npz file")
+    if residual_scaling is not None:
+        raise InputError("--residual_scaling: is known of a run; give it with an old .npz file only")
+    checkpoint = run / "checkpoints" / f"{weights}.ckpt"
+    return checkpoint, load_network(checkpoint, dataset, accelerator=accelerator)
 
 
 def _map_grid(dataset: Dataset, bounds: Bounds | None) -> Grid:
