@@ -102,6 +102,7 @@ class Generator(nn.Module):
         largest_offset: float = LARGEST_OFFSET,
     ) -> None:
         super().__init__()
+        self.lowres_spacing_m = lowres_spacing_m
         self.input_block = InputBlock(inputs, lowres_spacing_m=lowres_spacing_m)
         self.pre_residual_conv_layer = nn.Conv2d(INPUT_FEATURES * len(inputs), FEATURES, 3, padding=1)
         self.residual_network = nn.Sequential(
@@ -135,6 +136,18 @@ class Generator(nn.Module):
         fine = _rectify(self.post_upsample_conv_layer_2(fine))  # (batch, 64, 4 (Y - 2), 4 (X - 2))
         fine = _rectify(self.final_conv_layer1(fine))
         return self.final_conv_layer2(fine)  # (batch, 1, 4 (Y - 2), 4 (X - 2))
+
+    def make_example(self, rows: int = 11, columns: int = 11) -> dict[str, Tensor]:
+        """Make an empty batch of one window of rows x columns low-resolution cells.
+
+        >>> Generator().make_example()["surface_elevation"].shape
+        torch.Size([1, 1, 110, 110])
+        """
+        sizes = {}
+        for channels in self.input_block.inputs:
+            ratio = _whole_ratio(channels, self.lowres_spacing_m)
+            sizes[channels.name] = (1, channels.channels, rows * ratio, columns * ratio)
+        return {name: self.pre_residual_conv_layer.weight.new_zeros(size) for name, size in sizes.items()}
 
 
 class InputBlock(nn.Module):
@@ -286,6 +299,14 @@ class Discriminator(nn.Module):
             features = _rectify(getattr(self, f"batch_norm{number}")(features))
         features = _rectify(self.linear_1(features.flatten(1)))  # (batch, 512, 1, 1) -> (batch, 100)
         return self.linear_2(features)
+
+    def make_example(self) -> Tensor:
+        """Make an empty tile.
+
+        >>> Discriminator().make_example().shape
+        torch.Size([1, 1, 36, 36])
+        """
+        return self.conv_layer0.weight.new_zeros(1, 1, self.tile_size, self.tile_size)
 
 
 def draw_small_weights(network: nn.Module, *, share: float = 0.1) -> None:
