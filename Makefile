@@ -12,7 +12,7 @@ NOTEBOOKS ?= $(ALL_NOTEBOOKS)
 OUT ?= model/notebooks
 LAB_SETTINGS := etc/jupyter/labconfig/default_setting_overrides.json
 
-.PHONY: help install gmt demo demo-ice-flow test lint types layers unit notebooks pairs index address clean
+.PHONY: help install gmt demo demo-ice-flow test lint types layers unit notebooks pairs index address chainer clean
 .DEFAULT_GOAL := help
 
 help: ## Show this menu
@@ -30,6 +30,17 @@ $(VENV)/installed: pyproject.toml
 # JupyterLab opens the paired scripts as notebooks.
 $(VENV)/$(LAB_SETTINGS): .jupyter/labconfig/default_setting_overrides.json | $(VENV)/installed
 	@mkdir -p $(@D) && cp $< $@
+
+# Its source package needs an older setuptools to build; a throw-away environment builds the wheel with it.
+CHAINER := $(shell sed -n 's/^chainer = \["\([^"]*\)"\].*/\1/p' pyproject.toml)
+chainer: $(VENV)/installed ## Install Chainer, to check old weights against (a minute)
+	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	  pip="-m pip --disable-pip-version-check --quiet"; \
+	  $(PYTHON) -m venv $$folder/build; \
+	  $$folder/build/bin/python $$pip install 'setuptools<70' wheel; \
+	  $$folder/build/bin/python $$pip wheel --no-build-isolation --no-deps --wheel-dir $$folder '$(CHAINER)'; \
+	  $(BIN)/python $$pip install $$folder/chainer-*.whl; \
+	  $(BIN)/python -c 'from fieldwise.interop.chainer_reference import chainer; print("Chainer", chainer.__version__)'
 
 gmt: # the maps are drawn, and the surveys gridded, by GMT
 	@ldconfig -p 2>/dev/null | grep -q 'libgmt\.so ' && command -v gs >/dev/null || \

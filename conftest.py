@@ -1,5 +1,6 @@
 """Made once, shared by tests and features: a small sandbox, a tiny trained run, its map, a user's files."""
 
+import importlib.util
 import json
 import signal
 from pathlib import Path
@@ -8,6 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+
+# Its doctests need Chainer: `make chainer`.
+collect_ignore = [] if importlib.util.find_spec("chainer") else ["fieldwise/interop/chainer_reference.py"]
 
 CORNER_X, CORNER_Y = -1_500_000.0, -300_000.0  # south-west corner of a user's own files
 SIZE_M = 30_000.0
