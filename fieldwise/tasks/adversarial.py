@@ -143,7 +143,9 @@ class AdversarialTask(lightning.LightningModule):
         if self.discriminator is not None:
             networks.append(self.discriminator)
         return [
-            torch.optim.AdamW(network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+            torch.optim.AdamW(
+                network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
+            )
             for network in networks
         ]
 
