@@ -4,7 +4,6 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 GMT_PACKAGES := gmt libgmt-dev ghostscript
-SEED ?= 7
 CHAIN := data_prep srgan_train deepbedmap paper_figures
 PAIRS := $(filter $(basename $(wildcard *.ipynb)),$(basename $(wildcard *.py)))
 ALL_NOTEBOOKS := $(CHAIN) $(filter-out $(CHAIN) test_ipynb,$(PAIRS)) test_ipynb
@@ -52,16 +51,15 @@ gmt: # the maps are drawn, and the surveys gridded, by GMT
 	  $$as_root apt-get update -qq && $$as_root apt-get install -y -qq $(GMT_PACKAGES) >/dev/null; }
 
 # Waiting threads give way: on shared cores spinning ones would slow training down several times.
+override PARAMETERS += $(if $(SEED),seed=$(SEED))
+RUN_NOTEBOOKS = @OMP_WAIT_POLICY=PASSIVE $(BIN)/fieldwise notebooks --out $(OUT) \
+  $(if $(strip $(PARAMETERS)),--parameters $(PARAMETERS))
+
 demo: install ## Run the main job on the sandbox: survey files -> map of the bed, judged (10 minutes)
-	@mkdir -p model/notebooks
-	@for name in data_prep srgan_train deepbedmap paper_figures; do \
-	  echo; echo "== $$name.ipynb"; \
-	  OMP_WAIT_POLICY=PASSIVE $(BIN)/papermill $$name.ipynb model/notebooks/$$name.ipynb -p seed $(SEED) \
-	    --no-progress-bar --stdout-file - --stderr-file - 2>&1 | grep -v '^Input\|^Output\|^Executing'; \
-	  test $${PIPESTATUS[0]} = 0 || exit 1; done
+	$(RUN_NOTEBOOKS) --names $(CHAIN)
 
 demo-ice-flow: install ## Emulate the flow of made glaciers, judged on valleys it has not seen (10 minutes)
-	@OMP_WAIT_POLICY=PASSIVE $(BIN)/fieldwise notebooks --names ice_flow --out model/notebooks --parameters seed=$(SEED)
+	$(RUN_NOTEBOOKS) --names ice_flow
 
 test: install lint types layers unit ## Run everything: style, types, layers, tests, doctests, features, notebooks
 
@@ -77,10 +75,9 @@ layers: $(VENV)/installed ## Check that imports run downward only
 unit: install ## Run unit tests, doctests, features and, at a small size, the notebooks
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-# make notebooks SEED=8 OUT=runs/notebooks NOTEBOOKS="data_prep srgan_train" PARAMETERS="size_km=100 max_epochs=2"
+# make notebooks NOTEBOOKS="data_prep srgan_train" SEED=8 PARAMETERS="size_km=150 max_epochs=2" OUT=model/notebooks
 notebooks: install ## Execute the notebooks in batch; NOTEBOOKS, PARAMETERS, SEED and OUT may be set
-	@OMP_WAIT_POLICY=PASSIVE $(BIN)/fieldwise notebooks --names $(NOTEBOOKS) --out $(OUT) \
-	  --parameters $(if $(filter-out test_ipynb,$(NOTEBOOKS)),seed=$(SEED)) $(PARAMETERS)
+	$(RUN_NOTEBOOKS) --names $(NOTEBOOKS)
 
 # The badges, the first cells on Colab and pyproject.toml name the repository on GitHub.
 address: ## Say where the repository is published: make address REPOSITORY=owner/name
@@ -96,5 +93,5 @@ pairs: $(VENV)/installed ## Write the notebooks anew from their paired scripts
 	@for script in $(ALL_NOTEBOOKS); do \
 	  $(BIN)/jupytext --to notebook --update $$script.py; done
 
-clean: ## Remove what runs have written, not the data
-	@rm -rf model/checkpoints model/logs model/figures model/notebooks model/*.tif model/*.json model/*.yaml
+clean: ## Remove what runs have written to model/, not the data
+	@rm -rf $(addprefix model/,checkpoints logs figures notebooks tuning ice_flow published *.tif *.nc *.json *.yaml *.db)

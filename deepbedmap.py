@@ -44,7 +44,6 @@ run = "model"  # run folder with a trained generator
 out = "model/deepbedmap_dem.tif"  # the map
 bounds = None  # west, south, east, north; None for the whole region
 block_cells = 256
-seed = 7  # of the run that is judged
 
 # %%
 import json

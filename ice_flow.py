@@ -14,6 +14,8 @@
 # %% [markdown]
 # # An emulator of ice flow
 #
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/YOUR_ORGANISATION/fieldwise/blob/main/ice_flow.ipynb)
+#
 # How fast a glacier flows follows from its shape: ice creeps under its own weight, slides over its bed, and drags
 # its neighbours along. A solver of the Blatter–Pattyn equations takes seconds for a frame of 64 × 64 cells; a model
 # of a glacier through a century asks for thousands of frames. A network that has seen the solver's answers gives
@@ -22,6 +24,23 @@
 # By default everything is a **sandbox**: made mountain valleys in which glaciers grow and shrink, with the
 # solver's velocity for every snapshot. Set `source` to a folder with your own `train/CASE/ex.nc` and
 # `test/CASE/ex.nc`, or to a `FILE.yaml`, and all that follows is the same.
+
+# %% tags=["colab"]
+# On Google Colab this fetches and installs the project with GMT; anywhere else it does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    import os
+    import subprocess
+
+    here = "/content/fieldwise"
+    if not os.path.isdir(here):
+        clone = ["git", "clone", "--depth", "1", "https://github.com/YOUR_ORGANISATION/fieldwise", here]
+        subprocess.run(clone, check=True)
+    subprocess.run(["make", "-C", here, "gmt"], check=True)
+    install = [sys.executable, "-m", "pip", "install", "--quiet", f"{here}[notebooks,comet,tuning]"]
+    subprocess.run(install, check=True)
+    os.chdir(here)
 
 # %% tags=["parameters"]
 source = "sandbox"  # or a folder with train/CASE/ex.nc, or the path of a FILE.yaml

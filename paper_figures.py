@@ -47,7 +47,6 @@ reference = ""  # another map of the bed to compare with, such as lowres/BedMach
 reference_variable = ""  # in that file, such as bed
 reference_name = ""  # such as BedMachine
 data_list = "data_list.yml"  # what the table of data sets is made from
-seed = 7  # of the run that is drawn
 
 # %%
 from pathlib import Path

@@ -55,6 +55,7 @@ def emulate(emulator, thickness, surface):
     known = {"thk": thickness, **derive_slopes(surface, SPACING)}
     known |= derive_ice_slopes(surface, thickness, SPACING)
     known |= {"arrhenius": np.full_like(thickness, RATE), "slidingco": np.full_like(thickness, SLIDING)}
+    known["dX"] = np.full_like(thickness, SPACING)
     inputs = np.stack([known[name] for name in emulator.fields.inputs]).astype(np.float32)
     ice, seconds = thickness > FLOWING_M, []
     for _ in range(22):

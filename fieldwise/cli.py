@@ -50,7 +50,11 @@ file, `--print_config` writes one. `fieldwise download --help` fetches the files
 
 
 def usage() -> str:
-    """Say what the command line offers, without loading any of it."""
+    """Say what the command line offers, without loading any of it.
+
+    >>> print(usage().splitlines()[0])
+    usage: fieldwise RECIPE VERB [--option ...]
+    """
     lists = [
         "\n".join(f"  {name:<16}{caption}" for name, caption in table.items()) for table in (RECIPES, VERBS)
     ]
@@ -87,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             errno.ENOSPC,
             errno.EACCES,
             errno.ENOENT,
+            errno.EEXIST,
             errno.EISDIR,
             errno.ENOTDIR,
             errno.EROFS,

@@ -1,4 +1,4 @@
-"""The one kind of error that is the user's to mend, and the commonest check that raises it."""
+"""The one kind of error that is the user's to mend, a case of it, and the commonest check that raises it."""
 
 
 class InputError(ValueError):
@@ -10,6 +10,14 @@ class InputError(ValueError):
     >>> raise InputError("radar.csv has no column THICK; name one of LAT, LON in the pipeline's header")
     Traceback (most recent call last):
     fieldwise.errors.InputError: radar.csv has no column THICK; name one of LAT, LON in the pipeline's header
+    """
+
+
+class DivergenceError(InputError):
+    """Training has come to numbers that are not finite; a lower learning rate may help.
+
+    >>> issubclass(DivergenceError, InputError)
+    True
     """
 
 

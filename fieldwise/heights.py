@@ -14,7 +14,7 @@ import xarray as xr
 
 from fieldwise.datums import ATTRIBUTE, ELLIPSOID, parse_datum
 from fieldwise.errors import InputError
-from fieldwise.grids import Bounds, Grid, grid_of, make_field, open_field
+from fieldwise.grids import Bounds, Grid, grid_of, load_values, make_field, open_field
 from fieldwise.tiles import cut
 
 # A geoid lies between 107 m below the ellipsoid (south of India) and 86 m above it (New Guinea).
@@ -146,7 +146,7 @@ def open_geoid(entry: Mapping[str, Any], *, folder: Path, crs: str, bounds: Boun
     if units.lower() not in METRES:
         raise InputError(f"{file}: is in {units}; a geoid's height above the ellipsoid is wanted in metres")
     if pyproj.CRS(geoid.rio.crs) != pyproj.CRS(crs):
-        geoid = _resample(geoid, crs, bounds)
+        geoid = _resample(geoid, crs, bounds, file=str(file))
     grid = grid_of(geoid)
     west, south, east, north = bounds
     margin = 2 * grid.spacing
@@ -155,12 +155,12 @@ def open_geoid(entry: Mapping[str, Any], *, folder: Path, crs: str, bounds: Boun
         raise InputError(
             f"{file}: does not cover {tuple(round(edge) for edge in bounds)}; give a wider geoid"
         )
-    around = around.compute()
+    around = around.copy(data=load_values(around))
     around.encoding["source"] = str(file)
     return around
 
 
-def _resample(geoid: xr.DataArray, crs: str, bounds: Bounds) -> xr.DataArray:
+def _resample(geoid: xr.DataArray, crs: str, bounds: Bounds, *, file: str) -> xr.DataArray:
     """Bring a geoid to another CRS over the bounds alone: the other pole has no place in a polar one."""
     spacing = grid_of(geoid).spacing
     if geoid.rio.crs.is_geographic:
@@ -173,8 +173,9 @@ def _resample(geoid: xr.DataArray, crs: str, bounds: Bounds) -> xr.DataArray:
     to_geoid = pyproj.Transformer.from_crs(crs, geoid.rio.crs, always_xy=True)
     x, y = to_geoid.transform(*np.meshgrid(grid.x, grid.y))
     x, y = _onto_centres(x, geoid["x"].values), _onto_centres(y, geoid["y"].values)
-    values = geoid.interp(x=(("y", "x"), x), y=(("y", "x"), y)).values
-    return make_field(values.astype(np.float32), grid, name=str(geoid.name))
+    values = geoid.interp(x=(("y", "x"), x), y=(("y", "x"), y))
+    values.encoding["source"] = file
+    return make_field(load_values(values), grid, name=str(geoid.name))
 
 
 def _onto_centres(positions: np.ndarray, centres: np.ndarray) -> np.ndarray:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,14 @@ import yaml
 from fieldwise.errors import InputError
 
 SUFFIX = ".ipynb"
+KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    list: "a list",
+    dict: "a mapping",
+}
 
 
 def run_notebooks(
@@ -27,7 +38,7 @@ def run_notebooks(
         out: Folder for the executed notebooks; one that fails is there up to the cell that failed.
         folder: Where the notebooks are, and where their relative paths start from.
         parameters: What to set, such as `size_km=100 max_epochs=1`, or a mapping in YAML.
-        progress: Whether to show how far it is.
+        progress: Whether to show what the notebooks print, as they print it.
 
     Returns:
         The executed notebooks.
@@ -36,7 +47,7 @@ def run_notebooks(
     from papermill.exceptions import PapermillExecutionError
 
     names = [names] if isinstance(names, str) else names
-    given = read_parameters(parameters)
+    given = split_parameters(parameters)
     known = {name: _parameters_of(name, folder) for name in names}
     everywhere = sorted(set().union(*known.values()))
     for key in given:
@@ -45,20 +56,25 @@ def run_notebooks(
                 f"--parameters: no notebook takes {key}; "
                 f"{', '.join(names) or 'none at all'} take {', '.join(everywhere) or 'none'}"
             )
+    settings = {
+        name: {key: read_value(key, value, like=own[key]) for key, value in given.items() if key in own}
+        for name, own in known.items()
+    }
     paths = []
-    for name, own in known.items():
+    for name in names:
         path = Path(out) / f"{name}{SUFFIX}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        settings = {key: value for key, value in given.items() if key in own}
-        print(f"{name}{SUFFIX} {settings or ''}".rstrip(), flush=True)
+        print(f"{name}{SUFFIX} {settings[name] or ''}".rstrip(), flush=True)
         try:
             papermill.execute_notebook(
                 folder / f"{name}{SUFFIX}",
                 path,
-                parameters=settings,
+                parameters=settings[name],
                 kernel_name="python3",
                 cwd=folder,
-                progress_bar=progress,
+                progress_bar=False,
+                stdout_file=sys.stdout if progress else None,
+                stderr_file=sys.stderr if progress else None,
             )
         except PapermillExecutionError as error:
             # A user's mistake is told as the command line tells it; the traceback stands in the notebook.
@@ -67,8 +83,8 @@ def run_notebooks(
     return paths
 
 
-def _parameters_of(name: str, folder: Path) -> list[str]:
-    """Name the parameters of a notebook; none where no cell is tagged so."""
+def _parameters_of(name: str, folder: Path) -> dict[str, Any]:
+    """Give the parameters of a notebook and their own values; none where no cell is tagged so."""
     import nbformat
     import papermill
 
@@ -77,38 +93,70 @@ def _parameters_of(name: str, folder: Path) -> list[str]:
         there = sorted(file.stem for file in folder.glob(f"*{SUFFIX}"))
         raise InputError(f"{path}: no such notebook; {folder} holds {', '.join(there) or 'none'}")
     try:
-        return list(papermill.inspect_notebook(path))
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError, AttributeError) as error:
-        raise InputError(f"{path}: is no notebook ({type(error).__name__})") from error
+        found = papermill.inspect_notebook(path)
+        return {key: _evaluate(entry["default"]) for key, entry in found.items()}
+    except (ValueError, nbformat.ValidationError, AttributeError) as error:
+        reason = str(error).partition("\n")[0][:100]
+        raise InputError(f"{path}: is no notebook that can be run ({reason})") from error
 
 
-def read_parameters(given: str | list[str] | dict[str, Any] | None) -> dict[str, Any]:
-    """Read parameters written as NAME=VALUE; values are numbers, or else YAML.
+def _evaluate(code: str) -> Any:
+    """Give the value of a default, or nothing where it is worked out when the notebook runs."""
+    try:
+        return ast.literal_eval(code)
+    except (ValueError, SyntaxError):
+        return None
 
-    >>> read_parameters(["size_km=100", "learning_rate=1e-3", "source=sandbox", "bounds=null"])
-    {'size_km': 100, 'learning_rate': 0.001, 'source': 'sandbox', 'bounds': None}
-    >>> read_parameters("size_km")
+
+def split_parameters(given: str | list[str] | dict[str, Any] | None) -> dict[str, Any]:
+    """Take parameters written as NAME=VALUE apart.
+
+    >>> split_parameters(["size_km=100", "source=sandbox"])
+    {'size_km': '100', 'source': 'sandbox'}
+    >>> split_parameters("size_km")
     Traceback (most recent call last):
     fieldwise.errors.InputError: --parameters: 'size_km' should be NAME=VALUE, such as size_km=100
     """
     if isinstance(given, dict):
         return given
-    read: dict[str, Any] = {}
+    apart: dict[str, Any] = {}
     for pair in [given] if isinstance(given, str) else given or []:
         name, sign, value = str(pair).partition("=")
-        try:
-            if not sign or not name.isidentifier():
-                raise ValueError
-            read[name] = _read_value(value)
-        except (ValueError, yaml.YAMLError) as error:
-            raise InputError(f"--parameters: {pair!r} should be NAME=VALUE, such as size_km=100") from error
-    return read
+        if not sign or not name.isidentifier():
+            raise InputError(f"--parameters: {pair!r} should be NAME=VALUE, such as size_km=100")
+        apart[name] = value
+    return apart
 
 
-def _read_value(text: str) -> Any:
+def read_value(name: str, given: Any, *, like: Any) -> Any:
+    """Read a parameter as the kind of value that a notebook has for it; what is no text is YAML.
+
+    `null` goes for every parameter, and any value for one that is nothing by default.
+
+    >>> read_value("learning_rate", "1e-3", like=5e-5), read_value("run", "2024", like="model")
+    (0.001, '2024')
+    >>> read_value("bounds", "[0, 0, 9, 9]", like=None), read_value("inputs", "null", like=["a"])
+    ([0, 0, 9, 9], None)
+    >>> read_value("size_km", "wide", like=250.0)
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: --parameters: size_km=wide should be a number, such as 250.0
+    """
+    kind = type(like)
+    value = _read_yaml(given) if isinstance(given, str) and (kind is not str or given == "null") else given
+    if kind is float and type(value) is int:
+        value = float(value)
+    if value is None or like is None or type(value) is kind:
+        return value
+    raise InputError(f"--parameters: {name}={given} should be {KINDS[kind]}, such as {json.dumps(like)}")
+
+
+def _read_yaml(text: str) -> Any:
     for kind in (int, float):  # to YAML 1e-3 is a text
         try:
             return kind(text)
         except ValueError:
             pass
-    return yaml.safe_load(text)
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text

@@ -265,6 +265,9 @@ def download_file(source: Source, file: RemoteFile, *, folder: str | Path, progr
             partial.unlink()  # its beginning may stem from another version of the file
             _fetch(source, file.url, partial, True, progress)
     found = pooch.file_hash(str(partial))
+    if expected is None and not partial.stat().st_size:
+        partial.unlink()
+        raise InputError(f"{name}: {file.url} gave an empty file; see {source.landing_page}")
     if found != (expected or found):
         partial.unlink()
         if file.member:
@@ -307,7 +310,8 @@ def pinned_sums(folder: str | Path) -> dict[str, str]:
     path = Path(folder) / SUMS_FILE
     if not path.exists():
         return {}
-    pairs = [line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    pairs = [line.split(maxsplit=1) for line in lines if line.strip()]
     if bad := [pair for pair in pairs if len(pair) != 2 or not re.fullmatch("[0-9a-f]{64}", pair[0])]:
         raise InputError(f"{path}: {' '.join(bad[0])!r} is not a sum and a file name; remove that line")
     return {name.removeprefix("*"): sha256 for sha256, name in pairs}

@@ -129,9 +129,11 @@ def fetch(
                 raise InputError(f"{partial}: the disk is full; free some space and run again") from None
             if not isinstance(error, requests.RequestException | ConnectionError | TimeoutError):
                 raise
-            if isinstance(error, requests.TooManyRedirects | requests.exceptions.InvalidURL):
-                raise InputError(f"{url}: {error}{see}") from None
-            reason: Exception = error
+            if isinstance(error, requests.TooManyRedirects | ValueError):  # no address, or none of the web
+                raise InputError(
+                    f"{url}: {str(error).rstrip('.')}; correct the address in the list{see}"
+                ) from None
+            reason: Exception = getattr((error.args or [None])[0], "reason", error)  # below urllib3's account
         except (_BrokenOffError, ftplib.Error, EOFError) as error:
             reason = error
         size = partial.stat().st_size if partial.exists() else 0

@@ -126,6 +126,13 @@ def test_numbers_take_the_type_of_the_network(tmp_path: Path, weights: Arrays) -
     np.testing.assert_array_equal(weight.detach().numpy(), halves["post_residual_conv_layer/W"])
 
 
+def test_numbers_of_another_order_of_bytes(tmp_path: Path, weights: Arrays) -> None:
+    generator = Generator(num_residual_blocks=1)
+    load_chainer_npz(write(tmp_path, {key: array.astype(">f4") for key, array in weights.items()}), generator)
+    weight = generator.post_residual_conv_layer.weight
+    np.testing.assert_array_equal(weight.detach().numpy(), weights["post_residual_conv_layer/W"])
+
+
 def lose(weights: Arrays) -> Arrays:
     del weights["final_conv_layer1/offset_conv/W"]
     return weights
@@ -148,6 +155,12 @@ def rename(weights: Arrays) -> Arrays:
         ),
         (
             lambda weights: weights | {"pre_residual_conv_layer/b": np.full(64, np.nan)},
+            "pre_residual_conv_layer/b holds numbers that are not finite",
+        ),
+        (
+            lambda weights: (
+                weights | {"pre_residual_conv_layer/b": np.full(64, -1e39)}
+            ),  # too large for float32
             "pre_residual_conv_layer/b holds numbers that are not finite",
         ),
         (

@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MAKEFILE = (ROOT / "Makefile").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-NOTEBOOKS = ["data_prep", "srgan_train", "deepbedmap", "paper_figures"]
+# all but test_ipynb, which needs the tools of a developer
+NOTEBOOKS = sorted({path.stem for path in ROOT.glob("*.ipynb")} - {"test_ipynb"})
 
 
 def expand(requirements):
@@ -130,6 +131,30 @@ def test_what_the_code_imports_is_listed():
         brought = {canonicalize_name(Requirement(text).name) for text in requires(bringer)}
         assert bringer in allowed
         assert {canonicalize_name(owner) for owner in distributions[name]} & brought, name
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["demo"], "--names data_prep srgan_train deepbedmap paper_figures"),
+        (["demo", "SEED=8"], "--parameters seed=8 --names data_prep srgan_train deepbedmap paper_figures"),
+        (["demo-ice-flow"], "--names ice_flow"),
+        (
+            ["notebooks", "NOTEBOOKS=a b", "PARAMETERS=c=3 d=e", "SEED=8"],
+            "--parameters c=3 d=e seed=8 --names a b",
+        ),
+    ],
+)
+def test_make_hands_notebooks_and_parameters_on(words, command):
+    done = subprocess.run(["make", "-n", *words], cwd=ROOT, capture_output=True, text=True, check=True)
+    line = " ".join(done.stdout.splitlines()[-1].split())
+    assert line.endswith(f"fieldwise notebooks --out model/notebooks {command}")
+
+
+def test_make_knows_every_notebook():
+    done = subprocess.run(["make", "-n", "pairs"], cwd=ROOT, capture_output=True, text=True, check=True)
+    names = re.search(r"for script in (.*); do", done.stdout)[1].split()
+    assert sorted(names) == sorted([*NOTEBOOKS, "test_ipynb"])
 
 
 # --- the Dockerfile ---------------------------------------------------------------------------------------

@@ -103,6 +103,10 @@ def errors(width):
     )
 
 
+def comparison(width):
+    return figures.draw_comparison(made(), made(1), width_cm=width)
+
+
 def losses(width):
     table = pd.DataFrame({"epoch": [0, 1], "loss": [1.0, 0.5], "val_loss": [2.0, 1.0], "rmse_m": [9.0, 3.0]})
     return figures.draw_loss_curves(table, width_cm=width)
@@ -122,6 +126,7 @@ def bed_map(width):
         (closeups, 17.0),
         (roughness, 17.0),
         (inputs, 17.0),
+        (comparison, 17.0),
         (losses, 17.0),
         (flight, 12.0),
         (bed_map, 12.0),

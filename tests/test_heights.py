@@ -164,6 +164,11 @@ def test_geoid_files_that_cannot_be_used(tmp_path):
     write_cog(constant(30.0), tmp_path / "here.tif")
     with pytest.raises(InputError, match=r"here\.tif: does not cover \(90000, 0, 99000, 9000\)"):
         open_geoid({"path": "here.tif"}, folder=tmp_path, crs=CRS, bounds=(90e3, 0, 99e3, 9e3))
+    content = (tmp_path / "here.tif").read_bytes()
+    (tmp_path / "half.tif").write_bytes(content[: len(content) // 2])
+    for crs, bounds in ((CRS, BOX), ("EPSG:32702", (4e5, 1e6, 5e5, 1.1e6))):
+        with pytest.raises(InputError, match=r"half\.tif: reading breaks off"):
+            open_geoid({"path": "half.tif"}, folder=tmp_path, crs=crs, bounds=bounds)
     (tmp_path / "text.tif").write_text("30 m")
     with pytest.raises(InputError, match=r"text\.tif: cannot be read"):
         open_geoid({"path": "text.tif"}, folder=tmp_path, crs=CRS, bounds=BOX)

@@ -1,6 +1,7 @@
 """From frames to scores: what an emulator learns, gives, and is judged by."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from ice_flow_cases import dome, write_cases, write_netcdf
 
 from fieldwise.interop.emulators import load_emulator as load_files
 from fieldwise.networks.convnet import ConvNet
+from fieldwise.networks.unet import UNet
 from fieldwise.physics.ice_flow import energy
 from fieldwise.recipes import ice_flow
 from fieldwise.recipes.ice_flow.emulator import load_emulator, read_inputs
@@ -17,6 +19,7 @@ from fieldwise.recipes.ice_flow.energy import find_nodes
 from fieldwise.recipes.ice_flow.judgement import direction_cosine, measure_energy_gap, relative_l1
 from fieldwise.recipes.ice_flow.mapping import MAP_TYPES, FieldMap, read_map, write_map
 from fieldwise.recipes.ice_flow.networks import StressScaled
+from fieldwise.recipes.ice_flow.prediction import measure_reach
 from fieldwise.recipes.ice_flow.prepared import choose_cases
 from fieldwise.recipes.ice_flow.samples import choose_patch, find_centres, measure_ranges
 from fieldwise.recipes.ice_flow.solution import solve_frame
@@ -245,14 +248,50 @@ def test_ranges_are_those_of_the_ice_and_turn_with_vectors(data):
 # --- prediction -----------------------------------------------------------------------------------
 
 
-def test_blocks_give_the_same_as_the_whole(data, run, tmp_path):
+@pytest.mark.parametrize("network", ["equivariant", "unet"])
+def test_blocks_give_the_same_as_the_whole(data, run, tmp_path, network):
+    if network == "unet":
+        run = tmp_path / "run"
+        options = {"network": "unet", "layers": None, "filters": None, "blocks": 2, "max_epochs": 1}
+        ice_flow.train(data=data, run=run, **(TINY | options))
     whole = ice_flow.predict(run=run, data=data, out=tmp_path / "whole.nc", progress=False)
-    parts = ice_flow.predict(
-        run=run, data=data, out=tmp_path / "parts.nc", block_cells=7, halo_cells=3, progress=False
-    )
+    parts = ice_flow.predict(run=run, data=data, out=tmp_path / "parts.nc", block_cells=3, progress=False)
     first, other = (xr.load_dataset(path, decode_times=False) for path in (whole, parts))
     for name in first.data_vars.keys() - {"spatial_ref"}:
         np.testing.assert_allclose(first[name], other[name], atol=2e-4 * float(abs(first[name]).max()))
+
+
+@pytest.mark.parametrize(
+    "network", [ConvNet(1, 1, layers=3, filters=2, kernel_size=5), UNet(1, 1, blocks=3, filters=2)]
+)
+def test_a_network_sees_no_farther_than_its_reach(network):
+    reach, multiple = measure_reach(network)
+    cells = 2 * reach + 8 * multiple
+    fields = torch.rand(1, 1, cells, cells)
+    other = fields.clone()
+    other[..., : cells - 1 - reach] = 7.0  # all that is too far from the last column
+    with torch.inference_mode():
+        torch.testing.assert_close(network(fields)[..., -1], network(other)[..., -1], rtol=0, atol=0)
+        assert not torch.equal(network(fields), network(other))
+
+
+def test_a_prediction_says_what_it_is(run, tmp_path):
+    source = write_cases(tmp_path / "source", splits={"test": ["west"]}, crs="EPSG:32632")
+    path = source / "test" / "west" / "ex.nc"
+    dated = xr.load_dataset(path, decode_times=False)
+    dated["time"].attrs = {"units": "days since 2000-01-01", "calendar": "standard"}
+    write_netcdf(dated, path)
+    out = ice_flow.predict(
+        run=run, data=frames_of(source, tmp_path), out=tmp_path / "west.nc", frame=1, progress=False
+    )
+    with xr.open_dataset(out) as opened:
+        assert opened["time"].values == np.datetime64("2000-01-11")
+        assert opened["uvelsurf"].attrs["standard_name"] == "land_ice_surface_x_velocity"
+        assert opened["vbar"].attrs["units"] == "m year-1"  # to UDUNITS a-1 is no time
+        mapping = opened["vbar"].attrs.get("grid_mapping") or opened["vbar"].encoding["grid_mapping"]
+        assert opened[mapping].attrs["grid_mapping_name"] == "transverse_mercator"
+        assert opened["x"].attrs["standard_name"] == "projection_x_coordinate"
+        assert not any("_FillValue" in opened[dim].encoding for dim in ("time", "y", "x"))
 
 
 def test_times_of_emulator_and_solver_stand_beside_each_other(data, run, tmp_path, capsys):
@@ -265,6 +304,13 @@ def test_times_of_emulator_and_solver_stand_beside_each_other(data, run, tmp_pat
 def test_within_the_trained_range_nothing_is_warned_of(data, run, tmp_path, capsys):
     ice_flow.predict(run=run, data=data, out=tmp_path / "out", split="train", progress=False)
     assert "warning" not in capsys.readouterr().out
+
+
+def test_cells_of_another_size_are_warned_of(run, tmp_path, capsys):
+    source = write_cases(tmp_path / "source", splits={"test": ["west"]})
+    data = ice_flow.prepare(source=str(source), out=tmp_path / "data", resample=2, progress=False)
+    ice_flow.predict(run=run, data=data, out=tmp_path / "west.nc", progress=False)
+    assert "case test/west: cells of 200 m, training has seen 100 m; bring" in capsys.readouterr().out
 
 
 # --- judgement ------------------------------------------------------------------------------------
@@ -305,6 +351,22 @@ def test_evaluation_writes_scores_and_pictures(data, run, prediction, capsys):
 
     with Image.open(run / "figures" / "west_000.png") as picture:
         assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_a_first_frame_without_ice_is_no_hindrance(run, tmp_path):
+    source = write_cases(tmp_path / "source", splits={"test": ["west"]})
+    path = source / "test" / "west" / "ex.nc"
+    late = xr.load_dataset(path, decode_times=False)
+    for name in ("thk", "ubar", "vbar", "uvelsurf", "vvelsurf", "uvelbase", "vvelbase"):
+        late[name].values[0] = 0
+    write_netcdf(late, path)
+    data = frames_of(source, tmp_path)
+    prediction = ice_flow.predict(run=run, data=data, out=tmp_path / "flow", progress=False)
+    settings = {"run": tmp_path / "run", "energy_frames": 2, "figures": False, "progress": False}
+    shutil.copytree(run, settings["run"])
+    scores = ice_flow.evaluate(data=data, prediction=prediction, **settings)
+    assert 0 <= scores["symmetry_error"] < 1e-4
+    assert np.isfinite(scores["energy"]["gap"])
 
 
 def test_leakage_is_seen(data, run, prediction, tmp_path):

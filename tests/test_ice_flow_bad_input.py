@@ -2,6 +2,7 @@
 
 import re
 
+import h5py
 import numpy as np
 import pytest
 import xarray as xr
@@ -74,6 +75,28 @@ def oblong(dataset, folder):
     return write_one(folder, dataset.assign_coords(x=2 * dataset["x"]))
 
 
+def kilometres(dataset, folder):
+    dataset["x"].attrs["units"] = "km"
+    return write_one(folder, dataset)
+
+
+def damaged(dataset, folder):
+    encoding = {name: {"zlib": True, "chunksizes": (1, 12, 12)} for name in dataset.data_vars}
+    path = write_one(folder, dataset) / "train" / "one" / "ex.nc"
+    path.unlink()
+    dataset.to_netcdf(path, engine="h5netcdf", encoding=encoding)
+    with h5py.File(path) as file:
+        place = file["thk"].id.get_chunk_info(0)
+    content = bytearray(path.read_bytes())
+    content[place.byte_offset : place.byte_offset + place.size] = bytes(place.size)
+    path.write_bytes(content)
+    return folder
+
+
+def one_width(dataset, folder):
+    return write_one(folder, dataset.assign_coords(x=0 * dataset["x"]))
+
+
 def lost_frames(dataset, folder):
     place = folder / "train" / "one"
     place.mkdir(parents=True)
@@ -112,9 +135,12 @@ def no_axes(dataset, folder):
     ("spoil", "message"),
     [
         (no_ice, "one/ex.nc: has no ice: thk is nowhere above 0; leave case one out"),
-        (gap, "one/ex.nc: thk has 1, usurf has .* missing|one/ex.nc: thk has 1 missing values in frame 0"),
+        (gap, "one/ex.nc: thk has 1 missing values; fill them, or leave the variable out with --variables"),
         (truncated, "one/ex.nc: cannot be read as NetCDF or Zarr"),
         (uneven, "one/ex.nc: x is not evenly spaced"),
+        (one_width, "one/ex.nc: x is not evenly spaced"),
+        (kilometres, "one/ex.nc: x is in km; give a grid in metres"),
+        (damaged, "one/ex.nc: thk cannot be read"),
         (oblong, "one/ex.nc: cells of 200 by 100 m are not square"),
         (lost_frames, "the numbers of frames differ: "),
         (other_shape, r"usurf.npy: has the shape \(2, 9, 9\), the grid 12 x 12 cells"),
@@ -126,13 +152,16 @@ def test_spoilt_cases_are_refused(spoil, message, glacier, tmp_path, refused):
     folder = spoil(glacier, tmp_path / "source")
     line = refused("prepare", "--source", folder, "--out", tmp_path / "out", *QUIET)
     assert re.search(message, line), line
-    assert not (tmp_path / "out" / "dataset.yaml").exists()
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--source", "nowhere"], "nowhere: no such file; --source takes `sandbox`, a folder or a FILE.yaml"),
+        (["--source", __file__], "is no .yaml; --source takes `sandbox`, a folder or a FILE.yaml"),
+        (["--out", __file__], "is a file; --out takes a folder"),
+        (["--validation_fraction", 1.5], "--validation_fraction: is 1.5; give a share from 0 to below 1"),
         (["--step", 0], "--step: is 0; give at least 1"),
         (["--resample", 0.7], "--resample: is 0.7; give a whole number, or one over it"),
         (["--resample", 16], "--resample: 16 leaves less than 2 cells"),
@@ -152,9 +181,14 @@ def test_prepare_refuses(source, options, message, tmp_path, refused):
         ({"cases": {"../a": {"path": "x.nc"}}}, "case '../a' names a folder to be written"),
         ({"cases": {"a": {"path": "x.nc", "colour": 1}}}, "case a: colour is not known"),
         ({"cases": {"a": {"path": "x.nc", "split": "exam"}}}, "case a: split is 'exam'"),
+        ({"cases": {"a": {"path": "x.nc", "variables": {"thk": {"path": 5}}}}}, "thk is {'path': 5}; give a"),
         ({"cases": {"a": {"path": "x.nc", "variables": {"thk": [1]}}}}, "thk is [1]; give a variable's name"),
         ({"cases": {"a": {"path": "missing.nc"}}}, "missing.nc: no such file"),
-        ({"cases": {"a": {"path": "one.nc", "variables": {"thk": "H"}}}}, "one.nc: has no field H; it has "),
+        (
+            {"cases": {"a": {"path": "one.nc", "variables": {"thk": "H", "usurf": "s"}}}},
+            "no field H, s on x and",
+        ),
+        ({"cases": {"a": {"path": "one.nc", "crs": "EPSG:999999"}}}, "unknown CRS 'EPSG:999999'"),
     ],
 )
 def test_own_files_are_checked(content, message, glacier, tmp_path, refused):

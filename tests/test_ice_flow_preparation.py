@@ -141,15 +141,48 @@ def test_a_mask_takes_the_ice_away(one, glacier, tmp_path):
     assert (case.read(["thk"], 0)[0, :, 13:] > 0).any()
 
 
-def test_gaps_are_refused_with_file_variable_and_count(one, glacier, tmp_path):
-    glacier["ubar"].values[1, 3, 4:9] = np.nan
+def test_gaps_are_refused_with_file_variable_and_count_over_all_frames(one, glacier, tmp_path):
+    glacier["ubar"].values[0, 3, 4:9] = np.nan
+    glacier["ubar"].values[1, 3, 4:6] = np.inf
+    glacier["thk"].values[1, 0, 0] = np.nan
     source = one(glacier)
     with pytest.raises(InputError) as caught:
         prepared(source, tmp_path / "data")
     message = str(caught.value)
-    assert f"{source}/test/west/ex.nc: ubar has 5 missing values in frame 1" in message
-    assert not (tmp_path / "data" / "dataset.yaml").exists()
-    assert only_case(prepared(source, tmp_path / "data", variables=["thk", "usurf"])).frames == 2
+    assert message.startswith(f"{source}/test/west/ex.nc: thk has 1, ubar has 7 missing values; ")
+    assert not (tmp_path / "data").exists()
+    assert only_case(prepared(source, tmp_path / "data", variables=["topg", "usurf"])).frames == 2
+
+
+def test_gaps_are_told_file_by_file(glacier, tmp_path):
+    folder = tmp_path / "source" / "test" / "west"
+    folder.mkdir(parents=True)
+    glacier["usurf"].values[1, 3, 4:9] = np.nan
+    glacier["thk"].values[0, 0, 0] = np.nan
+    for name in ("thk", "usurf", "x", "y"):
+        np.save(folder / f"{name}.npy", glacier[name].values)
+    with pytest.raises(InputError) as caught:
+        prepared(tmp_path / "source", tmp_path / "data")
+    assert f"{folder}/thk.npy: thk has 1; {folder}/usurf.npy: usurf has 5 missing" in str(caught.value)
+
+
+def test_what_was_prepared_before_outlives_a_failure(one, glacier, tmp_path):
+    data = prepared(one(glacier), tmp_path / "data")
+    before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
+    glacier["ubar"].values[0, 0, 0] = np.nan
+    with pytest.raises(InputError):
+        prepared(one(glacier, "worse"), data)
+    assert before == {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
+
+
+def test_a_source_is_not_written_over(glacier, tmp_path):
+    folder = tmp_path / "source" / "test" / "west"
+    folder.mkdir(parents=True)
+    for name in ("thk", "usurf", "x", "y"):
+        np.save(folder / f"{name}.npy", glacier[name].values)
+    with pytest.raises(InputError, match="would be replaced by what is prepared from it"):
+        prepared(tmp_path / "source", tmp_path / "source")
+    np.testing.assert_array_equal(np.load(folder / "y.npy"), glacier["y"])
 
 
 def test_validation_cases_are_whole_glaciers_drawn_by_the_seed(tmp_path):
@@ -183,20 +216,24 @@ def test_own_files_of_several_kinds(glacier, tmp_path):
     assert (case.read(["arrhenius"], 0) == 50).all()
 
 
-def test_memory_holds_a_frame_at_a_time(one, glacier, tmp_path, monkeypatch):
-    """Frames of the source are asked for one by one, and of what is prepared only what is looked at."""
+def test_memory_holds_some_frames_at_a_time(one, tmp_path, monkeypatch):
+    """The source is read in blocks of frames, and of what is prepared only what is looked at."""
     asked = []
     values = xr.DataArray.values.fget
 
     def spy(self):
-        asked.append(self.ndim)
+        asked.append(self.shape)
         return values(self)
 
-    source = one(glacier)
+    source = one(dome((12, 12), 7, np.random.default_rng(2)))
+    whole = only_case(prepared(source, tmp_path / "whole", variables=["thk", "topg"], step=2))
+    monkeypatch.setattr("fieldwise.recipes.ice_flow.preparation.BLOCK_BYTES", 3 * 2 * 4 * 144)
     monkeypatch.setattr(xr.DataArray, "values", property(spy))
-    data = prepared(source, tmp_path / "data")
-    assert max(asked) == 2
-    assert isinstance(only_case(data)._array("thk", 0), np.memmap)
+    case = only_case(prepared(source, tmp_path / "data", variables=["thk", "topg"], step=2))
+    assert [shape for shape in asked if len(shape) == 3] == 2 * [(3, 12, 12)] + 2 * [(1, 12, 12)]
+    for frame in range(4):
+        np.testing.assert_array_equal(case.read(case.variables, frame), whole.read(case.variables, frame))
+    assert isinstance(case._array("thk", 0), np.memmap)
 
 
 def test_slopes_that_drive_the_ice_are_those_of_the_surface_inside_it(glacier):

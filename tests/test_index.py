@@ -1,8 +1,10 @@
 """The index tells of every public function, and every public function tells of itself."""
 
 import ast
+import doctest
 import importlib
 import importlib.util
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -11,21 +13,19 @@ make_index = importlib.util.module_from_spec(SPEC)
 importlib.sys.modules["make_index"] = make_index
 SPEC.loader.exec_module(make_index)
 
-# Where an example in the docstring would need what only a longer computation makes. Elsewhere each public
-# function has one; add it to the docstring, or, if that cannot be, the function's name and the reason here.
+# Where an example in the docstring would need what only a longer computation makes: how many public functions
+# of a module or package have none, and why. A new function there needs one; who adds one lowers the number.
 WITHOUT_EXAMPLE = {
-    "cli": "the command line is shown in the README",
-    "figures": "pictures are shown by paper_figures.ipynb",
-    "interop": "works on files of other systems, which the tests make",
-    "networks.deformable.sample_in_chunks": "one step of deformable_convolution, which has one",
-    "notebooks.run_notebooks": "starts kernels; shown in the README",
-    "physics": "tensors of solvers; checked against closed forms in the tests",
-    "recipes": "works on prepared folders and runs; shown by the notebooks",
-    "sandbox": "writes whole data sets; shown by the notebooks",
-    "tasks": "works on networks in training; shown by the notebooks",
-    "tracking": "works on runs; shown by the notebooks",
+    "interop": (10, "works on files of other systems, which the tests make"),
+    "networks.deformable": (1, "one step of deformable_convolution, which has an example"),
+    "notebooks": (1, "starts kernels; shown in the README"),
+    "physics": (5, "tensors of solvers; checked against closed forms in the tests"),
+    "recipes": (97, "works on prepared folders and runs; shown by the notebooks"),
+    "sandbox": (13, "writes whole data sets; shown by the notebooks"),
+    "tasks": (1, "works on networks in training; shown by the notebooks"),
+    "tracking": (11, "works on runs; shown by the notebooks"),
+    "transfers": (1, "needs a server"),
 }
-NEEDS_A_SERVER = {"transfers.fetch"}
 
 
 def functions():
@@ -69,21 +69,33 @@ def test_every_module_and_public_name_has_a_caption():
     assert silent == [], "write a docstring; its first paragraph is the caption in fieldwise/README.md"
 
 
+def teaches(node):
+    """Whether an example that is run calls the function."""
+    examples = doctest.DocTestParser().get_examples(ast.get_docstring(node) or "")
+    run = [example.source for example in examples if not example.options.get(doctest.SKIP)]
+    return any(re.search(rf"\b{node.name}\(", source) for source in run)
+
+
 def test_public_functions_teach_by_an_example():
-    excused = [*WITHOUT_EXAMPLE, *NEEDS_A_SERVER]
-    without = [
-        name
-        for name, node in functions()
-        if ">>>" not in (ast.get_docstring(node) or "")
-        and not any(name == key or name.startswith(f"{key}.") for key in excused)
-    ]
-    assert without == [], "give each a doctest, or a reason in WITHOUT_EXAMPLE of tests/test_index.py"
+    without = {key: [] for key in ["", *WITHOUT_EXAMPLE]}
+    for name, node in functions():
+        if not teaches(node):
+            key = next((key for key in WITHOUT_EXAMPLE if name.startswith(f"{key}.")), "")
+            without[key].append(name)
+    assert without.pop("") == [], "give each an example that calls it"
+    for key, names in without.items():
+        assert len(names) <= WITHOUT_EXAMPLE[key][0], f"give new ones an example: {names}"
+        assert len(names) >= WITHOUT_EXAMPLE[key][0], f"{key}: lower the number to {len(names)}"
 
 
-def test_excuses_are_needed():
-    names = [name for name, _ in functions()]
-    for key in [*WITHOUT_EXAMPLE, *NEEDS_A_SERVER]:
-        assert any(name == key or name.startswith(f"{key}.") for name in names), f"{key}: no such module"
+def test_an_example_that_is_not_run_does_not_count():
+    text = 'def melt():\n    """Melt.\n\n    >>> melt(){}\n    """'
+    taught = {
+        end: teaches(ast.parse(text.format(end)).body[0])
+        for end in ("", "  # doctest: +SKIP", "\n    >>> 1 + 1")
+    }
+    assert taught == {"": True, "  # doctest: +SKIP": False, "\n    >>> 1 + 1": True}
+    assert not teaches(ast.parse(text.replace(">>> melt()", ">>> smelt()").format("")).body[0])
 
 
 def test_index_of_a_made_package(tmp_path):

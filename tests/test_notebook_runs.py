@@ -27,7 +27,7 @@ bed_m = 0.0
 title = "none"
 
 # %%
-print("map", title, bed_m)
+print("map", title.strip(), bed_m)
 """
 
 
@@ -48,12 +48,12 @@ def printed(path: Path) -> str:
 
 
 def test_each_notebook_takes_the_parameters_that_it_has(folder, capsys):
-    """YAML alone would make a text of 1e-3; papermill alone would give length_km to both."""
+    """YAML alone would make a text of 1e-3 and a number of 79; papermill alone would set each in both."""
     words = ["--names", "flight", "map", "--folder", str(folder), "--out", str(folder / "out")]
-    words += ["--parameters", "length_km=25", "bed_m=-1e3", "title=Thwaites", "--progress", "false"]
+    words += ["--parameters", "length_km=25", "bed_m=-1e3", "title=79", "--progress", "false"]
     assert main(["notebooks", *words]) == 0
     assert printed(folder / "out" / "flight.ipynb") == "flight of 25 km over -1000.0 float\n"
-    assert printed(folder / "out" / "map.ipynb") == "map Thwaites -1000.0\n"
+    assert printed(folder / "out" / "map.ipynb") == "map 79 -1000.0\n"
     assert "title" not in nbformat.read(folder / "out" / "flight.ipynb", 4).metadata.papermill.parameters
     assert capsys.readouterr().out.splitlines()[0].startswith("flight.ipynb {'length_km': 25")
 
@@ -63,14 +63,36 @@ def test_without_parameters_the_notebooks_own_hold(folder):
     assert printed(path) == "flight of 10 km over -500.0 float\n"
 
 
+@pytest.mark.parametrize("progress", [True, False])
+def test_what_they_print_is_shown(folder, capsys, progress):
+    run_notebooks(names="map", folder=folder, out=folder / "out", progress=progress)
+    assert ("map none 0.0" in capsys.readouterr().out) == progress
+
+
+def test_a_default_that_is_worked_out_takes_anything(folder):
+    text = (
+        (folder / "map.ipynb").read_text().replace('\\"none\\"', "str(3)").replace("title.strip()", "title")
+    )
+    (folder / "map.ipynb").write_text(text)
+    options = {"names": "map", "folder": folder, "out": folder / "out", "progress": False}
+    (path,) = run_notebooks(parameters="title=[1, 2]", **options)
+    assert printed(path) == "map [1, 2] 0.0\n"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--names", "flight", "--parameters", "length=3"], "no notebook takes length; flight take bed_m, "),
         (["--names", "flight", "--parameters", "length_km"], "'length_km' should be NAME=VALUE"),
-        (["--names", "flight", "--parameters", "length_km=[1"], "should be NAME=VALUE"),
+        (
+            ["--names", "flight", "--parameters", "length_km=[1"],
+            "length_km=[1 should be a whole number, such",
+        ),
+        (["--names", "flight", "--parameters", "length_km=2.5"], "length_km=2.5 should be a whole number"),
+        (["--names", "map", "--parameters", "bed_m=deep"], "bed_m=deep should be a number, such as 0.0"),
+        (["--names", "flight", "--parameters", "bed_m=true"], "bed_m=true should be a number, such as -500"),
         (["--names", "fight"], "fight.ipynb: no such notebook; "),
-        (["--names", "broken"], "broken.ipynb: is no notebook"),
+        (["--names", "broken"], "broken.ipynb: is no notebook that can be run ("),
         (["--names", "flight", "--parameters", "length_km=-3"], "InputError: length_km is -3; give a length"),
     ],
 )

@@ -15,6 +15,7 @@ from fieldwise.grids import Grid, open_field
 from fieldwise.physics.local_filters import filter_locally, wiener_estimate
 from fieldwise.physics.spectra import power_law_spectrum, variance_of, wavenumbers
 from fieldwise.physics.surface_transfer import surface_transfer
+from fieldwise.recipes.bed_topography.levels import read_heights
 from fieldwise.sandbox.bed_topography import grid_lowres_bed, make_bed_topography, place_blocks
 from fieldwise.sandbox.ice_sheet import route_flux
 from fieldwise.sandbox.radar import COLUMNS, MISSING
@@ -179,11 +180,18 @@ def test_sandbox_lists_files_that_exist(sandbox):
     paths = [
         entry[key] for entry in sources["inputs"].values() for key in ("path", "fill_from") if key in entry
     ]
-    paths += sources["surveys"] + sources["held_out"]["surveys"]
+    paths += [entry["path"] for entry in sources["surveys"] + sources["held_out"]["surveys"]]
     paths += [sources[name]["path"] for name in ("grounding_line", "truth", "bound")]
     assert all((sandbox / path).exists() for path in paths)
-    assert not [path for path in sources["surveys"] if "held_out" in path]
+    assert not [entry for entry in sources["surveys"] if "held_out" in entry["path"]]
     assert sources["region"] == list(BOX.bounds)
+
+
+def test_all_heights_count_from_the_ellipsoid_and_say_so(sandbox):
+    said = []
+    sources = yaml.safe_load((sandbox / "sandbox.yaml").read_text())
+    assert read_heights(sources, folder=sandbox, report=said.append).datum == "WGS84 ellipsoid"
+    assert said == []
 
 
 def test_same_seed_gives_the_same_files(sandbox, tmp_path):

@@ -75,6 +75,15 @@ def test_surface_lies_on_the_ice_and_nothing_moves_off_it(cases):
         assert 5 < speed[ice].mean() < 1000
 
 
+def test_every_third_snapshot_has_another_thickness_on_another_bed(cases):
+    for case in cases.values():
+        bed = case["topg"].values
+        np.testing.assert_allclose(bed[0], bed[1], atol=1)  # but for ice that is too thin to move
+        lower = (bed[1] - bed[2])[case["thk"].values[2] > 20]
+        assert lower.max() > 1
+        assert (case["thk"].values[2] > 0).any()
+
+
 def test_flow_parameters_cover_their_range_and_hold_for_a_snapshot(cases):
     for case in cases.values():
         for name in ("arrhenius", "slidingco"):
@@ -119,6 +128,15 @@ def test_the_seed_fixes_everything(made, tmp_path, quick_growth, monkeypatch):
     again = read(make_ice_flow(tmp_path / "again", seed=7, snapshots=3, **SMALL) / case)
     assert again.identical(read(made / case))
     assert np.abs(again["topg"].values[0] - other["topg"].values[0]).mean() > 20
+
+
+def test_processes_side_by_side_make_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(sandbox, "WORTH_PROCESSES", 1)
+    shared = read(make_ice_flow(tmp_path / "shared", snapshots=1, **SMALL) / "valid/valley_001/ex.nc")
+    monkeypatch.setattr(sandbox, "WORTH_PROCESSES", 10**9)
+    alone = read(make_ice_flow(tmp_path / "alone", snapshots=1, **SMALL) / "valid/valley_001/ex.nc")
+    for name in ("thk", "uvelsurf", "vvelbase"):
+        np.testing.assert_allclose(shared[name], alone[name], rtol=1e-4, atol=1e-4)
 
 
 @pytest.fixture

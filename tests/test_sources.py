@@ -230,6 +230,7 @@ MISBEHAVIOUR = {
     "it stays busy": {"statuses": [503] * 99},
     "it holds another file": {"files": {"/bed.tif": b"x" * len(BED)}},
     "it holds the beginning alone": {"files": {"/bed.tif": BED[:100]}},
+    "it holds an empty file": {"files": {"/bed.tif": b""}},
     "it holds a page to log in": {"files": {"/bed.tif": b"<html>"}, "content_type": "text/html"},
 }
 
@@ -267,6 +268,12 @@ def test_what_is_not_whole_is_not_pinned_either(get, tmp_path, monkeypatch, kind
         get({"filename": "bed.tif", "url": f"{server.url}/bed.tif"})
     assert pinned_sums(tmp_path / "lowres") == {}
     assert "bed.tif" not in names_in(tmp_path / "lowres")
+
+
+def test_sums_that_are_no_text(tmp_path):
+    (tmp_path / "SHA256SUMS").write_bytes(b"\xff\xfe\x00\n")
+    with pytest.raises(InputError, match=r"SHA256SUMS: .* is not a sum and a file name; remove that line"):
+        pinned_sums(tmp_path)
 
 
 def test_one_file_can_be_named_without_a_list(tmp_path, monkeypatch, capsys):

@@ -240,6 +240,15 @@ def test_a_run_that_goes_on_is_one_experiment(tmp_path):
     assert one["offline_id"] == other["offline_id"]
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"experiment": 3}', '{"experiment": "x"}'])
+def test_a_note_that_names_no_experiment(tmp_path, content):
+    note = tmp_path / "logs" / "comet" / "experiment.json"
+    note.parent.mkdir(parents=True)
+    note.write_text(content)
+    with pytest.raises(InputError, match=r"experiment\.json: names no experiment to go on with; delete it"):
+        fit(tmp_path, tracker="comet")
+
+
 def test_a_run_that_is_cut_off_keeps_its_weights(tmp_path):
     with pytest.raises(RuntimeError, match="the power went off"):
         fit(tmp_path, tracker="comet", max_epochs=4, fail_in=2)

@@ -93,6 +93,16 @@ def test_a_run_does_not_go_on_with_other_settings(run, tmp_path):
     assert (run / "config.yaml").read_text() == before
 
 
+@pytest.mark.parametrize("content", [None, "", "- 1", "{[", "\x00"])
+def test_a_run_whose_settings_are_lost(run, content):
+    """What it was trained with is not known; its weights stay."""
+    config = run / "config.yaml"
+    config.unlink() if content is None else config.write_text(content)
+    with pytest.raises(InputError, match=r"config\.yaml: is missing or damaged, .*; choose another --run"):
+        open_run(run, SETTINGS, resume=True)
+    assert (run / "checkpoints" / "last.ckpt").exists()
+
+
 def test_a_run_can_be_begun_anew(run):
     assert open_run(run, SETTINGS | {"seed": 2}, resume=False) is None
     assert yaml.safe_load((run / "config.yaml").read_text())["seed"] == 2

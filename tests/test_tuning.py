@@ -419,6 +419,15 @@ def test_a_study_keeps_to_its_settings(prepared, tuned, refusal, changes, messag
     assert message in line
 
 
+def test_a_study_that_another_process_holds(prepared, tuned, tmp_path, monkeypatch, refusal):
+    monkeypatch.setattr(studies, "WAIT_S", 0.1)
+    study = Path(shutil.copy(tuned[0], tmp_path / "study.db"))
+    with contextlib.closing(sqlite3.connect(study, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        line = refusal("tune", "--data", prepared, "--study", study, *words_of(SMALL))
+    assert re.search(r"study\.db: .*locked.*; end the process that holds it, or choose another", line)
+
+
 def test_a_study_keeps_to_its_data(prepared, tuned, tmp_path, refusal):
     data = tmp_path / "data"
     shutil.copytree(prepared, data)
@@ -445,8 +454,10 @@ def test_a_study_keeps_to_its_data(prepared, tuned, tmp_path, refusal):
         (["--min_epochs", 9], "--min_epochs: is 9; give 1 to 2"),
         (["--fixed.momentum", 0.9], "--fixed.momentum: train has no such option"),
         (["--fixed.seed", 9], "--fixed.seed: is set by tune; give --seed instead, or leave it out"),
-        (["--fixed.augment", "twice"], "--fixed: .*augment"),
+        (["--fixed.augment", "twice"], "--fixed.augment: "),
         (["--fixed.inputs", "gravity"], "holds no gravity"),
+        (["--fixed.weight_decay", -1], "--weight_decay: is -1; give at least 0"),
+        (["--seed", -1], "--seed: is -1; give at least 0"),
         (["--accelerator", "abacus"], "--accelerator: is 'abacus'; give cpu, gpu or auto"),
     ],
 )
@@ -458,6 +469,7 @@ def test_tune_refuses(prepared, tmp_path, monkeypatch, refusal, words, message):
     line = refusal("tune", *common, *words_of(small), *words)
     assert re.search(message, line), line
     assert not list(tmp_path.rglob("*.ckpt"))
+    assert not list(tmp_path.rglob("*.db"))  # which would hold the next search to this one's settings
 
 
 def test_ice_flow_has_no_tune(capsys):

@@ -156,7 +156,7 @@ def _(result, file, crs, glacier):
         with xr.open_dataset(result, decode_coords="all", decode_times=False) as opened:
             assert opened.rio.crs.to_string() == crs
             np.testing.assert_array_equal(opened["y"], known["y"])
-            assert opened["ubar"].attrs["units"] == "m a-1"
+            assert opened["ubar"].attrs["units"] == "m year-1"
 
 
 @when("I predict a glacier three times as thick", target_fixture="warning")

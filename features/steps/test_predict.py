@@ -104,11 +104,7 @@ def _(map_file, request):
         assert tuple(opened.bounds) == to_bounds(*edges)
 
 
-@then(
-    parsers.parse(
-        "the map spans {west:g} to {east:g} km and {south:g} to {north:g} km of the sandbox's corner"
-    )
-)
+@then(parsers.parse(SPAN))
 def _(map_file, west, south, east, north):
     with rasterio.open(map_file) as opened:
         assert tuple(opened.bounds) == to_bounds(west, south, east, north)

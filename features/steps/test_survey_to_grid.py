@@ -1,3 +1,5 @@
+"""Steps of survey_to_grid.feature."""
+
 import json
 
 import numpy as np
@@ -186,9 +188,3 @@ def _(grid):
 @then(parsers.parse("it has {count:d} picks"))
 def _(survey, count):
     assert len(survey) == count
-
-
-@then(parsers.parse('I am told "{message}"'))
-def _(complaint, message):
-    assert message in complaint
-    assert "\n" not in complaint

@@ -36,6 +36,7 @@ HEIGHT, TALLER, TALLEST = 2.95, 0.25, 3.7  # of a box, more for each doubling of
 LEVEL = 0.17  # between two lines that pass over a chain
 UNDER = 0.6  # for the shape below a box
 RESULT = 1.6  # edge of the picture of the result
+LETTER = 0.125  # width of a small letter, on average
 HEADING = 0.4  # height of the name of a frame
 
 
@@ -70,7 +71,15 @@ class Chain:
 
 
 def heights_of(steps: Sequence[Step]) -> list[float]:
-    """Give the heights of boxes: taller where the result has more cells."""
+    """Give the heights of boxes: taller where the result has more cells.
+
+    >>> import torch
+    >>> from fieldwise.networks.layers import list_layers
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3, stride=2), torch.nn.Conv2d(8, 1, 3))
+    >>> layers = list_layers(network, torch.zeros(1, 1, 9, 9))
+    >>> heights_of(fold(layers[1:]))
+    [3.2, 2.95]
+    """
     cells = [max(step.shape[1:], default=1) for step in steps]
     doublings = [math.log2(count / min(cells)) for count in cells]
     return [
@@ -79,7 +88,15 @@ def heights_of(steps: Sequence[Step]) -> list[float]:
 
 
 def widths_of(steps: Sequence[Step]) -> list[float]:
-    """Give the widths of boxes: wider for more lines."""
+    """Give the widths of boxes: wider for more lines.
+
+    >>> import torch
+    >>> from fieldwise.networks.layers import list_layers
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3, stride=2), torch.nn.Conv2d(8, 1, 3))
+    >>> layers = list_layers(network, torch.zeros(1, 1, 9, 9))
+    >>> widths_of(fold(layers[1:]))
+    [0.78, 0.78]
+    """
     return [
         SUM if step.is_sum else BLOCK if step.block else NARROW if len(step.details) < 2 else WIDE
         for step in steps
@@ -87,7 +104,15 @@ def widths_of(steps: Sequence[Step]) -> list[float]:
 
 
 def count_buses(steps: Sequence[Step], sources: Mapping[str, tuple[str, ...]]) -> int:
-    """Count the lines that pass over steps of a chain, one for each step that they come from."""
+    """Count the lines that pass over steps of a chain, one for each step that they come from.
+
+    >>> import torch
+    >>> from fieldwise.networks.layers import list_layers
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3, stride=2), torch.nn.Conv2d(8, 1, 3))
+    >>> layers = list_layers(network, torch.zeros(1, 1, 9, 9))
+    >>> count_buses(fold(layers[1:]), feeding(layers))
+    0
+    """
     return len({first for first, second in connections(steps, sources) if second - first > 1})
 
 
@@ -148,7 +173,7 @@ def draw_architecture(
         named = {layer.name: title((labels or {}).get(layer.name, layer.name)) for layer in inputs}
         _draw_inputs(sheet, inputs, branches, named, thumbnails or {}, maps, centre=centre)
         if branches:
-            _draw_joint(sheet, branches, layers, centre=centre, rows=len(inputs))
+            _draw_joint(sheet, branches, layers, rows=_row_heights(len(inputs), centre), middle=middle)
         _draw_chain(sheet, chain)
         if result is not None:
             shape = layers[-1].shape
@@ -229,22 +254,22 @@ def _row_heights(rows: int, centre: float) -> list[float]:
 
 
 def _draw_joint(
-    sheet: Sheet, branches: Sequence[Layer], layers: Sequence[Layer], *, centre: float, rows: int
+    sheet: Sheet, branches: Sequence[Layer], layers: Sequence[Layer], *, rows: list[float], middle: float
 ) -> None:
-    """Draw the bar that joins the branches, and what it gives."""
+    """Draw the bar that joins the branches, up to the chain that it feeds, and what it gives."""
     left = THUMB + LEAD + BRANCH + LEAD
-    ends = _row_heights(rows, centre)
     names = [layer.name for layer in layers if layer.kind == "input"]
     for branch in branches:
-        y = ends[names.index(branch.sources[0])]
+        y = rows[names.index(branch.sources[0])]
         sheet.draw_arrow((left - LEAD, y), (left, y))
-    bottom, top = ends[-1] - THUMB / 2, ends[0] + THUMB / 2
-    sheet.draw_box((left, bottom), width=BAR, height=top - bottom, fill=OTHER_FILL)
     given = {branch.name for branch in branches}
     joint = next(layer for layer in layers if given & set(layer.sources))
-    if joint.kind in ("concatenation", "sum"):
-        text = f"{spell(joint.kind)} ({_shape(joint)})"
-        sheet.write((left + BAR / 2, (bottom + top) / 2), text, font=SMALL, angle=90)
+    text = f"{spell(joint.kind)} ({_shape(joint)})" if joint.kind in ("concatenation", "sum") else ""
+    bottom, top = min(*rows, middle) - THUMB / 2, max(*rows, middle) + THUMB / 2
+    lacking = max(0.0, LETTER * len(text) - (top - bottom))  # of what the text takes
+    bottom, top = bottom - lacking / 2, top + lacking / 2
+    sheet.draw_box((left, bottom), width=BAR, height=top - bottom, fill=OTHER_FILL)
+    sheet.write((left + BAR / 2, (bottom + top) / 2), text, font=SMALL, angle=90)
 
 
 def _draw_chain(sheet: Sheet, chain: Chain) -> None:

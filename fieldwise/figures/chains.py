@@ -115,7 +115,15 @@ def spell(kind: str) -> str:
 
 
 def describe_kernel(layer: Layer) -> str:
-    """Say how large a kernel is, and by how much it moves where that is more than one cell."""
+    """Say how large a kernel is, and by how much it moves where that is more than one cell.
+
+    >>> import torch
+    >>> from fieldwise.networks.layers import list_layers
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3, stride=2), torch.nn.Conv2d(8, 1, 3))
+    >>> layers = list_layers(network, torch.zeros(1, 1, 9, 9))
+    >>> [describe_kernel(layer) for layer in layers if layer.kernel]
+    ['3 × 3, stride 2', '3 × 3']
+    """
     kernel = " × ".join(map(str, layer.kernel))
     if not set(layer.stride) - {1}:
         return kernel
@@ -124,7 +132,15 @@ def describe_kernel(layer: Layer) -> str:
 
 
 def split_branches(layers: Sequence[Layer]) -> tuple[list[Layer], list[Layer], list[Layer]]:
-    """Split layers into the inputs, those that read one input each where there are several, and the rest."""
+    """Split layers into the inputs, those that read one input each where there are several, and the rest.
+
+    >>> import torch
+    >>> from fieldwise.networks.layers import list_layers
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3, stride=2), torch.nn.Conv2d(8, 1, 3))
+    >>> layers = list_layers(network, torch.zeros(1, 1, 9, 9))
+    >>> [[layer.name for layer in part] for part in split_branches(layers)]
+    [['input'], [], ['0', '1']]
+    """
     inputs = [layer for layer in layers if layer.kind == "input"]
     names = {layer.name for layer in inputs}
     joints = ("sum", "concatenation")
@@ -138,7 +154,15 @@ def split_branches(layers: Sequence[Layer]) -> tuple[list[Layer], list[Layer], l
 
 
 def feeding(layers: Sequence[Layer]) -> dict[str, tuple[str, ...]]:
-    """Tell which layers feed each one, through any concatenations between them."""
+    """Tell which layers feed each one, through any concatenations between them.
+
+    >>> import torch
+    >>> from fieldwise.networks.layers import list_layers
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3, stride=2), torch.nn.Conv2d(8, 1, 3))
+    >>> layers = list_layers(network, torch.zeros(1, 1, 9, 9))
+    >>> feeding(layers)
+    {'input': (), '0': ('input',), '1': ('0',)}
+    """
     joints = {layer.name: layer.sources for layer in layers if layer.kind == "concatenation"}
 
     def reach(sources: tuple[str, ...]) -> Iterator[str]:
@@ -155,6 +179,13 @@ def fold(layers: Sequence[Layer], *, inside: str = "") -> list[Step]:
     """Fold the layers within a module into a chain of steps; equal blocks in a row become one.
 
     Concatenations are left out: :func:`feeding` looks through them.
+
+    >>> import torch
+    >>> from fieldwise.networks.layers import list_layers
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3, stride=2), torch.nn.Conv2d(8, 1, 3))
+    >>> layers = list_layers(network, torch.zeros(1, 1, 9, 9))
+    >>> [(step.name, step.shape) for step in fold(layers)]
+    [('Input', (1, 9, 9)), ('Convolution', (8, 4, 4)), ('Convolution', (1, 2, 2))]
     """
     depth = len(inside.split(".")) if inside else 0
     within = [
@@ -205,7 +236,15 @@ def _with_norms(steps: list[Step]) -> list[Step]:
 
 
 def connections(steps: Sequence[Step], sources: Mapping[str, tuple[str, ...]]) -> set[tuple[int, int]]:
-    """Tell which steps of a chain feed which, by their numbers; -1 is whatever comes before the chain."""
+    """Tell which steps of a chain feed which, by their numbers; -1 is whatever comes before the chain.
+
+    >>> import torch
+    >>> from fieldwise.networks.layers import list_layers
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3, stride=2), torch.nn.Conv2d(8, 1, 3))
+    >>> layers = list_layers(network, torch.zeros(1, 1, 9, 9))
+    >>> sorted(connections(fold(layers[1:]), feeding(layers)))
+    [(-1, 0), (0, 1)]
+    """
     number = {layer.name: index for index, step in enumerate(steps) for layer in step.layers}
     pairs = {
         (number.get(source, -1), index)

@@ -6,16 +6,20 @@ import pygmt
 import xarray as xr
 
 from fieldwise.figures.panels import (
+    BESIDE_CM,
+    PAGE_CM,
+    below_panel,
     check_same_grid,
     common_limits,
     draw_colour_bar,
-    in_km,
+    draw_field,
+    letter,
     move_to,
+    panel_width,
     place_panels,
     quantity,
     styled_figure,
     thin,
-    title,
     unit_text,
 )
 
@@ -27,18 +31,15 @@ def draw_comparison(
     prediction: xr.DataArray,
     *,
     colour_map: str = "batlow",
-    difference_map: str = "vik",
-    limits: tuple[float, float] | None = None,
-    difference_limit: float | None = None,
+    width_cm: float = PAGE_CM,
 ) -> pygmt.Figure:
     """Draw truth and prediction in one scale of colours, and prediction minus truth in one around zero.
 
     Parameters
     ----------
     truth, prediction : (y, x) fields on one grid, with units; missing cells are grey
-    colour_map, difference_map : of GMT
-    limits : values at the two ends of the first colour bar; 1st and 99th percentile by default
-    difference_limit : value at the ends of the second; 99th percentile of the differences by default
+    colour_map : of GMT, for both
+    width_cm : of the figure
 
     Raises
     ------
@@ -56,25 +57,17 @@ def draw_comparison(
     check_same_grid({"truth": truth, "prediction": prediction})
     fields = [thin(truth), thin(prediction)]
     fields.append(fields[0].copy(data=fields[1].to_numpy() - fields[0].to_numpy()))
-    ends = limits or common_limits(fields[:2])
-    if difference_limit is None:
-        difference_limit = common_limits(fields[2:], symmetric=True)[1]
+    ends = [common_limits(fields[:2])] * 2 + [common_limits(fields[2:], symmetric=True)]
+    units = unit_text(truth.attrs.get("units", ""))
     with styled_figure() as figure:
-        panels = place_panels(fields, columns=3, width=5.5, gap=(1.6, 2.6))
-        for name, field, panel in zip(NAMES, fields, panels, strict=True):
+        width = panel_width(width_cm, columns=3, gap=BESIDE_CM)
+        panels = place_panels(fields, columns=3, width=width, gap=(BESIDE_CM, 0))
+        for index, (name, field, panel, series) in enumerate(zip(NAMES, fields, panels, ends, strict=True)):
             compared = name != "difference"
-            low, high = ends if compared else (-difference_limit, difference_limit)
+            label = quantity(truth) if compared else f"Difference ({units})" if units else "Difference"
             with move_to(figure, panel):
-                cmap = colour_map if compared else difference_map
-                pygmt.makecpt(cmap=cmap, series=[low, high], background=True, overrule_bg=True)
-                figure.grdimage(
-                    in_km(field),
-                    region=panel.region,
-                    projection=panel.projection,
-                    frame=[f"WSne+t{title(name)}", "xaf+lEasting (km)", "yaf+lNorthing (km)"],
-                )
-                units = unit_text(truth.attrs.get("units", ""))
-                label = quantity(truth) if compared else f"Difference ({units})" if units else "Difference"
-                position = f"x{panel.width / 2}c/-1.3c+w{0.8 * panel.width}c/0.25c+jTC+h+e"
-                draw_colour_bar(figure, label, position=position)
+                cmap = colour_map if compared else "vik"
+                pygmt.makecpt(cmap=cmap, series=list(series), background=True, overrule_bg=True)
+                draw_field(figure, field, panel, heading=letter(index, name), west=not index)
+                draw_colour_bar(figure, label, position=below_panel(panel, share=0.85))
     return figure

@@ -72,7 +72,6 @@ def draw_inputs(
     >>> grid = Grid(west=0, south=0, east=2000, north=1000, spacing=250, crs="EPSG:3031")
     >>> bed = make_field(np.random.default_rng(0).normal(size=grid.shape), grid, name="bed")
     >>> figure = draw_inputs({"bed_lowres": bed})
-    >>> figure.savefig("inputs.png")  # doctest: +SKIP
     """
     check_named(fields, "fields")
     thinned = {name: thin(field) for name, field in fields.items()}
@@ -96,7 +95,8 @@ def draw_inputs(
 def _make_colours(field: xr.DataArray, colour_map: str, *, log: bool) -> str:
     """Set the colours of a field and return the steps of its colour bar."""
     if not log:
-        pygmt.makecpt(cmap=colour_map, series=list(common_limits([field])), background=True, overrule_bg=True)
+        limits = elevation_limits([field], colour_map=colour_map)
+        pygmt.makecpt(cmap=colour_map, series=list(limits), background=True, overrule_bg=True)
         return "af"
     positive = field.where(field > 0)
     if not bool(positive.notnull().any()):

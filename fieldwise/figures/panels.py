@@ -59,7 +59,11 @@ class Panel:
 
 @contextlib.contextmanager
 def styled_figure() -> Iterator[pygmt.Figure]:
-    """Start a figure in the common style; the caller's own GMT settings come back afterwards."""
+    """Start a figure in the common style; the caller's own GMT settings come back afterwards.
+
+    >>> with styled_figure() as figure:
+    ...     figure.basemap(region=[0, 4, 0, 2], projection="X4c/2c", frame=True)
+    """
     with pygmt.config(**STYLE):
         yield pygmt.Figure()
 
@@ -76,7 +80,15 @@ def panel_width(width_cm: float, *, columns: int, gap: float) -> float:
 def place_panels(
     fields: Iterable[xr.DataArray], *, columns: int, width: float, gap: tuple[float, float]
 ) -> list[Panel]:
-    """Place maps row by row from the top left; each keeps its proportions."""
+    """Place maps row by row from the top left; each keeps its proportions.
+
+    >>> from fieldwise.grids import Grid, make_field
+    >>> grid = Grid(west=0, south=0, east=4000, north=2000, spacing=1000, crs="EPSG:3031")
+    >>> bed = make_field(np.arange(8.0).reshape(2, 4), grid, name="bed", units="m")
+    >>> first, second = place_panels([bed, bed], columns=1, width=6.0, gap=(0, 1.0))
+    >>> first.bottom - second.bottom, first.width, first.height, first.region
+    (4.0, 6.0, 3.0, [0.0, 4.0, 0.0, 2.0])
+    """
     regions = [region_km(field) for field in fields]
     slenderness = [(north - south) / (east - west) for west, east, south, north in regions]
     widths = [width * min(1.0, HIGHEST / slender) for slender in slenderness]
@@ -93,18 +105,37 @@ def place_panels(
 
 
 def move_to(figure: pygmt.Figure, panel: Panel) -> Any:
-    """Return a context in which the origin of the page is the panel's lower left corner."""
+    """Return a context in which the origin of the page is the panel's lower left corner.
+
+    >>> panel = Panel(left=4, bottom=4, width=6, height=3, region=[0, 4, 0, 2])
+    >>> with styled_figure() as figure, move_to(figure, panel):
+    ...     figure.basemap(region=panel.region, projection=panel.projection, frame=True)
+    """
     return figure.shift_origin(xshift=f"{panel.left}c", yshift=f"{panel.bottom}c")
 
 
 def region_km(field: xr.DataArray) -> list[float]:
-    """Return a field's outer edges in km, in GMT's order west, east, south, north."""
+    """Return a field's outer edges in km, in GMT's order west, east, south, north.
+
+    >>> from fieldwise.grids import Grid, make_field
+    >>> grid = Grid(west=0, south=0, east=4000, north=2000, spacing=1000, crs="EPSG:3031")
+    >>> bed = make_field(np.arange(8.0).reshape(2, 4), grid, name="bed", units="m")
+    >>> region_km(bed)
+    [0.0, 4.0, 0.0, 2.0]
+    """
     west, south, east, north = grid_of(field).bounds
     return [edge / METRES_A_KM for edge in (west, east, south, north)]
 
 
 def thin(field: xr.DataArray, *, most_cells: int = MOST_CELLS) -> xr.DataArray:
-    """Average blocks of cells so that no side keeps more than most_cells."""
+    """Average blocks of cells so that no side keeps more than most_cells.
+
+    >>> from fieldwise.grids import Grid, make_field
+    >>> grid = Grid(west=0, south=0, east=4000, north=2000, spacing=1000, crs="EPSG:3031")
+    >>> bed = make_field(np.arange(8.0).reshape(2, 4), grid, name="bed", units="m")
+    >>> thin(bed, most_cells=2).values.tolist()
+    [[2.5, 4.5]]
+    """
     step = math.ceil(max(field.shape) / most_cells)
     if step > 1:
         field = field.coarsen(x=step, y=step, boundary="trim").mean(keep_attrs=True)
@@ -112,7 +143,14 @@ def thin(field: xr.DataArray, *, most_cells: int = MOST_CELLS) -> xr.DataArray:
 
 
 def in_km(field: xr.DataArray) -> xr.DataArray:
-    """Return a field as GMT reads it: coordinates in km, y upward, float32, cells (not nodes)."""
+    """Return a field as GMT reads it: coordinates in km, y upward, float32, cells (not nodes).
+
+    >>> from fieldwise.grids import Grid, make_field
+    >>> grid = Grid(west=0, south=0, east=4000, north=2000, spacing=1000, crs="EPSG:3031")
+    >>> bed = make_field(np.arange(8.0).reshape(2, 4), grid, name="bed", units="m")
+    >>> in_km(bed).values.tolist(), in_km(bed)["y"].values.tolist()
+    ([[4.0, 5.0, 6.0, 7.0], [0.0, 1.0, 2.0, 3.0]], [0.5, 1.5])
+    """
     grid = grid_of(field)
     upward = xr.DataArray(
         field.to_numpy().astype(np.float32)[::-1],
@@ -127,6 +165,12 @@ def lighting(fields: Iterable[xr.DataArray], *, strength: float) -> str:
     """Return GMT's options for light from the north-west that saturates on strong slopes.
 
     One slope gets one shade in all the fields, so that of two panels the rougher looks rougher.
+
+    >>> from fieldwise.grids import Grid, make_field
+    >>> grid = Grid(west=0, south=0, east=4000, north=2000, spacing=1000, crs="EPSG:3031")
+    >>> bed = make_field(np.arange(8.0).reshape(2, 4), grid, name="bed", units="m")
+    >>> lighting([bed, 2 * bed], strength=0.5)
+    '+a315+nt0.5/.../0'
     """
     slopes = np.concatenate(
         [pygmt.grdgradient(in_km(field), azimuth=315).to_numpy().ravel() for field in fields]
@@ -139,7 +183,14 @@ def lighting(fields: Iterable[xr.DataArray], *, strength: float) -> str:
 def common_limits(
     fields: Iterable[xr.DataArray], *, symmetric: bool = False, percentile: float = 1.0
 ) -> tuple[float, float]:
-    """Return round limits that hold all but the outermost percent at each end."""
+    """Return round limits that hold all but the outermost percent at each end.
+
+    >>> from fieldwise.grids import Grid, make_field
+    >>> grid = Grid(west=0, south=0, east=4000, north=2000, spacing=1000, crs="EPSG:3031")
+    >>> bed = make_field(np.arange(8.0).reshape(2, 4), grid, name="bed", units="m")
+    >>> common_limits([bed, 10 * bed]), common_limits([bed], symmetric=True, percentile=0)
+    ((0.0, 69.0), (-7.0, 7.0))
+    """
     values = np.concatenate([field.to_numpy().ravel() for field in fields])
     values = values[np.isfinite(values)]
     if values.size == 0:
@@ -174,13 +225,27 @@ def elevation_limits(fields: Iterable[xr.DataArray], *, colour_map: str) -> tupl
 
 
 def check_named(named: Mapping[str, Any], what: str) -> None:
-    """Refuse a figure of nothing."""
+    """Refuse a figure of nothing.
+
+    >>> check_named({}, "boxes")
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: no boxes to draw; give at least one, by name
+    """
     if not named:
         raise InputError(f"no {what} to draw; give at least one, by name")
 
 
 def check_same_grid(fields: Mapping[str, xr.DataArray]) -> None:
-    """Refuse to compare fields that lie on different grids."""
+    """Refuse to compare fields that lie on different grids.
+
+    >>> from fieldwise.grids import Grid, make_field
+    >>> grid = Grid(west=0, south=0, east=4000, north=2000, spacing=1000, crs="EPSG:3031")
+    >>> bed = make_field(np.arange(8.0).reshape(2, 4), grid, name="bed", units="m")
+    >>> check_same_grid({"bed": bed, "truth": bed + 1})
+    >>> check_same_grid({"bed": bed, "part": bed[:, :2]})
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: part is on ... and bed on ...; cut both on one grid
+    """
     check_named(fields, "fields")
     first, *others = fields
     reference = grid_of(fields[first])
@@ -192,7 +257,11 @@ def check_same_grid(fields: Mapping[str, xr.DataArray]) -> None:
 
 
 def title(name: str) -> str:
-    """Make a name readable: blanks for underscores, a capital first, nothing that GMT would typeset."""
+    """Make a name readable: blanks for underscores, a capital first, nothing that GMT would typeset.
+
+    >>> title("bed_lowres"), title("a@b")
+    ('Bed lowres', 'A@@b')
+    """
     words = name.replace("_", " ").replace("@", "@@").replace("+", r"\053").replace('"', "'")
     return words[:1].upper() + words[1:]
 
@@ -216,19 +285,40 @@ def unit_text(units: str) -> str:
 
 
 def quantity(field: xr.DataArray) -> str:
-    """Return a field's long name and unit, for a colour bar."""
+    """Return a field's long name and unit, for a colour bar.
+
+    >>> from fieldwise.grids import Grid, make_field
+    >>> grid = Grid(west=0, south=0, east=4000, north=2000, spacing=1000, crs="EPSG:3031")
+    >>> bed = make_field(np.arange(8.0).reshape(2, 4), grid, name="bed", units="m")
+    >>> quantity(bed), quantity(bed.assign_attrs(long_name="ice speed", units="m a-1"))
+    ('Bed (m)', 'Ice speed (m a@+-1@+)')
+    """
     name = title(str(field.attrs.get("long_name") or field.name or "value"))
     units = field.attrs.get("units", "")
     return f"{name} ({unit_text(units)})" if units else name
 
 
 def draw_colour_bar(figure: pygmt.Figure, label: str, *, position: str, steps: str = "af") -> None:
-    """Draw a colour bar; the steps a1 (decades) and a2 (1, 2, 5) are those of a logarithmic one."""
+    """Draw a colour bar; the steps a1 (decades) and a2 (1, 2, 5) are those of a logarithmic one.
+
+    >>> from fieldwise.grids import Grid, make_field
+    >>> grid = Grid(west=0, south=0, east=4000, north=2000, spacing=1000, crs="EPSG:3031")
+    >>> bed = make_field(np.arange(8.0).reshape(2, 4), grid, name="bed", units="m")
+    >>> (panel,) = place_panels([bed], columns=1, width=6.0, gap=(0, 0))
+    >>> with styled_figure() as figure, move_to(figure, panel):
+    ...     pygmt.makecpt(cmap="batlow", series=[0, 7])
+    ...     draw_field(figure, bed, panel, heading="Bed")
+    ...     draw_colour_bar(figure, quantity(bed), position=below_panel(panel))
+    """
     figure.colorbar(position=position, frame=[f"x{steps}+l{label}"], log=steps != "af")
 
 
 def below_panel(panel: Panel, *, room: float = ROOM_CM, share: float = 0.8) -> str:
-    """Place a colour bar below a panel; the room in cm holds the panel's annotations and label."""
+    """Place a colour bar below a panel; the room in cm holds the panel's annotations and label.
+
+    >>> below_panel(Panel(left=4, bottom=4, width=10, height=5, region=[0, 4, 0, 2]), room=1, share=0.5)
+    'x5.0c/-1c+w5.0c/0.22c+jTC+h+e'
+    """
     return f"x{panel.width / 2}c/{-room}c+w{panel.width * share}c/{BAR_CM}c+jTC+h+e"
 
 
@@ -242,7 +332,16 @@ def draw_field(
     west: bool = True,
     south: bool = True,
 ) -> None:
-    """Draw one panel with the current colours, frame in km and title; label its western and southern axis."""
+    """Draw one panel with the current colours, frame in km and title; label its western and southern axis.
+
+    >>> from fieldwise.grids import Grid, make_field
+    >>> grid = Grid(west=0, south=0, east=4000, north=2000, spacing=1000, crs="EPSG:3031")
+    >>> bed = make_field(np.arange(8.0).reshape(2, 4), grid, name="bed", units="m")
+    >>> (panel,) = place_panels([bed], columns=1, width=6.0, gap=(0, 0))
+    >>> with styled_figure() as figure, move_to(figure, panel):
+    ...     pygmt.makecpt(cmap="batlow", series=[0, 7])
+    ...     draw_field(figure, bed, panel, heading="Bed")
+    """
     sides = "WSne" + (f"+t{heading}" if heading else "")
     easting, northing = "+lEasting (km)" if south else "", "+lNorthing (km)" if west else ""
     figure.grdimage(
@@ -255,7 +354,17 @@ def draw_field(
 
 
 def draw_common_bar(figure: pygmt.Figure, panels: list[Panel], label: str, *, open_ends: str = "") -> None:
-    """Draw one colour bar below panels; values may exceed both ends, or only the upper (f)."""
+    """Draw one colour bar below panels; values may exceed both ends, or only the upper (f).
+
+    >>> from fieldwise.grids import Grid, make_field
+    >>> grid = Grid(west=0, south=0, east=4000, north=2000, spacing=1000, crs="EPSG:3031")
+    >>> bed = make_field(np.arange(8.0).reshape(2, 4), grid, name="bed", units="m")
+    >>> (panel,) = place_panels([bed], columns=1, width=6.0, gap=(0, 0))
+    >>> with styled_figure() as figure, move_to(figure, panel):
+    ...     pygmt.makecpt(cmap="batlow", series=[0, 7])
+    ...     draw_field(figure, bed, panel, heading="Bed")
+    >>> draw_common_bar(figure, [panel], quantity(bed), open_ends="f")
+    """
     left, right = min(panel.left for panel in panels), max(panel.left + panel.width for panel in panels)
     lowest = min(panels, key=lambda panel: panel.bottom)
     row = Panel(left, lowest.bottom, right - left, lowest.height, lowest.region)

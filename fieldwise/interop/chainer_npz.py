@@ -169,8 +169,9 @@ def _read_values(path: Path, keys: Iterable[str]) -> dict[str, Tensor]:
                 array = archive[key]
             except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError):
                 raise InputError(f"{path}: {key} is broken or cut short; copy the file once more") from None
-            if not np.isfinite(array).all():
-                raise InputError(f"{path}: {key} holds numbers that are not finite; {REMEDY}")
+            array = array.astype(np.float64)  # from whatever width and order of bytes
+            if not (np.abs(array) <= np.finfo(np.float32).max).all():
+                raise InputError(f"{path}: {key} holds numbers that are not finite in float32; {REMEDY}")
             values[key] = torch.from_numpy(array)
     return values
 

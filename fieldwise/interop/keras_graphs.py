@@ -16,7 +16,8 @@ from fieldwise.interop.keras_layers import (
     make_named_activation,
     to_module,
 )
-from fieldwise.networks.convnet import check_channels, order_in_memory
+from fieldwise.networks.cells import order_in_memory
+from fieldwise.networks.convnet import check_channels
 
 INPUT = "input_1"  # the name of the input in what is written
 

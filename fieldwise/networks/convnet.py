@@ -1,8 +1,8 @@
 """A plain stack of convolutions from some fields to others, at one resolution: the ice-flow emulator's.
 
 ``ConvNet(in_channels, out_channels, *, layers=16, filters=32, kernel_size=3, activation="leaky_relu",
-dropout=0.0, residual=False, dimensions=2)`` maps (batch, in_channels, y, x) to (batch, out_channels, y, x),
-frames of any size. ``square_kernels(network)`` is the L2 term of a loss.
+dropout=0.0, residual=False, dilations=(1,), dimensions=2)`` maps (batch, in_channels, y, x) to (batch,
+out_channels, y, x), frames of any size. ``square_kernels(network)`` is the L2 term of a loss.
 
 The architecture is that of Jouvet et al. 2021, J. Glaciol. 68(270): layers of convolution, leaky rectifier
 and dropout, then one linear convolution of a single cell. What lies beyond the frame counts as zero. A grid
@@ -11,10 +11,14 @@ spacing, or any other number that holds for the whole frame, is one more channel
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from fieldwise.errors import InputError
+from fieldwise.networks.cells import Everywhere, Packed, choose_cells
 
 LEAKY_SLOPE = 0.01  # of the rectifier below zero
 CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -39,6 +43,9 @@ class ConvNet(nn.Module):
         Share of features set to zero at random while training.
     residual : bool
         Whether each layer adds to the features of the one before, instead of replacing them.
+    dilations : sequence of int
+        Steps in cells from tap to tap of the kernels, layer by layer, and again from the first: how far the
+        network sees at the same cost.
     dimensions : int
         2 for maps, 3 for volumes.
 
@@ -70,6 +77,7 @@ class ConvNet(nn.Module):
         activation: str = "leaky_relu",
         dropout: float = 0.0,
         residual: bool = False,
+        dilations: Sequence[int] = (1,),
         dimensions: int = 2,
     ) -> None:
         super().__init__()
@@ -77,8 +85,14 @@ class ConvNet(nn.Module):
         convolution = choose_convolution(dimensions, kernel_size)
         self.in_channels, self.residual, self.dimensions = in_channels, residual, dimensions
         self.convolutions = nn.ModuleList(
-            convolution(filters if number else in_channels, filters, kernel_size, padding=kernel_size // 2)
-            for number in range(layers)
+            convolution(
+                filters if number else in_channels,
+                filters,
+                kernel_size,
+                padding=dilation * (kernel_size // 2),
+                dilation=dilation,
+            )
+            for number, dilation in enumerate(repeat_dilations(dilations, layers))
         )
         self.activation = make_activation(activation)
         self.dropout = make_dropout(dropout)
@@ -87,15 +101,46 @@ class ConvNet(nn.Module):
         if residual:
             soften(self.convolutions[1:])
 
-    def forward(self, fields: Tensor) -> Tensor:
-        """Map (batch, in_channels, y, x) to (batch, out_channels, y, x)."""
+    def forward(self, fields: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map (batch, in_channels, y, x) to (batch, out_channels, y, x).
+
+        With a mask (batch, 1, y, x) the map ends where it is 0, and the result is 0 there.
+        """
         check_channels(fields, self.in_channels, self.dimensions)
-        features = self.convolutions[0](order_in_memory(fields))  # (batch, filters, y, x)
-        features = self.dropout(self.activation(features))
-        for convolution in self.convolutions[1:]:
-            made = self.dropout(self.activation(convolution(features)))
-            features = features + made if self.residual else made
-        return self.output(features)
+        return pass_fields(self, fields, mask)
+
+
+def pass_layers(network: Any, cells: Everywhere | Packed, features: Tensor) -> Tensor:
+    """Pass features of picked cells through `convolutions`, with rectifier and dropout, and `output`."""
+    first, *others = network.convolutions
+    features = network.dropout(network.activation(cells.apply(first, cells.begin(features))))
+    for convolution in others:
+        made = network.dropout(network.activation(cells.apply(convolution, features)))
+        features = features + made if network.residual else made
+    return cells.end(cells.apply(network.output, features))
+
+
+def pass_fields(network: Any, fields: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Pass fields (batch, channel, y, x) through the layers, everywhere or where a mask is not 0.
+
+    >>> network = ConvNet(1, 1, layers=3)
+    >>> frame = torch.ones(1, 1, 5, 5)
+    >>> wider = nn.functional.pad(frame, (2, 2, 2, 2))
+    >>> inner = pass_fields(network, wider, mask=wider)[:, :, 2:-2, 2:-2]  # what lies around has no say
+    >>> torch.allclose(inner, network(frame), atol=1e-6)
+    True
+    """
+    cells = choose_cells(fields, mask, reach=farthest_tap(network))
+    return cells.spread(pass_layers(network, cells, cells.pick(fields)))
+
+
+def farthest_tap(network: Any) -> int:
+    """Give how many cells away the farthest tap of any of the kernels reads.
+
+    >>> farthest_tap(ConvNet(1, 1, layers=3, dilations=[1, 2, 4]))
+    4
+    """
+    return max(layer.dilation[0] * (layer.kernel_size[0] // 2) for layer in network.convolutions)
 
 
 def square_kernels(network: nn.Module) -> Tensor:
@@ -155,6 +200,17 @@ def make_activation(name: str) -> nn.Module:
     raise InputError(f"activation is {name!r}; take leaky_relu or relu")
 
 
+def repeat_dilations(dilations: Sequence[int], layers: int) -> list[int]:
+    """Give each layer its dilation, from the first again where there are more layers.
+
+    >>> repeat_dilations([1, 2, 4], 5)
+    [1, 2, 4, 1, 2]
+    """
+    if not dilations or min(dilations) < 1:
+        raise InputError(f"dilations are {list(dilations)}; give whole numbers of at least 1")
+    return [dilations[number % len(dilations)] for number in range(layers)]
+
+
 def make_dropout(share: float) -> nn.Module:
     """Make a layer that sets this share of its input to zero while training.
 
@@ -178,20 +234,6 @@ def choose_convolution(dimensions: int, kernel_size: int) -> type[nn.Conv2d] | t
     if kernel_size < 1 or kernel_size % 2 == 0:
         raise InputError(f"kernel_size is {kernel_size}; give an odd number, so that a cell is in the middle")
     return CONVOLUTIONS[dimensions]
-
-
-def order_in_memory(fields: Tensor) -> Tensor:
-    """Put the channels of a cell of a map beside each other, where the CPU convolves.
-
-    It takes half the time of the usual order, in which each channel is a map of its own (measured with 16
-    layers of 32 filters on 256 x 256 cells, AVX2). All that follows keeps this order. Volumes gain nothing.
-
-    >>> order_in_memory(torch.zeros(1, 4, 5, 6)).stride()
-    (120, 1, 24, 4)
-    """
-    if fields.ndim == 4 and fields.device.type == "cpu":
-        return fields.contiguous(memory_format=torch.channels_last)
-    return fields
 
 
 def check_sizes(**sizes: int) -> None:

@@ -1,8 +1,8 @@
 """Networks that turn with their inputs: rotate or mirror the map, and the result does so exactly.
 
 ``EquivariantConvNet(inputs, outputs, *, vectors=(), layers=16, filters=32, kernel_size=3,
-activation="leaky_relu", dropout=0.0, residual=True)`` takes names of channels, of which pairs are
-components of vectors:
+activation="leaky_relu", dropout=0.0, residual=True, dilations=(1,))`` takes names of channels, of which
+pairs are components of vectors:
 
     EquivariantConvNet(
         ["thk", "slopsurfx", "slopsurfy", "strflowctrl"], ["ubar", "vbar", "uvelsurf", "vvelsurf"],
@@ -40,7 +40,8 @@ from fieldwise.networks.convnet import (
     choose_convolution,
     make_activation,
     make_dropout,
-    order_in_memory,
+    pass_fields,
+    repeat_dilations,
     soften,
 )
 
@@ -61,7 +62,7 @@ class EquivariantConvNet(nn.Module):
         Names of the channels, in their order.
     vectors : sequence of pairs of str
         Which of them are components of vectors: (to the east, to the north).
-    layers, filters, kernel_size, activation, dropout
+    layers, filters, kernel_size, activation, dropout, dilations
         As of `ConvNet`; filters is a multiple of eight.
     residual : bool
         Whether each layer adds to the features of the one before. Few orbits and no bias on vectors let a
@@ -100,6 +101,7 @@ class EquivariantConvNet(nn.Module):
         activation: str = "leaky_relu",
         dropout: float = 0.0,
         residual: bool = True,
+        dilations: Sequence[int] = (1,),
     ) -> None:
         super().__init__()
         check_sizes(inputs=len(inputs), outputs=len(outputs), layers=layers)
@@ -115,12 +117,14 @@ class EquivariantConvNet(nn.Module):
             "activation": activation,
             "dropout": dropout,
             "residual": residual,
+            "dilations": dilations,
         }
         self.in_channels, self.residual = len(inputs), residual
         orbits = filters // ORDER
         first, regular = turns_of_channels(inputs, vectors), turns_of_orbits(orbits)
         self.convolutions = nn.ModuleList(
-            ConvolutionToOrbits(regular if number else first, orbits, kernel_size) for number in range(layers)
+            ConvolutionToOrbits(regular if number else first, orbits, kernel_size, dilation=dilation)
+            for number, dilation in enumerate(repeat_dilations(dilations, layers))
         )
         self.activation = make_activation(activation)
         self.dropout = make_dropout(dropout)
@@ -128,15 +132,13 @@ class EquivariantConvNet(nn.Module):
         if residual:
             soften(self.convolutions[1:])
 
-    def forward(self, fields: Tensor) -> Tensor:
-        """Map (batch, inputs, y, x) to (batch, outputs, y, x)."""
+    def forward(self, fields: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map (batch, inputs, y, x) to (batch, outputs, y, x).
+
+        With a mask (batch, 1, y, x) the map ends where it is 0, and the result is 0 there.
+        """
         check_channels(fields, self.in_channels, 2)
-        features = self.convolutions[0](order_in_memory(fields))  # (batch, orbits * 8, y, x)
-        features = self.dropout(self.activation(features))
-        for convolution in self.convolutions[1:]:
-            made = self.dropout(self.activation(convolution(features)))
-            features = features + made if self.residual else made
-        return self.output(features)
+        return pass_fields(self, fields, mask)
 
     def to_plain(self) -> ConvNet:
         """Give the plain network that computes the same, with every kernel in its eight versions.
@@ -165,14 +167,17 @@ class ConvolutionToOrbits(nn.Module):
         Number of orbits it makes.
     kernel_size : int
         Cells on a side of the kernel, odd.
+    dilation : int
+        Steps in cells from tap to tap.
     """
 
     index: Tensor
     signs: Tensor | None
 
-    def __init__(self, turns: Turns, orbits: int, kernel_size: int) -> None:
+    def __init__(self, turns: Turns, orbits: int, kernel_size: int, *, dilation: int = 1) -> None:
         super().__init__()
-        self.in_channels, self.padding = len(turns[0][0]), kernel_size // 2
+        self.in_channels, self.padding = len(turns[0][0]), dilation * (kernel_size // 2)
+        self.kernel_size, self.dilation = (kernel_size, kernel_size), (dilation, dilation)
         self.kernel = nn.Parameter(torch.empty(orbits, self.in_channels, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.zeros(orbits))
         _draw_kernel(self.kernel, self.in_channels, orbits * ORDER)
@@ -189,7 +194,13 @@ class ConvolutionToOrbits(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Convolve (batch, in_channels, y, x) to (batch, orbits * 8, y, x)."""
-        return functional.conv2d(features, self.expand_weight(), self.expand_bias(), padding=self.padding)
+        return functional.conv2d(
+            features,
+            self.expand_weight(),
+            self.expand_bias(),
+            padding=self.padding,
+            dilation=self.dilation,
+        )
 
 
 class ConvolutionFromOrbits(nn.Module):

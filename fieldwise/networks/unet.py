@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fieldwise.networks.cells import order_in_memory
 from fieldwise.networks.convnet import (
     check_channels,
     check_sizes,
@@ -22,7 +23,6 @@ from fieldwise.networks.convnet import (
     draw_glorot_weights,
     make_activation,
     make_dropout,
-    order_in_memory,
 )
 
 POOLINGS: dict[int, type[nn.MaxPool2d] | type[nn.MaxPool3d]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}

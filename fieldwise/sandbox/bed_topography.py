@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from scipy import ndimage
 from scipy.interpolate import make_interp_spline
 from tqdm import tqdm
 
+from fieldwise.datums import ELLIPSOID
 from fieldwise.errors import InputError
 from fieldwise.grids import Bounds, Grid, make_field, replace_when_done, write_cog, write_netcdf
 from fieldwise.physics.local_filters import wiener_estimate
@@ -175,7 +177,11 @@ def grid_lowres_bed(picks: pd.DataFrame, box: Grid) -> xr.DataArray:
     medians = pygmt.blockmedian(points, region=region, spacing=LOWRES_SPACING)
     gridded = pygmt.surface(medians, region=region, spacing=LOWRES_SPACING, tension=0.35, verbose="error")
     lowres = replace(box, spacing=LOWRES_SPACING)
-    return make_field(gridded.values[::-1].astype(np.float32), lowres, name="bed_elevation")
+    return _make_heights(gridded.values[::-1].astype(np.float32), lowres, name="bed_elevation")
+
+
+def _make_heights(values: np.ndarray, grid: Grid, *, name: str) -> xr.DataArray:
+    return make_field(values, grid, name=name, vertical_datum=ELLIPSOID)
 
 
 def write_surface(sector: Sector, folder: Path, *, rng: np.random.Generator) -> np.ndarray:
@@ -191,12 +197,12 @@ def write_surface(sector: Sector, folder: Path, *, rng: np.random.Generator) -> 
     holes = draw_patches(grid.shape, fraction=0.03, length_cells=40, rng=rng)
     seen = surface + noise
     write_cog(
-        make_field(np.where(holes, np.nan, seen), grid, name="surface_elevation"),
+        _make_heights(np.where(holes, np.nan, seen), grid, name="surface_elevation"),
         folder / "REMA_100m_dem.tif",
     )
     filled = np.where(holes, surface + ndimage.gaussian_filter(noise, 5), seen)
     filled = filled.reshape(grid.shape[0] // 2, 2, grid.shape[1] // 2, 2).mean(axis=(1, 3))
-    filled_field = make_field(filled, replace(grid, spacing=200.0), name="surface_elevation")
+    filled_field = _make_heights(filled, replace(grid, spacing=200.0), name="surface_elevation")
     write_cog(filled_field, folder / "REMA_200m_dem_filled.tif")
     return noise
 
@@ -243,8 +249,8 @@ def write_truth(
     bed = sector.crop(sector.bed_m)
     cubic = cut(lowres, [box.bounds], spacing=SPACING, method="cubic")[0]
     estimate = cubic + estimate_departure(sector, bed - cubic, noise)
-    write_cog(make_field(bed, box, name="bed_elevation"), folder / "bed.tif")
-    write_cog(make_field(estimate, box, name="bed_elevation"), folder / "bed_wiener.tif")
+    for name, heights in (("bed", bed), ("bed_wiener", estimate)):
+        write_cog(_make_heights(heights, box, name="bed_elevation"), folder / f"{name}.tif")
     scene = radar.Scene(box, bed, bed)
     grounded = sector.crop(sector.fine(sector.sheet.inland_m)) > 0
     parts: dict[str, dict[str, float]] = {
@@ -309,7 +315,10 @@ def average_cells(values: np.ndarray, cells: int) -> np.ndarray:
 
 
 def write_sources(out: Path, box: Grid, blocks: list[str]) -> Path:
-    """Write sandbox.yaml: the files of the sandbox, listed as a user lists his own."""
+    """Write sandbox.yaml: the files of the sandbox, listed as a user lists his own.
+
+    Rasters say themselves what their heights count from; for text files the list says it.
+    """
     sources = {
         "crs": CRS,
         "spacing_m": int(SPACING),
@@ -329,9 +338,9 @@ def write_sources(out: Path, box: Grid, blocks: list[str]) -> Path:
             },
             "snow_accumulation": {"path": "misc/Arthern_accumulation_bedmap2_grid1.tif", "spacing_m": 1000},
         },
-        "surveys": [f"highres/{name}.json" for name in blocks],
+        "surveys": _list_surveys(blocks),
         "grounding_line": {"path": "misc/GroundingLine_Antarctica_v2.shp", "buffer_m": 10000},
-        "held_out": {"surveys": ["highres/held_out_flights.json", "highres/held_out_block.json"]},
+        "held_out": {"surveys": _list_surveys(["held_out_flights", "held_out_block"])},
         "truth": {"path": "truth/bed.tif"},
         "bound": {"path": "truth/bed_wiener.tif"},
     }
@@ -343,3 +352,7 @@ def write_sources(out: Path, box: Grid, blocks: list[str]) -> Path:
             + yaml.safe_dump(sources, sort_keys=False)
         )
     return path
+
+
+def _list_surveys(names: Iterable[str]) -> list[dict[str, str]]:
+    return [{"path": f"highres/{name}.json", "datum": "ellipsoid"} for name in names]

@@ -8,9 +8,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import joblib
 import numpy as np
 import xarray as xr
+from scipy import ndimage
 from tqdm import tqdm
 
 from fieldwise.errors import InputError
@@ -26,6 +29,9 @@ SLIDING_RANGE = 2**0.5  # how many times less or more than usual
 GROWING_RATES = (30.0, 100.0)  # rate factors while ice gathers
 FEWEST_CELLS = 30  # with ice in a snapshot
 NODES = 6
+MISJUDGED_EVERY = 3  # snapshot has another thickness than flow would have given it, as maps of real ice do
+MOST_TIMES = 2.2  # too thick, by which its speed is some ten times too high
+WORTH_PROCESSES = 50 * 64**2  # cells of all snapshots; starting a process takes as long as ten of them
 GOLDEN = np.pi * (3 - 5**0.5)  # azimuths that never come near each other
 UNITS = {
     "thk": ("m", "ice thickness"),
@@ -52,12 +58,32 @@ class Snapshot:
     fields: dict[str, np.ndarray]
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be made: all that a process needs to know."""
+
+    seed: int
+    size_cells: int
+    valleys: int
+    snapshots: int
+    spacing_m: float
+
+
+@dataclass(frozen=True)
+class _Glacier:
+    """A valley, its snapshots, and the year and reason of those that were left out."""
+
+    valley: Valley
+    snapshots: list[Snapshot]
+    left_out: list[dict[str, Any]]
+
+
 def make_ice_flow(
     out: Path,
     *,
     seed: int = 7,
     size_cells: int = 64,
-    valleys: int = 12,
+    valleys: int = 24,
     snapshots: int = 8,
     spacing_m: float = 100.0,
     progress: bool = True,
@@ -97,25 +123,25 @@ def make_ice_flow(
     """
     out = Path(out)
     _check(out, size_cells, valleys, snapshots, spacing_m)
+    began = time.perf_counter()
+    plan = _Plan(seed, size_cells, valleys, snapshots, spacing_m)
     splits = _split(valleys)
     report: dict[str, list] = {"valleys": [], "left_out": []}
-    streams = np.random.default_rng(seed).spawn(valleys)
-    began = time.perf_counter()
     with contextlib.ExitStack() as stack:
         folders = {
             split: stack.enter_context(replace_when_done(out / split)) for split in sorted(set(splits))
         }
-        bar = stack.enter_context(tqdm(total=valleys * snapshots, desc="valleys", disable=not progress))
-        for number, (split, rng) in enumerate(zip(splits, streams)):
+        bar = stack.enter_context(
+            tqdm(total=valleys * snapshots, desc="valleys", unit="snapshot", disable=not progress)
+        )
+        for number, (split, glacier) in enumerate(zip(splits, _make_side_by_side(plan), strict=True)):
             case = f"valley_{number:03d}"
-            valley = make_valley(
-                size_cells=size_cells, spacing_m=spacing_m, azimuth=number * GOLDEN % (2 * np.pi), rng=rng
-            )
-            kept = list(_flow_through_time(valley, case, snapshots, spacing_m, rng, report, bar))
-            if kept:
+            if glacier.snapshots:
                 origin = (WEST + 1.5 * number * size_cells * spacing_m, SOUTH)
-                _write(kept, valley, folders[split] / case / "ex.nc", origin)
-            report["valleys"].append({"case": case, "split": split, "snapshots": len(kept)})
+                _write(glacier, folders[split] / case / "ex.nc", origin)
+            report["valleys"].append({"case": case, "split": split, "snapshots": len(glacier.snapshots)})
+            report["left_out"] += [{"case": case, **lost} for lost in glacier.left_out]
+            bar.update(snapshots)
         empty = [split for split, folder in folders.items() if not folder.exists()]
         if empty:
             raise InputError(f"seed {seed}: no flow was found for {' and '.join(empty)}; take another seed")
@@ -157,33 +183,42 @@ def _split(valleys: int) -> list[str]:
     return ["train"] * (valleys - 2 * share) + ["valid"] * share + ["test"] * share
 
 
-def _flow_through_time(
-    valley: Valley,
-    case: str,
-    snapshots: int,
-    spacing_m: float,
-    rng: np.random.Generator,
-    report: dict[str, list],
-    bar: tqdm,
-) -> Iterator[Snapshot]:
-    """Yield the snapshots of a valley that have ice and whose flow was found; report the others."""
+def _make_side_by_side(plan: _Plan) -> Iterator[_Glacier]:
+    """Give the glaciers in their order, a process a core making them where there is much to do."""
+    work = plan.valleys * plan.snapshots * plan.size_cells**2
+    processes = joblib.cpu_count() if work >= WORTH_PROCESSES else 1
+    make = joblib.delayed(_make_glacier)
+    return joblib.Parallel(n_jobs=processes, return_as="generator")(
+        make(plan, number) for number in range(plan.valleys)
+    )
+
+
+def _make_glacier(plan: _Plan, number: int) -> _Glacier:
+    """Make a valley, grow its glacier and let it shrink; keep the snapshots that have ice and a flow."""
+    rng = np.random.default_rng(plan.seed).spawn(plan.valleys)[number]
+    azimuth = number * GOLDEN % (2 * np.pi)
+    valley = make_valley(size_cells=plan.size_cells, spacing_m=plan.spacing_m, azimuth=azimuth, rng=rng)
     climate = make_climate(valley, rng=rng)
     growth = grow_ice(
         valley,
         climate,
-        snapshots=snapshots,
+        snapshots=plan.snapshots,
         rate_factor=rng.uniform(*GROWING_RATES),
         sliding_coefficient=rng.uniform(1.0, 1.6) * SLIDING_COEFFICIENT,
     )
-    rates = RATE_FACTORS[0] + np.ptp(RATE_FACTORS) * _spread(snapshots, rng)
-    slidings = SLIDING_COEFFICIENT * SLIDING_RANGE ** (2 * _spread(snapshots, rng) - 1)
-    for (year, thickness), rate, sliding in zip(growth, rates, slidings):
-        reason, fields = _solve(valley, thickness, spacing_m, float(rate), float(sliding))
+    rates = RATE_FACTORS[0] + np.ptp(RATE_FACTORS) * _spread(plan.snapshots, rng)
+    slidings = SLIDING_COEFFICIENT * SLIDING_RANGE ** (2 * _spread(plan.snapshots, rng) - 1)
+    glacier = _Glacier(valley, [], [])
+    for place, ((year, thickness), rate, sliding) in enumerate(zip(growth, rates, slidings)):
+        surface = valley.bed_m + thickness
+        if place % MISJUDGED_EVERY == MISJUDGED_EVERY - 1:
+            thickness = thickness * _misjudge(thickness.shape, rng)
+        reason, fields = _solve(thickness, surface, plan.spacing_m, float(rate), float(sliding))
         if reason:
-            report["left_out"].append({"case": case, "year": round(year, 1), "reason": reason})
+            glacier.left_out.append({"year": round(year, 1), "reason": reason})
         else:
-            yield Snapshot(year, fields)
-        bar.update()
+            glacier.snapshots.append(Snapshot(year, fields))
+    return glacier
 
 
 def _spread(count: int, rng: np.random.Generator) -> np.ndarray:
@@ -191,15 +226,20 @@ def _spread(count: int, rng: np.random.Generator) -> np.ndarray:
     return (rng.permutation(count) + rng.random(count)) / count
 
 
+def _misjudge(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Draw by how many times thickness is taken for more than it is, smoothly from place to place."""
+    noise = ndimage.gaussian_filter(rng.standard_normal(shape), 5.0, mode="wrap")
+    return rng.uniform(1.0, MOST_TIMES) * np.exp(0.2 * noise / noise.std())
+
+
 def _solve(
-    valley: Valley, thickness: np.ndarray, spacing_m: float, rate: float, sliding: float
+    thickness: np.ndarray, surface: np.ndarray, spacing_m: float, rate: float, sliding: float
 ) -> tuple[str, dict[str, np.ndarray]]:
     """Solve for the flow of a snapshot; give why it cannot be used, or nothing, and its fields."""
     thickness = np.where(thickness >= MINIMUM_THICKNESS, thickness, 0.0)
     cells = int((thickness > 0).sum())
     if cells < FEWEST_CELLS:
         return f"ice in {cells} cells only", {}
-    surface = valley.bed_m + thickness
     flow = solve(
         thickness,
         surface,
@@ -213,7 +253,7 @@ def _solve(
     fields = {
         "thk": thickness,
         "usurf": surface,
-        "topg": valley.bed_m,
+        "topg": surface - thickness,
         "ubar": flow.mean_x.numpy(),
         "vbar": flow.mean_y.numpy(),
         "uvelsurf": flow.velocity_x[-1].numpy(),
@@ -228,8 +268,9 @@ def _solve(
     return "", fields
 
 
-def _write(kept: list[Snapshot], valley: Valley, path: Path, origin: tuple[float, float]) -> None:
+def _write(glacier: _Glacier, path: Path, origin: tuple[float, float]) -> None:
     """Write the snapshots of a valley: (time, y, x), y from south to north."""
+    kept, valley = glacier.snapshots, glacier.valley
     coordinates = {
         "time": (
             "time",

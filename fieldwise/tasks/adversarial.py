@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanSquaredError
 
-from fieldwise.errors import InputError
+from fieldwise.errors import DivergenceError, InputError
 from fieldwise.losses import discriminator_loss, generator_loss, psnr, structural_similarity
 from fieldwise.networks.esrgan import Channels, Discriminator, Generator
 from fieldwise.tasks.checkpoints import check_plain
@@ -61,7 +61,8 @@ class AdversarialTask(lightning.LightningModule):
     Raises
     ------
     InputError
-        If an input does not fit, the description holds other than plain types, or training diverges.
+        If an input does not fit or the description holds other than plain types; a DivergenceError if
+        training diverges.
 
     Examples
     --------
@@ -247,7 +248,7 @@ class AdversarialTask(lightning.LightningModule):
         # In half precision a scaler skips the steps that overflow; only a lost loss is the end.
         if not torch.isfinite(loss if self.trainer.precision == "16-mixed" else norm):
             name = type(network).__name__.lower()
-            raise InputError(
+            raise DivergenceError(
                 f"training diverged in epoch {self.current_epoch}: {name} has a loss of {loss.item():.4g}, "
                 f"a gradient of {norm.item():.4g}; lower learning_rate, now {self.learning_rate}, or look "
                 "for missing values in the tiles"

@@ -9,7 +9,7 @@ import lightning
 import torch
 from torch import Tensor, nn
 
-from fieldwise.errors import InputError
+from fieldwise.errors import DivergenceError, InputError
 from fieldwise.losses import masked_mae, masked_mse
 from fieldwise.tasks.checkpoints import check_plain
 from fieldwise.tasks.imports import import_by_path
@@ -102,7 +102,7 @@ class FieldTask(lightning.LightningModule):
             kernels = (weight for weight in self.parameters() if weight.ndim > 1)
             loss = loss + self.l2 * torch.stack([kernel.square().sum() for kernel in kernels]).sum()
         if not torch.isfinite(loss):
-            raise InputError(
+            raise DivergenceError(
                 f"training diverged in epoch {self.current_epoch}: the loss is {loss.item():.4g}; lower "
                 f"learning_rate, now {self.learning_rate:g}"
             )
@@ -114,7 +114,7 @@ class FieldTask(lightning.LightningModule):
             [weight.grad for weight in self.parameters() if weight.grad is not None]
         )
         if not torch.isfinite(norm) and self.trainer.precision != "16-mixed":  # there a scaler skips the step
-            raise InputError(
+            raise DivergenceError(
                 f"training diverged in epoch {self.current_epoch}: the gradient is {norm.item():.4g}; lower "
                 f"learning_rate, now {self.learning_rate:g}"
             )

@@ -25,6 +25,7 @@ from fieldwise.tracking.provenance import write_json
 
 API_KEY = "COMET_API_KEY"
 PROJECT = "fieldwise"  # unless COMET_PROJECT_NAME names another
+KEY_OF_EXPERIMENT = re.compile("[0-9A-Za-z]{32,50}")
 # What an experiment keeps of a run folder, and all that is ever fetched from one.
 KEPT_FILES = re.compile(
     r"config\.yaml|provenance\.json|checkpoints/(best|last)\.ckpt|logs/part_\d+/metrics\.csv"
@@ -125,13 +126,13 @@ def open_experiment(run: str | Path) -> Any:
     folder = Path(run) / "logs" / "comet"
     folder.mkdir(parents=True, exist_ok=True)
     note = folder / "experiment.json"
-    known = json.loads(note.read_text())["experiment"] if note.exists() else None
+    known = _read_key(note) if note.exists() else None
     experiment: Any = None
     if os.environ.get(API_KEY):
         with _listening(logging.getLogger("comet_ml")) as listener:
             experiment = _start(comet_ml, folder, known, online=True)
         if experiment is None:
-            reason = hide_key(listener.last).splitlines()[0] if listener.last else "no answer"
+            reason = hide_key(listener.last or "no answer").splitlines()[0].partition(". ")[0]
             print(f"comet: {reason}; an archive is kept instead")
     if experiment is None:
         experiment = _start(comet_ml, folder, known, online=False)
@@ -140,6 +141,16 @@ def open_experiment(run: str | Path) -> Any:
         print(f"comet: experiment {experiment.get_key()}, at {experiment.url}")
     write_json({"experiment": experiment.get_key()}, note)
     return experiment
+
+
+def _read_key(note: Path) -> str:
+    try:
+        key = json.loads(note.read_text())["experiment"]
+        if KEY_OF_EXPERIMENT.fullmatch(key):
+            return key
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise InputError(f"{note}: names no experiment to go on with; delete it to begin another one")
 
 
 def _start(comet_ml: Any, folder: Path, known: str | None, *, online: bool) -> Any:
@@ -193,7 +204,7 @@ def fetch_run(*, experiment: str, run: Path = Path("model")) -> Path:
 
 def _list_archive(archive: Path) -> dict[str, Callable[[IO[bytes]], None]]:
     """List the files in an offline archive, each with how to copy it."""
-    if not archive.exists():
+    if not archive.is_file():
         raise InputError(f"{archive}: no such archive; name one of logs/comet/*.zip in a run folder")
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -223,7 +234,7 @@ def _list_archive(archive: Path) -> dict[str, Callable[[IO[bytes]], None]]:
 
 def _list_online(experiment: str) -> dict[str, Callable[[IO[bytes]], None]]:
     """List the files of an experiment on Comet's server, each with how to download it."""
-    if not re.fullmatch(r"[0-9A-Za-z]{32,50}", experiment):
+    if not KEY_OF_EXPERIMENT.fullmatch(experiment):
         raise InputError(f"{experiment}: is no key of an experiment and no .zip archive; give one of these")
     if not os.environ.get(API_KEY):
         raise InputError(f"{API_KEY} is not in the environment; set it to fetch the experiment {experiment}")

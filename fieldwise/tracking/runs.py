@@ -33,7 +33,7 @@ def open_run(run: str | Path, settings: Mapping[str, Any], *, resume: bool) -> P
     Raises
     ------
     InputError
-        Where the folder holds a run with other settings.
+        Where the folder holds a run with other settings, or one that tells none.
 
     >>> import tempfile; run = Path(tempfile.mkdtemp()) / "run"
     >>> open_run(run, {"seed": 1}, resume=True) is None
@@ -47,7 +47,7 @@ def open_run(run: str | Path, settings: Mapping[str, Any], *, resume: bool) -> P
         _write_settings(run, settings)
         return None
     config = run / "config.yaml"
-    before = yaml.safe_load(config.read_text()) if config.exists() else {}
+    before = _read_settings(config)
     differing = sorted(
         key for key in {*before, *settings} - MAY_CHANGE if before.get(key) != _plain(settings.get(key))
     )
@@ -57,6 +57,19 @@ def open_run(run: str | Path, settings: Mapping[str, Any], *, resume: bool) -> P
         )
     _write_settings(run, settings)
     return last
+
+
+def _read_settings(config: Path) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(config.read_text())
+    except (FileNotFoundError, UnicodeDecodeError, yaml.YAMLError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise InputError(
+            f"{config}: is missing or damaged, and tells no settings to go on with; "
+            "choose another --run, or --resume false"
+        )
+    return settings
 
 
 def _plain(value: Any) -> Any:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from fieldwise.errors import InputError
+
 Tracker = Literal["none", "tensorboard", "comet"]
 
 
@@ -43,10 +45,16 @@ def make_trainer(
         ``none`` logs to CSV alone, ``tensorboard`` to TensorBoard too, ``comet`` to Comet as well.
     callbacks
         Further callbacks of Lightning's.
+
+    Raises
+    ------
+    InputError
+        Where Lightning cannot use the devices.
     """
     from lightning.pytorch import Trainer
     from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
     from lightning.pytorch.loggers import CSVLogger
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     from fieldwise.tracking.checkpoints import MovableCheckpoint, WholeCheckpoints
     from fieldwise.tracking.loggers import CometRecord, TensorBoardRecord
@@ -70,20 +78,26 @@ def make_trainer(
         loggers.append(TensorBoardRecord(run))
     if tracker == "comet":
         loggers.append(CometRecord(run))
-    return Trainer(
-        max_epochs=max_epochs,
-        accelerator=accelerator,
-        devices=devices,
-        precision=precision,  # type: ignore[arg-type]
-        callbacks=every,
-        plugins=[WholeCheckpoints()],
-        logger=loggers,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=10,
-        deterministic="warn",
-    )
+    try:
+        return Trainer(
+            max_epochs=max_epochs,
+            accelerator=accelerator,
+            devices=devices,
+            precision=precision,  # type: ignore[arg-type]
+            callbacks=every,
+            plugins=[WholeCheckpoints()],
+            logger=loggers,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=10,
+            deterministic="warn",
+        )
+    except (MisconfigurationException, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"--devices: is {devices} on {accelerator} ({reason}); give a number or auto"
+        ) from None
 
 
 def fit(trainer: Any, task: Any, *loaders: Any, **options: Any) -> None:

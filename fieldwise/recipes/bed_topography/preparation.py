@@ -67,6 +67,7 @@ def prepare(
         The folder, which now holds a dataset.yaml.
     """
     require_at_least(1, tile_cells=tile_cells, step_cells=step_cells, block_tiles=block_tiles)
+    require_at_least(0, seed=seed)
     choose_module(arrays)  # refuses what is not there before anything is done
     out, say = Path(out), (tqdm.write if progress else lambda line: None)
     file = Path(source)

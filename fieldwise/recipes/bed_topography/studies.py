@@ -23,6 +23,7 @@ from fieldwise.errors import InputError
 
 NAME = "bed_topography"
 HEARTBEAT_S, GRACE_S = 15, 60  # a trial without a sign of life for so long is begun again
+WAIT_S = 60  # for another process that writes
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -70,7 +71,7 @@ def _storage(path: Path) -> optuna.storages.RDBStorage:
     url = sqlalchemy.URL.create("sqlite", database=str(path.absolute()))
     return optuna.storages.RDBStorage(
         url.render_as_string(),
-        engine_kwargs={"connect_args": {"timeout": 100}},  # seconds to wait while another process writes
+        engine_kwargs={"connect_args": {"timeout": WAIT_S}},
         heartbeat_interval=HEARTBEAT_S,
         grace_period=GRACE_S,
         heartbeat_stale_trial_callback=RETRY,
@@ -93,13 +94,14 @@ def _make_study(path: Path, settings: Mapping[str, Any]) -> None:
 def _check_file(path: Path) -> None:
     """Refuse what is no study before Optuna would write its tables into it."""
     try:
-        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as opened:
+        url = f"{path.absolute().as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(url, uri=True, timeout=WAIT_S)) as opened:
             tables = {row[0] for row in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             names = []
             if {"studies", "trials", "version_info"} <= tables:
                 names = [row[0] for row in opened.execute("SELECT study_name FROM studies")]
     except sqlite3.Error as error:
-        raise InputError(f"{path}: cannot be read as a study ({error}); choose another --study") from None
+        raise InputError(f"{path}: cannot be read as a study ({error}); {_remedy(error)}") from None
     if NAME not in names:
         raise InputError(f"{path}: holds no study of {NAME}; choose another --study")
 
@@ -112,7 +114,15 @@ def storage_errors(path: Path) -> Iterator[None]:
     except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
         cause = error.__cause__ or error
         reason = " ".join(str(getattr(cause, "orig", None) or cause).split())
-        raise InputError(f"{path}: the study cannot be read or written ({reason})") from error
+        raise InputError(
+            f"{path}: the study cannot be read or written ({reason}); {_remedy(reason)}"
+        ) from error
+
+
+def _remedy(reason: Any) -> str:
+    if "locked" in str(reason):
+        return "end the process that holds it, or choose another --study"
+    return "choose another --study"
 
 
 def run_trials(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fieldwise.datasets import Dataset
-from fieldwise.errors import require_at_least
+from fieldwise.errors import InputError, require_at_least
 
 OF_THE_TASK = (
     "num_residual_blocks",
@@ -21,6 +21,8 @@ OF_THE_TASK = (
     "structural_weight",
     "adversarial_from_epoch",
 )
+AT_LEAST_ONE = ("max_epochs", "batch_size", "patience", "num_residual_blocks")
+NOT_NEGATIVE = ("learning_rate", "seed", *OF_THE_TASK[3:])
 OF_THE_TRAINER = ("max_epochs", "patience", "accelerator", "devices", "precision", "progress", "tracker")
 
 
@@ -94,7 +96,7 @@ def fit_generator(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ())
     """Train with the settings of :func:`train`, and with further callbacks of Lightning's."""
     from lightning.pytorch import seed_everything
 
-    from fieldwise.recipes.bed_topography.networks import check_resumable, choose_device
+    from fieldwise.recipes.bed_topography.networks import check_resumable
     from fieldwise.recipes.bed_topography.pictures import draw_tiles
     from fieldwise.recipes.bed_topography.samples import VECTORS, choose_inputs, read_samples
     from fieldwise.samples import SYMMETRIES, make_loader
@@ -103,9 +105,8 @@ def fit_generator(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ())
     from fieldwise.tracking.loggers import RecordRun
 
     run, departure, seed = Path(settings["run"]), settings["departure"], settings["seed"]
-    require_at_least(1, **{name: settings[name] for name in ("max_epochs", "batch_size", "patience")})
-    choose_device(settings["accelerator"])
     dataset = Dataset(settings["data"])
+    check_settings(settings, dataset)
     names = choose_inputs(dataset, settings["inputs"], departure=departure)
     training, description = read_samples(dataset, "training", names, departure=departure)
     validation, _ = read_samples(dataset, "validation", names, departure=departure, like=description)
@@ -147,6 +148,21 @@ def fit_generator(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ())
         weights_only=True,
     )
     return _finish(trainer, settings, tiles=len(training["bed"]))
+
+
+def check_settings(settings: Mapping[str, Any], dataset: Dataset) -> None:
+    """Refuse settings that nothing can be trained with, before anything is written."""
+    from fieldwise.recipes.bed_topography.networks import choose_device
+    from fieldwise.recipes.bed_topography.samples import choose_inputs
+
+    require_at_least(1, **{name: settings[name] for name in AT_LEAST_ONE})
+    require_at_least(0, **{name: settings[name] for name in NOT_NEGATIVE})
+    if settings["learning_rate"] == 0:
+        raise InputError("--learning_rate: is 0, with which nothing is learnt; give a number above 0")
+    if settings["seed"] >= 2**32:
+        raise InputError(f"--seed: is {settings['seed']}; give a number below 2**32")
+    choose_device(settings["accelerator"])
+    choose_inputs(dataset, settings["inputs"], departure=settings["departure"])
 
 
 def _finish(trainer: Any, settings: Mapping[str, Any], *, tiles: int) -> Path:

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import math
+import re
 import shlex
 import shutil
 from collections.abc import Mapping
@@ -13,14 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fieldwise.datasets import Dataset
-from fieldwise.errors import InputError
-from fieldwise.recipes.bed_topography.training import fit_generator, train
+from fieldwise.errors import DivergenceError, InputError
+from fieldwise.recipes.bed_topography.training import check_settings, fit_generator, train
 
 if TYPE_CHECKING:
     import optuna
     import pygmt
 
 TUNED = ("learning_rate", "num_residual_blocks", "residual_scaling", "batch_size", "max_epochs")
+DEFAULTS = {name: option.default for name, option in inspect.signature(train).parameters.items()}
 SET_BY_TUNE = ("data", "run", "seed", "resume", "progress", "accelerator", "tracker", *TUNED)
 
 
@@ -79,13 +81,14 @@ def tune(
         from fieldwise.recipes.bed_topography import studies
     except ImportError:
         raise InputError("tune needs Optuna; pip install 'fieldwise[tuning]'") from None
-    study = Path(study)
+    study, dataset = Path(study), Dataset(data)
+    check_settings({**DEFAULTS, **fixed, "seed": seed, "accelerator": accelerator}, dataset)
     facts = {
         **ranges,
         "fixed": fixed,
         "min_epochs": min_epochs,
         "seed": seed,
-        "data": fingerprint(Dataset(data)),
+        "data": fingerprint(dataset),
     }
     opened = studies.open_study(study, facts)
     common = {**fixed, "data": Path(data), "seed": seed, "accelerator": accelerator, "tracker": tracker}
@@ -118,7 +121,9 @@ def check_fixed(fixed: Mapping[str, Any]) -> dict[str, Any]:
     try:
         parsed = parser.parse_object(dict(fixed)).as_dict()
     except ArgumentError as error:
-        raise InputError(f"--fixed: {' '.join(str(error).split())}") from None
+        raise InputError(
+            re.sub(r'Parser key "(\w+)":', r"--fixed.\1:", " ".join(str(error).split()))
+        ) from None
     return {name: parsed[name] for name in fixed}
 
 
@@ -177,14 +182,11 @@ class _Objective:
         number = first_number(self.study, trial.number)
         suggested = suggest(trial, self.ranges)
         run = self.folder / f"trial_{number:04d}"
-        defaults = {name: option.default for name, option in inspect.signature(train).parameters.items()}
-        settings = {**defaults, **self.common, **suggested, "run": run, "progress": False}
+        settings = {**DEFAULTS, **self.common, **suggested, "run": run, "progress": False}
         settings["resume"] = number != trial.number  # one that was cut off goes on from its last weights
         try:
             fit_generator(settings, callbacks=[make_watch(trial, run)])
-        except InputError as error:
-            if "diverged" not in str(error):
-                raise
+        except DivergenceError:
             trial.set_user_attr("reason", "training diverged")
             raise optuna.TrialPruned from None
         return float(read_metrics(run)["val_rmse_m"].min())

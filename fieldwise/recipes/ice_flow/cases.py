@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from fieldwise.grids import crs_name
 SPLITS = ("train", "valid", "test")
 NETCDF = "ex.nc"
 COORDINATES = ("x", "y", "time")
-CASE_KEYS = {"split", "path", "variables", "crs", "spacing_m", *COORDINATES}
+METRES = ("m", "metre", "metres", "meter", "meters", "")
+UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, TypeError)  # what damaged files lead to
+CF_TIME = ("units", "calendar")  # what time is counted in
+CASE_KEYS = {"split", "path", "variables", "crs", *COORDINATES}
 ENTRY_KEYS = {"path", "variable"}
 assert pyproj
 
@@ -27,7 +31,8 @@ assert pyproj
 class Case:
     """Frames of one glacier in canonical order, opened but not read.
 
-    Each variable is (time, y, x) with y from north to south and x from west to east.
+    Each variable is (time, y, x) with y from north to south and x from west to east. `place` is the file or
+    folder to name in errors, `sources` the file of each variable, `time` what the times are counted in (CF).
     """
 
     name: str
@@ -36,8 +41,10 @@ class Case:
     x: np.ndarray
     y: np.ndarray
     times: np.ndarray
-    crs: str | None
-    files: tuple[Path, ...]
+    place: Path
+    sources: dict[str, Path]
+    time: dict[str, str] = field(default_factory=dict)
+    crs: str | None = None
 
     @property
     def spacing_m(self) -> float:
@@ -74,10 +81,15 @@ def open_case(folder: Path, *, split: str) -> Case:
     if missing:
         raise InputError(f"{folder}: lacks {' and '.join(missing)}, which tell the grid; add the coordinates")
     arrays = {name: _map_array(path) for name, path in files.items()}
-    y, x = (np.asarray(arrays.pop(name), dtype=np.float64) for name in ("y", "x"))
-    times = arrays.pop("time", None)
-    variables = {name: _named(array, name, folder, y, x) for name, array in arrays.items()}
-    return _canonical(folder.name, split, variables, x=x, y=y, times=times, crs=None, files=files.values())
+    axes = {name: arrays.pop(name) for name in COORDINATES if name in arrays}
+    for name, values in axes.items():
+        if values.ndim != 1 or values.dtype.kind not in "fiu":
+            raise InputError(
+                f"{files[name]}: holds {values.dtype} {values.shape}; give numbers along one axis"
+            )
+    x, y, times = (np.asarray(axes.get(name, ()), dtype=np.float64) for name in COORDINATES)
+    variables = {name: _named(array, files[name], y, x) for name, array in arrays.items()}
+    return _canonical(Case(folder.name, split, variables, x, y, times, place=folder, sources=files))
 
 
 def _map_array(path: Path) -> np.ndarray:
@@ -87,13 +99,12 @@ def _map_array(path: Path) -> np.ndarray:
         raise InputError(f"{path}: cannot be read as an array ({error})") from None
 
 
-def _named(array: np.ndarray, name: str, folder: Path, y: np.ndarray, x: np.ndarray) -> xr.DataArray:
+def _named(array: np.ndarray, path: Path, y: np.ndarray, x: np.ndarray) -> xr.DataArray:
     if array.ndim not in (2, 3) or array.shape[-2:] != (y.size, x.size):
         raise InputError(
-            f"{folder / name}.npy: has the shape {array.shape}, the grid {y.size} x {x.size} cells; "
-            "give (time, y, x)"
+            f"{path}: has the shape {array.shape}, the grid {y.size} x {x.size} cells; give (time, y, x)"
         )
-    return xr.DataArray(array, dims=("time", "y", "x")[-array.ndim :], name=name)
+    return xr.DataArray(array, dims=("time", "y", "x")[-array.ndim :])
 
 
 def read_case_list(file: Path) -> list[Case]:
@@ -104,7 +115,7 @@ def read_case_list(file: Path) -> list[Case]:
         cases:
           aletsch:
             split: test          # train, valid or test
-            path: aletsch.nc     # NetCDF, Zarr, or a folder of .npy
+            path: aletsch.nc     # NetCDF or Zarr
             variables:
               thk: thkobs                            # a variable of that file
               ubar: {path: other.zarr, variable: u}  # one of another file
@@ -140,8 +151,10 @@ def _check_entry(file: Path, name: str, entry: Any) -> None:
     if not isinstance(variables, Mapping):
         raise InputError(f"{file}: case {name}: variables are {variables!r}; give lines such as `thk: NAME`")
     for variable, source in variables.items():
-        table = isinstance(source, Mapping) and set(source) <= ENTRY_KEYS and "path" in source
-        number = isinstance(source, int | float) and not isinstance(source, bool)
+        table = (
+            isinstance(source, Mapping) and set(source) <= ENTRY_KEYS and isinstance(source.get("path"), str)
+        )
+        number = isinstance(source, int | float) and not isinstance(source, bool) and math.isfinite(source)
         if not (table or number or isinstance(source, str)):
             raise InputError(
                 f"{file}: case {name}: {variable} is {source!r}; give a variable's name, a number, "
@@ -185,34 +198,52 @@ def make_case(
     """
     opened: dict[Path, xr.Dataset] = {}
     variables: dict[str, xr.DataArray] = {}
+    files: dict[str, Path] = {}
+    lacking: dict[Path, list[str]] = {}
     for variable, source in sources.items():
         if isinstance(source, float):
             continue
-        path, wanted = source if isinstance(source, tuple) else (source, None)
+        path: Path = source[0] if isinstance(source, tuple) else source
         if path not in opened:
             opened[path] = _open_dataset(path, coordinates or {})
-            _check_same_grid(next(iter(opened.items())), path, opened[path])
-        fields = opened[path]
+            _check_same_grid(*next(iter(opened.items())), path, opened[path])
+        known = {str(each): field for each, field in opened[path].items() if {"x", "y"} <= set(field.dims)}
         if variable is None:
-            found = [str(each) for each in fields.data_vars if {"x", "y"} <= set(fields[each].dims)]
-            variables |= {each: fields[each] for each in found}
-        elif wanted in fields.data_vars and {"x", "y"} <= set(fields[wanted].dims):
-            variables[variable] = fields[wanted]
+            variables |= known
+            files |= dict.fromkeys(known, path)
+        elif source[1] in known:
+            variables[variable], files[variable] = known[source[1]], path
         else:
-            raise InputError(f"{path}: has no field {wanted}; it has {', '.join(map(str, fields.data_vars))}")
+            lacking.setdefault(path, []).append(source[1])
+    if lacking:
+        each = [f"{path}: has no field {', '.join(names)} on x and y" for path, names in lacking.items()]
+        raise InputError(f"{'; '.join(each)}; there are {', '.join(map(str, opened[path].data_vars))}")
     if not variables:
         raise InputError(f"{', '.join(map(str, opened)) or name}: holds no field on x and y")
-    first = next(iter(opened.values()))
+    place, first = next(iter(opened.items()))
     y, x = (np.asarray(first[axis].values, dtype=np.float64) for axis in ("y", "x"))
     for variable, source in sources.items():
         if isinstance(source, float) and variable is not None:
-            variables[variable] = xr.DataArray(
-                np.broadcast_to(np.float32(source), (y.size, x.size)), dims=("y", "x"), name=variable
-            )
-    times = first["time"].values if "time" in first.coords and first["time"].ndim == 1 else None
+            everywhere = np.broadcast_to(np.float32(source), (y.size, x.size))
+            variables[variable] = xr.DataArray(everywhere, dims=("y", "x"))
+    timed = "time" in first.coords and first["time"].ndim == 1
     found_crs = crs or first.rio.crs
-    known = crs_name(found_crs) if found_crs is not None else None
-    return _canonical(name, split, variables, x=x, y=y, times=times, crs=known, files=opened)
+    return _canonical(
+        Case(
+            name,
+            split,
+            variables,
+            x,
+            y,
+            times=np.asarray(first["time"].values if timed else (), dtype=np.float64),
+            place=place,
+            sources=files,
+            time={key: str(first["time"].attrs[key]) for key in CF_TIME if key in first["time"].attrs}
+            if timed
+            else {},
+            crs=None if found_crs is None else crs_name(found_crs),
+        )
+    )
 
 
 def _open_dataset(path: Path, coordinates: Mapping[str, str]) -> xr.Dataset:
@@ -220,12 +251,15 @@ def _open_dataset(path: Path, coordinates: Mapping[str, str]) -> xr.Dataset:
         raise InputError(f"{path}: no such file")
     try:
         if path.is_dir():
-            opened = xr.open_zarr(path, decode_coords="all", decode_times=False)
+            engine = "zarr"
         else:
             with path.open("rb") as file:
                 engine = "scipy" if file.read(3) == b"CDF" else "h5netcdf"
-            opened = xr.open_dataset(path, engine=engine, decode_coords="all", chunks={}, decode_times=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        # without chunks: Dask takes longer to plan the reading of a small field than to read it
+        opened = xr.open_dataset(path, engine=engine, decode_coords="all", decode_times=False, cache=False)
+        for each in opened.coords.values():
+            each.load()
+    except UNREADABLE as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: cannot be read as NetCDF or Zarr ({reason})") from None
     opened = opened.rename({theirs: ours for ours, theirs in coordinates.items() if theirs in opened})
@@ -235,17 +269,20 @@ def _open_dataset(path: Path, coordinates: Mapping[str, str]) -> xr.Dataset:
     missing = [axis for axis in ("x", "y") if axis not in opened.variables or opened[axis].ndim != 1]
     if missing:
         raise InputError(f"{path}: has no coordinate {' or '.join(missing)} of one dimension; name it")
-    upside_down = opened["y"][0] < opened["y"][-1], opened["x"][0] > opened["x"][-1]
-    flips = {axis: slice(None, None, -1) for axis, flip in zip(("y", "x"), upside_down) if flip}
-    return opened.isel(flips)
-
-
-def _check_same_grid(first: tuple[Path, xr.Dataset], path: Path, opened: xr.Dataset) -> None:
     for axis in ("x", "y"):
-        ours, theirs = opened[axis].values, first[1][axis].values
-        if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=0, atol=1e-3):
+        if (unit := opened[axis].attrs.get("units", "m")) not in METRES:
+            raise InputError(f"{path}: {axis} is in {unit}; give a grid in metres")
+        if opened[axis].size > 1 and (opened[axis][0] > opened[axis][-1]) == (axis == "x"):
+            opened = opened.isel({axis: slice(None, None, -1)})
+    return opened
+
+
+def _check_same_grid(first: Path, there: xr.Dataset, path: Path, opened: xr.Dataset) -> None:
+    for axis in ("x", "y"):
+        ours, theirs = opened[axis].values, there[axis].values
+        if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=0, atol=1e-3, equal_nan=True):
             raise InputError(
-                f"{path}: its {axis} ({_extent(ours)}) differ from those of {first[0]} ({_extent(theirs)}); "
+                f"{path}: its {axis} ({_extent(ours)}) differ from those of {first} ({_extent(theirs)}); "
                 "bring both to one grid"
             )
 
@@ -254,48 +291,41 @@ def _extent(values: np.ndarray) -> str:
     return f"{values.size} from {values.min():.10g} to {values.max():.10g}"
 
 
-def _canonical(
-    name: str,
-    split: str,
-    variables: Mapping[str, xr.DataArray],
-    *,
-    x: np.ndarray,
-    y: np.ndarray,
-    times: np.ndarray | None,
-    crs: str | None,
-    files: Any,
-) -> Case:
+def _canonical(case: Case) -> Case:
     """Turn every field to (time, y, x), y from north to south; all must have as many frames, or one."""
-    label = f"{next(iter(files))}" if not isinstance(files, Mapping) else str(next(iter(files)))
+    x, y = case.x, case.y
     for axis, values in (("x", x), ("y", y)):
         steps = np.diff(values)
-        if values.size < 2 or np.ptp(steps) > 0.01 * abs(steps.mean()):
-            raise InputError(f"{label}: {axis} is not evenly spaced; at least 2 cells, all of one width")
+        if values.size < 2 or not np.ptp(steps) < 0.01 * abs(steps.mean()):
+            raise InputError(
+                f"{case.place}: {axis} is not evenly spaced; give at least 2 cells, all of one width"
+            )
     if abs(abs(x[1] - x[0]) - abs(y[1] - y[0])) > 1e-3 * abs(x[1] - x[0]):
-        raise InputError(f"{label}: cells of {abs(x[1] - x[0]):g} by {abs(y[1] - y[0]):g} m are not square")
+        raise InputError(
+            f"{case.place}: cells of {abs(x[1] - x[0]):g} by {abs(y[1] - y[0]):g} m are not square; "
+            "bring the fields to square cells"
+        )
     flips = {"x": slice(None, None, -1 if x[0] > x[-1] else 1)}
     flips["y"] = slice(None, None, -1 if y[0] < y[-1] else 1)
     fields = {}
-    for variable, field in variables.items():
-        field = field.drop_vars(list(field.coords))
-        if "time" not in field.dims:
-            field = field.expand_dims("time")
-        if set(field.dims) != {"time", "y", "x"}:
-            raise InputError(f"{label}: {variable} has the dimensions {field.dims}; give time, y and x")
-        fields[variable] = field.transpose("time", "y", "x").isel(flips)
-    frames = {variable: field.sizes["time"] for variable, field in fields.items()}
-    count = max(frames.values())
+    for variable, found in case.variables.items():
+        each = found.drop_vars(list(found.coords))
+        if "time" not in each.dims:
+            each = each.expand_dims("time")
+        if set(each.dims) != {"time", "y", "x"}:
+            raise InputError(
+                f"{case.sources[variable]}: {variable} has the dimensions {', '.join(map(str, found.dims))}; "
+                "give time, y and x"
+            )
+        fields[variable] = each.transpose("time", "y", "x").isel(flips)
+    frames = {variable: each.sizes["time"] for variable, each in fields.items()}
+    if case.times.size > 1:
+        frames["time"] = case.times.size
+    count = max(frames[variable] for variable in fields)
     odd = [f"{variable} {number}" for variable, number in frames.items() if number not in (1, count)]
-    if odd:
-        raise InputError(f"{label}: the numbers of frames differ: {', '.join(odd)} beside {count}")
-    known = np.asarray(times, dtype=np.float64) if times is not None and len(times) == count else None
-    return Case(
-        name=name,
-        split=split,
-        variables=fields,
-        x=x[flips["x"]],
-        y=y[flips["y"]],
-        times=np.arange(count, dtype=np.float64) if known is None else known,
-        crs=crs,
-        files=tuple(Path(file) for file in files),
-    )
+    if odd and count > 1:
+        raise InputError(
+            f"{case.place}: the numbers of frames differ: {', '.join(odd)} beside {count}; give one or all"
+        )
+    times = case.times if case.times.size == count else np.arange(count, dtype=np.float64)
+    return replace(case, variables=fields, x=x[flips["x"]], y=y[flips["y"]], times=times)

@@ -36,7 +36,8 @@ def evaluate(
         data: Prepared folder, with the true velocities.
         prediction: What predict wrote: a folder with CASE.nc, or the FILE.nc of one case.
         split: Which cases.
-        energy_frames: Frames of each case whose energy is compared with the solver's; 0 for none.
+        energy_frames: Frames of each case whose energy is compared with the solver's, those with the most ice
+            first; 0 for none.
         figures: Whether to draw the figures too.
         figure_frames: Frames of each case to draw: true, predicted, difference.
         accelerator: cpu, gpu or auto.
@@ -119,12 +120,16 @@ def _score_cases(
                 leakage.append(float(np.abs(values[:, frame][:, ~ice]).max()))
         pooled += parts
         by_case[case.name] = score_values(np.concatenate(parts, axis=-1), names)
-        symmetry.append(measure_symmetry(emulator, case, 0))
-        seconds.append(_time_frame(emulator, case))
+        extents = [int(case.ice(frame).sum()) for frame in range(case.frames)]
+        largest = sorted(
+            range(case.frames), key=lambda frame: -extents[frame]
+        )  # the first may be without ice
+        symmetry.append(measure_symmetry(emulator, case, largest[0]))
+        seconds.append(_time_frame(emulator, case, largest[0]))
         energies += [
             measure_energy_gap(dict(zip(names, values[:, frame], strict=True)), case, frame)
-            for frame in range(min(energy_frames, case.frames))
-            if _has_energy(case, names)
+            for frame in largest[:energy_frames]
+            if extents[frame] and _has_energy(case, names)
         ]
     scores: dict[str, Any] = score_values(np.concatenate(pooled, axis=-1), names)
     scores |= {
@@ -149,10 +154,10 @@ def _mean_of(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {key: float(np.mean([table[key] for table in tables])) for key in (tables[0] if tables else ())}
 
 
-def _time_frame(emulator: Any, case: PreparedCase) -> float:
+def _time_frame(emulator: Any, case: PreparedCase, frame: int) -> float:
     from fieldwise.recipes.ice_flow.emulator import read_inputs
 
-    inputs = read_inputs(emulator, case, 0)
+    inputs = read_inputs(emulator, case, frame)
     emulator.apply(*inputs)  # the first call finds caches cold
     started = time.perf_counter()
     emulator.apply(*inputs)

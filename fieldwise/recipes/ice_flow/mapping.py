@@ -28,7 +28,7 @@ SCALES |= {f"air_temp_{month}": 20.0 for month in range(12)}
 GEOMETRY = ("thk", "slopsurfx", "slopsurfy")
 CONTROL = (*GEOMETRY, "strflowctrl")
 RHEOLOGY = (*GEOMETRY, "arrhenius", "slidingco")
-DRIVEN = ("thk", "slopicex", "slopicey", "arrhenius", "slidingco")  # with the slopes that drive the ice
+DRIVEN = ("thk", "slopicex", "slopicey", "arrhenius", "slidingco", "dX")  # with the slopes that drive the ice
 MEAN, SURFACE, BASE = ("ubar", "vbar"), ("uvelsurf", "vvelsurf"), ("uvelbase", "vvelbase")
 CLIMATE = tuple(name for name in SCALES if name.startswith(("precipitation_", "air_temp_")))
 MAP_TYPES = {
@@ -47,15 +47,18 @@ MAP_TYPES = {
     "smb": (CLIMATE, ("smb",)),
 }
 DATA_FILES = ("fieldin.dat", "fieldout.dat")
-UNITS = {"thk": "m", "usurf": "m", "topg": "m", "slopsurfx": "1", "slopsurfy": "1", "dX": "m"}
-UNITS |= {
-    "slopicex": "1",
-    "slopicey": "1",
-    "arrhenius": "MPa-3 a-1",
-    "slidingco": "MPa m-1/3 a1/3",
-    "smb": "m a-1",
+# As UDUNITS reads them, to which "a" is an area of 100 m2.
+UNITS = dict.fromkeys(("thk", "usurf", "topg", "dX"), "m")
+UNITS |= dict.fromkeys(("slopsurfx", "slopsurfy", "slopicex", "slopicey"), "1")
+UNITS |= {"arrhenius": "MPa-3 year-1", "slidingco": "MPa m-1/3 year1/3", "smb": "m year-1"}
+UNITS |= {name: "m year-1" for name in SCALES if name[1:].startswith(("bar", "vel"))}
+STANDARD_NAMES = {"smb": "land_ice_surface_specific_mass_balance_rate"}
+STANDARD_NAMES |= {
+    f"{axis}{place}": f"land_ice_{depth}_{direction}velocity"
+    for place, depth in (("bar", "vertical_mean"), ("velbase", "basal"), ("velsurf", "surface"))
+    for axis, direction in (("u", "x_"), ("v", "y_"), ("w", "upward_"))
+    if (axis, place) != ("w", "bar")
 }
-UNITS |= {name: "m a-1" for name in SCALES if name[1:].startswith(("bar", "vel"))}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.errors import InputError
+from fieldwise.networks.cells import Everywhere, Packed, choose_cells
+from fieldwise.networks.convnet import ConvNet, farthest_tap, pass_layers
+from fieldwise.networks.equivariant import EquivariantConvNet
 from fieldwise.physics.ice_flow.blatter_pattyn import RATE_FACTOR, SLIDING_COEFFICIENT, WEIGHT
 from fieldwise.recipes.ice_flow.frames import ICE_SLOPES, SLOPES
 from fieldwise.recipes.ice_flow.mapping import FieldMap
@@ -141,33 +144,45 @@ class StressScaled(nn.Module):
 
     def forward(self, scaled: Tensor) -> Tensor:
         """Map (batch, inputs, y, x), scaled, to (batch, outputs, y, x), scaled."""
-        channels = dict(zip(self.inputs, scaled.unbind(1), strict=True))
+        place = list(self.inputs).index("thk")
+        ice = (scaled[:, place : place + 1] > 0).to(scaled.dtype)
+        stacked = isinstance(self.network, ConvNet | EquivariantConvNet)
+        cells = choose_cells(scaled, ice, reach=farthest_tap(self.network)) if stacked else Everywhere(ice)
+        channels = dict(zip(self.inputs, cells.pick(scaled).unbind(1), strict=True))
         fields = {name: values * self.inputs[name] for name, values in channels.items()}
-        thickness, slopes = fields["thk"], [fields[name] for name in _slopes_of(fields)]
-        default = torch.ones_like(thickness)
+        default = torch.ones_like(fields["thk"])
         rate = fields.get("arrhenius", RATE_FACTOR * default)
-        sliding = fields.get("slidingco", SLIDING_COEFFICIENT * default)
+        sliding3 = fields.get("slidingco", SLIDING_COEFFICIENT * default) ** 3
         spacing = fields.get(SPACING, 100 * default)
-        ice = (thickness > 0).to(thickness.dtype)
-        depth = thickness / spacing
-        stickiness = torch.log10((rate * sliding**3 * spacing).clamp(min=1e-6))
+        depth, slopes = fields["thk"] / spacing, [fields[name] for name in _slopes_of(fields)]
         driving = [-depth * slope for slope in slopes]
+        stickiness = torch.log10((rate * sliding3 * spacing).clamp(min=1e-6))
         features = [depth, *(3 * slope for slope in slopes), *(3 * stress for stress in driving)]
         features += [stickiness, *(channels[name] for name in self.passed_on)]
-        answer = self.network(torch.stack(features, 1) * ice[:, None])  # (batch, outputs, y, x)
-        local = [driving["uv".index(name[0])] if name[0] in "uv" else 0 * depth for name in self.outputs]
-        answer = torch.stack(local, 1) + SPREAD * answer
+        answer = self._answer(cells, torch.stack(features, 1))
         unit = (WEIGHT * spacing) ** 3
-        return self._to_velocity(answer, 1 / sliding**3 * unit, rate * thickness * unit) * ice[:, None]
+        deform = rate * fields["thk"] * unit
+        return cells.spread(self._to_velocity(answer, driving, slide=unit / sliding3, deform=deform))
 
-    def _to_velocity(self, answer: Tensor, slide: Tensor, deform: Tensor) -> Tensor:
-        """Turn stresses into velocities: by the cube of their length, in the direction that they have."""
-        stresses = dict(zip(self.outputs, answer.unbind(1), strict=True))
+    def _answer(self, cells: Everywhere | Packed, features: Tensor) -> Tensor:
+        if isinstance(self.network, ConvNet | EquivariantConvNet):
+            return pass_layers(self.network, cells, features)
+        return self.network(cells.begin(features))
+
+    def _to_velocity(self, answer: Tensor, driving: list[Tensor], *, slide: Tensor, deform: Tensor) -> Tensor:
+        """Turn stresses into velocities: by the cube of their length, in the direction that they have.
+
+        Stresses are the local driving stress and what the network adds to it.
+        """
+        stresses = {
+            name: SPREAD * added + driving["uv".index(name[0])] if name[0] in "uv" else SPREAD * added
+            for name, added in zip(self.outputs, answer.unbind(1), strict=True)
+        }
         velocities = []
         for name, stress in stresses.items():
             place = _depth(name) or ""
             others = [stresses[axis + place] for axis in "uv" if axis + place in stresses] or [stress]
-            length2 = torch.stack(others).square().sum(0)
-            factor = slide + DEFORMATION[place] * deform
-            velocities.append(factor * length2 * stress / self.outputs[name])
+            length2 = sum(other.square() for other in others)
+            factor = (slide + DEFORMATION[place] * deform) / self.outputs[name]
+            velocities.append(factor * length2 * stress)
         return torch.stack(velocities, 1)

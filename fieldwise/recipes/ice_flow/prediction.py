@@ -10,9 +10,10 @@ import numpy as np
 import xarray as xr
 from tqdm.auto import tqdm
 
+from fieldwise.blocks import round_up
 from fieldwise.errors import InputError, require_at_least
 from fieldwise.grids import replace_when_done, write_netcdf
-from fieldwise.recipes.ice_flow.mapping import UNITS
+from fieldwise.recipes.ice_flow.mapping import STANDARD_NAMES, UNITS
 from fieldwise.recipes.ice_flow.prepared import PreparedCase, choose_cases
 from fieldwise.recipes.ice_flow.solution import solve_frame
 
@@ -30,7 +31,6 @@ def predict(
     frame: int | None = None,
     symmetrise: bool = False,
     block_cells: int = 1024,
-    halo_cells: int = 128,
     solver_frames: int = 0,
     weights: Literal["best", "last"] = "best",
     accelerator: str = "auto",
@@ -48,8 +48,8 @@ def predict(
         case: Name of one case.
         frame: Number of one frame, counted from 0.
         symmetrise: Average over the eight ways to turn the map; an equivariant network has no need of it.
-        block_cells: Edge of the blocks in which a frame larger than that is computed.
-        halo_cells: Margin computed around a block and dropped; at least what the network sees to one side.
+        block_cells: Edge of the blocks in which a frame larger than that is computed, with a margin around
+            each as wide as the network sees.
         solver_frames: Frames of each case that the solver computes too, to set its time beside.
         weights: The best by validation, or the last.
         accelerator: cpu, gpu or auto.
@@ -62,7 +62,7 @@ def predict(
     from fieldwise.tracking import write_json
 
     require_at_least(1, block_cells=block_cells)
-    require_at_least(0, halo_cells=halo_cells, solver_frames=solver_frames, frame=frame)
+    require_at_least(0, solver_frames=solver_frames, frame=frame)
     out = Path(out)
     cases = choose_cases(data, split, name=case)
     _check_out(out, cases, frame)
@@ -72,14 +72,14 @@ def predict(
     times: dict[str, Any] = {}
     for each in tqdm(cases, desc="predicting", unit="case", disable=not progress or len(cases) == 1):
         frames = list(range(each.frames)) if frame is None else [frame]
-        predicted, seconds = _predict_case(
-            emulator, each, frames, block_cells=block_cells, halo_cells=halo_cells
-        )
+        predicted, seconds = _predict_case(emulator, each, frames, block_cells=block_cells)
         path = out if out.suffix in SUFFIXES else out / f"{each.name}.nc"
         _write(predicted, path)
         times[each.name] = {"shape": list(each.shape), "emulator_s": seconds}
         if solver_frames:
-            times[each.name]["solver_s"] = _time_solver(each, frames[:solver_frames])
+            times[each.name]["solver_s"] = float(
+                np.mean([solve_frame(each, frame).seconds for frame in frames[:solver_frames]])
+            )
         tqdm.write(_say_times(each, times[each.name], path))
     if out.suffix not in SUFFIXES:
         write_json(times, out / "times.json")
@@ -102,9 +102,9 @@ def _check_out(out: Path, cases: list[PreparedCase], frame: int | None) -> None:
 
 
 def _predict_case(
-    emulator: Any, case: PreparedCase, frames: list[int], *, block_cells: int, halo_cells: int
+    emulator: Any, case: PreparedCase, frames: list[int], *, block_cells: int
 ) -> tuple[xr.Dataset, float]:
-    """Predict frames of a case, and give the mean time of one in seconds, reading apart."""
+    """Predict frames of a case, and give the median time of one in seconds, reading apart."""
     from fieldwise.predict import apply_by_blocks
     from fieldwise.recipes.ice_flow.emulator import read_inputs
 
@@ -112,31 +112,65 @@ def _predict_case(
     values = np.zeros((len(outputs), len(frames), *case.shape), dtype=np.float32)
     beyond = np.zeros((len(frames), *case.shape), dtype=np.int8)
     seconds = []
+    halo_cells, alignment_cells = measure_reach(emulator.network)
     for number, frame in enumerate(frames):
         inputs, ice = read_inputs(emulator, case, frame)
         started = time.perf_counter()
         values[:, number] = apply_by_blocks(
             lambda block: emulator.apply(block[:-1], block[-1] > 0),
             np.concatenate([inputs, ice[None]]),
-            block_cells=block_cells,
+            block_cells=round_up(block_cells, alignment_cells),
             halo_cells=halo_cells,
         )
         seconds.append(time.perf_counter() - started)
         beyond[number] = mark_beyond(emulator, inputs, ice)
     _warn(emulator, case, frames, beyond)
-    coordinates = case.coordinates()
-    grid = {"time": coordinates["time"][frames], "y": coordinates["y"], "x": coordinates["x"]}
-    fields = {
-        name: (("time", "y", "x"), values[number], {"units": UNITS.get(name, ""), "long_name": name})
-        for number, name in enumerate(outputs)
-    }
-    meanings = {"flag_values": np.array([0, 1], dtype=np.int8), "flag_meanings": "within beyond"}
-    fields[BEYOND] = (("time", "y", "x"), beyond, meanings)
-    dataset = xr.Dataset(fields, coords=grid)
+    dataset = _to_dataset(dict(zip(outputs, values, strict=True)), beyond, case, frames)
+    warm = seconds[1:] or seconds  # the first one finds caches cold
+    return dataset, float(np.median(warm))
+
+
+def measure_reach(network: Any) -> tuple[int, int]:
+    """Give how many cells to one side a network sees at most, and of what it shrinks maps by a multiple.
+
+    >>> from fieldwise.networks.convnet import ConvNet
+    >>> measure_reach(ConvNet(1, 1, layers=8, kernel_size=3))
+    (8, 1)
+    """
+    from torch import nn
+
+    cells, shrinks = 0, 1
+    for module in network.modules():
+        if isinstance(module, nn.ConvTranspose2d):
+            shrinks *= max(module.stride)
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            cells += max(module.dilation) * (max(module.kernel_size) // 2)
+    return cells * shrinks, shrinks  # as if all kernels were where the map is smallest
+
+
+def _to_dataset(
+    outputs: dict[str, np.ndarray], beyond: np.ndarray, case: PreparedCase, frames: list[int]
+) -> xr.Dataset:
+    """Lay out what was predicted as CF asks: units, standard names, coordinates, grid mapping."""
+    coordinates, dims = case.coordinates(), ("time", "y", "x")
+    fields: dict[str, Any] = {}
+    for name, values in outputs.items():
+        labels = {"units": UNITS.get(name, "1"), "long_name": name}
+        if name in STANDARD_NAMES:
+            labels["standard_name"] = STANDARD_NAMES[name]
+        fields[name] = (dims, values, labels)
+    flags = {"flag_values": np.array([0, 1], dtype=np.int8), "flag_meanings": "within beyond"}
+    fields[BEYOND] = (dims, beyond, flags | {"long_name": BEYOND})
+    coordinates["time"] = coordinates["time"][frames]
+    dataset = xr.Dataset(fields, coords={dim: coordinates[dim] for dim in dims})
+    dataset["time"].attrs = dict(case.time) or {"long_name": "time as in the source, of unknown units"}
+    if "since" in case.time.get("units", ""):
+        dataset["time"].attrs["standard_name"] = "time"
     for axis in ("x", "y"):
         dataset[axis].attrs = {"units": "m", "standard_name": f"projection_{axis}_coordinate"}
-    warm = seconds[1:] or seconds  # the first one finds caches cold
-    return (dataset if case.crs is None else dataset.rio.write_crs(case.crs)), float(np.mean(warm))
+    for dim in dims:
+        dataset[dim].encoding["_FillValue"] = None  # CF: no coordinate is missing
+    return dataset if case.crs is None else dataset.rio.write_crs(case.crs)
 
 
 def mark_beyond(emulator: Any, inputs: np.ndarray, ice: np.ndarray) -> np.ndarray:
@@ -151,22 +185,26 @@ def mark_beyond(emulator: Any, inputs: np.ndarray, ice: np.ndarray) -> np.ndarra
 
 
 def _warn(emulator: Any, case: PreparedCase, frames: list[int], beyond: np.ndarray) -> None:
-    """Say which inputs leave the trained range, and in how much of the ice."""
+    """Say which inputs leave the trained range, and in how much of the ice; and whether the cells do."""
+    known = emulator.description.get("spacing_m") or [case.spacing_m]
+    if not 0.99 * min(known) <= case.spacing_m <= 1.01 * max(known):
+        trained = ", ".join(f"{spacing:g}" for spacing in known)
+        tqdm.write(
+            f"warning: case {case}: cells of {case.spacing_m:g} m, training has seen {trained} m; bring them "
+            "to that with `prepare --resample`"
+        )
     if not beyond.any():
         return
-    entries = emulator.description["inputs"]
+    masks = [case.ice(frame, thicker_than_m=1.0) for frame in frames]
     far = []
-    for name, entry in entries.items():
+    for name, entry in emulator.description["inputs"].items():
         low, high = entry.get("range") or (-np.inf, np.inf)
-        extremes = []
-        for frame in frames:
-            on_ice = case.read([name], frame)[0][case.ice(frame, thicker_than_m=1.0)]
-            extremes += [on_ice.min(), on_ice.max()] if on_ice.size else []
-        if extremes and (min(extremes) < low or max(extremes) > high):
-            far.append(f"{name} {min(extremes):.4g} to {max(extremes):.4g} (trained {low:.4g} to {high:.4g})")
-    iced = sum(int(case.ice(frame, thicker_than_m=1.0).sum()) for frame in frames)
+        on_ice = [case.read([name], frame)[0][mask] for frame, mask in zip(frames, masks) if mask.any()]
+        least, largest = min(map(np.min, on_ice)), max(map(np.max, on_ice))
+        if least < low or largest > high:
+            far.append(f"{name} {least:.4g} to {largest:.4g} (trained {low:.4g} to {high:.4g})")
     tqdm.write(
-        f"warning: case {case}: inputs leave what training has seen in {beyond.sum() / max(iced, 1):.1%} of "
+        f"warning: case {case}: inputs leave what training has seen in {beyond.sum() / np.sum(masks):.1%} of "
         f"the ice: {'; '.join(far)}; see {BEYOND} in the result"
     )
 
@@ -181,10 +219,6 @@ def _write(predicted: xr.Dataset, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replace_when_done(path) as partial:
         single.rio.to_raster(partial, driver="COG", compress="DEFLATE")
-
-
-def _time_solver(case: PreparedCase, frames: list[int]) -> float:
-    return float(np.mean([solve_frame(case, frame).seconds for frame in frames]))
 
 
 def _say_times(case: PreparedCase, times: dict[str, Any], path: Path) -> str:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import xarray as xr
 from tqdm.auto import tqdm
 
 from fieldwise.datasets import DESCRIPTION, write_yaml
+from fieldwise.drafts import replace_together
 from fieldwise.errors import InputError, require_at_least
-from fieldwise.recipes.ice_flow.cases import SPLITS, Case, open_folder, read_case_list
+from fieldwise.recipes.ice_flow.cases import SPLITS, UNREADABLE, Case, open_folder, read_case_list
 from fieldwise.recipes.ice_flow.frames import (
     ICE_SLOPES,
     SLOPES,
@@ -26,6 +28,8 @@ from fieldwise.recipes.ice_flow.frames import (
     resample_frame,
 )
 
+BLOCK_BYTES = 2**26  # of a case in memory
+
 
 def prepare(
     *,
@@ -33,8 +37,8 @@ def prepare(
     out: Path = Path("data/ice_flow"),
     seed: int = 7,
     size_cells: int = 64,
-    valleys: int = 12,
-    snapshots: int = 10,
+    valleys: int = 24,
+    snapshots: int = 8,
     spacing_m: float = 100.0,
     variables: list[str] | None = None,
     resample: float = 1.0,
@@ -66,12 +70,15 @@ def prepare(
     from fieldwise.tracking import record_provenance
 
     require_at_least(1, size_cells=size_cells, valleys=valleys, snapshots=snapshots, step=step)
+    if not 0 <= validation_fraction < 1:
+        raise InputError(f"--validation_fraction: is {validation_fraction:g}; give a share from 0 to below 1")
     out, say = Path(out), (tqdm.write if progress else lambda line: None)
     file = Path(source)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; --out takes a folder")
     if source == "sandbox":
         from fieldwise.sandbox.ice_flow import make_ice_flow
 
-        (out / DESCRIPTION).unlink(missing_ok=True)  # the folder counts as prepared only when all is done
         file = make_ice_flow(
             out / "sandbox",
             seed=seed,
@@ -83,17 +90,23 @@ def prepare(
         )
     elif not file.exists():
         raise InputError(f"{source}: no such file; --source takes `sandbox`, a folder or a FILE.yaml")
+    elif not file.is_dir() and file.suffix not in (".yaml", ".yml"):
+        raise InputError(f"{source}: is no .yaml; --source takes `sandbox`, a folder or a FILE.yaml")
     cases = open_folder(file) if file.is_dir() else read_case_list(file)
     cases = _hold_out(cases, validation_fraction, seed=seed, report=say)
-    (out / DESCRIPTION).unlink(missing_ok=True)
-    entries = [
-        _write_case(case, out, variables=variables, resample=resample, step=step)
-        for case in tqdm(cases, desc="preparing", unit="case", disable=not progress)
-    ]
-    record_provenance(
-        out / "provenance.json", seed=seed, inputs=_list_files(cases), folder=file if file.is_dir() else None
-    )
-    write_yaml({"recipe": "ice_flow", "source": str(source), "cases": entries}, out / DESCRIPTION)
+    places = [out / case.split / case.name for case in cases]
+    inputs = _list_files(cases)
+    _check_apart(places, inputs)
+    with replace_together(out, last=DESCRIPTION) as draft:
+        entries = [
+            _write_case(case, draft, variables=variables, resample=resample, step=step)
+            for case in tqdm(cases, desc="preparing", unit="case", disable=not progress)
+        ]
+        folder = file if file.is_dir() else None
+        record_provenance(draft / "provenance.json", seed=seed, inputs=inputs, folder=folder)
+        write_yaml({"recipe": "ice_flow", "source": str(source), "cases": entries}, draft / DESCRIPTION)
+        for place in places:  # what was prepared before
+            shutil.rmtree(place, ignore_errors=True)
     counts = [f"{sum(case.split == split for case in cases)} {split}" for split in SPLITS]
     say(f"cases: {', '.join(counts)}; frames: {sum(entry['frames'] for entry in entries)}")
     return out
@@ -114,9 +127,17 @@ def _hold_out(cases: list[Case], fraction: float, *, seed: int, report: Any) -> 
 
 
 def _list_files(cases: list[Case]) -> list[Path]:
-    named = {file for case in cases for file in case.files}
+    named = {file for case in cases for file in case.sources.values()}
     inside = [part for path in named for part in (path.rglob("*") if path.is_dir() else [path])]
     return sorted({path for path in inside if path.is_file()})
+
+
+def _check_apart(places: list[Path], inputs: list[Path]) -> None:
+    """Refuse to write over what is read."""
+    taken = {place.resolve() for place in places}
+    for file in inputs:
+        if taken & {*file.resolve().parents}:
+            raise InputError(f"{file}: would be replaced by what is prepared from it; give another --out")
 
 
 def _write_case(
@@ -127,22 +148,22 @@ def _write_case(
     check_factor(resample, (len(case.y), len(case.x)))
     if resample != 1 and "usurf" not in fields and set(SLOPES) & set(fields):
         raise InputError(
-            f"{case.files[0]}: slopes cannot be resampled and usurf, to derive them from, is missing"
+            f"{case.place}: slopes cannot be resampled and usurf, to derive them from, is missing"
         )
     coordinates = {"time": case.times[::step]}
     coordinates |= {axis: resample_axis(getattr(case, axis), resample) for axis in ("y", "x")}
     shape = (len(coordinates["y"]), len(coordinates["x"]))
     folder, spacing_m = out / case.split / case.name, case.spacing_m * resample
-    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name, values in coordinates.items():
         np.save(folder / f"{name}.npy", values)
     written: dict[str, np.ndarray] = {}
+    missing: Counter[str] = Counter()
     iced = "thk" not in fields
-    for frame, (number, arrays) in enumerate(_read_frames(case, fields, step=step)):
-        if missing := count_missing(arrays):
-            listed = ", ".join(f"{name} has {count}" for name, count in missing.items())
-            raise InputError(f"{case.files[0]}: {listed} missing values in frame {number}; fill them first")
+    for frame, arrays in enumerate(_read_frames(case, fields, step=step)):
+        missing.update(count_missing(arrays))
+        if missing:  # nothing is written any more, all that is missing is counted
+            continue
         if resample != 1:
             arrays = resample_frame(arrays, resample)
         if "usurf" in arrays:
@@ -158,8 +179,10 @@ def _write_case(
                     folder / f"{name}.npy", mode="w+", dtype=np.float32, shape=(count, *shape)
                 )
             written[name][min(frame, len(written[name]) - 1)] = values
+    if missing:
+        _refuse_missing(case, missing)
     if not iced:
-        raise InputError(f"{case.files[0]}: has no ice: thk is nowhere above 0; leave case {case.name} out")
+        raise InputError(f"{case.place}: has no ice: thk is nowhere above 0; leave case {case.name} out")
     return {
         "name": case.name,
         "split": case.split,
@@ -167,8 +190,19 @@ def _write_case(
         "shape": list(shape),
         "spacing_m": spacing_m,
         "crs": case.crs,
+        "time": case.time,
         "variables": sorted(written),
     }
+
+
+def _refuse_missing(case: Case, missing: Mapping[str, int]) -> NoReturn:
+    listed: dict[Path, list[str]] = {}
+    for name in sorted(missing):
+        listed.setdefault(case.sources.get(name, case.place), []).append(f"{name} has {missing[name]}")
+    counts = [f"{file}: {', '.join(each)}" for file, each in listed.items()]
+    raise InputError(
+        f"{'; '.join(counts)} missing values; fill them, or leave the variable out with --variables"
+    )
 
 
 def _choose_variables(case: Case, names: list[str] | None) -> dict[str, xr.DataArray]:
@@ -180,23 +214,27 @@ def _choose_variables(case: Case, names: list[str] | None) -> dict[str, xr.DataA
     missing = sorted(wanted - set(case.variables))
     if missing:
         raise InputError(
-            f"{case.files[0]}: lacks {', '.join(missing)}; it has {', '.join(sorted(case.variables))}"
+            f"{case.place}: lacks {', '.join(missing)}; it has {', '.join(sorted(case.variables))}"
         )
     return {name: case.variables[name] for name in sorted(wanted)}
 
 
 def _read_frames(
     case: Case, fields: dict[str, xr.DataArray], *, step: int
-) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """Read one frame after the other; where a mask says so there is no ice."""
-    for number in range(0, len(case.times), step):
-        try:
-            arrays = {
-                name: np.asarray(field[min(number, field.sizes["time"] - 1)].values, dtype=np.float32)
-                for name, field in fields.items()
-            }
-        except OSError as error:
-            raise InputError(f"{case.files[0]}: reading breaks off ({error}); it is truncated") from None
-        if {"icemask", "thk"} <= arrays.keys():
-            arrays["thk"] = np.where(arrays["icemask"] > 0.5, arrays["thk"], np.float32(0))
-        yield number, arrays
+) -> Iterator[dict[str, np.ndarray]]:
+    """Give one frame after the other, read some at a time; where a mask says so there is no ice."""
+    frame_bytes = 4 * len(fields) * len(case.y) * len(case.x)
+    stride = step * max(1, BLOCK_BYTES // frame_bytes)
+    for start in range(0, len(case.times), stride):
+        block = {}
+        for name, field in fields.items():
+            chosen = slice(start, start + stride, step) if field.sizes["time"] > 1 else slice(None)
+            try:
+                block[name] = np.asarray(field[chosen].values, dtype=np.float32)
+            except UNREADABLE as error:
+                file, reason = case.sources[name], (str(error) or type(error).__name__).splitlines()[0]
+                raise InputError(f"{file}: {name} cannot be read ({reason}); copy the file again") from None
+        if {"icemask", "thk"} <= block.keys():
+            block["thk"] = np.where(block["icemask"] > 0.5, block["thk"], np.float32(0))
+        for number in range(max(len(values) for values in block.values())):
+            yield {name: values[min(number, len(values) - 1)] for name, values in block.items()}

@@ -31,6 +31,7 @@ class PreparedCase:
     spacing_m: float
     crs: str | None
     variables: tuple[str, ...]
+    time: dict[str, str] = field(default_factory=dict)  # what times are counted in, as CF says it
     _arrays: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     def __str__(self) -> str:
@@ -124,6 +125,7 @@ def _case(data: Path, entry: dict[str, Any]) -> PreparedCase:
         spacing_m=entry["spacing_m"],
         crs=entry["crs"],
         variables=tuple(entry["variables"]),
+        time=entry.get("time", {}),
     )
 
 

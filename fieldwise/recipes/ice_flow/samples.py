@@ -18,28 +18,50 @@ PHYSICS = ("thk", "usurf", "arrhenius", "slidingco")  # what the energy reads
 
 
 def list_frames(
-    cases: Iterable[PreparedCase], fields: FieldMap, *, with_physics: bool = False
+    cases: Iterable[PreparedCase], fields: FieldMap, *, with_physics: bool = False, margin: int = 0
 ) -> list[Frame]:
-    """Give a reader for every frame: scaled inputs and targets, the mask of the ice, what physics reads."""
+    """Give a reader for every frame: scaled inputs and targets, the mask of the ice, what physics reads.
+
+    The mask leaves out a margin of so many cells where a patch is cut out of a frame: no network can tell
+    how the ice goes on there.
+    """
     return [
-        partial(_read_sample, case, frame, fields, with_physics)
+        partial(_read_sample, case, frame, fields, with_physics, margin)
         for case in cases
         for frame in range(case.frames)
     ]
 
 
 def _read_sample(
-    case: PreparedCase, frame: int, fields: FieldMap, with_physics: bool, rows: slice, columns: slice
+    case: PreparedCase,
+    frame: int,
+    fields: FieldMap,
+    with_physics: bool,
+    margin: int,
+    rows: slice,
+    columns: slice,
 ) -> dict[str, np.ndarray]:
     sample = {}
     for name, scales in (("inputs", fields.inputs), ("targets", fields.outputs)):
         divisors = np.array(list(scales.values()), dtype=np.float32)[:, None, None]
         sample[name] = case.read(scales, frame, rows, columns) / divisors
-    sample["mask"] = flowing(case, frame)[None, rows, columns].astype(np.float32)
+    judged = np.outer(*(_judge(cut, size, margin) for cut, size in zip((rows, columns), case.shape)))
+    sample["mask"] = (flowing(case, frame)[rows, columns] & judged)[None].astype(np.float32)
     if with_physics:
         sample["physics"] = case.read(PHYSICS, frame, rows, columns)
         sample["spacing_m"] = np.full((1, 1, 1), case.spacing_m, dtype=np.float32)
     return sample
+
+
+def _judge(cut: slice, size: int, margin: int) -> np.ndarray:
+    """Tell which cells of a cut along an axis are judged: not those beside an end within the frame.
+
+    >>> _judge(slice(0, 6), 10, 2).tolist()
+    [True, True, True, True, False, False]
+    """
+    cells = np.arange(size)[cut]
+    first, last = cells[0] + margin * (cells[0] > 0), cells[-1] - margin * (cells[-1] < size - 1)
+    return (cells >= first) & (cells <= last)
 
 
 def flowing(case: PreparedCase, frame: int) -> np.ndarray:

@@ -25,6 +25,7 @@ def train(
     filters: int | None = None,
     blocks: int | None = None,
     kernel_size: int | None = None,
+    dilations: list[int] | None = None,
     activation: str | None = None,
     dropout: float | None = None,
     network_options: dict[str, Any] | None = None,
@@ -55,7 +56,8 @@ def train(
         data: Prepared folder.
         run: Folder for checkpoints, logs, settings and figures. One that holds an unfinished run goes on.
         maptype: f2, f10 to f17, smb, or a folder with fieldin.dat and fieldout.dat. g11, g13 and g15 are f11,
-            f13 and f15 with the slopes that drive the ice, without those of rock beside it.
+            f13 and f15 with the slopes that drive the ice, without those of rock beside it, and with the edge
+            of a cell.
         scales: `preset` of the map type or its files, or suggested from the `data`: 1, 2 or 5 times a
             power of ten.
         network: cnn (the original's), unet, equivariant (turns with its inputs), or an import path.
@@ -65,6 +67,8 @@ def train(
         filters: Features of each; 32 by default.
         blocks: Levels of unet; 4 by default.
         kernel_size: Edge of kernels; 3 by default.
+        dilations: Cells from tap to tap of the kernels of cnn and equivariant, layer by layer: how far they
+            see; 1 by default.
         activation: leaky_relu, the default, or relu.
         dropout: Share of features dropped while training; 0 by default.
         network_options: Further arguments of the network, by name.
@@ -75,7 +79,8 @@ def train(
         clip_norm: Largest norm of the gradient; 0 for any.
         max_epochs: Passes, of so many patches as are drawn a frame.
         batch_size: Patches a step.
-        patch_size: Edge of patches in cells; a negative one stands for the largest power of two that fits.
+        patch_size: Edge of patches in cells; a negative one stands for the largest power of two that fits. An
+            eighth of it is not judged beside edges that cut through a frame.
         patches_per_tile: Patches drawn for each time that one fits into a frame.
         thrice: Metres of ice that the centre of a patch must exceed.
         data_augmentation: Show patches turned and mirrored in all eight ways, with their vectors.
@@ -105,6 +110,9 @@ def train(
     settings = {key: value for key, value in locals().items() if key in train.__annotations__}
     require_at_least(1, max_epochs=max_epochs, batch_size=batch_size, patience=patience)
     require_at_least(1, patches_per_tile=patches_per_tile)
+    require_at_least(0, seed=seed, decay_epochs=decay_epochs, clip_norm=clip_norm)
+    require_at_least(0, regularization=regularization)
+    require_at_least(1e-9, learning_rate=learning_rate)
     choose_device(accelerator)
     losses, fields = parse_losses(loss), read_map(maptype)
     if scaling == "physics":
@@ -116,7 +124,8 @@ def train(
     description = describe(fields, training) | {"maptype": str(maptype)}
     description["learnt_from"] = [str(case) for case in training]
     given: dict[str, Any] = {"layers": layers, "filters": filters, "blocks": blocks}
-    given |= {"kernel_size": kernel_size, "activation": activation, "dropout": dropout}
+    given |= {"kernel_size": kernel_size, "dilations": dilations}
+    given |= {"activation": activation, "dropout": dropout}
     given |= network_options or {}
     options = {name: value for name, value in given.items() if value is not None}
     loaders = _make_loaders(training, validation, fields, settings, with_physics=_needs_physics(losses))
@@ -165,7 +174,7 @@ def _make_loaders(
 
     cells = choose_patch(settings["patch_size"], training)
     centres = find_centres(training, thicker_than_m=settings["thrice"])
-    frames = list_frames(training, fields, with_physics=with_physics)
+    frames = list_frames(training, fields, with_physics=with_physics, margin=cells // 8)
     iced = [number for number, mask in enumerate(centres) if mask.any()]  # the others have nothing to show
     sampler = PatchSampler(
         [centres[number] for number in iced],
