@@ -13,7 +13,6 @@ from typing import Any
 import joblib
 import numpy as np
 import xarray as xr
-from scipy import ndimage
 from tqdm import tqdm
 
 from fieldwise.errors import InputError
@@ -29,23 +28,21 @@ SLIDING_RANGE = 2**0.5  # how many times less or more than usual
 GROWING_RATES = (30.0, 100.0)  # rate factors while ice gathers
 FEWEST_CELLS = 30  # with ice in a snapshot
 NODES = 6
-MISJUDGED_EVERY = 3  # snapshot has another thickness than flow would have given it, as maps of real ice do
-MOST_TIMES = 2.2  # too thick, by which its speed is some ten times too high
 WORTH_PROCESSES = 50 * 64**2  # cells of all snapshots; starting a process takes as long as ten of them
 GOLDEN = np.pi * (3 - 5**0.5)  # azimuths that never come near each other
 UNITS = {
     "thk": ("m", "ice thickness"),
     "usurf": ("m", "elevation of the surface"),
     "topg": ("m", "elevation of the bed"),
-    "ubar": ("m a-1", "velocity to the east, mean over depth"),
-    "vbar": ("m a-1", "velocity to the north, mean over depth"),
-    "uvelsurf": ("m a-1", "velocity to the east at the surface"),
-    "vvelsurf": ("m a-1", "velocity to the north at the surface"),
-    "uvelbase": ("m a-1", "velocity to the east at the bed"),
-    "vvelbase": ("m a-1", "velocity to the north at the bed"),
+    "ubar": ("m year-1", "velocity to the east, mean over depth"),
+    "vbar": ("m year-1", "velocity to the north, mean over depth"),
+    "uvelsurf": ("m year-1", "velocity to the east at the surface"),
+    "vvelsurf": ("m year-1", "velocity to the north at the surface"),
+    "uvelbase": ("m year-1", "velocity to the east at the bed"),
+    "vvelbase": ("m year-1", "velocity to the north at the bed"),
     "icemask": ("1", "1 where there is ice"),
-    "arrhenius": ("MPa-3 a-1", "rate factor of Glen's law"),
-    "slidingco": ("MPa (m a-1)^(-1/3)", "sliding coefficient of Weertman's law"),
+    "arrhenius": ("MPa-3 year-1", "rate factor of Glen's law"),
+    "slidingco": ("MPa m-1/3 year1/3", "sliding coefficient of Weertman's law"),
     "strflowctrl": ("1", "rate factor in MPa-3 a-1 plus slipperiness in km MPa-3 a-1"),
 }
 
@@ -209,11 +206,8 @@ def _make_glacier(plan: _Plan, number: int) -> _Glacier:
     rates = RATE_FACTORS[0] + np.ptp(RATE_FACTORS) * _spread(plan.snapshots, rng)
     slidings = SLIDING_COEFFICIENT * SLIDING_RANGE ** (2 * _spread(plan.snapshots, rng) - 1)
     glacier = _Glacier(valley, [], [])
-    for place, ((year, thickness), rate, sliding) in enumerate(zip(growth, rates, slidings)):
-        surface = valley.bed_m + thickness
-        if place % MISJUDGED_EVERY == MISJUDGED_EVERY - 1:
-            thickness = thickness * _misjudge(thickness.shape, rng)
-        reason, fields = _solve(thickness, surface, plan.spacing_m, float(rate), float(sliding))
+    for (year, thickness), rate, sliding in zip(growth, rates, slidings):
+        reason, fields = _solve(valley, thickness, plan.spacing_m, float(rate), float(sliding))
         if reason:
             glacier.left_out.append({"year": round(year, 1), "reason": reason})
         else:
@@ -226,20 +220,15 @@ def _spread(count: int, rng: np.random.Generator) -> np.ndarray:
     return (rng.permutation(count) + rng.random(count)) / count
 
 
-def _misjudge(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Draw by how many times thickness is taken for more than it is, smoothly from place to place."""
-    noise = ndimage.gaussian_filter(rng.standard_normal(shape), 5.0, mode="wrap")
-    return rng.uniform(1.0, MOST_TIMES) * np.exp(0.2 * noise / noise.std())
-
-
 def _solve(
-    thickness: np.ndarray, surface: np.ndarray, spacing_m: float, rate: float, sliding: float
+    valley: Valley, thickness: np.ndarray, spacing_m: float, rate: float, sliding: float
 ) -> tuple[str, dict[str, np.ndarray]]:
     """Solve for the flow of a snapshot; give why it cannot be used, or nothing, and its fields."""
     thickness = np.where(thickness >= MINIMUM_THICKNESS, thickness, 0.0)
     cells = int((thickness > 0).sum())
     if cells < FEWEST_CELLS:
         return f"ice in {cells} cells only", {}
+    surface = valley.bed_m + thickness
     flow = solve(
         thickness,
         surface,
@@ -253,7 +242,7 @@ def _solve(
     fields = {
         "thk": thickness,
         "usurf": surface,
-        "topg": surface - thickness,
+        "topg": valley.bed_m,
         "ubar": flow.mean_x.numpy(),
         "vbar": flow.mean_y.numpy(),
         "uvelsurf": flow.velocity_x[-1].numpy(),
@@ -275,7 +264,7 @@ def _write(glacier: _Glacier, path: Path, origin: tuple[float, float]) -> None:
         "time": (
             "time",
             [snapshot.year for snapshot in kept],
-            {"units": "a", "long_name": "since bare rock"},
+            {"units": "year", "long_name": "since bare rock"},
         ),
         "y": origin[1] + valley.y - valley.y[0],
         "x": origin[0] + valley.x - valley.x[0],
