@@ -117,7 +117,14 @@ if dataset.description.get("held_out"):
 # Every window of 9 km over the gridded surveys that misses no cell and lies on grounded ice becomes a tile.
 # Neighbouring tiles overlap almost wholly, so a random split would let the network see its own
 # examination. The split is by area: blocks are drawn for validation, and a buffer of two low-res cells
-# keeps training tiles away from them and from all that is held out.
+# keeps training tiles away from them and from all that is held out. Of four windows in blocks of
+# 2 the first two, which are neighbours, are put together to one side:
+#
+#     >>> import numpy as np
+#     >>> from fieldwise.tiles import split_by_area
+#     >>> windows = np.array([[0, 0, 1, 1], [1, 0, 2, 1], [4, 0, 5, 1], [9, 0, 10, 1]], dtype=float)
+#     >>> split_by_area(windows, block=2, buffer=1, fraction=0.5, seed=1)
+#     (array([2, 3]), array([0, 1]))
 
 # %%
 tiles = read_tiles(folder / "tiles.zarr")

@@ -73,6 +73,10 @@ figures.draw_map(bed).show(width=700)
 # selection has seen. RMSE tells how far off a map is; the **roughness ratio** tells whether it looks like a bed: 1
 # is as rough as the truth, 0 is a billiard table. In the sandbox the truth is known, so every cell that is
 # no part of a tile is judged too, beside the Wiener filter, the best that any linear method could do.
+#
+#     >>> from fieldwise.scores import rmse
+#     >>> rmse([1.0, 2.0, float("nan")], [1.0, 4.0, 5.0])  # the root of (0 + 4) / 2: what is missing has no say
+#     1.4142135623730951
 
 # %%
 scores = bed_topography.evaluate(run=Path(run), data=Path(data), prediction=Path(path), figures=False)

@@ -103,7 +103,13 @@ figures.draw_inputs(shown).show(width=700)
 # cube of that. Shallow ice is the answer zero, and what is learnt is how stress spreads sideways.
 #
 # **No direction is special.** The kernels of the network come in all eight turned and mirrored versions, so that a glacier
-# turned by 90° flows as it did, turned by 90°.
+# turned by 90° flows as it did, turned by 90°. A flow of 2 to the east and 1 to the north, after a quarter turn:
+#
+#     >>> import torch
+#     >>> from fieldwise.networks.equivariant import turn_channels, turns_of_channels
+#     >>> flow = torch.tensor([2.0, 1.0]).view(1, 2, 1, 1)
+#     >>> turn_channels(flow, turns_of_channels(["u", "v"], [("u", "v")]), 1).flatten().tolist()
+#     [-1.0, 2.0]
 #
 # Rock takes no part: the map ends for the network where the ice ends, and only the ice is computed.
 #

@@ -129,7 +129,16 @@ print_figure("closeups", material, folder)
 # ## Roughness
 #
 # **Figure 5.** Standard deviation in 5 × 5 cells. A smooth map may have a smaller error than a rough one and still
-# be the worse bed for an ice sheet model: panel b should look like panel c, no smoother and no rougher.
+# be the worse bed for an ice sheet model: panel b should look like panel c, no smoother and no rougher. A bed
+# of half the height is half as rough:
+#
+#     >>> import numpy as np
+#     >>> from fieldwise.grids import Grid, make_field
+#     >>> from fieldwise.scores import roughness_ratio
+#     >>> grid = Grid(west=0, south=0, east=900, north=900, spacing=100, crs="EPSG:3031")
+#     >>> bed = make_field(np.random.default_rng(0).normal(size=grid.shape), grid, name="bed")
+#     >>> round(roughness_ratio(bed / 2, bed), 3)
+#     0.5
 
 # %%
 print_figure("roughness", material, folder)

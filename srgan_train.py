@@ -89,6 +89,14 @@ from fieldwise.tracking import read_metrics
 # %% [markdown]
 # ## The two networks
 #
+# The discriminator says of a bed whether it looks more real than what the generator draws; its loss is the published one:
+#
+#     >>> import torch
+#     >>> from fieldwise.losses import discriminator_loss
+#     >>> real, drawn = torch.tensor([[1.1], [-0.5]]), torch.tensor([[-0.3], [1.0]])
+#     >>> print(f"{discriminator_loss(real, drawn).item():.6f}")
+#     1.566705
+#
 # With twelve residual-in-residual dense blocks the generator has the published number of parameters, and so has
 # the discriminator:
 

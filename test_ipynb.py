@@ -24,6 +24,7 @@ features = ["features"]  # folders or files of features; an empty list runs none
 # %%
 import doctest
 import importlib
+import json
 import pkgutil
 from pathlib import Path
 
@@ -55,12 +56,19 @@ assert failed == 0, f"{failed} of {attempted} examples failed"
 # %% [markdown]
 # ## Doctests of the notebooks
 #
-# The notebooks' paired scripts may hold examples too.
+# The prose of every notebook holds an example or more.
 
 # %%
-for script in sorted(Path().glob("*.py")):
-    failures, examples = doctest.testfile(str(script.resolve()), module_relative=False)
-    assert failures == 0, f"{script}: {failures} of {examples} examples failed"
+for path in sorted(set(Path().glob("*.ipynb")) - {Path("test_ipynb.ipynb")}):
+    prose = [
+        cell["source"] for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "markdown"
+    ]
+    text = "\n\n".join("".join(lines) for lines in prose)
+    examples = doctest.DocTestParser().get_doctest(text, {}, str(path), str(path), 0)
+    result = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE).run(examples)
+    print(f"{path!s:<40}{result.attempted:>4} examples, {result.failed} failed")
+    assert result.attempted > 0, f"{path}: its prose holds no example"
+    assert result.failed == 0, f"{path}: {result.failed} of {result.attempted} examples failed"
 
 # %% [markdown]
 # ## Features

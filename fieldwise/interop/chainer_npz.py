@@ -78,6 +78,14 @@ def save_chainer_npz(network: nn.Module, path: str | Path) -> None:
     ----------
     network : on any device; numbers keep their type, and every array its shape
     path : of the file; one that is there is replaced when the new one is whole
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "linear.npz"
+    >>> save_chainer_npz(nn.Sequential(nn.Linear(3, 2)), path)
+    >>> sorted(np.load(path).files)
+    ['0/W', '0/b']
     """
     state = network.state_dict()
     arrays = {key: state[name].detach().cpu().numpy() for key, name in chainer_keys(network).items()}
@@ -131,6 +139,14 @@ def read_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
     ------
     InputError
         Where the file is missing or is no ``.npz``, or an array holds anything but numbers.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "weights.npz"
+    >>> np.savez(path, **{"final_conv/W": np.zeros((64, 1, 3, 3)), "final_conv/b": np.zeros(64)})
+    >>> read_shapes(path)
+    {'final_conv/W': (64, 1, 3, 3), 'final_conv/b': (64,)}
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file; give the .npz file with the weights")

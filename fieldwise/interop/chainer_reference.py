@@ -5,7 +5,7 @@ without any shortcut, on Chainer's own functions. Weights saved from these netwo
 ``chainer.serializers.save_npz`` have the key names of the original's files, and the original's files load.
 
 Chainer's last release is of 2022. It wants names that NumPy 2 and newer setuptools no longer have;
-:func:`import_chainer` puts them back first. ``make chainer`` installs it.
+:func:`_import_chainer` puts them back first. ``make chainer`` installs it.
 
 The floating-point type of a network is that of Chainer's configuration when it is made:
 
@@ -44,7 +44,7 @@ REMOVED_FROM_NUMPY: dict[str, Any] = {
 }
 
 
-def import_chainer() -> Any:
+def _import_chainer() -> Any:
     """Import Chainer, after putting back the names that it needs and NumPy no longer has.
 
     NumPy keeps these names afterwards, because some of Chainer's functions look them up when they are called.
@@ -82,7 +82,7 @@ def _find_none(requirement: str) -> None:
     raise LookupError(requirement)
 
 
-chainer = import_chainer()
+chainer = _import_chainer()
 functions, links = chainer.functions, chainer.links
 Chain: Any = chainer.Chain
 
@@ -330,6 +330,13 @@ def make_adam(network: Any, *, learning_rate: float = 1.6e-4, eps: float = 1e-8)
 
     Chainer adds ``eps`` to the root of the raw second moment, PyTorch to that of the corrected one (Kingma &
     Ba 2014, end of section 2): in step t the same ``eps`` weighs 1 / sqrt(1 - 0.999^t) as much in Chainer.
+
+    The first step of Adam moves each weight by the learning rate, whatever the size of its gradient:
+
+    >>> layer = links.Linear(1, 1, initialW=1.0)
+    >>> _descend(make_adam(layer, learning_rate=0.1), functions.sum(7 * layer(np.ones((1, 1), np.float32))))
+    >>> round(float(layer.W.array[0, 0]), 6)
+    0.9
     """
     return chainer.optimizers.Adam(alpha=learning_rate, eps=eps).setup(network)
 

@@ -67,6 +67,16 @@ def load_emulator(folder: str | Path) -> Emulator:
     ------
     InputError
         If one of the three cannot be read or they do not fit each other.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from fieldwise.networks.convnet import ConvNet
+    >>> network, names = ConvNet(1, 1, layers=1), {"inputs": {"thk": 2000.0}, "outputs": {"ubar": 1000.0}}
+    >>> emulator = load_emulator(save_emulator(network, tempfile.mkdtemp(), **names))
+    >>> thickness = torch.rand(1, 1, 5, 4)
+    >>> emulator.inputs, torch.allclose(emulator.network(thickness), network(thickness), atol=1e-6)
+    ({'thk': 2000.0}, True)
     """
     folder = Path(folder)
     inputs, outputs = (read_field_scales(folder / name) for name in ("fieldin.dat", "fieldout.dat"))
@@ -102,6 +112,15 @@ def save_emulator(
     ------
     InputError
         If the network has no counterpart in Keras, has other channels, or a scale cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from fieldwise.networks.convnet import ConvNet
+    >>> names = {"inputs": {"thk": 2000.0}, "outputs": {"ubar": 1000.0}}
+    >>> folder = save_emulator(ConvNet(1, 1, layers=1), tempfile.mkdtemp(), **names)
+    >>> sorted(path.name for path in folder.iterdir())
+    ['fieldin.dat', 'fieldout.dat', 'model.h5']
     """
     folder = Path(folder)
     if isinstance(network, RowsReversed):

@@ -83,6 +83,16 @@ def read_graph(description: dict[str, Any], weights: dict[str, Weights], path: P
     ------
     InputError
         If the model has several inputs or outputs, or layers that are not known; all of these are named.
+
+    Examples
+    --------
+    >>> layers = [
+    ...     {"class_name": "InputLayer", "config": {"name": "fields", "batch_input_shape": [None, 8, 8, 3]}},
+    ...     {"class_name": "Activation", "config": {"name": "rectified", "activation": "relu"}},
+    ... ]
+    >>> graph = read_graph({"class_name": "Sequential", "config": layers}, {}, Path("model.h5"))
+    >>> graph.channels, [(node.name, node.inputs, node.module) for node in graph.nodes]
+    (3, [('rectified/0', ('input_1',), ReLU())])
     """
     kind, config = description["class_name"], description["config"]
     if kind == "Sequential":

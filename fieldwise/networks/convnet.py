@@ -111,7 +111,13 @@ class ConvNet(nn.Module):
 
 
 def pass_layers(network: Any, cells: Everywhere | Packed, features: Tensor) -> Tensor:
-    """Pass features of picked cells through `convolutions`, with rectifier and dropout, and `output`."""
+    """Pass features of picked cells through `convolutions`, with rectifier and dropout, and `output`.
+
+    >>> from fieldwise.networks.cells import Everywhere
+    >>> network, fields = ConvNet(2, 1, layers=2), torch.ones(1, 2, 4, 4)
+    >>> torch.equal(pass_layers(network, Everywhere(), fields), network(fields))
+    True
+    """
     first, *others = network.convolutions
     features = network.dropout(network.activation(cells.apply(first, cells.begin(features))))
     for convolution in others:

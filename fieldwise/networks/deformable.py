@@ -144,7 +144,7 @@ def _sample_and_weigh(features: Tensor, offsets: Tensor, weight: Tensor) -> Tens
     moves = offsets.movedim(1, -1).contiguous().flatten(0, 1)  # (batch * y, x, 2 * taps)
     places = Places(height, width, kernel_size, one_row_a_tap=matrix is None)
     learning = any(tensor is not None and tensor.requires_grad for tensor in (table, moves, matrix))
-    sample = _Sampling.apply if learning and torch.is_grad_enabled() else sample_in_chunks
+    sample = _Sampling.apply if learning and torch.is_grad_enabled() else _sample_in_chunks
     return sample(table, moves, matrix, places).view(batch, height, width, out_channels)
 
 
@@ -246,7 +246,7 @@ class Places:
         return rows.view(-1, members), weights.view(-1, members)
 
 
-def sample_in_chunks(table: Tensor, moves: Tensor, matrix: Tensor | None, places: Places) -> Tensor:
+def _sample_in_chunks(table: Tensor, moves: Tensor, matrix: Tensor | None, places: Places) -> Tensor:
     """Sample the table at moved taps, then multiply by the matrix if there is one: (cells, out_channels)."""
     cells = moves.shape[0] * moves.shape[1]
     output = table.new_empty(cells, 1 if matrix is None else matrix.shape[1])
@@ -294,13 +294,13 @@ def _add_bags(table: Tensor, rows: Tensor, weights: Tensor, slopes: Tensor) -> N
 
 
 class _Sampling(torch.autograd.Function):
-    """`sample_in_chunks` with a backward pass in chunks, which samples once more rather than keep it all."""
+    """`_sample_in_chunks` with a backward pass in chunks, which samples once more rather than keep it all."""
 
     @staticmethod
     def forward(ctx: Any, table: Tensor, moves: Tensor, matrix: Tensor | None, places: Places) -> Tensor:
         ctx.places = places
         ctx.save_for_backward(table, moves, matrix)
-        return sample_in_chunks(table, moves, matrix, places)
+        return _sample_in_chunks(table, moves, matrix, places)
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -92,18 +92,18 @@ def make_bed_topography(
 
         sector = make_sector(size_km * 1e3, rng=next(streams))
         done("bed and ice")
-        surveys = fly_surveys(sector, out / "highres", spacing=line_spacing_km * 1e3, rng=next(streams))
+        surveys = _fly_surveys(sector, out / "highres", spacing=line_spacing_km * 1e3, rng=next(streams))
         done("radar")
         lowres = grid_lowres_bed(surveys["sparse_lines"], sector.box)
         write_cog(lowres, out / "lowres" / "bedmap2_bed.tif")
         done("low-res bed")
-        noise = write_surface(sector, out / "misc", rng=next(streams))
+        noise = _write_surface(sector, out / "misc", rng=next(streams))
         done("surface")
-        write_ice(sector, out / "misc", rng=next(streams))
+        _write_ice(sector, out / "misc", rng=next(streams))
         done("velocity, accumulation, grounding line")
-        write_truth(sector, lowres, noise, surveys, out / "truth")
+        _write_truth(sector, lowres, noise, surveys, out / "truth")
         done("truth and bound")
-    return write_sources(out, sector.box, sorted(name for name in surveys if name.startswith("block")))
+    return _write_sources(out, sector.box, sorted(name for name in surveys if name.startswith("block")))
 
 
 def place_blocks(box: Grid) -> tuple[dict[str, Bounds], list[float]]:
@@ -133,7 +133,7 @@ def place_blocks(box: Grid) -> tuple[dict[str, Bounds], list[float]]:
     return blocks, [box.south + row / rows * size for row in range(1, rows)]
 
 
-def fly_surveys(
+def _fly_surveys(
     sector: Sector, folder: Path, *, spacing: float, rng: np.random.Generator
 ) -> dict[str, pd.DataFrame]:
     """Fly the dense blocks, the sparse lines and the held-out flights; write and return their picks.
@@ -169,7 +169,14 @@ def fly_surveys(
 
 
 def grid_lowres_bed(picks: pd.DataFrame, box: Grid) -> xr.DataArray:
-    """Grid the sparse picks at 1 km as a spline in tension: block median, then GMT surface."""
+    """Grid the sparse picks at 1 km as a spline in tension: block median, then GMT surface.
+
+    >>> x, y = (1000.0 * axis.ravel() for axis in np.mgrid[0:6, 0:6] + 0.5)
+    >>> picks = pd.DataFrame({"x": x, "y": y, "ELEVATION": 900.0, "BOTTOM": 1300.0})  # bed at -400 m
+    >>> lowres = grid_lowres_bed(picks, Grid(0, 0, 6000, 6000, 250, "EPSG:3031"))
+    >>> lowres.shape, round(float(lowres.mean()))
+    ((6, 6), -400)
+    """
     picked = picks[picks["BOTTOM"] != radar.MISSING]
     points = pd.DataFrame({"x": picked["x"], "y": picked["y"], "z": picked["ELEVATION"] - picked["BOTTOM"]})
     half = LOWRES_SPACING / 2
@@ -184,7 +191,7 @@ def _make_heights(values: np.ndarray, grid: Grid, *, name: str) -> xr.DataArray:
     return make_field(values, grid, name=name, vertical_datum=ELLIPSOID)
 
 
-def write_surface(sector: Sector, folder: Path, *, rng: np.random.Generator) -> np.ndarray:
+def _write_surface(sector: Sector, folder: Path, *, rng: np.random.Generator) -> np.ndarray:
     """Write the 100 m surface with noise and holes and the filled one at 200 m; return the noise at 100 m."""
     grid = replace(sector.box, spacing=100.0)
     surface = make_interp_spline(sector.grid.y[::-1], sector.surface_m[::-1])(grid.y[::-1])[::-1]
@@ -207,7 +214,7 @@ def write_surface(sector: Sector, folder: Path, *, rng: np.random.Generator) -> 
     return noise
 
 
-def write_ice(sector: Sector, folder: Path, *, rng: np.random.Generator) -> None:
+def _write_ice(sector: Sector, folder: Path, *, rng: np.random.Generator) -> None:
     """Write ice velocity at 450 m, accumulation at 1 km and the polygon of the grounded ice."""
     grid = Grid.around(sector.box.bounds, 450.0, CRS)
     holes = draw_patches(grid.shape, fraction=0.02, length_cells=10, rng=rng)
@@ -241,14 +248,14 @@ def _write_grounding_line(sector: Sector, folder: Path) -> None:
     frame.to_file(folder / "GroundingLine_Antarctica_v2.shp")
 
 
-def write_truth(
+def _write_truth(
     sector: Sector, lowres: xr.DataArray, noise: np.ndarray, surveys: dict[str, pd.DataFrame], folder: Path
 ) -> None:
     """Write the true bed, its best linear estimate, and how far the estimate and cubic resampling are off."""
     box = sector.box
     bed = sector.crop(sector.bed_m)
     cubic = cut(lowres, [box.bounds], spacing=SPACING, method="cubic")[0]
-    estimate = cubic + estimate_departure(sector, bed - cubic, noise)
+    estimate = cubic + _estimate_departure(sector, bed - cubic, noise)
     for name, heights in (("bed", bed), ("bed_wiener", estimate)):
         write_cog(_make_heights(heights, box, name="bed_elevation"), folder / f"{name}.tif")
     scene = radar.Scene(box, bed, bed)
@@ -277,7 +284,7 @@ def _rmse(error: np.ndarray) -> float:
     return round(float(np.sqrt(np.mean(np.square(error, dtype=np.float64)))), 3)
 
 
-def estimate_departure(sector: Sector, departure: np.ndarray, noise: np.ndarray) -> np.ndarray:
+def _estimate_departure(sector: Sector, departure: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """Estimate the departure of the bed from its low-res map (m) from the noisy surface, on cells of 1 km."""
     cells, kilometre = round(LOWRES_SPACING / SPACING), replace(sector.grid, spacing=LOWRES_SPACING)
     grounded = sector.fine(sector.sheet.grounded, kilometre)
@@ -314,7 +321,7 @@ def average_cells(values: np.ndarray, cells: int) -> np.ndarray:
     return values.reshape(rows // cells, cells, columns // cells, cells).mean(axis=(1, 3))
 
 
-def write_sources(out: Path, box: Grid, blocks: list[str]) -> Path:
+def _write_sources(out: Path, box: Grid, blocks: list[str]) -> Path:
     """Write sandbox.yaml: the files of the sandbox, listed as a user lists his own.
 
     Rasters say themselves what their heights count from; for text files the list says it.

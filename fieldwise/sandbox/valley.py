@@ -70,6 +70,13 @@ def make_valley(*, size_cells: int, spacing_m: float, azimuth: float, rng: np.ra
         Where the valley leads, rad from x towards y.
     rng
         Of everything else.
+
+    Examples
+    --------
+    >>> valley = make_valley(size_cells=32, spacing_m=100.0, azimuth=0.0, rng=np.random.default_rng(7))
+    >>> middle, wall = valley.bed_m[14:18].mean(axis=0), valley.bed_m[0]
+    >>> bool(middle[8] > middle[24]), bool((wall > middle).all())  # it leads east, below its walls
+    (True, True)
     """
     edge = size_cells * spacing_m
     x = (np.arange(size_cells) + 0.5) * spacing_m - edge / 2
@@ -141,7 +148,14 @@ def _roughness(size: int, spacing: float, rng: np.random.Generator) -> np.ndarra
 
 
 def make_climate(valley: Valley, *, rng: np.random.Generator) -> Climate:
-    """Draw a climate whose snow line crosses the valley, low at first and then high."""
+    """Draw a climate whose snow line crosses the valley, low at first and then high.
+
+    >>> flat = np.zeros((8, 8))
+    >>> valley = Valley(np.arange(8.0), np.arange(8.0), flat, flat + 1, np.linspace(3000, 2000, 50), 0.0)
+    >>> climate = make_climate(valley, rng=np.random.default_rng(7))
+    >>> 2000 < climate.low_m < climate.high_m < 3000
+    True
+    """
     inside = valley.floor_m[: int(len(valley.floor_m) * 0.7)]  # the rest lies beyond the border
     low, high = np.quantile(inside, [rng.uniform(0.45, 0.65), rng.uniform(0.8, 0.95)])
     return Climate(
@@ -171,6 +185,16 @@ def grow_ice(
     ------
     tuple
         Years since bare rock, evenly spaced, and thickness (m); a single one is of the end of the advance.
+
+    Examples
+    --------
+    >>> x, flat = 100.0 * np.arange(8), np.zeros((8, 8))
+    >>> valley = Valley(x, x, flat + 2500, flat + 1, np.array([2500.0]), 0.0)
+    >>> climate = Climate(gradient=0.01, most=2.0, low_m=2400, high_m=2400, advance_years=5, retreat_years=5)
+    >>> flow = {"rate_factor": 78.0, "sliding_coefficient": 0.05}
+    >>> year, thickness = next(grow_ice(valley, climate, snapshots=1, **flow))
+    >>> year, round(float(thickness.max()))  # 1 m a year and more, for 5 years, and one to settle
+    (5.0, 6)
     """
     flow = {"rate_factor": rate_factor, "sliding_coefficient": sliding_coefficient}
     spacing = float(valley.x[1] - valley.x[0])

@@ -23,6 +23,17 @@ def load_checkpoint(path: str | Path, kind: type[Task]) -> Task:
     ------
     InputError
         If the file cannot be read, is no checkpoint or is one of another network.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from fieldwise.tasks.field import FieldTask
+    >>> options = {"in_channels": 3, "out_channels": 2, "kernel_size": 1}
+    >>> task = FieldTask(network="torch.nn.Conv2d", network_options=options, description={"seed": 7})
+    >>> path = Path(tempfile.mkdtemp()) / "last.ckpt"
+    >>> torch.save({"hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}, path)
+    >>> load_checkpoint(path, FieldTask).description
+    {'seed': 7}
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)

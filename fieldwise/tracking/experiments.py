@@ -59,14 +59,14 @@ class HideKey(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record; it is always let through."""
-        record.msg, record.args = hide_key(record.getMessage(), self.key), ()
+        record.msg, record.args = _hide_key(record.getMessage(), self.key), ()
         if record.exc_info:
-            record.exc_text = hide_key("".join(traceback.format_exception(*record.exc_info)), self.key)
+            record.exc_text = _hide_key("".join(traceback.format_exception(*record.exc_info)), self.key)
             record.exc_info = None
         return True
 
 
-def hide_key(text: str, key: str | None = None) -> str:
+def _hide_key(text: str, key: str | None = None) -> str:
     """Take the key of the environment, or the one given, out of a text."""
     key = key or os.environ.get(API_KEY)
     return text.replace(key, "(key)") if key else text
@@ -92,7 +92,7 @@ def _listening(comet_logger: logging.Logger) -> Iterator[_Listener]:
         comet_logger.handlers = others
 
 
-def import_comet() -> Any:
+def _import_comet() -> Any:
     """Import Comet's client, silent but for errors, and those without the key.
 
     Raises
@@ -122,7 +122,7 @@ def open_experiment(run: str | Path) -> Any:
     archive, `logs/comet/*.zip`, when the experiment ends. `COMET_PROJECT_NAME` and `COMET_WORKSPACE` say
     where it belongs.
     """
-    comet_ml = import_comet()
+    comet_ml = _import_comet()
     folder = Path(run) / "logs" / "comet"
     folder.mkdir(parents=True, exist_ok=True)
     note = folder / "experiment.json"
@@ -132,7 +132,7 @@ def open_experiment(run: str | Path) -> Any:
         with _listening(logging.getLogger("comet_ml")) as listener:
             experiment = _start(comet_ml, folder, known, online=True)
         if experiment is None:
-            reason = hide_key(listener.last or "no answer").splitlines()[0].partition(". ")[0]
+            reason = _hide_key(listener.last or "no answer").splitlines()[0].partition(". ")[0]
             print(f"comet: {reason}; an archive is kept instead")
     if experiment is None:
         experiment = _start(comet_ml, folder, known, online=False)
@@ -167,7 +167,15 @@ def _start(comet_ml: Any, folder: Path, known: str | None, *, online: bool) -> A
 
 
 def keep_files(experiment: Any, run: str | Path) -> None:
-    """Give an experiment the settings, provenance, metrics and weights of a run."""
+    """Give an experiment the settings, provenance, metrics and weights of a run.
+
+    >>> import tempfile
+    >>> from types import SimpleNamespace
+    >>> run = Path(tempfile.mkdtemp())
+    >>> (run / "config.yaml").touch(); (run / "notes.txt").touch()  # what may be kept is fixed
+    >>> keep_files(SimpleNamespace(log_asset=lambda path, file_name, overwrite: print(file_name)), run)
+    config.yaml
+    """
     for path in sorted(Path(run).rglob("*")):
         name = path.relative_to(run).as_posix()
         if KEPT_FILES.fullmatch(name):
@@ -238,14 +246,14 @@ def _list_online(experiment: str) -> dict[str, Callable[[IO[bytes]], None]]:
         raise InputError(f"{experiment}: is no key of an experiment and no .zip archive; give one of these")
     if not os.environ.get(API_KEY):
         raise InputError(f"{API_KEY} is not in the environment; set it to fetch the experiment {experiment}")
-    comet_ml = import_comet()
+    comet_ml = _import_comet()
 
     def ask(question: Callable[[], Any]) -> Any:
         with _listening(logging.getLogger("comet_ml")) as listener:
             try:
                 return question()
             except Exception as error:  # of many libraries below Comet's client, each with its own
-                reason = hide_key(f"{type(error).__name__}: {error or listener.last}").splitlines()[0]
+                reason = _hide_key(f"{type(error).__name__}: {error or listener.last}").splitlines()[0]
         raise InputError(f"{experiment}: Comet does not give it ({reason}); check the key and the connection")
 
     def list_assets() -> tuple[Any, list[dict[str, Any]]]:

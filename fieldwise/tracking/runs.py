@@ -84,7 +84,15 @@ def _write_settings(run: Path, settings: Mapping[str, Any]) -> None:
 
 
 def read_metrics(run: str | Path) -> pandas.DataFrame:
-    """Read the logged metrics of a run, of all the parts in which it was trained."""
+    """Read the logged metrics of a run, of all the parts in which it was trained.
+
+    >>> import tempfile; run = Path(tempfile.mkdtemp())
+    >>> for part, line in enumerate(("0,2.5", "1,1.5")):  # trained, then resumed
+    ...     (run / f"logs/part_{part}").mkdir(parents=True)
+    ...     _ = (run / f"logs/part_{part}/metrics.csv").write_text(f"epoch,loss\\n{line}\\n")
+    >>> read_metrics(run)["loss"].tolist()
+    [2.5, 1.5]
+    """
     files = sorted(Path(run).glob("logs/part_*/metrics.csv"), key=lambda file: int(file.parent.name[5:]))
     if not files:
         raise InputError(f"{run}: holds no logged metrics; train it first")

@@ -50,6 +50,14 @@ def make_trainer(
     ------
     InputError
         Where Lightning cannot use the devices.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> quiet = {"progress": False, "tracker": "none", "accelerator": "cpu"}
+    >>> trainer = make_trainer(tempfile.mkdtemp(), max_epochs=3, monitor="valid_loss", **quiet)
+    >>> trainer.max_epochs, [(kept.filename, kept.monitor) for kept in trainer.checkpoint_callbacks]
+    (3, [('best', 'valid_loss'), ('last', None)])
     """
     from lightning.pytorch import Trainer
     from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar

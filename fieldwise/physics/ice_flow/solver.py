@@ -51,6 +51,13 @@ def pack(geometry: Geometry) -> tuple[Geometry, Tensor]:
     -------
     tuple
         The packed geometry, and the indices of its cells in the flattened (batch, y, x).
+
+    Examples
+    --------
+    >>> ice = torch.tensor([[[0.0, 100.0, 100.0]]])
+    >>> packed, cells = pack(measure_geometry(thickness=ice, surface=ice, spacing_m=100.0))
+    >>> cells.tolist(), packed.ice.flatten().tolist()
+    ([1, 2], [1.0, 1.0])
     """
     batch, _, *shape = geometry.ice.shape
     icy = geometry.ice.flatten() > 0
@@ -89,7 +96,7 @@ def pack(geometry: Geometry) -> tuple[Geometry, Tensor]:
     return packed, cells
 
 
-def column_factors(geometry: Geometry, velocity: Tensor) -> Tensor:
+def _column_factors(geometry: Geometry, velocity: Tensor) -> Tensor:
     """Factor the stiffness of each column of ice on its own, at a velocity (2, batch, node, y, x).
 
     Ice is a hundred times wider than a layer is thick, so most of the stiffness is between nodes of a column.
@@ -147,7 +154,7 @@ def solve(
     """Find the velocity with the least Blatter-Pattyn energy: L-BFGS in float64 on the cells with ice.
 
     First on two nodes, unless there is a start; then on all, each column made as stiff as any other
-    (`column_factors`).
+    (`_column_factors`).
 
     Parameters
     ----------
@@ -209,12 +216,12 @@ def solve(
     if cells.numel():
         if start is None:
             pair = torch.zeros(2, 1, 2, 1, cells.numel(), dtype=torch.float64)
-            pair, _ = descend(measured(2)[0], pair, tolerance=1e-3, max_iterations=60)
+            pair, _ = _descend(measured(2)[0], pair, tolerance=1e-3, max_iterations=60)
             velocity = torch.stack([profile_nodes(part[:, 0], part[:, 1], nodes=nodes) for part in pair])
         else:
             begun = torch.stack([_checked(part, "start")[0] for part in start])
             velocity = begun.flatten(-2)[..., cells][:, None, :, None]
-        velocity, descent = descend(geometry, velocity, tolerance=tolerance, max_iterations=max_iterations)
+        velocity, descent = _descend(geometry, velocity, tolerance=tolerance, max_iterations=max_iterations)
     grids = velocity.new_zeros(2, nodes, thickness[0].numel())
     grids[..., cells] = (velocity * geometry.moving)[:, 0, :, 0]
     grids = grids.reshape(2, nodes, *thickness.shape[1:])
@@ -261,7 +268,7 @@ class Search:
 
     def __init__(self, geometry: Geometry, velocity: Tensor):
         self.geometry, self.origin = geometry, velocity
-        self.factors = column_factors(geometry, velocity)
+        self.factors = _column_factors(geometry, velocity)
         self.change = torch.zeros_like(velocity).requires_grad_()
         self.optimizer = torch.optim.LBFGS(
             [self.change],
@@ -297,7 +304,7 @@ class Search:
         return state["n_iter"], state["func_evals"]
 
 
-def descend(
+def _descend(
     geometry: Geometry, velocity: Tensor, *, tolerance: float, max_iterations: int
 ) -> tuple[Tensor, Descent]:
     """Lower the energy until ten iterations lower it by less than the tolerance, as a share of it.

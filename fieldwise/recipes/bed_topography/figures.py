@@ -87,7 +87,19 @@ def save_figures(dataset: Dataset, path: Path, folder: Path, **options: Any) -> 
 
 
 def print_figure(name: str, material: Material, folder: str | Path) -> Printed:
-    """Draw one figure of :data:`PLATES` and save it as PDF and PNG; say so where the data do not allow it."""
+    """Draw one figure of :data:`PLATES` and save it as PDF and PNG; say so where the data do not allow it.
+
+    >>> import tempfile
+    >>> from fieldwise.datasets import write_yaml
+    >>> from fieldwise.grids import write_cog
+    >>> home = Path(tempfile.mkdtemp())
+    >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
+    >>> dataset = Dataset(write_yaml({**facts, "inputs": {}}, home / "dataset.yaml").parent)
+    >>> bed = make_field(np.zeros((16, 16)), dataset.grid, name="bed")
+    >>> material = gather(dataset, write_cog(bed, home / "map.tif"))
+    >>> print_figure("flight", material, home)  # without radar
+    Printed(name='flight', caption='flight: not drawn; it needs held-out radar', png=None, pdf=None)
+    """
     plate = PLATES[name]
     if not plate.can_be_drawn(material):
         return Printed(name, f"{name}: not drawn; it needs {plate.needs}")
@@ -95,7 +107,7 @@ def print_figure(name: str, material: Material, folder: str | Path) -> Printed:
     return Printed(name, plate.caption, png, pdf)
 
 
-def draw_network(material: Material) -> pygmt.Figure:
+def _draw_network(material: Material) -> pygmt.Figure:
     """Draw the network of a run from its own layers, with the inputs of the tile of the strongest relief."""
     from fieldwise.recipes.bed_topography.example import run_on_a_tile
 
@@ -130,7 +142,7 @@ def draw_inputs(dataset: Dataset) -> pygmt.Figure:
     return figures.draw_inputs(fields, colour_maps=COLOUR_MAPS, logarithmic=logarithmic, width_cm=width_cm)
 
 
-def draw_bed(material: Material) -> pygmt.Figure:
+def _draw_bed(material: Material) -> pygmt.Figure:
     """Draw the map of the bed with tiles, grounding line, coast, and the places of the other figures."""
     dataset, places = material.dataset, material.places
     tiles = next(iter(sorted(dataset.folder.glob(f"tiles_{dataset.crs.split(':')[-1]}.geojson"))), None)
@@ -152,12 +164,12 @@ def draw_bed(material: Material) -> pygmt.Figure:
     )
 
 
-def draw_closeups(material: Material) -> pygmt.Figure:
+def _draw_closeups(material: Material) -> pygmt.Figure:
     """Draw up to nine close-ups of the map."""
     return figures.draw_closeups(material.prediction, material.places.closeups, limits=material.places.limits)
 
 
-def draw_perspectives(material: Material) -> pygmt.Figure:
+def _draw_perspectives(material: Material) -> pygmt.Figure:
     """Draw one place in perspective: the map, the low-res bed, their difference, and what to compare with."""
     bed = material.predicted(material.places.view)
     cubic = material.cubic(bed)
@@ -177,7 +189,7 @@ def draw_perspectives(material: Material) -> pygmt.Figure:
     )
 
 
-def draw_roughness(material: Material) -> pygmt.Figure:
+def _draw_roughness(material: Material) -> pygmt.Figure:
     """Draw the map with the flight on it, and the roughness of map, truth, and what it is compared with."""
     bed = material.predicted(material.places.region)
     truth, other = material.truth(bed), material.compared(bed)
@@ -200,7 +212,7 @@ def _flight_of(material: Material, picks: pd.DataFrame) -> pd.DataFrame:
     return longest_flight(picks[inside] if inside.any() else picks)
 
 
-def draw_flight(material: Material) -> pygmt.Figure:
+def _draw_flight(material: Material) -> pygmt.Figure:
     """Draw bed and roughness along the longest held-out flight."""
     assert material.picks is not None
     flight = _flight_of(material, material.picks)
@@ -217,7 +229,7 @@ def draw_flight(material: Material) -> pygmt.Figure:
     return figures.draw_flight(even / 1000, profiles, roughness=rough, ends=("A", "B"))
 
 
-def draw_errors(material: Material) -> pygmt.Figure:
+def _draw_errors(material: Material) -> pygmt.Figure:
     """Draw how the errors at held-out picks are spread."""
     errors: dict[str, list[np.ndarray]] = {}
     for flight, sampled in material.flights():
@@ -239,7 +251,7 @@ PLATES = {
     "architecture": Plate(
         "The network, drawn from its own layers, on one tile. Below a box: channels and cells of its result. "
         "Blue lines lead past boxes, and are stacked with what else comes to a box, or added at a plus.",
-        draw_network,
+        _draw_network,
         "a run folder with a checkpoint",
         lambda material: material.run is not None,
     ),
@@ -249,24 +261,24 @@ PLATES = {
     ),
     "bed_map": Plate(
         "The bed as drawn, with the tiles learnt from and the places that the other figures look at.",
-        draw_bed,
+        _draw_bed,
     ),
     "perspectives": Plate(
         "One place in perspective: as drawn, as interpolated, their difference, and what to compare with.",
-        draw_perspectives,
+        _draw_perspectives,
         "a known truth, held-out radar, or another map of the bed",
         lambda material: _has_truth(material) or material.reference is not None,
     ),
-    "closeups": Plate("Close-ups, lit from the north-west.", draw_closeups),
+    "closeups": Plate("Close-ups, lit from the north-west.", _draw_closeups),
     "roughness": Plate(
         "The bed with the flight of the next figure, and roughness, the standard deviation in 5 × 5 cells.",
-        draw_roughness,
+        _draw_roughness,
         "a known truth or held-out radar",
         _has_truth,
     ),
     "flight": Plate(
-        "Bed and its roughness along the longest held-out flight.", draw_flight, "held-out radar", _has_radar
+        "Bed and its roughness along the longest held-out flight.", _draw_flight, "held-out radar", _has_radar
     ),
-    "error_histogram": Plate("Errors at held-out radar picks.", draw_errors, "held-out radar", _has_radar),
+    "error_histogram": Plate("Errors at held-out radar picks.", _draw_errors, "held-out radar", _has_radar),
 }
 CAPTIONS = {name: plate.caption for name, plate in PLATES.items()}

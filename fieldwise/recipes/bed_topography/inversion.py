@@ -43,6 +43,25 @@ def add_surface_inversion(
     -------
     dict
         The entry of the input for the description; none where an input that it needs is not there.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from fieldwise.datasets import write_yaml
+    >>> from fieldwise.grids import open_field
+    >>> home, grid = Path(tempfile.mkdtemp()), Grid(0, 0, 4000, 4000, 1000, "EPSG:3413")
+    >>> facts = {"crs": "EPSG:3413", "region": list(grid.bounds), "spacing_m": 250, "lowres_spacing_m": 1000}
+    >>> facts["inputs"] = {}
+    >>> for name, value in {"bed_lowres": -200.0, "surface_elevation": 800.0, "ice_velocity": 50.0}.items():
+    ...     field = make_field(np.full(grid.shape, value), grid, name=name)
+    ...     paths = [str(write_cog(field, home / f"{name}.tif"))] * (2 if name == "ice_velocity" else 1)
+    ...     facts["inputs"][name] = {"spacing_m": 1000, "units": "m", "paths": paths, "trends": paths}
+    >>> dataset = Dataset(write_yaml(facts, home / "dataset.yaml").parent)
+    >>> entry = add_surface_inversion(dataset, grounded=None, progress=False)
+    >>> entry["surface_inversion"]["paths"]
+    ['inputs/surface_inversion.tif']
+    >>> found = open_field(home / "inputs" / "surface_inversion.tif")
+    >>> bool(abs(found).max() < 1e-3)  # a level surface tells of nothing
+    True
     """
     if any(name not in dataset.inputs for name in NEEDED) or len(dataset.inputs["ice_velocity"].paths) != 2:
         return {}

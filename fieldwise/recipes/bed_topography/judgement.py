@@ -32,6 +32,19 @@ def baselines(dataset: Dataset, like: xr.DataArray, *, spline: bool = True) -> d
 
     Where the data hold it, what the surface tells of the bed is a further baseline: `inversion`, cubic and
     all of it. The spline is left out where the map is too large for GMT to hold it in memory.
+
+    >>> import tempfile
+    >>> from fieldwise.datasets import write_yaml
+    >>> from fieldwise.grids import write_cog
+    >>> home, grid = Path(tempfile.mkdtemp()), Grid(0, 0, 4000, 4000, 1000, "EPSG:3413")
+    >>> slope = np.tile(grid.x / 10, (4, 1))  # rises by 100 m a kilometre
+    >>> _ = write_cog(make_field(slope, grid, name="bed"), home / "bed.tif")
+    >>> facts = {"crs": "EPSG:3413", "region": list(grid.bounds), "spacing_m": 500, "lowres_spacing_m": 1000}
+    >>> inputs = {"bed_lowres": {"spacing_m": 1000, "units": "m", "paths": ["bed.tif"]}}
+    >>> dataset = Dataset(write_yaml({**facts, "inputs": inputs}, home / "dataset.yaml").parent)
+    >>> drawn = make_field(np.zeros((2, 2)), Grid(1500, 1500, 2500, 2500, 500, "EPSG:3413"), name="bed")
+    >>> baselines(dataset, drawn, spline=False)["cubic"].values[0].tolist()
+    [175.0, 225.0]
     """
     grid = grid_of(like)
     lowres = dataset.field("bed_lowres")
@@ -82,6 +95,21 @@ def score_map(dataset: Dataset, path: Path) -> dict[str, Any]:
         ``n_picks``; ``n_flights``; ``surveys``: each one's RMSE;
         ``truth``: the scores against the known truth, where there is one, in the areas that are held out,
         or, where none is, outside every tile.
+
+    >>> import tempfile
+    >>> from fieldwise.datasets import write_yaml
+    >>> from fieldwise.grids import write_cog
+    >>> home, region = Path(tempfile.mkdtemp()), (0, 0, 8000, 8000)
+    >>> for name, spacing, higher in (("lowres", 1000, 40), ("truth", 250, 0), ("map", 250, 10)):
+    ...     grid = Grid(*region, spacing, "EPSG:3413")
+    ...     slope = np.tile(grid.x / 10 + higher, (len(grid.y), 1))
+    ...     _ = write_cog(make_field(slope, grid, name="bed"), home / f"{name}.tif")
+    >>> facts = {"crs": "EPSG:3413", "region": list(region), "spacing_m": 250, "lowres_spacing_m": 1000}
+    >>> facts |= {"truth": "truth.tif", "held_out_areas": [[2000, 2000, 6000, 6000]]}
+    >>> facts["inputs"] = {"bed_lowres": {"spacing_m": 1000, "units": "m", "paths": ["lowres.tif"]}}
+    >>> scores = score_map(Dataset(write_yaml(facts, home / "dataset.yaml").parent), home / "map.tif")["truth"]
+    >>> scores["rmse_m"]["prediction"], scores["rmse_m"]["cubic"], scores["share_of_map"]
+    (10.0, 40.0, 0.25)
     """
     prediction = open_field(path)
     if pyproj.CRS(prediction.rio.crs) != pyproj.CRS(dataset.crs):

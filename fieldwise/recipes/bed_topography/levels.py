@@ -37,6 +37,17 @@ def read_heights(source: Mapping[str, Any], *, folder: Path, report: Callable[[s
     InputError
         Where heights of different datums would be mixed, naming two files and the remedy; where a geoid is
         missing, is not in metres, or does not reach the heights.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from fieldwise.grids import Grid, make_field, write_cog
+    >>> home, grid = Path(tempfile.mkdtemp()), Grid(0, 0, 4000, 4000, 1000, "EPSG:3031")
+    >>> _ = write_cog(make_field(np.zeros((4, 4)), grid, name="bed"), home / "bed.tif")
+    >>> inputs = {"bed_lowres": {"path": "bed.tif", "datum": "ellipsoid"}}
+    >>> source = {"crs": "EPSG:3031", "inputs": inputs, "surveys": ["2010tr.json"]}
+    >>> read_heights(source, folder=home, report=print).datum
+    vertical datum: 2010tr.json state none and are taken to count from the WGS84 ellipsoid
+    'WGS84 ellipsoid'
     """
     crs = crs_name(source["crs"])
     stated, bounds = _read_rasters(source, folder=folder, crs=crs)

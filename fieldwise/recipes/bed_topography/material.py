@@ -124,6 +124,17 @@ def gather(
     ------
     InputError
         Where a file cannot be opened, maps do not overlap, or their heights are above different surfaces.
+
+    >>> import tempfile
+    >>> from fieldwise.datasets import write_yaml
+    >>> from fieldwise.grids import write_cog
+    >>> home = Path(tempfile.mkdtemp())
+    >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
+    >>> dataset = Dataset(write_yaml({**facts, "inputs": {}}, home / "dataset.yaml").parent)
+    >>> bed = make_field(np.arange(256.0).reshape(16, 16), dataset.grid, name="bed")
+    >>> material = gather(dataset, write_cog(bed, home / "map.tif"))
+    >>> material.predicted((0, 3500, 500, 4000)).values.tolist(), material.truth_name
+    ([[0.0, 1.0], [16.0, 17.0]], None)
     """
     prediction = open_field(path).rename("bed")
     prediction.attrs |= {"units": "m", "long_name": "bed elevation"}

@@ -60,7 +60,17 @@ def load_network(checkpoint: str | Path, dataset: Dataset, *, accelerator: str =
 
 
 def check_inputs(source: str | Path, inputs: dict[str, Any], dataset: Dataset) -> None:
-    """Refuse weights from a source whose inputs a prepared folder does not hold as they were."""
+    """Refuse weights from a source whose inputs a prepared folder does not hold as they were.
+
+    >>> import tempfile
+    >>> from fieldwise.datasets import write_yaml
+    >>> home = Path(tempfile.mkdtemp())
+    >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
+    >>> dataset = Dataset(write_yaml({**facts, "inputs": {}}, home / "dataset.yaml").parent)
+    >>> check_inputs("best.ckpt", {"ice_velocity": {"channels": 2, "spacing_m": 500}}, dataset)
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: best.ckpt: needs the input ice_velocity, which ... does not hold
+    """
     for name, wanted in inputs.items():
         if name not in dataset.inputs:
             raise InputError(f"{source}: needs the input {name}, which {dataset.folder} does not hold")
@@ -77,6 +87,10 @@ def check_resumable(checkpoint: Path, description: dict[str, Any]) -> None:
     """Refuse to go on from what is no checkpoint, or from one of other inputs or scales.
 
     Scales are compared to six digits: another machine may round the last ones differently.
+
+    >>> check_resumable(Path("model/README.md"), {"recipe": "bed_topography"})
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: model/README.md cannot be read as a checkpoint (...); give a .ckpt ...
     """
     before = load_task(checkpoint).hparams["description"]
     if _rounded(before) != _rounded(description):
@@ -93,7 +107,21 @@ def _rounded(value: Any) -> Any:
 
 
 def make_reader(dataset: Dataset, description: dict[str, Any]) -> Callable[[Bounds], Arrays]:
-    """Give a function that reads a window: inputs padded by one low-res cell, base, and its weight."""
+    """Give a function that reads a window: inputs padded by one low-res cell, base, and its weight.
+
+    >>> import tempfile
+    >>> from fieldwise.datasets import write_yaml
+    >>> from fieldwise.grids import make_field, write_cog
+    >>> home, region = Path(tempfile.mkdtemp()), [0, 0, 4000, 4000]
+    >>> bed = make_field(np.full((4, 4), -90.0), Grid(*region, 1000, "EPSG:3413"), name="bed")
+    >>> _ = write_cog(bed, home / "bed.tif")
+    >>> facts = {"crs": "EPSG:3413", "region": region, "spacing_m": 250, "lowres_spacing_m": 1000}
+    >>> inputs = {"bed_lowres": {"spacing_m": 1000, "units": "m", "paths": ["bed.tif"]}}
+    >>> dataset = Dataset(write_yaml({**facts, "inputs": inputs}, home / "dataset.yaml").parent)
+    >>> read = make_reader(dataset, {"inputs": ["bed_lowres"], "departure": False})
+    >>> {name: values.shape for name, values in read((1000, 1000, 3000, 2000)).items()}
+    {'bed_lowres': (1, 3, 4), 'base': (4, 8), 'weight': (4, 8)}
+    """
     padding, share = dataset.lowres_spacing_m, description.get("inversion_share", 0.0)
     line = dataset.description.get("grounding_line")
     area = read_grounded_area(dataset.folder / line, crs=dataset.crs) if line else None
@@ -146,6 +174,13 @@ def make_function(network: Network) -> Callable[[Arrays], np.ndarray]:
     """Give a function from the arrays of a window to its bed in metres, missing where an input is.
 
     Towards the grounding line it fades into the base.
+
+    >>> def generator(inputs):  # stands in for a trained one, which draws multiples of the scale
+    ...     return torch.tensor([[[[1.0, 1.0, -2.0]]]])
+    >>> description = {"inputs": {}, "departure": True, "departure_scale_m": 50.0}
+    >>> draw = make_function(Network(generator, description, torch.device("cpu")))
+    >>> draw({BASE: np.full((1, 3), -100.0), WEIGHT: np.array([[1.0, 0.5, 1.0]])}).tolist()
+    [[-50.0, -75.0, -200.0]]
     """
     entries = network.description["inputs"]
     departure = network.description["departure"]

@@ -36,6 +36,14 @@ def draw_tiles(task: Any, batch: dict[str, Any], *, count: int = 4, pixels: int 
     -------
     array
         (y, x, 3), whole numbers of 0 to 255.
+
+    >>> bed = torch.arange(16.0).reshape(1, 1, 4, 4)
+    >>> batch = {"inputs": {}, "base": bed, "bed": bed, "bed_lowres": torch.full((1, 1, 3, 3), 7.5)}
+    >>> picture = draw_tiles(lambda inputs, base: base, batch, pixels=1)  # a task that draws the truth
+    >>> picture.shape  # 14 pixels for the titles; four panels of 4 + 4 pixels
+    (22, 32, 3)
+    >>> bool((picture[14:18, 8:12] == picture[14:18, 16:20]).all())
+    True
     """
     chosen = np.linspace(0, len(batch["bed"]) - 1, min(count, len(batch["bed"]))).round().astype(int)
     part = {name: batch[name][chosen] for name in ("base", "bed", "bed_lowres")}

@@ -59,6 +59,18 @@ def choose_places(dataset: Dataset, prediction: xr.DataArray, *, picks: pd.DataF
         (y, x) map of the bed.
     picks
         Held-out radar, if there is any: of a large map, the region around the longest flight is looked at.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from fieldwise.datasets import write_yaml
+    >>> from fieldwise.grids import make_field
+    >>> home = Path(tempfile.mkdtemp())
+    >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 5000, 5000], "spacing_m": 250, "lowres_spacing_m": 1000}
+    >>> dataset = Dataset(write_yaml({**facts, "inputs": {}}, home / "dataset.yaml").parent)
+    >>> values = np.zeros((20, 20)); values[0, 0] = 90.0  # a peak in the north-west
+    >>> places = choose_places(dataset, make_field(values, dataset.grid, name="bed"), picks=None)
+    >>> places.view, places.region
+    ((0.0, 3000.0, 2000.0, 5000.0), (0.0, 0.0, 5000.0, 5000.0))
     """
     if dataset.crs == "EPSG:3031" and dataset.description.get("source") != "sandbox":
         half = CLOSEUP_HALF_M

@@ -24,6 +24,26 @@ def add_regional_inputs(dataset: Dataset) -> dict[str, Any]:
     -------
     dict
         Entries of the derived inputs for the description; none where there is no surface elevation.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from fieldwise.datasets import write_yaml
+    >>> from fieldwise.grids import Grid, open_field
+    >>> home, grid = Path(tempfile.mkdtemp()), Grid(0, 0, 4000, 4000, 1000, "EPSG:3413")
+    >>> eastward = np.tile(grid.x, (4, 1))
+    >>> trends = {"surface_elevation": 800 - eastward / 100, "bed_lowres": -200 + 0 * eastward}
+    >>> facts = {"crs": "EPSG:3413", "region": list(grid.bounds), "spacing_m": 250, "lowres_spacing_m": 1000}
+    >>> facts["inputs"] = {}
+    >>> for name, values in trends.items():
+    ...     paths = [str(write_cog(make_field(values, grid, name=name), home / f"{name}.tif"))]
+    ...     facts["inputs"][name] = {"spacing_m": 1000, "units": "m", "paths": paths, "trends": paths}
+    >>> entries = add_regional_inputs(Dataset(write_yaml(facts, home / "dataset.yaml").parent))
+    >>> entries["surface_slope"]["paths"]  # eastward and northward
+    ['inputs/surface_slope_1.tif', 'inputs/surface_slope_2.tif']
+    >>> open_field(home / "inputs" / "surface_slope_1.tif").values[0].round(4).tolist()
+    [-0.01, -0.01, -0.01, -0.01]
+    >>> open_field(home / "inputs" / "ice_thickness.tif").values[0].tolist()
+    [995.0, 985.0, 975.0, 965.0]
     """
     if "surface_elevation" not in dataset.inputs:
         return {}

@@ -25,6 +25,22 @@ def choose_inputs(dataset: Dataset, names: list[str] | str | None, *, departure:
     ------
     InputError
         Where one that is asked for is not there.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from fieldwise.datasets import write_yaml
+    >>> from fieldwise.grids import Grid, make_field, write_cog
+    >>> home, region = Path(tempfile.mkdtemp()), [0, 0, 4000, 4000]
+    >>> zeros = make_field(np.zeros((4, 4)), Grid(*region, 1000, "EPSG:3413"), name="zeros")
+    >>> _ = write_cog(zeros, home / "zeros.tif")
+    >>> facts = {"crs": "EPSG:3413", "region": region, "spacing_m": 250, "lowres_spacing_m": 1000}
+    >>> entry = {"spacing_m": 1000, "units": "m", "paths": ["zeros.tif"]}
+    >>> inputs = {"bed_lowres": entry, "surface_elevation": entry, "ice_thickness": entry}
+    >>> dataset = Dataset(write_yaml({**facts, "inputs": inputs}, home / "dataset.yaml").parent)
+    >>> choose_inputs(dataset, None, departure=True)
+    ['bed_lowres', 'surface_elevation', 'ice_thickness']
+    >>> choose_inputs(dataset, None, departure=False)  # the thickness is derived from the others
+    ['bed_lowres', 'surface_elevation']
     """
     known = list(dataset.inputs)
     if names is None:
@@ -50,6 +66,26 @@ def read_samples(
     tuple
         Arrays: ``inputs``, name to (tile, channel, y, x), scaled; ``base``, ``bed`` and ``bed_lowres`` in
         metres; and the description that travels in the checkpoint.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from fieldwise.datasets import write_yaml
+    >>> from fieldwise.grids import Grid, make_field, write_cog
+    >>> from fieldwise.tiles import write_tiles
+    >>> home, region = Path(tempfile.mkdtemp()), [0, 0, 4000, 4000]
+    >>> lowres = make_field(np.full((4, 4), -90.0), Grid(*region, 1000, "EPSG:3413"), name="bed")
+    >>> _ = write_cog(lowres, home / "bed.tif")
+    >>> facts = {"crs": "EPSG:3413", "region": region, "spacing_m": 250, "lowres_spacing_m": 1000}
+    >>> inputs = {"bed_lowres": {"spacing_m": 1000, "units": "m", "paths": ["bed.tif"]}}
+    >>> dataset = Dataset(write_yaml({**facts, "inputs": inputs}, home / "dataset.yaml").parent)
+    >>> beds = np.tile([-60.0, -120.0], (2, 1, 4, 2))  # 30 m above and below the low-res bed
+    >>> tiles = {"bed_lowres": np.full((2, 1, 3, 3), -90.0), "bed": beds}
+    >>> _ = write_tiles(tiles, home / "tiles.zarr", splits=["training", "validation"], crs="EPSG:3413",
+    ...                 windows=np.array([[1000, 1000, 2000, 2000], [2000, 2000, 3000, 3000]]),
+    ...                 spacing_m={"bed_lowres": 1000, "bed": 250}, units={"bed_lowres": "m", "bed": "m"})
+    >>> arrays, description = read_samples(dataset, "training", ["bed_lowres"], departure=True)
+    >>> arrays["bed"].shape, float(arrays["base"].mean()), description["departure_scale_m"]
+    ((1, 1, 4, 4), -90.0, 30.0)
     """
     tiles = read_tiles(dataset.folder / "tiles.zarr", split)
     windows = tiles["bounds"].values
@@ -115,5 +151,18 @@ def interpolate(dataset: Dataset, name: str, windows: np.ndarray) -> np.ndarray:
 
     The low-res bed, and the share of the surface inversion that is believed, are what departures are added
     to; without any, they are baselines to be judged beside.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from fieldwise.datasets import write_yaml
+    >>> from fieldwise.grids import Grid, make_field, write_cog
+    >>> home, grid = Path(tempfile.mkdtemp()), Grid(0, 0, 4000, 4000, 1000, "EPSG:3413")
+    >>> slope = np.tile(grid.x / 10, (4, 1))  # rises by 100 m a kilometre
+    >>> _ = write_cog(make_field(slope, grid, name="bed"), home / "bed.tif")
+    >>> facts = {"crs": "EPSG:3413", "region": list(grid.bounds), "spacing_m": 500, "lowres_spacing_m": 1000}
+    >>> inputs = {"bed_lowres": {"spacing_m": 1000, "units": "m", "paths": ["bed.tif"]}}
+    >>> dataset = Dataset(write_yaml({**facts, "inputs": inputs}, home / "dataset.yaml").parent)
+    >>> interpolate(dataset, "bed_lowres", np.array([[1500, 1500, 2500, 2000]])).tolist()
+    [[[175.0, 225.0]]]
     """
     return cut(dataset.field(name), windows, spacing=dataset.spacing_m, method="cubic", extend=True)

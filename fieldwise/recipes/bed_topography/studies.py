@@ -48,6 +48,13 @@ def open_study(path: Path, settings: Mapping[str, Any]) -> optuna.Study:
     ------
     InputError
         Where the file holds something else, or a study with other settings.
+
+    >>> home = Path(tempfile.mkdtemp())
+    >>> open_study(home / "tuning.db", {"batch_size": (64, 128)}).user_attrs
+    {'settings': {'batch_size': [64, 128]}}
+    >>> open_study(home / "tuning.db", {"batch_size": (32, 64)})
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: ...tuning.db: holds a study with another batch_size; choose another --study
     """
     if path.suffix not in {".db", ".sqlite", ".sqlite3"}:
         raise InputError(f"--study: is {path}; give a name that ends in .db")
@@ -108,7 +115,13 @@ def _check_file(path: Path) -> None:
 
 @contextlib.contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Say in one line what is wrong with the file of a study."""
+    """Say in one line what is wrong with the file of a study.
+
+    >>> with storage_errors(Path("tuning.db")):
+    ...     raise optuna.exceptions.StorageInternalError("database is locked")
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: tuning.db: the study cannot be read or written (database is locked); ...
+    """
     try:
         yield
     except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
@@ -144,6 +157,14 @@ def run_trials(
         How many trials the study shall hold that have been completed or given up.
     report
         Told of each that this process has ended.
+
+    >>> study = optuna.create_study()
+    >>> values = iter([45.0, 40.0, 42.0])
+    >>> run_trials(study, lambda trial: next(values), trials=3, report=lambda trial: print(trial.value))
+    45.0
+    40.0
+    42.0
+    >>> run_trials(study, lambda trial: next(values), trials=3, report=print)  # holds as many already
     """
 
     def run(trial: optuna.Trial) -> float:
@@ -179,7 +200,16 @@ class _EnoughTrialsError(Exception):
 
 
 def first_number(study: optuna.Study, number: int) -> int:
-    """Give the number under which a trial was first begun."""
+    """Give the number under which a trial was first begun.
+
+    >>> study = optuna.create_study()
+    >>> trial = study.ask()
+    >>> _ = study.tell(trial, state=TrialState.FAIL)  # was cut off
+    >>> RETRY(study, study.trials[0])  # is to be begun again
+    >>> again = study.ask()
+    >>> again.number, first_number(study, again.number)
+    (1, 0)
+    """
     original = RETRY.retried_trial_number(study.trials[number])
     return number if original is None else original
 
@@ -188,6 +218,14 @@ def tabulate(study: optuna.Study) -> pd.DataFrame:
     """Give the ended trials as a table: number, state, value, epochs and parameters.
 
     The value of a trial that was pruned is the best that it had reached.
+
+    >>> study = optuna.create_study()
+    >>> study.add_trial(optuna.create_trial(value=40.0, intermediate_values={0: 50.0, 1: 40.0}))
+    >>> given_up = {"state": TrialState.PRUNED, "intermediate_values": {0: 90.0}}
+    >>> study.add_trial(optuna.create_trial(**given_up))
+    >>> tabulate(study).to_dict("records")
+    [{'number': 0, 'state': 'complete', 'value': 40.0, 'epochs': 2},
+     {'number': 1, 'state': 'pruned', 'value': 90.0, 'epochs': 1}]
     """
     rows = []
     for trial in study.get_trials(deepcopy=False, states=ENDED):
@@ -208,6 +246,16 @@ def measure_importance(study: optuna.Study) -> dict[str, float]:
     """Tell each parameter's share in what sets the better trials apart (PED-ANOVA, Watanabe et al. 2023).
 
     Of fewer than four completed trials, or of parameters that do not vary, nothing is told.
+
+    >>> study = optuna.create_study()
+    >>> for number in range(16):  # the rate decides, the size does not
+    ...     rate, size = divmod(number, 4)
+    ...     ranges = {name: optuna.distributions.IntDistribution(0, 3) for name in ("rate", "size")}
+    ...     params = {"rate": rate, "size": size}
+    ...     study.add_trial(optuna.create_trial(value=float(rate), params=params, distributions=ranges))
+    >>> shares = measure_importance(study)
+    >>> shares["rate"] > 0.9
+    True
     """
     completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(completed) < 4:

@@ -38,7 +38,7 @@ from fieldwise.tiles import cut
 LINE_GAP_M = 2000.0  # picks farther apart than this belong to different flights
 
 
-def read_picks(
+def _read_picks(
     entry: Mapping[str, Any], dataset: Dataset, *, folder: Path, heights: Heights | None = None
 ) -> pd.DataFrame:
     """Read the picks of one survey that lie inside the region, numbered by flight.
@@ -111,10 +111,20 @@ def grid_targets(
     -------
     dict
         Name to the path of its grid in the prepared folder.
+
+    >>> import tempfile
+    >>> from fieldwise.datasets import write_yaml
+    >>> home = Path(tempfile.mkdtemp())
+    >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
+    >>> dataset = Dataset(write_yaml({**facts, "inputs": {}}, home / "dataset.yaml").parent)
+    >>> _ = write_cog(make_field(np.zeros((16, 16)), dataset.grid, name="bed"), home / "radar.tif")
+    >>> source = {"beds": {"glacier": {"path": "radar.tif"}}}
+    >>> grid_targets(source, dataset, folder=home, heights=Heights(), report=print)
+    {'glacier': 'surveys/glacier.tif'}
     """
     paths = {}
     for survey in list_entries(source.get("surveys")):
-        picks = read_picks(survey, dataset, folder=folder, heights=heights)
+        picks = _read_picks(survey, dataset, folder=folder, heights=heights)
         field = _grid_on_map(picks, dataset, within=dataset.lowres_spacing_m)
         stem = Path(survey["path"]).stem
         paths[stem] = f"surveys/{stem}.tif"
@@ -141,13 +151,29 @@ def keep_aside(
     tuple
         Path of the picks in the prepared folder (None where no survey is held out), and
         (m, 4) boxes: every low-res cell with a held-out pick, and the areas that are named.
+
+    >>> import json
+    >>> import tempfile
+    >>> from fieldwise.datasets import write_yaml
+    >>> home = Path(tempfile.mkdtemp())
+    >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
+    >>> dataset = Dataset(write_yaml({**facts, "inputs": {}}, home / "dataset.yaml").parent)
+    >>> _ = (home / "flight.csv").write_text("X,Y,Z\\n2100,1500,-90\\n2900,1500,-80\\n")
+    >>> reader = {"type": "readers.text", "filename": "flight.csv", "separator": ",", "skip": 1,
+    ...           "header": "X,Y,Z"}
+    >>> projection = {"type": "filters.reprojection", "in_srs": "EPSG:3413", "out_srs": "EPSG:3413"}
+    >>> _ = (home / "flight.json").write_text(json.dumps({"pipeline": [reader, projection]}))
+    >>> source = {"held_out": {"surveys": ["flight.json"]}}
+    >>> path, areas = keep_aside(source, dataset, folder=home, heights=Heights())
+    >>> path, areas.tolist()  # both picks lie in one low-res cell
+    ('held_out.nc', [[2000.0, 1000.0, 3000.0, 2000.0]])
     """
     held_out = source.get("held_out") or {}
     areas = [read_areas(source)]
     entries = list_entries(held_out.get("surveys"))
     if not entries:
         return None, areas[0]
-    tables = [read_picks(entry, dataset, folder=folder, heights=heights) for entry in entries]
+    tables = [_read_picks(entry, dataset, folder=folder, heights=heights) for entry in entries]
     first = 0
     for table in tables:
         table["flight"] += first
@@ -187,7 +213,19 @@ def read_areas(source: Mapping[str, Any]) -> np.ndarray:
 
 
 def read_held_out(dataset: Dataset) -> pd.DataFrame:
-    """Read the picks kept aside: x, y, z in metres, flight and survey."""
+    """Read the picks kept aside: x, y, z in metres, flight and survey.
+
+    >>> import tempfile
+    >>> from fieldwise.datasets import write_yaml
+    >>> home = Path(tempfile.mkdtemp())
+    >>> picks = {"x": [10.0, 20.0], "y": [0.0, 0.0], "z": [-90.0, -80.0], "flight": [0, 0]}
+    >>> columns = {name: ("pick", values) for name, values in picks.items()}
+    >>> _ = write_netcdf(xr.Dataset(columns | {"survey": ("pick", ["2010tr"] * 2)}), home / "held_out.nc")
+    >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
+    >>> facts |= {"inputs": {}, "held_out": "held_out.nc"}
+    >>> read_held_out(Dataset(write_yaml(facts, home / "dataset.yaml").parent))["z"].tolist()
+    [-90.0, -80.0]
+    """
     name = dataset.description.get("held_out")
     if not name:
         raise InputError(
@@ -198,7 +236,20 @@ def read_held_out(dataset: Dataset) -> pd.DataFrame:
 
 
 def grid_held_out(picks: pd.DataFrame, dataset: Dataset, *, around: bool = False) -> xr.DataArray:
-    """Grid held-out picks over the whole region, or over the box around them; missing away from them."""
+    """Grid held-out picks over the whole region, or over the box around them; missing away from them.
+
+    >>> import tempfile
+    >>> from fieldwise.datasets import write_yaml
+    >>> home = Path(tempfile.mkdtemp())
+    >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 8000, 8000], "spacing_m": 250, "lowres_spacing_m": 1000}
+    >>> dataset = Dataset(write_yaml({**facts, "inputs": {}}, home / "dataset.yaml").parent)
+    >>> picks = pd.DataFrame({"x": np.arange(4125.0, 5000, 250), "y": 4125.0, "z": -90.0})
+    >>> field = grid_held_out(picks, dataset)
+    >>> field.shape, float(field.max()), bool(field[0, 0].isnull())  # the corner is far away from the picks
+    ((32, 32), -90.0, True)
+    >>> grid_of(grid_held_out(picks, dataset, around=True)).bounds
+    (4000.0, 4000.0, 5000.0, 5000.0)
+    """
     return _grid_on_map(picks, dataset, within=dataset.lowres_spacing_m if around else None)
 
 
@@ -224,7 +275,15 @@ def _grid_on_map(picks: pd.DataFrame, dataset: Dataset, *, within: float | None 
 
 
 def read_grounded_area(path: Path, *, crs: str) -> shapely.Geometry:
-    """Read the area within a grounding line, in a CRS."""
+    """Read the area within a grounding line, in a CRS.
+
+    >>> import tempfile
+    >>> frame = geopandas.GeoDataFrame(geometry=[shapely.box(0, 0, 1000, 500)], crs="EPSG:3031")
+    >>> path = Path(tempfile.mkdtemp()) / "grounded.geojson"
+    >>> frame.to_file(path)
+    >>> read_grounded_area(path, crs="EPSG:3031").bounds
+    (0.0, 0.0, 1000.0, 500.0)
+    """
     try:
         frame = geopandas.read_file(path)
     except Exception as error:  # pyogrio's errors share no base class with what it wraps
@@ -235,7 +294,16 @@ def read_grounded_area(path: Path, *, crs: str) -> shapely.Geometry:
 
 
 def tile_area(source: Mapping[str, Any], *, folder: Path, crs: str) -> shapely.Geometry | None:
-    """Give the area in which tiles may lie: within the buffered grounding line; None for anywhere."""
+    """Give the area in which tiles may lie: within the buffered grounding line; None for anywhere.
+
+    >>> import tempfile
+    >>> home = Path(tempfile.mkdtemp())
+    >>> frame = geopandas.GeoDataFrame(geometry=[shapely.box(0, 0, 1000, 500)], crs="EPSG:3031")
+    >>> frame.to_file(home / "grounded.geojson")
+    >>> source = {"grounding_line": {"path": "grounded.geojson", "buffer_m": 200}}
+    >>> tile_area(source, folder=home, crs="EPSG:3031").bounds
+    (-200.0, -200.0, 1200.0, 700.0)
+    """
     entry = source.get("grounding_line")
     if not entry:
         return None
@@ -243,5 +311,16 @@ def tile_area(source: Mapping[str, Any], *, folder: Path, crs: str) -> shapely.G
 
 
 def open_targets(dataset: Dataset) -> dict[str, xr.DataArray]:
-    """Open the gridded surveys of a prepared folder."""
+    """Open the gridded surveys of a prepared folder.
+
+    >>> import tempfile
+    >>> from fieldwise.datasets import write_yaml
+    >>> home, grid = Path(tempfile.mkdtemp()), Grid(0, 0, 4000, 4000, 250, "EPSG:3413")
+    >>> _ = write_cog(make_field(np.zeros(grid.shape), grid, name="bed"), home / "surveys" / "2010tr.tif")
+    >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
+    >>> facts |= {"inputs": {}, "targets": {"2010tr": "surveys/2010tr.tif"}}
+    >>> targets = open_targets(Dataset(write_yaml(facts, home / "dataset.yaml").parent))
+    >>> {name: field.shape for name, field in targets.items()}
+    {'2010tr': (16, 16)}
+    """
     return {name: open_field(dataset.folder / path) for name, path in dataset.description["targets"].items()}

@@ -47,6 +47,14 @@ def save_tables(run: Path, folder: Path, *, data_list: Path = Path("data_list.ym
     -------
     dict
         Name of each table -> its Markdown file; LaTeX and CSV lie beside it.
+
+    >>> import tempfile
+    >>> from fieldwise.datasets import write_yaml
+    >>> run = Path(tempfile.mkdtemp())
+    >>> _ = write_yaml({"batch_size": 64}, run / "config.yaml")
+    >>> paths = save_tables(run, run / "tables", data_list=run / "none.yml")
+    >>> print(paths["hyperparameters"].read_text().splitlines()[-1])
+    | Batch size | 64 | Tiles a step. |
     """
     tables = {"hyperparameters": tabulate_hyperparameters(run)}
     if Path(data_list).exists():
@@ -94,6 +102,13 @@ def tabulate_hyperparameters(run: Path) -> pd.DataFrame:
     ------
     InputError
         Where the folder holds no run.
+
+    >>> import tempfile
+    >>> from fieldwise.datasets import write_yaml
+    >>> run = Path(tempfile.mkdtemp())
+    >>> _ = write_yaml({"batch_size": 64, "devices": 2}, run / "config.yaml")  # devices do not count
+    >>> tabulate_hyperparameters(run).to_dict("records")
+    [{'Hyper-parameter': 'Batch size', 'Value': '64', 'Meaning': 'Tiles a step.'}]
     """
     from fieldwise.recipes.bed_topography.training import train
 

@@ -151,7 +151,17 @@ def fit_generator(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ())
 
 
 def check_settings(settings: Mapping[str, Any], dataset: Dataset) -> None:
-    """Refuse settings that nothing can be trained with, before anything is written."""
+    """Refuse settings that nothing can be trained with, before anything is written.
+
+    >>> import tempfile
+    >>> from fieldwise.datasets import write_yaml
+    >>> home = Path(tempfile.mkdtemp())
+    >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
+    >>> dataset = Dataset(write_yaml({**facts, "inputs": {}}, home / "dataset.yaml").parent)
+    >>> check_settings({**train.__kwdefaults__, "learning_rate": 0.0}, dataset)
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: --learning_rate: is 0, with which nothing is learnt; give a number above 0
+    """
     from fieldwise.recipes.bed_topography.networks import choose_device
     from fieldwise.recipes.bed_topography.samples import choose_inputs
 

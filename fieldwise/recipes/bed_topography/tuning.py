@@ -88,7 +88,7 @@ def tune(
         "fixed": fixed,
         "min_epochs": min_epochs,
         "seed": seed,
-        "data": fingerprint(dataset),
+        "data": _fingerprint(dataset),
     }
     opened = studies.open_study(study, facts)
     common = {**fixed, "data": Path(data), "seed": seed, "accelerator": accelerator, "tracker": tracker}
@@ -142,7 +142,7 @@ def _check_ranges(ranges: Mapping[str, Any], *, trials: int, min_epochs: int) ->
         raise InputError(f"--min_epochs: is {min_epochs}; give 1 to {ranges['max_epochs'][1]}")
 
 
-def fingerprint(dataset: Dataset) -> str:
+def _fingerprint(dataset: Dataset) -> str:
     """Sum up what a network learns from and is judged by: where the tiles are, and their files' sums."""
     from fieldwise.tiles import read_tiles
 
@@ -222,6 +222,13 @@ def make_sampler(seed: int, number: int) -> optuna.samplers.TPESampler:
     Tree-structured Parzen estimator (Bergstra et al. 2011), as the original: 20 trials at random, then the
     best of 24 candidates. Trials that run elsewhere count as poor ones, so that several processes do not
     crowd in one place.
+
+    >>> import optuna
+    >>> def draw(number):
+    ...     study = optuna.create_study(sampler=make_sampler(42, number))
+    ...     return study.ask().suggest_float("learning_rate", 1e-4, 2e-4)
+    >>> draw(0) == draw(0), draw(0) == draw(1)
+    (True, False)
     """
     import optuna
 
@@ -231,7 +238,16 @@ def make_sampler(seed: int, number: int) -> optuna.samplers.TPESampler:
 
 
 def suggest(trial: optuna.Trial, ranges: Mapping[str, Any]) -> dict[str, Any]:
-    """Draw the options that are searched for."""
+    """Draw the options that are searched for.
+
+    >>> import optuna
+    >>> ranges = {"learning_rate": (1e-4, 2e-4), "num_residual_blocks": (8, 14), "residual_scaling": (0.1, 0.5)}
+    >>> ranges |= {"batch_size": (64, 128), "max_epochs": (90, 150)}
+    >>> best = {"learning_rate": 1.5e-4, "num_residual_blocks": 12, "residual_scaling": 0.2}
+    >>> best |= {"batch_size": 64, "max_epochs": 120}
+    >>> suggest(optuna.trial.FixedTrial(best), ranges) == best  # every option is drawn, and by its own name
+    True
+    """
     return {
         "learning_rate": trial.suggest_float("learning_rate", *ranges["learning_rate"], log=True),
         "num_residual_blocks": trial.suggest_int("num_residual_blocks", *ranges["num_residual_blocks"]),
@@ -246,6 +262,16 @@ def make_watch(trial: optuna.Trial, run: Path) -> Any:
 
     What is reported is the least error so far, which is that of the weights that are kept: an adversarial
     network's error jumps from epoch to epoch.
+
+    >>> import optuna
+    >>> from types import SimpleNamespace
+    >>> study = optuna.create_study()
+    >>> watch = make_watch(study.ask(), Path("trial_0000"))
+    >>> for epoch, rmse_m in enumerate([50.0, 40.0, 45.0]):  # in place of Lightning's trainer
+    ...     metrics = {"val_rmse_m": rmse_m, "val_psnr": 160.0}
+    ...     watch.on_validation_end(SimpleNamespace(callback_metrics=metrics, current_epoch=epoch), None)
+    >>> study.trials[0].intermediate_values
+    {0: 50.0, 1: 40.0, 2: 40.0}
     """
     import optuna
     from lightning.pytorch import LightningModule, Trainer
@@ -298,7 +324,7 @@ def _conclude(study: optuna.Study, folder: Path, common: Mapping[str, Any]) -> d
     print(f"{len(states)} trials, {len(states) - completed} of them given up")
     if completed == 0:
         raise InputError(f"{folder}: every trial was given up; choose other ranges, or lower --learning_rate")
-    for path in save_study_figures(study, folder / "figures"):
+    for path in _save_study_figures(study, folder / "figures"):
         print(path)
     best = study.best_trial
     options = {name: value for name, value in common.items() if name not in ("accelerator", "tracker")}
@@ -325,7 +351,7 @@ def _as_yaml(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def save_study_figures(study: optuna.Study, folder: Path) -> list[Path]:
+def _save_study_figures(study: optuna.Study, folder: Path) -> list[Path]:
     """Draw a study: values by trial, courses by epoch, values by parameter, importance of the parameters."""
     from fieldwise import figures
     from fieldwise.grids import replace_when_done

@@ -59,21 +59,33 @@ def open_folder(folder: str | Path) -> list[Case]:
     ------
     InputError
         Where there is no case, or one cannot be opened, by name.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> (folder / "test" / "aletsch").mkdir(parents=True)
+    >>> values = {"x": [50.0, 150.0], "y": [50.0, 150.0], "thk": [[1.0, 2.0], [3.0, 4.0]]}
+    >>> for name, each in values.items():
+    ...     np.save(folder / "test" / "aletsch" / f"{name}.npy", each)
+    >>> case = open_folder(folder)[0]
+    >>> case.name, case.spacing_m, case.variables["thk"].values.tolist()  # the north comes first
+    ('aletsch', 100.0, [[[3.0, 4.0], [1.0, 2.0]]])
     """
     folder = Path(folder)
     cases = []
     for split in SPLITS:
         places = sorted(path for path in (folder / split).glob("*") if path.is_dir())
-        cases += [open_case(path, split=split) for path in places]
+        cases += [_open_case(path, split=split) for path in places]
     if not cases:
         raise InputError(f"{folder}: holds no case; lay them out as {folder}/train/CASE/{NETCDF}")
     return cases
 
 
-def open_case(folder: Path, *, split: str) -> Case:
+def _open_case(folder: Path, *, split: str) -> Case:
     """Open the `ex.nc` of a folder, or its `<variable>.npy`, x.npy and y.npy."""
     if (folder / NETCDF).exists():
-        return make_case(folder.name, split, {None: folder / NETCDF})
+        return _make_case(folder.name, split, {None: folder / NETCDF})
     files = {path.stem: path for path in sorted(folder.glob("*.npy"))}
     if not files:
         raise InputError(f"{folder}: holds neither {NETCDF} nor <variable>.npy")
@@ -126,6 +138,18 @@ def read_case_list(file: Path) -> list[Case]:
     ------
     InputError
         Naming the file, the case and the key that does not fit.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder, axis = Path(tempfile.mkdtemp()), [0.0, 100.0, 200.0]
+    >>> glacier = xr.Dataset({"thkobs": (("y", "x"), np.full((3, 3), 80.0))}, {"y": axis, "x": axis})
+    >>> _ = glacier.to_netcdf(folder / "aletsch.nc", engine="h5netcdf")
+    >>> entry = "{split: test, path: aletsch.nc, variables: {thk: thkobs, arrhenius: 78.0}}"
+    >>> _ = (folder / "own.yaml").write_text(f"cases: {{aletsch: {entry}}}")
+    >>> case = read_case_list(folder / "own.yaml")[0]
+    >>> {name: values.max().item() for name, values in case.variables.items()}
+    {'thk': 80.0, 'arrhenius': 78.0}
     """
     content = read_yaml(file, required=("cases",))
     if set(content) != {"cases"} or not isinstance(content["cases"], Mapping) or not content["cases"]:
@@ -174,10 +198,10 @@ def _open_entry(name: str, entry: Mapping[str, Any], *, folder: Path, file: Path
     if not sources:
         sources[None] = folder / entry["path"]
     names = {key: entry[key] for key in COORDINATES if key in entry}
-    return make_case(name, entry.get("split", "test"), sources, coordinates=names, crs=entry.get("crs"))
+    return _make_case(name, entry.get("split", "test"), sources, coordinates=names, crs=entry.get("crs"))
 
 
-def make_case(
+def _make_case(
     name: str,
     split: str,
     sources: Mapping[str | None, Any],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +63,19 @@ def load_emulator(
     ------
     InputError
         Where the folder holds neither, or what it holds is no emulator of ice flow.
+
+    Examples
+    --------
+    One that another program may have written, here a network that has learnt nothing:
+
+    >>> import tempfile
+    >>> from fieldwise.interop.emulators import save_emulator
+    >>> from fieldwise.networks.convnet import ConvNet
+    >>> names = {"inputs": {"thk": 2000.0}, "outputs": {"ubar": 1000.0}}
+    >>> emulator = load_emulator(save_emulator(ConvNet(1, 1, layers=1), tempfile.mkdtemp(), **names))
+    >>> rock = np.zeros((4, 5), dtype=bool)
+    >>> emulator.apply(np.full((1, 4, 5), 100.0), rock).max().item()  # no ice, no flow
+    0.0
     """
     run, device = Path(run), choose_device(accelerator)
     checkpoint = run / "checkpoints" / f"{weights}.ckpt"
@@ -141,11 +153,15 @@ def _scales(description: dict[str, Any]) -> list[tuple[str, float]]:
 
 
 def read_inputs(emulator: Emulator, case: PreparedCase, frame: int) -> tuple[np.ndarray, np.ndarray]:
-    """Read what an emulator needs of a frame: its inputs (input, y, x), and where ice can flow (y, x)."""
+    """Read what an emulator needs of a frame: its inputs (input, y, x), and where ice can flow (y, x).
+
+    >>> import tempfile; folder = Path(tempfile.mkdtemp())
+    >>> np.save(folder / "thk.npy", [[[0.0, 50.0, 90.0]]])  # one frame of one row
+    >>> case = PreparedCase("made", "test", folder, 1, (1, 3), 100.0, None, ("thk",))
+    >>> fields = FieldMap({"thk": 2000.0}, {"ubar": 1000.0})
+    >>> emulator = Emulator(torch.nn.Identity(), fields, {}, torch.device("cpu"), folder)
+    >>> inputs, ice = read_inputs(emulator, case, 0)
+    >>> inputs.tolist(), ice.tolist()
+    ([[[0.0, 50.0, 90.0]]], [[False, True, True]])
+    """
     return case.read(emulator.fields.inputs, frame), flowing(case, frame)
-
-
-def predict_frames(emulator: Emulator, case: PreparedCase) -> Iterator[np.ndarray]:
-    """Give the velocities of one frame after the other, (output, y, x) in m/a."""
-    for frame in range(case.frames):
-        yield emulator.apply(*read_inputs(emulator, case, frame))

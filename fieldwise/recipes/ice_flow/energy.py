@@ -27,6 +27,18 @@ def energy_loss(prediction: Tensor, batch: Mapping[str, Tensor], description: Ma
         `spacing_m`, (batch, 1, 1, 1).
     description
         Of the emulator: names and scales of the outputs.
+
+    Examples
+    --------
+    >>> import torch
+    >>> physics = torch.tensor([100.0, 500.0, 78.0, 0.0464]).view(1, 4, 1, 1).expand(1, 4, 3, 3)
+    >>> batch = {"physics": physics, "spacing_m": torch.full((1, 1, 1, 1), 100.0)}
+    >>> names = ("ubar", "vbar", "uvelsurf", "vvelsurf")
+    >>> description = {"outputs": {name: {"scale": 1000.0} for name in names}}
+    >>> answers = [torch.full((1, 4, 3, 3), speed) for speed in (0.0, 0.1, 0.2)]
+    >>> still, slow, fast = (energy_loss(answer, batch, description) for answer in answers)
+    >>> bool(still < slow < fast)  # flat ice is best at rest
+    True
     """
     scales = {name: entry["scale"] for name, entry in description["outputs"].items()}
     channels = zip(scales, prediction.unbind(1), strict=True)
@@ -50,6 +62,14 @@ def find_nodes(velocity: Mapping[str, Tensor], *, nodes: int = 2) -> list[Tensor
     ------
     InputError
         Where less than two of base, mean and surface velocity are predicted.
+
+    Examples
+    --------
+    >>> import torch
+    >>> names = {"uvelbase": 10.0, "vvelbase": 0.0, "uvelsurf": 50.0, "vvelsurf": 0.0}
+    >>> velocity = {name: torch.full((1, 1, 1), speed) for name, speed in names.items()}
+    >>> [node.flatten().tolist() for node in find_nodes(velocity)]  # bed and surface
+    [[10.0, 50.0], [0.0, 0.0]]
     """
     check_depths(velocity)
     columns = []
@@ -64,7 +84,13 @@ def find_nodes(velocity: Mapping[str, Tensor], *, nodes: int = 2) -> list[Tensor
 
 
 def check_depths(names: Mapping[str, Any]) -> None:
-    """Refuse a mapping that does not tell how velocity changes with depth."""
+    """Refuse a mapping that does not tell how velocity changes with depth.
+
+    >>> check_depths(["ubar", "vbar", "uvelsurf", "vvelsurf"])
+    >>> check_depths(["ubar", "vbar"])
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: energy: ubar, vbar do not tell how velocity changes with depth; ...
+    """
     known = [place for place in ("bar", "velbase", "velsurf") if {f"u{place}", f"v{place}"} <= set(names)]
     if len(known) < 2:
         raise InputError(

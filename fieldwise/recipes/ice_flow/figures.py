@@ -32,20 +32,20 @@ def save_figures(
         paths.append(folder / "loss_curves.png")
         draw_loss_curves(read_metrics(run)).savefig(paths[-1], dpi=150)
     for case, predicted in cases:
-        for frame in choose_frames(case, frames):
+        for frame in _choose_frames(case, frames):
             paths.append(folder / f"{case.name}_{frame:03d}.png")
-            fields = compare_speed(case, predicted, names, frame)
+            fields = _compare_speed(case, predicted, names, frame)
             draw_comparison(*fields).savefig(paths[-1], dpi=120)
     return paths
 
 
-def choose_frames(case: PreparedCase, count: int) -> list[int]:
+def _choose_frames(case: PreparedCase, count: int) -> list[int]:
     """Spread so many frames over a case, from the first to the last."""
     chosen = np.linspace(0, case.frames - 1, min(count, case.frames)).round()
     return sorted({int(number) for number in chosen})
 
 
-def compare_speed(
+def _compare_speed(
     case: PreparedCase, predicted: xr.Dataset, names: list[str], frame: int
 ) -> tuple[xr.DataArray, xr.DataArray]:
     """Give true and predicted speed of one frame as fields, missing off the ice.

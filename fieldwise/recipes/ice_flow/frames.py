@@ -11,7 +11,7 @@ from fieldwise.errors import InputError
 
 SLOPES = ("slopsurfx", "slopsurfy")
 ICE_SLOPES = ("slopicex", "slopicey")
-LEAST_M = 1.0  # thinner ice does not move
+FLOWING_M = 1.0  # only thicker ice moves
 
 
 def derive_slopes(usurf: np.ndarray, spacing_m: float) -> dict[str, np.ndarray]:
@@ -43,7 +43,7 @@ def derive_ice_slopes(usurf: np.ndarray, thk: np.ndarray, spacing_m: float) -> d
     >>> derive_ice_slopes(usurf, thk, 10.0)["slopicex"][0].tolist()  # the wall to the west does not count
     [0.0, -1.0, -1.0]
     """
-    ice = thk >= LEAST_M
+    ice = thk > FLOWING_M
     slopes = []
     for axis, sign in ((1, 1.0), (0, -1.0)):
         surface, icy = np.moveaxis(usurf.astype(np.float64), axis, 0), np.moveaxis(ice, axis, 0)
@@ -110,7 +110,13 @@ def resample_axis(centres: np.ndarray, factor: float) -> np.ndarray:
 
 
 def check_factor(factor: float, shape: tuple[int, int]) -> None:
-    """Refuse a factor that is neither whole nor one over a whole number, or leaves less than two cells."""
+    """Refuse a factor that is neither whole nor one over a whole number, or leaves less than two cells.
+
+    >>> check_factor(0.5, (64, 64))
+    >>> check_factor(1.5, (64, 64))
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: --resample: is 1.5; give a whole number, or one over it such as 0.5
+    """
     whole = factor if factor >= 1 else 1 / factor if factor > 0 else 0
     if not whole or abs(whole - round(whole)) > 1e-6:
         raise InputError(f"--resample: is {factor:g}; give a whole number, or one over it such as 0.5")

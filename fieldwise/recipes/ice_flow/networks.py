@@ -75,7 +75,14 @@ def _with_channels(
 
 
 def check_scaling(fields: FieldMap) -> None:
-    """Refuse the scaling by physics for a mapping that is not from the shape of ice to its velocity."""
+    """Refuse the scaling by physics for a mapping that is not from the shape of ice to its velocity.
+
+    >>> from fieldwise.recipes.ice_flow.mapping import read_map
+    >>> check_scaling(read_map("f15"))
+    >>> check_scaling(FieldMap({"thk": 1.0}, {"ubar": 1.0}))
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: --scaling: the mapping reads no slopsurfx, slopsurfy; ...
+    """
     lacking = [name for name in ("thk", *_slopes_of(fields.inputs)) if name not in fields.inputs]
     strange = [name for name in fields.outputs if _depth(name) is None]
     if lacking or strange:

@@ -32,6 +32,16 @@ def prepare_observed(file: str | Path, out: str | Path, *, crs: str) -> Prepared
         Folder to write.
     crs
         Projection of the file.
+
+    Examples
+    --------
+    >>> import tempfile; import xarray as xr
+    >>> axis, folder = [0.0, 100.0, 200.0], Path(tempfile.mkdtemp())
+    >>> fields = {"thkinit": (("y", "x"), np.full((3, 3), 80.0)), "usurfobs": (("y", "x"), np.eye(3))}
+    >>> _ = xr.Dataset(fields, {"y": axis, "x": axis}).to_netcdf(folder / "aletsch.nc", engine="h5netcdf")
+    >>> case = prepare_observed(folder / "aletsch.nc", folder / "data", crs="EPSG:32632")
+    >>> print(case, case.read(["thk", "arrhenius"], 0)[:, 0, 0])
+    test/aletsch [80. 78.]
     """
     file, out = Path(file).resolve(), Path(out)
     variables = {"thk": "thkinit", "usurf": "usurfobs", **FLOW_PARAMETERS}
@@ -42,7 +52,15 @@ def prepare_observed(file: str | Path, out: str | Path, *, crs: str) -> Prepared
 
 
 def read_observed_velocity(file: str | Path, *, crs: str) -> np.ndarray:
-    """Read the observed velocity of the surface: (east and north, y, x) in m/a, rows from north to south."""
+    """Read the observed velocity of the surface: (east and north, y, x) in m/a, rows from north to south.
+
+    >>> import tempfile; import xarray as xr
+    >>> axis, path = [0.0, 100.0], Path(tempfile.mkdtemp()) / "aletsch.nc"
+    >>> velocity = {name: (("y", "x"), [[1.0, 2.0], [3.0, 4.0]]) for name in OBSERVED}
+    >>> _ = xr.Dataset(velocity, {"y": axis, "x": axis}).to_netcdf(path, engine="h5netcdf")
+    >>> read_observed_velocity(path, crs="EPSG:32632")[0].tolist()  # the north comes first
+    [[3.0, 4.0], [1.0, 2.0]]
+    """
     return np.stack([load_values(open_field(file, variable=name, crs=crs)) for name in OBSERVED])
 
 

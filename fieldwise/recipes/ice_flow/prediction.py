@@ -123,7 +123,7 @@ def _predict_case(
             halo_cells=halo_cells,
         )
         seconds.append(time.perf_counter() - started)
-        beyond[number] = mark_beyond(emulator, inputs, ice)
+        beyond[number] = _mark_beyond(emulator, inputs, ice)
     _warn(emulator, case, frames, beyond)
     dataset = _to_dataset(dict(zip(outputs, values, strict=True)), beyond, case, frames)
     warm = seconds[1:] or seconds  # the first one finds caches cold
@@ -173,7 +173,7 @@ def _to_dataset(
     return dataset if case.crs is None else dataset.rio.write_crs(case.crs)
 
 
-def mark_beyond(emulator: Any, inputs: np.ndarray, ice: np.ndarray) -> np.ndarray:
+def _mark_beyond(emulator: Any, inputs: np.ndarray, ice: np.ndarray) -> np.ndarray:
     """Mark the cells with ice in which an input is below or above what training has seen: (y, x) bool."""
     marked = np.zeros(ice.shape, dtype=bool)
     for values, entry in zip(inputs, emulator.description["inputs"].values(), strict=True):

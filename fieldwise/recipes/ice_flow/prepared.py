@@ -104,6 +104,15 @@ def open_prepared(data: str | Path) -> list[PreparedCase]:
     ------
     InputError
         Where the folder is not a prepared one, or is one of another recipe.
+
+    Examples
+    --------
+    >>> import tempfile; from fieldwise.datasets import write_yaml; folder = Path(tempfile.mkdtemp())
+    >>> entry = {"name": "aletsch", "split": "test", "frames": 8, "shape": [64, 64], "spacing_m": 100.0}
+    >>> entry |= {"crs": None, "variables": ["thk", "usurf"]}
+    >>> _ = write_yaml({"recipe": "ice_flow", "cases": [entry]}, folder / "dataset.yaml")
+    >>> [(str(case), case.frames) for case in open_prepared(folder)]
+    [('test/aletsch', 8)]
     """
     data = Path(data)
     if not (data / DESCRIPTION).exists():
@@ -138,6 +147,18 @@ def choose_cases(
     ------
     InputError
         Where there is none.
+
+    Examples
+    --------
+    >>> import tempfile; from fieldwise.datasets import write_yaml; folder = Path(tempfile.mkdtemp())
+    >>> entry = {"name": "aletsch", "split": "test", "frames": 8, "shape": [64, 64], "spacing_m": 100.0}
+    >>> entry |= {"crs": None, "variables": ["thk", "usurf"]}
+    >>> _ = write_yaml({"recipe": "ice_flow", "cases": [entry]}, folder / "dataset.yaml")
+    >>> choose_cases(folder, "train", required=False)
+    []
+    >>> choose_cases(folder, "train", "valid")
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: /...: holds no case in train or valid; it holds test/aletsch
     """
     every = open_prepared(data)
     chosen = [case for case in every if case.split in splits and name in (None, case.name)]

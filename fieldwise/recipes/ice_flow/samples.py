@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from fieldwise.errors import InputError
+from fieldwise.recipes.ice_flow.frames import FLOWING_M
 from fieldwise.recipes.ice_flow.mapping import UNITS, FieldMap, pair_channels, suggest_scales
 from fieldwise.recipes.ice_flow.prepared import PreparedCase
 from fieldwise.samples import Frame
 
-FLOWING_M = 1.0  # thinner ice does not move
 PHYSICS = ("thk", "usurf", "arrhenius", "slidingco")  # what the energy reads
 
 
@@ -24,6 +24,14 @@ def list_frames(
 
     The mask leaves out a margin of so many cells where a patch is cut out of a frame: no network can tell
     how the ice goes on there.
+
+    >>> import tempfile; from pathlib import Path; folder = Path(tempfile.mkdtemp())
+    >>> np.save(folder / "thk.npy", [[[0.0, 50.0, 90.0]]])  # one frame of one row
+    >>> case = PreparedCase("made", "test", folder, 1, (1, 3), 100.0, None, ("thk",))
+    >>> reader, = list_frames([case], FieldMap({"thk": 100.0}, {}))
+    >>> sample = reader(slice(0, 1), slice(0, 3))
+    >>> sample["inputs"].tolist(), sample["mask"].tolist()
+    ([[[0.0, 0.5, 0.9]]], [[[0.0, 1.0, 1.0]]])
     """
     return [
         partial(_read_sample, case, frame, fields, with_physics, margin)
@@ -65,7 +73,14 @@ def _judge(cut: slice, size: int, margin: int) -> np.ndarray:
 
 
 def flowing(case: PreparedCase, frame: int) -> np.ndarray:
-    """Tell where the ice can flow, (y, x) bool."""
+    """Tell where the ice can flow, (y, x) bool.
+
+    >>> import tempfile; from pathlib import Path; folder = Path(tempfile.mkdtemp())
+    >>> np.save(folder / "thk.npy", [[[0.0, 0.5, 90.0]]])  # one frame of one row
+    >>> case = PreparedCase("made", "test", folder, 1, (1, 3), 100.0, None, ("thk",))
+    >>> flowing(case, 0).tolist()
+    [[False, False, True]]
+    """
     return case.ice(frame, thicker_than_m=FLOWING_M)
 
 
@@ -76,6 +91,14 @@ def find_centres(cases: Iterable[PreparedCase], *, thicker_than_m: float) -> lis
     ------
     InputError
         Where a whole case has none.
+
+    Examples
+    --------
+    >>> import tempfile; from pathlib import Path; folder = Path(tempfile.mkdtemp())
+    >>> np.save(folder / "thk.npy", [[[0.0, 50.0, 90.0]]])  # one frame of one row
+    >>> case = PreparedCase("made", "test", folder, 1, (1, 3), 100.0, None, ("thk",))
+    >>> find_centres([case], thicker_than_m=60)[0].tolist()
+    [[False, False, True]]
     """
     masks = []
     for case in cases:
@@ -96,6 +119,13 @@ def choose_patch(asked: int, cases: Sequence[PreparedCase]) -> int:
     ------
     InputError
         Where a frame is smaller.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> case = PreparedCase("made", "train", Path(), 1, (40, 60), 100.0, None, ("thk",))
+    >>> choose_patch(-1, [case]), choose_patch(24, [case])
+    (32, 24)
     """
     smallest = min(cases, key=lambda case: min(case.shape))
     room = min(smallest.shape)
@@ -110,7 +140,12 @@ def choose_patch(asked: int, cases: Sequence[PreparedCase]) -> int:
 
 
 def find_vectors(fields: FieldMap) -> dict[str, list[tuple[int, int]]]:
-    """Tell which channels of a sample are components of vectors."""
+    """Tell which channels of a sample are components of vectors.
+
+    >>> from fieldwise.recipes.ice_flow.mapping import read_map
+    >>> find_vectors(read_map("f12"))  # the slopes; mean and surface velocity
+    {'inputs': [(1, 2)], 'targets': [(0, 1), (2, 3)]}
+    """
     return {"inputs": pair_channels(fields.inputs), "targets": pair_channels(fields.outputs)}
 
 
@@ -119,6 +154,12 @@ def measure_ranges(cases: Iterable[PreparedCase], names: Iterable[str]) -> dict[
 
     Components of a vector share the length of the longest: an emulator that has seen a slope to the north
     is not to be warned of one to the east.
+
+    >>> import tempfile; from pathlib import Path; folder = Path(tempfile.mkdtemp())
+    >>> np.save(folder / "thk.npy", [[[0.0, 50.0, 90.0]]])  # one frame of one row
+    >>> case = PreparedCase("made", "test", folder, 1, (1, 3), 100.0, None, ("thk",))
+    >>> measure_ranges([case], ["thk", "dX"])  # rock has no say
+    {'thk': [50.0, 90.0], 'dX': [100.0, 100.0]}
     """
     names = list(names)
     low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
@@ -136,7 +177,14 @@ def measure_ranges(cases: Iterable[PreparedCase], names: Iterable[str]) -> dict[
 
 
 def fit_map(fields: FieldMap, cases: Sequence[PreparedCase]) -> FieldMap:
-    """Put scales that the data suggest in the place of those of the map type."""
+    """Put scales that the data suggest in the place of those of the map type.
+
+    >>> import tempfile; from pathlib import Path; folder = Path(tempfile.mkdtemp())
+    >>> np.save(folder / "thk.npy", [[[0.0, 50.0, 90.0]]])  # one frame of one row
+    >>> case = PreparedCase("made", "test", folder, 1, (1, 3), 100.0, None, ("thk",))
+    >>> fit_map(FieldMap({"thk": 2000.0}, {}), [case]).inputs  # 1, 2 or 5 times a power of ten
+    {'thk': 100.0}
+    """
     ranges = measure_ranges(cases, [*fields.inputs, *fields.outputs])
     scales = suggest_scales({name: max(abs(low), abs(high)) for name, (low, high) in ranges.items()})
     return FieldMap(
@@ -145,7 +193,14 @@ def fit_map(fields: FieldMap, cases: Sequence[PreparedCase]) -> FieldMap:
 
 
 def describe(fields: FieldMap, cases: Sequence[PreparedCase]) -> dict[str, Any]:
-    """Say what an emulator reads and gives: the contract that travels with its weights."""
+    """Say what an emulator reads and gives: the contract that travels with its weights.
+
+    >>> import tempfile; from pathlib import Path; folder = Path(tempfile.mkdtemp())
+    >>> np.save(folder / "thk.npy", [[[0.0, 50.0, 90.0]]])  # one frame of one row
+    >>> case = PreparedCase("made", "test", folder, 1, (1, 3), 100.0, None, ("thk",))
+    >>> describe(FieldMap({"thk": 2000.0}, {"ubar": 1000.0}), [case])["inputs"]
+    {'thk': {'scale': 2000.0, 'units': 'm', 'range': [50.0, 90.0]}}
+    """
     ranges = measure_ranges(cases, fields.inputs)
     return {
         "recipe": "ice_flow",

@@ -30,6 +30,16 @@ def read_ice(case: PreparedCase, frame: int) -> Ice:
     ------
     InputError
         Where the case lacks thickness or surface.
+
+    Examples
+    --------
+    >>> import tempfile; from pathlib import Path; folder = Path(tempfile.mkdtemp())
+    >>> np.save(folder / "thk.npy", np.full((1, 3, 3), 100.0))
+    >>> np.save(folder / "usurf.npy", 2000 - 10.0 * np.ones((1, 3, 1)) * np.arange(3))  # down to the east
+    >>> case = PreparedCase("made", "test", folder, 1, (3, 3), 100.0, None, ("thk", "usurf"))
+    >>> ice = read_ice(case, 0)
+    >>> ice.surface[0].tolist(), ice.rate_factor[0, 0].item()  # of temperate ice
+    ([2000.0, 1990.0, 1980.0], 78.0)
     """
     from fieldwise.physics.ice_flow.blatter_pattyn import RATE_FACTOR, SLIDING_COEFFICIENT
 
@@ -46,7 +56,16 @@ def read_ice(case: PreparedCase, frame: int) -> Ice:
 
 
 def solve_frame(case: PreparedCase, frame: int) -> Flow:
-    """Let the solver compute a frame."""
+    """Let the solver compute a frame.
+
+    >>> import tempfile; from pathlib import Path; folder = Path(tempfile.mkdtemp())
+    >>> np.save(folder / "thk.npy", np.full((1, 3, 3), 100.0))
+    >>> np.save(folder / "usurf.npy", 2000 - 10.0 * np.ones((1, 3, 1)) * np.arange(3))  # down to the east
+    >>> case = PreparedCase("made", "test", folder, 1, (3, 3), 100.0, None, ("thk", "usurf"))
+    >>> flow = solve_frame(case, 0)
+    >>> flow.converged, bool((flow.mean_x > 0).all()), bool((flow.mean_y.abs() < 1e-3 * flow.mean_x).all())
+    (True, True, True)
+    """
     import torch
 
     from fieldwise.physics.ice_flow import solve
