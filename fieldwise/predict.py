@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from fieldwise.blocks import Box, Layout, lay_out, round_up
 from fieldwise.errors import InputError

@@ -5,7 +5,7 @@ without any shortcut, on Chainer's own functions. Weights saved from these netwo
 ``chainer.serializers.save_npz`` have the key names of the original's files, and the original's files load.
 
 Chainer's last release is of 2022. It wants names that NumPy 2 and newer setuptools no longer have;
-:func:`_import_chainer` puts them back first. ``make chainer`` installs it.
+they are put back first. ``make chainer`` installs it.
 
 The floating-point type of a network is that of Chainer's configuration when it is made:
 

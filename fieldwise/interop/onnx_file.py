@@ -137,6 +137,17 @@ def read_onnx_description(path: str | Path) -> dict[str, Any]:
     ------
     InputError
         If the file cannot be read or says nothing of its channels.
+
+    Examples
+    --------
+    >>> import onnx, tempfile
+    >>> model = onnx.helper.make_model(onnx.helper.make_graph([], "network", [], []))
+    >>> inputs = [{"name": "thk", "scale": 2000.0, "units": "m"}]
+    >>> told = {"inputs": json.dumps(inputs), "outputs": "[]", "rows": "from north to south"}
+    >>> onnx.helper.set_model_props(model, told)
+    >>> path = Path(tempfile.mkdtemp()) / "network.onnx"; onnx.save(model, path)
+    >>> read_onnx_description(path)["inputs"]
+    [{'name': 'thk', 'scale': 2000.0, 'units': 'm'}]
     """
     _require_onnx()
     import onnx

@@ -73,7 +73,8 @@ class Packed:
         if (kernel_size, dilation) not in self.known:
             along = dilation * (torch.arange(kernel_size, device=self.places.device) - kernel_size // 2)
             offsets = (self.width * along[:, None] + along).flatten()
-            self.known[kernel_size, dilation] = self.rank[self.places[:, None] + offsets]
+            near = (self.places[:, None] + offsets).flatten()
+            self.known[kernel_size, dilation] = self.rank.index_select(0, near).view(-1, len(offsets))
         return self.known[kernel_size, dilation]
 
     def pick(self, fields: Tensor) -> Tensor:
@@ -160,6 +161,19 @@ def _multiply(features: Tensor, matrix: Tensor, neighbours: Tensor, bias: Tensor
         else:
             torch.addmm(bias, gathered, matrix, out=made[some])
     return made
+
+
+def order_weights(network: nn.Module) -> None:
+    """Lay the weights of convolutions out in memory as packed cells multiply by them, once for all calls.
+
+    >>> layer = nn.Conv2d(2, 3, 3)
+    >>> order_weights(layer)
+    >>> layer.weight.shape, layer.weight.permute(2, 3, 1, 0).is_contiguous()
+    (torch.Size([3, 2, 3, 3]), True)
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.weight.data = layer.weight.data.permute(2, 3, 1, 0).contiguous().permute(3, 2, 0, 1)
 
 
 def choose_cells(fields: Tensor, mask: Tensor | None, *, reach: int) -> Everywhere | Packed:

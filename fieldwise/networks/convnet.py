@@ -115,7 +115,7 @@ def pass_layers(network: Any, cells: Everywhere | Packed, features: Tensor) -> T
 
     >>> from fieldwise.networks.cells import Everywhere
     >>> network, fields = ConvNet(2, 1, layers=2), torch.ones(1, 2, 4, 4)
-    >>> torch.equal(pass_layers(network, Everywhere(), fields), network(fields))
+    >>> torch.allclose(pass_layers(network, Everywhere(), fields), network(fields), atol=1e-6)
     True
     """
     first, *others = network.convolutions

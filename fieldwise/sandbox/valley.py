@@ -153,7 +153,7 @@ def make_climate(valley: Valley, *, rng: np.random.Generator) -> Climate:
     >>> flat = np.zeros((8, 8))
     >>> valley = Valley(np.arange(8.0), np.arange(8.0), flat, flat + 1, np.linspace(3000, 2000, 50), 0.0)
     >>> climate = make_climate(valley, rng=np.random.default_rng(7))
-    >>> 2000 < climate.low_m < climate.high_m < 3000
+    >>> bool(2000 < climate.low_m < climate.high_m < 3000)
     True
     """
     inside = valley.floor_m[: int(len(valley.floor_m) * 0.7)]  # the rest lies beyond the border

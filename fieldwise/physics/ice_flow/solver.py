@@ -153,8 +153,7 @@ def solve(
 ) -> Flow:
     """Find the velocity with the least Blatter-Pattyn energy: L-BFGS in float64 on the cells with ice.
 
-    First on two nodes, unless there is a start; then on all, each column made as stiff as any other
-    (`_column_factors`).
+    First on two nodes, unless there is a start; then on all, each column made as stiff as any other.
 
     Parameters
     ----------

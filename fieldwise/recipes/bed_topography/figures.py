@@ -124,7 +124,18 @@ def _draw_network(material: Material) -> pygmt.Figure:
 
 
 def draw_inputs(dataset: Dataset) -> pygmt.Figure:
-    """Draw what a prepared folder gives to the network; of vectors, the length."""
+    """Draw what a prepared folder gives to the network; of vectors, the length.
+
+    >>> import tempfile
+    >>> from fieldwise.datasets import write_yaml
+    >>> from fieldwise.grids import Grid, write_cog
+    >>> home = Path(tempfile.mkdtemp())
+    >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
+    >>> facts["inputs"] = {"bed_lowres": {"spacing_m": 1000, "units": "m", "paths": ["bed.tif"]}}
+    >>> grid = Grid(0, 0, 4000, 4000, 1000, "EPSG:3413")
+    >>> _ = write_cog(make_field(np.arange(16.0).reshape(4, 4), grid, name="bed"), home / "bed.tif")
+    >>> figure = draw_inputs(Dataset(write_yaml(facts, home / "dataset.yaml").parent))
+    """
     fields = {}
     for name, entry in dataset.inputs.items():
         if name not in DERIVED and len(entry.paths) == 1:

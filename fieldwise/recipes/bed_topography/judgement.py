@@ -107,7 +107,8 @@ def score_map(dataset: Dataset, path: Path) -> dict[str, Any]:
     >>> facts = {"crs": "EPSG:3413", "region": list(region), "spacing_m": 250, "lowres_spacing_m": 1000}
     >>> facts |= {"truth": "truth.tif", "held_out_areas": [[2000, 2000, 6000, 6000]]}
     >>> facts["inputs"] = {"bed_lowres": {"spacing_m": 1000, "units": "m", "paths": ["lowres.tif"]}}
-    >>> scores = score_map(Dataset(write_yaml(facts, home / "dataset.yaml").parent), home / "map.tif")["truth"]
+    >>> dataset = Dataset(write_yaml(facts, home / "dataset.yaml").parent)
+    >>> scores = score_map(dataset, home / "map.tif")["truth"]
     >>> scores["rmse_m"]["prediction"], scores["rmse_m"]["cubic"], scores["share_of_map"]
     (10.0, 40.0, 0.25)
     """

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from fieldwise.blocks import lay_out
 from fieldwise.datasets import DESCRIPTION, Dataset

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from fieldwise.arrays import ArrayModule, choose_module, to_host
 from fieldwise.datasets import DESCRIPTION, Dataset, prepare_inputs, write_yaml

@@ -40,8 +40,8 @@ def add_regional_inputs(dataset: Dataset) -> dict[str, Any]:
     >>> entries = add_regional_inputs(Dataset(write_yaml(facts, home / "dataset.yaml").parent))
     >>> entries["surface_slope"]["paths"]  # eastward and northward
     ['inputs/surface_slope_1.tif', 'inputs/surface_slope_2.tif']
-    >>> open_field(home / "inputs" / "surface_slope_1.tif").values[0].round(4).tolist()
-    [-0.01, -0.01, -0.01, -0.01]
+    >>> open_field(home / "inputs" / "surface_slope_1.tif").values[0]  # falls by 10 m a kilometre
+    array([-0.01, -0.01, -0.01, -0.01], dtype=float32)
     >>> open_field(home / "inputs" / "ice_thickness.tif").values[0].tolist()
     [995.0, 985.0, 975.0, 965.0]
     """

@@ -49,12 +49,11 @@ def open_study(path: Path, settings: Mapping[str, Any]) -> optuna.Study:
     InputError
         Where the file holds something else, or a study with other settings.
 
-    >>> home = Path(tempfile.mkdtemp())
-    >>> open_study(home / "tuning.db", {"batch_size": (64, 128)}).user_attrs
-    {'settings': {'batch_size': [64, 128]}}
-    >>> open_study(home / "tuning.db", {"batch_size": (32, 64)})
+    >>> other = Path(tempfile.mkdtemp()) / "radar.db"
+    >>> _ = other.write_text("x,y,z")
+    >>> open_study(other, {"batch_size": (64, 128)})  # is left as it is
     Traceback (most recent call last):
-    fieldwise.errors.InputError: ...tuning.db: holds a study with another batch_size; choose another --study
+    fieldwise.errors.InputError: ...radar.db: cannot be read as a study (file is not a database); ...
     """
     if path.suffix not in {".db", ".sqlite", ".sqlite3"}:
         raise InputError(f"--study: is {path}; give a name that ends in .db")

@@ -241,8 +241,8 @@ def suggest(trial: optuna.Trial, ranges: Mapping[str, Any]) -> dict[str, Any]:
     """Draw the options that are searched for.
 
     >>> import optuna
-    >>> ranges = {"learning_rate": (1e-4, 2e-4), "num_residual_blocks": (8, 14), "residual_scaling": (0.1, 0.5)}
-    >>> ranges |= {"batch_size": (64, 128), "max_epochs": (90, 150)}
+    >>> ranges = {"learning_rate": (1e-4, 2e-4), "num_residual_blocks": (8, 14)}
+    >>> ranges |= {"residual_scaling": (0.1, 0.5), "batch_size": (64, 128), "max_epochs": (90, 150)}
     >>> best = {"learning_rate": 1.5e-4, "num_residual_blocks": 12, "residual_scaling": 0.2}
     >>> best |= {"batch_size": 64, "max_epochs": 120}
     >>> suggest(optuna.trial.FixedTrial(best), ranges) == best  # every option is drawn, and by its own name

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from fieldwise.errors import InputError
+from fieldwise.networks.cells import order_weights
 from fieldwise.networks.equivariant import EquivariantConvNet, Symmetrised
 from fieldwise.recipes.ice_flow.mapping import FieldMap
 from fieldwise.recipes.ice_flow.networks import StressScaled
@@ -73,8 +74,8 @@ def load_emulator(
     >>> from fieldwise.networks.convnet import ConvNet
     >>> names = {"inputs": {"thk": 2000.0}, "outputs": {"ubar": 1000.0}}
     >>> emulator = load_emulator(save_emulator(ConvNet(1, 1, layers=1), tempfile.mkdtemp(), **names))
-    >>> rock = np.zeros((4, 5), dtype=bool)
-    >>> emulator.apply(np.full((1, 4, 5), 100.0), rock).max().item()  # no ice, no flow
+    >>> thickness = np.full((1, 4, 5), 100, dtype=np.float32)
+    >>> emulator.apply(thickness, thickness[0] > 200).max().item()  # no ice, no flow
     0.0
     """
     run, device = Path(run), choose_device(accelerator)
@@ -109,7 +110,9 @@ def _unfold(network: torch.nn.Module) -> torch.nn.Module:
     """Put plain kernels, which need not be turned anew each time, in the place of equivariant ones."""
     if isinstance(network, StressScaled):
         network.network = _unfold(network.network)
-    return network.to_plain() if isinstance(network, EquivariantConvNet) else network
+    network = network.to_plain() if isinstance(network, EquivariantConvNet) else network
+    order_weights(network)
+    return network
 
 
 def _from_keras(run: Path, device: torch.device) -> Emulator:
@@ -136,7 +139,19 @@ def _symmetrised(emulator: Emulator) -> Emulator:
 
 
 def check_resumable(checkpoint: Path, description: dict[str, Any]) -> None:
-    """Refuse to go on from a checkpoint of other inputs, scales or cases."""
+    """Refuse to go on from a checkpoint of other inputs, scales or cases.
+
+    >>> import tempfile
+    >>> options = {"in_channels": 3, "out_channels": 2, "kernel_size": 1}
+    >>> told = {"recipe": "ice_flow", "maptype": "f2", "learnt_from": ["train/aletsch"]}
+    >>> task = FieldTask(network="torch.nn.Conv2d", network_options=options, description=told)
+    >>> path = Path(tempfile.mkdtemp()) / "last.ckpt"
+    >>> torch.save({"hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}, path)
+    >>> check_resumable(path, told)
+    >>> check_resumable(path, told | {"learnt_from": ["train/rhone"]})
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: /...last.ckpt: was trained on other fields or cases ...
+    """
     before = load_checkpoint(checkpoint, FieldTask).description
     same = all(before.get(key) == description[key] for key in ("recipe", "maptype", "learnt_from"))
     scales = [_scales(each) for each in (before, description)]

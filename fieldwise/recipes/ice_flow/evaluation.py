@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from fieldwise.errors import InputError, require_at_least
 from fieldwise.recipes.ice_flow.prepared import PreparedCase, choose_cases

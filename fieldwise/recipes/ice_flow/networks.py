@@ -129,6 +129,13 @@ class StressScaled(nn.Module):
         or `dX` takes 78 MPa-3 a-1, 0.0464 MPa (m/a)^(-1/3) and 100 m. Any other input is passed on as it is.
     """
 
+    axes: Tensor
+    firsts: Tensor
+    seconds: Tensor
+    two: Tensor
+    deformation: Tensor
+    scales: Tensor
+
     def __init__(
         self,
         *,
@@ -148,6 +155,28 @@ class StressScaled(nn.Module):
         vectors = [pair for pair in vectors if pair[0] in (*features, *outputs)]
         path, arguments = _with_channels(network, features, list(outputs), vectors, network_options)
         self.network = import_by_path(path, kind=nn.Module)(**arguments)
+        self._describe_outputs()
+
+    def _describe_outputs(self) -> None:
+        """Say of each output its axis (upward: 2), depth and scale, and which two make up its stress.
+
+        What has no partner stands alone: the second then counts for nothing.
+        """
+        names = list(self.outputs)
+        pairs = [
+            [names.index(other) for axis in "uv" if (other := axis + name[1:]) in names] for name in names
+        ]
+        firsts = [pair[0] if pair else number for number, pair in enumerate(pairs)]
+        tensors = {
+            "axes": torch.tensor(["uvw".index(name[0]) for name in names]),
+            "firsts": torch.tensor(firsts),
+            "seconds": torch.tensor([pair[-1] if pair else 0 for pair in pairs]),
+            "two": torch.tensor([float(len(pair) == 2) for pair in pairs]),
+            "deformation": torch.tensor([DEFORMATION[_depth(name) or ""] for name in names]),
+            "scales": torch.tensor([float(scale) for scale in self.outputs.values()]),
+        }
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor, persistent=False)
 
     def forward(self, scaled: Tensor) -> Tensor:
         """Map (batch, inputs, y, x), scaled, to (batch, outputs, y, x), scaled."""
@@ -181,15 +210,12 @@ class StressScaled(nn.Module):
 
         Stresses are the local driving stress and what the network adds to it.
         """
-        stresses = {
-            name: SPREAD * added + driving["uv".index(name[0])] if name[0] in "uv" else SPREAD * added
-            for name, added in zip(self.outputs, answer.unbind(1), strict=True)
-        }
-        velocities = []
-        for name, stress in stresses.items():
-            place = _depth(name) or ""
-            others = [stresses[axis + place] for axis in "uv" if axis + place in stresses] or [stress]
-            length2 = sum(other.square() for other in others)
-            factor = (slide + DEFORMATION[place] * deform) / self.outputs[name]
-            velocities.append(factor * length2 * stress)
-        return torch.stack(velocities, 1)
+        local = torch.stack([*driving, torch.zeros_like(slide)], 1).index_select(1, self.axes)
+        stress = SPREAD * answer + local
+        square = stress.square()
+        cells = [1] * (stress.ndim - 2)  # of packed cells none, of maps two dimensions
+        two, deformation, scales = (
+            each.view(-1, *cells) for each in (self.two, self.deformation, self.scales)
+        )
+        length2 = square.index_select(1, self.firsts) + two * square.index_select(1, self.seconds)
+        return (slide[:, None] + deformation * deform[:, None]) / scales * length2 * stress

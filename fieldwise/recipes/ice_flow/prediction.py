@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from fieldwise.blocks import round_up
 from fieldwise.errors import InputError, require_at_least
 from fieldwise.grids import replace_when_done, write_netcdf
+from fieldwise.recipes.ice_flow.frames import FLOWING_M
 from fieldwise.recipes.ice_flow.mapping import STANDARD_NAMES, UNITS
 from fieldwise.recipes.ice_flow.prepared import PreparedCase, choose_cases
 from fieldwise.recipes.ice_flow.solution import solve_frame
@@ -195,7 +196,7 @@ def _warn(emulator: Any, case: PreparedCase, frames: list[int], beyond: np.ndarr
         )
     if not beyond.any():
         return
-    masks = [case.ice(frame, thicker_than_m=1.0) for frame in frames]
+    masks = [case.ice(frame, thicker_than_m=FLOWING_M) for frame in frames]
     far = []
     for name, entry in emulator.description["inputs"].items():
         low, high = entry.get("range") or (-np.inf, np.inf)

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import xarray as xr
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from fieldwise.datasets import DESCRIPTION, write_yaml
 from fieldwise.drafts import replace_together

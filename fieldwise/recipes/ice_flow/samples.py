@@ -27,11 +27,12 @@ def list_frames(
 
     >>> import tempfile; from pathlib import Path; folder = Path(tempfile.mkdtemp())
     >>> np.save(folder / "thk.npy", [[[0.0, 50.0, 90.0]]])  # one frame of one row
-    >>> case = PreparedCase("made", "test", folder, 1, (1, 3), 100.0, None, ("thk",))
-    >>> reader, = list_frames([case], FieldMap({"thk": 100.0}, {}))
-    >>> sample = reader(slice(0, 1), slice(0, 3))
-    >>> sample["inputs"].tolist(), sample["mask"].tolist()
-    ([[[0.0, 0.5, 0.9]]], [[[0.0, 1.0, 1.0]]])
+    >>> np.save(folder / "ubar.npy", [[[0.0, 20.0, 80.0]]])
+    >>> case = PreparedCase("made", "test", folder, 1, (1, 3), 100.0, None, ("thk", "ubar"))
+    >>> (read,) = list_frames([case], FieldMap({"thk": 100.0}, {"ubar": 1000.0}))
+    >>> sample = read(slice(0, 1), slice(0, 3))
+    >>> {name: values.ravel().tolist() for name, values in sample.items()}
+    {'inputs': [0.0, 0.5, 0.9], 'targets': [0.0, 0.02, 0.08], 'mask': [0.0, 1.0, 1.0]}
     """
     return [
         partial(_read_sample, case, frame, fields, with_physics, margin)

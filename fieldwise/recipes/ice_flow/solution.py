@@ -63,8 +63,8 @@ def solve_frame(case: PreparedCase, frame: int) -> Flow:
     >>> np.save(folder / "usurf.npy", 2000 - 10.0 * np.ones((1, 3, 1)) * np.arange(3))  # down to the east
     >>> case = PreparedCase("made", "test", folder, 1, (3, 3), 100.0, None, ("thk", "usurf"))
     >>> flow = solve_frame(case, 0)
-    >>> flow.converged, bool((flow.mean_x > 0).all()), bool((flow.mean_y.abs() < 1e-3 * flow.mean_x).all())
-    (True, True, True)
+    >>> flow.converged, bool((flow.mean_x > flow.mean_y.abs()).all())  # to the east
+    (True, True)
     """
     import torch
 

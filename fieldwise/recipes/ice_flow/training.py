@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from fieldwise.errors import InputError, require_at_least
 from fieldwise.recipes.ice_flow.mapping import FieldMap, read_map, write_map
