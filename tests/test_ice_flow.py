@@ -262,7 +262,12 @@ def test_blocks_give_the_same_as_the_whole(data, run, tmp_path, network):
 
 
 @pytest.mark.parametrize(
-    "network", [ConvNet(1, 1, layers=3, filters=2, kernel_size=5), UNet(1, 1, blocks=3, filters=2)]
+    "network",
+    [
+        ConvNet(1, 1, layers=3, filters=2, kernel_size=5),
+        ConvNet(1, 1, layers=3, filters=2, dilations=[1, 4]),
+        UNet(1, 1, blocks=3, filters=2),
+    ],
 )
 def test_a_network_sees_no_farther_than_its_reach(network):
     reach, multiple = measure_reach(network)
