@@ -10,6 +10,7 @@ import xarray as xr
 from ice_flow_cases import dome, write_cases, write_netcdf
 
 from fieldwise.interop.emulators import load_emulator as load_files
+from fieldwise.interop.onnx_file import save_onnx
 from fieldwise.networks.convnet import ConvNet
 from fieldwise.networks.unet import UNet
 from fieldwise.physics.ice_flow import energy
@@ -278,6 +279,21 @@ def test_a_network_sees_no_farther_than_its_reach(network):
     with torch.inference_mode():
         torch.testing.assert_close(network(fields)[..., -1], network(other)[..., -1], rtol=0, atol=0)
         assert not torch.equal(network(fields), network(other))
+
+
+def test_the_emulator_is_written_as_onnx(data, run, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="pip install fieldwise[onnx]")
+    emulator = load_emulator(run)
+    sides = {"inputs": emulator.fields.inputs, "outputs": emulator.fields.outputs}
+    path = save_onnx(emulator.network, tmp_path / "emulator.onnx", **sides)
+    frame = choose_cases(data, "test")[0].read(sides["inputs"], 0)[None]
+    frame /= np.array(list(sides["inputs"].values()), dtype=np.float32)[:, None, None]
+    session = onnxruntime.InferenceSession(path)
+    (found,) = session.run(None, {session.get_inputs()[0].name: frame})
+    with torch.inference_mode():
+        expected = emulator.network(torch.from_numpy(frame)).numpy()
+    assert np.abs(expected).max() > 0
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
 def test_a_prediction_says_what_it_is(run, tmp_path):

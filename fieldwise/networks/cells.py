@@ -184,7 +184,8 @@ def choose_cells(fields: Tensor, mask: Tensor | None, *, reach: int) -> Everywhe
     >>> type(choose_cells(torch.zeros(1, 2, 4, 4), torch.ones(1, 1, 4, 4), reach=1)).__name__
     'Packed'
     """
-    if mask is None or fields.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+    mixed, exported = torch.is_autocast_enabled("cpu"), torch.compiler.is_exporting()
+    if mask is None or fields.device.type != "cpu" or mixed or exported:
         return Everywhere(mask)
     return Packed(mask, reach=reach)
 
