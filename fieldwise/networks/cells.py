@@ -59,9 +59,11 @@ class Packed:
         self.shape = kept.shape  # (batch, y, x)
         padded = functional.pad(kept, (reach,) * 4)
         self.width = padded.shape[-1]
-        self.cells, self.places = (each.flatten().nonzero()[:, 0] for each in (kept, padded))
-        self.rank = torch.full((padded.numel(),), len(self.places), device=mask.device)
-        self.rank[self.places] = torch.arange(len(self.places), device=mask.device)
+        self.cells, places = (each.flatten().nonzero()[:, 0] for each in (kept, padded))
+        self.places = places.int()  # half as much to read
+        count, numbers = len(self.places), {"dtype": torch.int32, "device": mask.device}
+        self.rank = torch.full((padded.numel(),), count, **numbers)
+        self.rank[self.places] = torch.arange(count, **numbers)
         self.known: dict[tuple[int, int], Tensor] = {}
 
     def neighbours(self, kernel_size: int, dilation: int) -> Tensor:
@@ -71,16 +73,16 @@ class Packed:
         [[3, 0, 1], [0, 1, 3], [3, 2, 3]]
         """
         if (kernel_size, dilation) not in self.known:
-            along = dilation * (torch.arange(kernel_size, device=self.places.device) - kernel_size // 2)
-            offsets = (self.width * along[:, None] + along).flatten()
-            near = (self.places[:, None] + offsets).flatten()
+            along = [dilation * (tap - kernel_size // 2) for tap in range(kernel_size)]
+            offsets = [self.width * down + right for down in along for right in along]
+            near = (self.places[:, None] + self.places.new_tensor(offsets)).flatten()
             self.known[kernel_size, dilation] = self.rank.index_select(0, near).view(-1, len(offsets))
         return self.known[kernel_size, dilation]
 
     def pick(self, fields: Tensor) -> Tensor:
         """Take the cells that count out of (batch, channel, y, x)."""
-        rows = fields.movedim(1, -1).flatten(0, 2)  # (batch * y * x, channel)
-        return rows.index_select(0, self.cells)
+        rows = fields.transpose(0, 1).flatten(1)  # (channel, batch * y * x)
+        return rows.index_select(1, self.cells).mT
 
     def begin(self, features: Tensor) -> Tensor:
         """Put the zeros behind the picked cells."""
