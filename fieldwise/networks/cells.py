@@ -61,9 +61,9 @@ class Packed:
         self.width = padded.shape[-1]
         self.cells, places = (each.flatten().nonzero()[:, 0] for each in (kept, padded))
         self.places = places.int()  # half as much to read
-        count, numbers = len(self.places), {"dtype": torch.int32, "device": mask.device}
-        self.rank = torch.full((padded.numel(),), count, **numbers)
-        self.rank[self.places] = torch.arange(count, **numbers)
+        count = len(places)
+        self.rank = self.places.new_full((padded.numel(),), count)
+        self.rank[places] = torch.arange(count, dtype=torch.int32, device=mask.device)
         self.known: dict[tuple[int, int], Tensor] = {}
 
     def neighbours(self, kernel_size: int, dilation: int) -> Tensor:
