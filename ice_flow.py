@@ -55,7 +55,7 @@ layers = 6
 dilations = [1, 2, 4, 4, 2, 1]  # cells from tap to tap of the kernels: 14 cells are seen to every side
 filters = 16  # more are slower and more accurate
 learning_rate = 4e-3
-max_epochs = 24
+max_epochs = 18
 figure_frames = 2  # frames of each test glacier to draw
 observed = "../shared/data"  # folder with aletsch_observation.nc and dle_model_f12/, where there is one
 
