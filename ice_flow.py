@@ -53,9 +53,9 @@ snapshots = 8  # of each valley
 maptype = "g15"  # which fields are read and given
 layers = 6
 dilations = [1, 2, 4, 4, 2, 1]  # cells from tap to tap of the kernels: 14 cells are seen to every side
-filters = 16  # more are slower and more accurate
-learning_rate = 4e-3
-max_epochs = 18
+filters = 32
+learning_rate = 3e-3
+max_epochs = 14
 figure_frames = 2  # frames of each test glacier to draw
 observed = "../shared/data"  # folder with aletsch_observation.nc and dle_model_f12/, where there is one
 
