@@ -7,6 +7,7 @@ that count can be computed alone. A valley glacier fills a fifth of its frame.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -34,9 +35,9 @@ class Everywhere:
         """Apply a convolution."""
         return self.begin(layer(features))
 
-    def end(self, features: Tensor) -> Tensor:
-        """Give picked features back after the last layer."""
-        return features
+    def end(self, layer: nn.Module, features: Tensor) -> Tensor:
+        """Apply the last convolution, of a single cell."""
+        return layer(features)
 
     def spread(self, features: Tensor) -> Tensor:
         """Put picked features on their map, with zeros where the mask is 0."""
@@ -44,9 +45,10 @@ class Everywhere:
 
 
 class Packed:
-    """Only the cells that a mask (batch, 1, y, x) keeps: features (cell, channel).
+    """Only the cells that a mask (batch, 1, y, x) keeps: picked features are (1, channel, cell).
 
-    Between the layers there is one cell more, of zeros: the neighbour of all that have none.
+    Between the layers they are (cell, channel), with one cell more, of zeros: the neighbour of all that have
+    none.
 
     >>> mask = torch.tensor([[[[1.0, 0.0, 1.0], [1.0, 0.0, 0.0]]]])
     >>> cells = Packed(mask, reach=1)
@@ -55,15 +57,15 @@ class Packed:
     """
 
     def __init__(self, mask: Tensor, *, reach: int) -> None:
-        kept = mask[:, 0] > 0
+        kept = mask[:, 0].bool()
         self.shape = kept.shape  # (batch, y, x)
         padded = functional.pad(kept, (reach,) * 4)
         self.width = padded.shape[-1]
-        self.cells, places = (each.flatten().nonzero()[:, 0] for each in (kept, padded))
-        self.places = places.int()  # half as much to read
-        count = len(places)
-        self.rank = self.places.new_full((padded.numel(),), count)
-        self.rank[places] = torch.arange(count, dtype=torch.int32, device=mask.device)
+        self.cells, places = (each.reshape(-1).nonzero().view(-1) for each in (kept, padded))
+        self.places = places.int()[:, None]  # half as much to read
+        self.count = len(places)
+        self.rank = self.places.new_full((padded.numel(),), self.count)
+        self.rank.scatter_(0, places, torch.arange(self.count, dtype=torch.int32, device=mask.device))
         self.known: dict[tuple[int, int], Tensor] = {}
 
     def neighbours(self, kernel_size: int, dilation: int) -> Tensor:
@@ -75,40 +77,38 @@ class Packed:
         if (kernel_size, dilation) not in self.known:
             along = [dilation * (tap - kernel_size // 2) for tap in range(kernel_size)]
             offsets = [self.width * down + right for down in along for right in along]
-            near = (self.places[:, None] + self.places.new_tensor(offsets)).flatten()
-            self.known[kernel_size, dilation] = self.rank.index_select(0, near).view(-1, len(offsets))
+            near = self.places + self.places.new_tensor(offsets)
+            self.known[kernel_size, dilation] = self.rank.index_select(0, near.view(-1)).view_as(near)
         return self.known[kernel_size, dilation]
 
     def pick(self, fields: Tensor) -> Tensor:
         """Take the cells that count out of (batch, channel, y, x)."""
-        rows = fields.transpose(0, 1).flatten(1)  # (channel, batch * y * x)
-        return rows.index_select(1, self.cells).mT
+        return fields.transpose(0, 1).flatten(1).index_select(1, self.cells)[None]
 
     def begin(self, features: Tensor) -> Tensor:
-        """Put the zeros behind the picked cells."""
-        return functional.pad(features, (0, 0, 0, 1))
+        """Make picked features ready for the first layer, with the zeros behind them."""
+        return functional.pad(features[0].mT, (0, 0, 0, 1))
 
     def apply(self, layer: Any, features: Tensor) -> Tensor:
         """Apply a convolution, plain or to orbits."""
-        expands = hasattr(layer, "expand_weight")
-        weight = layer.expand_weight() if expands else layer.weight
-        bias = layer.expand_bias() if expands else layer.bias
-        if weight.shape[-1] == 1:
-            made = functional.linear(features[:-1], weight[:, :, 0, 0], bias)
-            return functional.pad(made, (0, 0, 0, 1))
-        near = self.neighbours(weight.shape[-1], layer.dilation[0])
+        matrix, bias = layer.__dict__.get("matrix") or _lay_out(layer)
+        size = layer.kernel_size[0]
+        if size == 1:
+            return functional.pad(torch.addmm(bias, features[:-1], matrix), (0, 0, 0, 1))
+        near = self.neighbours(size, layer.dilation[0])
         if torch.is_grad_enabled():
-            return _Convolution.apply(features, weight, bias, near)
-        return _convolve(features, weight, bias, near)
+            return _Convolution.apply(features, matrix, bias, near)
+        return _multiply(features, matrix, near, bias)
 
-    def end(self, features: Tensor) -> Tensor:
-        """Take the zeros away again."""
-        return features[:-1]
+    def end(self, layer: Any, features: Tensor) -> Tensor:
+        """Apply the last convolution, of a single cell, and give its features as picked ones."""
+        matrix, bias = layer.__dict__.get("matrix") or _lay_out(layer)
+        return torch.addmm(bias[:, None], matrix.mT, features[:-1].mT)[None]
 
     def spread(self, features: Tensor) -> Tensor:
-        """Put picked cells on their map, with zeros around them."""
-        rows = features.new_zeros(self.shape.numel(), features.shape[1])
-        return rows.index_copy(0, self.cells, features).unflatten(0, self.shape).movedim(-1, 1)
+        """Put picked features on their map, with zeros around them."""
+        rows = features.new_zeros(features.shape[1], self.shape.numel())
+        return rows.index_copy(1, self.cells, features[0]).unflatten(1, self.shape).transpose(0, 1)
 
 
 class _Convolution(torch.autograd.Function):
@@ -119,63 +119,62 @@ class _Convolution(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, neighbours: Tensor) -> Tensor:
-        ctx.save_for_backward(features, weight, neighbours)
-        return _convolve(features, weight, bias, neighbours)
+    def forward(ctx: Any, features: Tensor, matrix: Tensor, bias: Tensor, neighbours: Tensor) -> Tensor:
+        ctx.save_for_backward(features, matrix, neighbours)
+        return _multiply(features, matrix, neighbours, bias)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
-        features, weight, neighbours = ctx.saved_tensors
+        features, matrix, neighbours = ctx.saved_tensors
         gradient = gradients[0].contiguous()
         to_features = None
         if ctx.needs_input_grad[0]:
-            turned = weight.flip(2, 3).permute(2, 3, 0, 1).reshape(-1, weight.shape[1])
-            to_features = _multiply(gradient, turned, neighbours)
-        to_matrix = features.new_zeros(neighbours.shape[1] * features.shape[1], weight.shape[0])
+            taps = matrix.view(neighbours.shape[1], -1, matrix.shape[1])
+            turned = taps.flip(0).mT.reshape(-1, features.shape[1])
+            to_features = _multiply(gradient, turned, neighbours, features.new_zeros(features.shape[1]))
+        to_matrix = torch.zeros_like(matrix)
         for some, gathered in _gather(features, neighbours):
             to_matrix.addmm_(gathered.mT, gradient[some])
-        size = weight.shape[-1]
-        to_weight = to_matrix.view(size, size, weight.shape[1], weight.shape[0]).permute(3, 2, 0, 1)
-        return to_features, to_weight, gradient[:-1].sum(0), None
+        return to_features, to_matrix, gradient[:-1].sum(0), None
 
 
-def _convolve(features: Tensor, weight: Tensor, bias: Tensor, neighbours: Tensor) -> Tensor:
-    matrix = weight.permute(2, 3, 1, 0).reshape(-1, weight.shape[0])  # (kernel cell * channel, filter)
-    return _multiply(features, matrix, neighbours, bias)
+def _lay_out(layer: Any) -> tuple[Tensor, Tensor]:
+    """Lay the weights of a convolution out as (kernel cell * channel, filter), its biases beside them."""
+    expands = hasattr(layer, "expand_weight")
+    weight = layer.expand_weight() if expands else layer.weight
+    bias = layer.expand_bias() if expands else layer.bias
+    return weight.permute(2, 3, 1, 0).reshape(-1, weight.shape[0]), bias
 
 
-def _gather(features: Tensor, neighbours: Tensor) -> Any:
+def _gather(features: Tensor, neighbours: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Yield slices of cells, and the features of all neighbours of each: (cell, kernel cell * channel)."""
-    width = neighbours.shape[1] * features.shape[1]
-    parts = -(-len(neighbours) * width // GATHERED) or 1
-    step = -(-len(neighbours) // parts)
-    for first in range(0, len(neighbours), step or 1):
-        some = slice(first, min(first + step, len(neighbours)))
-        yield some, features.index_select(0, neighbours[some].flatten()).view(-1, width)
+    count, width = neighbours.shape[0], neighbours.shape[1] * features.shape[1]
+    parts = -(-count * width // GATHERED) or 1
+    step = -(-count // parts) or 1
+    for first in range(0, count, step):
+        some = slice(first, min(first + step, count))
+        yield some, features.index_select(0, neighbours[some].view(-1)).view(-1, width)
 
 
-def _multiply(features: Tensor, matrix: Tensor, neighbours: Tensor, bias: Tensor | None = None) -> Tensor:
-    made = features.new_empty(len(neighbours) + 1, matrix.shape[1])
-    made[-1] = 0
+def _multiply(features: Tensor, matrix: Tensor, neighbours: Tensor, bias: Tensor) -> Tensor:
+    made = features.new_zeros(neighbours.shape[0] + 1, matrix.shape[1])
     for some, gathered in _gather(features, neighbours):
-        if bias is None:
-            torch.mm(gathered, matrix, out=made[some])
-        else:
-            torch.addmm(bias, gathered, matrix, out=made[some])
+        torch.addmm(bias, gathered, matrix, out=made[some])
     return made
 
 
-def order_weights(network: nn.Module) -> None:
-    """Lay the weights of convolutions out in memory as packed cells multiply by them, once for all calls.
+def keep_matrices(network: nn.Module) -> None:
+    """Lay the weights of plain convolutions out once for all calls; they must not change any more.
 
     >>> layer = nn.Conv2d(2, 3, 3)
-    >>> order_weights(layer)
-    >>> layer.weight.shape, layer.weight.permute(2, 3, 1, 0).is_contiguous()
-    (torch.Size([3, 2, 3, 3]), True)
+    >>> keep_matrices(layer)
+    >>> cells = Packed(torch.ones(1, 1, 4, 4), reach=1)
+    >>> cells.apply(layer, cells.begin(torch.ones(1, 2, 16))).shape
+    torch.Size([17, 3])
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
-            layer.weight.data = layer.weight.data.permute(2, 3, 1, 0).contiguous().permute(3, 2, 0, 1)
+            layer.matrix = tuple(each.detach().contiguous() for each in _lay_out(layer))  # type: ignore[assignment]
 
 
 def choose_cells(fields: Tensor, mask: Tensor | None, *, reach: int) -> Everywhere | Packed:

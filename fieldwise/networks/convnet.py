@@ -123,7 +123,7 @@ def pass_layers(network: Any, cells: Everywhere | Packed, features: Tensor) -> T
     for convolution in others:
         made = network.dropout(network.activation(cells.apply(convolution, features)))
         features = features + made if network.residual else made
-    return cells.end(cells.apply(network.output, features))
+    return cells.end(network.output, features)
 
 
 def pass_fields(network: Any, fields: Tensor, mask: Tensor | None = None) -> Tensor:

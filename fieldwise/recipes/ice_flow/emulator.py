@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fieldwise.errors import InputError
-from fieldwise.networks.cells import order_weights
+from fieldwise.networks.cells import keep_matrices
 from fieldwise.networks.equivariant import EquivariantConvNet, Symmetrised
 from fieldwise.recipes.ice_flow.mapping import FieldMap
 from fieldwise.recipes.ice_flow.networks import StressScaled
@@ -111,7 +111,7 @@ def _unfold(network: torch.nn.Module) -> torch.nn.Module:
     if isinstance(network, StressScaled):
         network.network = _unfold(network.network)
     network = network.to_plain() if isinstance(network, EquivariantConvNet) else network
-    order_weights(network)
+    keep_matrices(network)
     return network
 
 

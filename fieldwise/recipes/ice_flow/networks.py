@@ -27,6 +27,7 @@ SCALED = "fieldwise.recipes.ice_flow.networks.StressScaled"
 # Share of the velocity of a slab, 2 A / (n + 1) tau^n H for n = 3, that deformation has at each depth.
 DEFORMATION = {"velbase": 0.0, "bar": 0.4, "velsurf": 0.5}
 
+DEFAULTS = {"arrhenius": RATE_FACTOR, "slidingco": SLIDING_COEFFICIENT, SPACING: 100.0}  # if no input says it
 SPREAD = 0.1  # stress in units of rho g d that an answer of 1 adds: a bar at 100 m
 
 
@@ -129,12 +130,12 @@ class StressScaled(nn.Module):
         or `dX` takes 78 MPa-3 a-1, 0.0464 MPa (m/a)^(-1/3) and 100 m. Any other input is passed on as it is.
     """
 
-    axes: Tensor
-    firsts: Tensor
-    seconds: Tensor
-    two: Tensor
-    deformation: Tensor
-    scales: Tensor
+    input_scales: Tensor
+    feature_scales: Tensor
+    partners: Tensor
+    paired: Tensor
+    slide_scales: Tensor
+    deform_scales: Tensor
 
     def __init__(
         self,
@@ -155,67 +156,78 @@ class StressScaled(nn.Module):
         vectors = [pair for pair in vectors if pair[0] in (*features, *outputs)]
         path, arguments = _with_channels(network, features, list(outputs), vectors, network_options)
         self.network = import_by_path(path, kind=nn.Module)(**arguments)
+        scales = torch.tensor([float(scale) for scale in inputs.values()])
+        self.register_buffer("input_scales", scales, persistent=False)
+        factors = torch.tensor([1.0, 3, 3, 3, 3, 1] + [1.0] * len(self.passed_on))
+        self.register_buffer("feature_scales", factors, persistent=False)
         self._describe_outputs()
 
     def _describe_outputs(self) -> None:
-        """Say of each output its axis (upward: 2), depth and scale, and which two make up its stress.
-
-        What has no partner stands alone: the second then counts for nothing.
-        """
+        """Say of each output which one makes up its stress with it, if any, and how far it slides and deforms."""
         names = list(self.outputs)
-        pairs = [
-            [names.index(other) for axis in "uv" if (other := axis + name[1:]) in names] for name in names
-        ]
-        firsts = [pair[0] if pair else number for number, pair in enumerate(pairs)]
-        tensors = {
-            "axes": torch.tensor(["uvw".index(name[0]) for name in names]),
-            "firsts": torch.tensor(firsts),
-            "seconds": torch.tensor([pair[-1] if pair else 0 for pair in pairs]),
-            "two": torch.tensor([float(len(pair) == 2) for pair in pairs]),
-            "deformation": torch.tensor([DEFORMATION[_depth(name) or ""] for name in names]),
-            "scales": torch.tensor([float(scale) for scale in self.outputs.values()]),
+        partners = [{"u": "v", "v": "u"}.get(name[0], "") + name[1:] for name in names]
+        shares = {
+            "slide_scales": [1 / scale for scale in self.outputs.values()],
+            "deform_scales": [
+                DEFORMATION[_depth(name) or ""] / scale for name, scale in self.outputs.items()
+            ],
+            "paired": [float(partner in names) for partner in partners],
         }
-        for name, tensor in tensors.items():
-            self.register_buffer(name, tensor, persistent=False)
+        for name, values in shares.items():
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32), persistent=False)
+        places = [names.index(partner) if partner in names else 0 for partner in partners]
+        self.register_buffer("partners", torch.tensor(places), persistent=False)
 
     def forward(self, scaled: Tensor) -> Tensor:
         """Map (batch, inputs, y, x), scaled, to (batch, outputs, y, x), scaled."""
         place = list(self.inputs).index("thk")
-        ice = (scaled[:, place : place + 1] > 0).to(scaled.dtype)
+        ice = scaled[:, place : place + 1] > 0
         stacked = isinstance(self.network, ConvNet | EquivariantConvNet)
         cells = choose_cells(scaled, ice, reach=farthest_tap(self.network)) if stacked else Everywhere(ice)
-        channels = dict(zip(self.inputs, cells.pick(scaled).unbind(1), strict=True))
-        fields = {name: values * self.inputs[name] for name, values in channels.items()}
-        default = torch.ones_like(fields["thk"])
-        rate = fields.get("arrhenius", RATE_FACTOR * default)
-        sliding3 = fields.get("slidingco", SLIDING_COEFFICIENT * default) ** 3
-        spacing = fields.get(SPACING, 100 * default)
-        depth, slopes = fields["thk"] / spacing, [fields[name] for name in _slopes_of(fields)]
-        driving = [-depth * slope for slope in slopes]
-        stickiness = torch.log10((rate * sliding3 * spacing).clamp(min=1e-6))
-        features = [depth, *(3 * slope for slope in slopes), *(3 * stress for stress in driving)]
-        features += [stickiness, *(channels[name] for name in self.passed_on)]
-        answer = self._answer(cells, torch.stack(features, 1))
-        unit = (WEIGHT * spacing) ** 3
-        deform = rate * fields["thk"] * unit
-        return cells.spread(self._to_velocity(answer, driving, slide=unit / sliding3, deform=deform))
+        channels = cells.pick(scaled)
+        units = (channels * _along(self.input_scales, channels)).unbind(1)
+        fields = dict(zip(self.inputs, units, strict=True))
+        for name, value in DEFAULTS.items():
+            if name not in fields:
+                fields[name] = torch.full_like(fields["thk"], value)
+        thickness, rate, spacing = (fields[name] for name in ("thk", "arrhenius", SPACING))
+        slope_x, slope_y = (fields[name] for name in _slopes_of(self.inputs))
+        sliding3, unit = fields["slidingco"] ** 3, (WEIGHT * spacing) ** 3
+        stickiness = (rate * sliding3 * spacing).clamp(min=1e-6).log10()
+        depth = thickness / spacing
+        stress_x, stress_y = -depth * slope_x, -depth * slope_y
+        features = [depth, slope_x, slope_y, stress_x, stress_y, stickiness]
+        features += [fields[name] / self.inputs[name] for name in self.passed_on]
+        shown = torch.stack(features, 1)
+        answer = self._answer(cells, shown * _along(self.feature_scales, shown))
+        along = {"u": stress_x, "v": stress_y}
+        drive = torch.stack([along[name[0]] if name[0] in along else 0 * depth for name in self.outputs], 1)
+        slide, deform = unit / sliding3, rate * thickness * unit
+        return cells.spread(self._to_velocity(answer, drive, slide=slide[:, None], deform=deform[:, None]))
 
     def _answer(self, cells: Everywhere | Packed, features: Tensor) -> Tensor:
         if isinstance(self.network, ConvNet | EquivariantConvNet):
             return pass_layers(self.network, cells, features)
         return self.network(cells.begin(features))
 
-    def _to_velocity(self, answer: Tensor, driving: list[Tensor], *, slide: Tensor, deform: Tensor) -> Tensor:
+    def _to_velocity(self, answer: Tensor, drive: Tensor, *, slide: Tensor, deform: Tensor) -> Tensor:
         """Turn stresses into velocities: by the cube of their length, in the direction that they have.
 
         Stresses are the local driving stress and what the network adds to it.
         """
-        local = torch.stack([*driving, torch.zeros_like(slide)], 1).index_select(1, self.axes)
-        stress = SPREAD * answer + local
+        stress = torch.add(drive, answer, alpha=SPREAD)
         square = stress.square()
-        cells = [1] * (stress.ndim - 2)  # of packed cells none, of maps two dimensions
-        two, deformation, scales = (
-            each.view(-1, *cells) for each in (self.two, self.deformation, self.scales)
+        length2 = torch.addcmul(square, _along(self.paired, square), square.index_select(1, self.partners))
+        mobility = torch.addcmul(
+            slide * _along(self.slide_scales, square), deform, _along(self.deform_scales, square)
         )
-        length2 = square.index_select(1, self.firsts) + two * square.index_select(1, self.seconds)
-        return (slide[:, None] + deformation * deform[:, None]) / scales * length2 * stress
+        return mobility * length2 * stress
+
+
+def _along(values: Tensor, channels: Tensor) -> Tensor:
+    """Shape a number for each channel so that it multiplies (batch, channel, ...).
+
+    >>> _along(torch.ones(3), torch.zeros(2, 3, 8, 8)).shape
+    torch.Size([3, 1, 1])
+    """
+    return values.view(-1, *[1] * (channels.ndim - 2))
