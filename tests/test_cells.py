@@ -29,9 +29,12 @@ def pass_whole(network, fields, mask):
 
 @settings(max_examples=20, deadline=None)
 @given(
-    seed=st.integers(0, 1000), share=st.sampled_from([0.0, 0.1, 0.5, 1.0]), chunk=st.sampled_from([1, 2**18])
+    seed=st.integers(0, 1000),
+    share=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+    chunk=st.sampled_from([1, 2**18]),
+    few=st.sampled_from([0, 2**12]),
 )
-def test_packed_cells_give_the_same_result_and_gradients(seed, share, chunk):
+def test_packed_cells_give_the_same_result_and_gradients(seed, share, chunk, few):
     torch.manual_seed(seed)
     fields = torch.randn(2, 3, 11, 14, dtype=torch.float64)
     mask = (torch.rand(2, 1, 11, 14) < share).double()
@@ -42,6 +45,7 @@ def test_packed_cells_give_the_same_result_and_gradients(seed, share, chunk):
             given_fields = fields.clone().requires_grad_()
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(cells, "GATHERED", chunk)
+                patch.setattr(cells, "FEW", few)
                 answer = run(network, given_fields, mask)
             network.zero_grad()
             answer.square().sum().backward()
@@ -69,7 +73,7 @@ def test_cells_outside_the_mask_have_no_say():
 
 
 def test_mixed_precision_and_a_plain_pass_use_whole_maps():
-    fields, mask = torch.zeros(1, 2, 4, 4), torch.ones(1, 1, 4, 4)
+    fields, mask, layers = torch.zeros(1, 2, 4, 4), torch.ones(1, 1, 4, 4), [torch.nn.Conv2d(2, 2, 3)]
     with torch.autocast("cpu", torch.bfloat16):
-        assert isinstance(cells.choose_cells(fields, mask, reach=1), cells.Everywhere)
-    assert isinstance(cells.choose_cells(fields, None, reach=1), cells.Everywhere)
+        assert isinstance(cells.choose_cells(fields, mask, layers), cells.Everywhere)
+    assert isinstance(cells.choose_cells(fields, None, layers), cells.Everywhere)

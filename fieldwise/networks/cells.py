@@ -7,14 +7,15 @@ that count can be computed alone. A valley glacier fills a fifth of its frame.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 GATHERED = 2**19  # numbers that a convolution of packed cells gathers at a time, to stay in the cache
+FEW = 2**12  # packed cells, of which all products with a kernel stay in the cache
 
 
 class Everywhere:
@@ -45,122 +46,134 @@ class Everywhere:
 
 
 class Packed:
-    """Only the cells that a mask (batch, 1, y, x) keeps: picked features are (1, channel, cell).
+    """Only the cells on a CPU that a mask (batch, 1, y, x) keeps: picked features are a map of one column.
 
     Between the layers they are (cell, channel), with one cell more, of zeros: the neighbour of all that have
     none.
 
     >>> mask = torch.tensor([[[[1.0, 0.0, 1.0], [1.0, 0.0, 0.0]]]])
-    >>> cells = Packed(mask, reach=1)
+    >>> cells = Packed(mask, kernel_size=3, dilations=[1])
     >>> cells.pick(torch.arange(6.0).view(1, 1, 2, 3)).flatten().tolist()
     [0.0, 2.0, 3.0]
+    >>> cells.near[1].cells[:, 3:6].tolist()  # beside the second lies none of them
+    [[3, 0, 3], [3, 1, 3], [3, 2, 3]]
     """
 
-    def __init__(self, mask: Tensor, *, reach: int) -> None:
-        kept = mask[:, 0].bool()
+    def __init__(self, mask: Tensor, *, kernel_size: int, dilations: Iterable[int]) -> None:
+        kept, steps = mask[:, 0].bool(), sorted(set(dilations))
         self.shape = kept.shape  # (batch, y, x)
-        padded = functional.pad(kept, (reach,) * 4)
-        self.width = padded.shape[-1]
+        padded = functional.pad(kept, (steps[-1] * (kernel_size // 2),) * 4)
         self.cells, places = (each.reshape(-1).nonzero().view(-1) for each in (kept, padded))
-        self.places = places.int()[:, None]  # half as much to read
-        self.count = len(places)
-        self.rank = self.places.new_full((padded.numel(),), self.count)
-        self.rank.scatter_(0, places, torch.arange(self.count, dtype=torch.int32, device=mask.device))
-        self.known: dict[tuple[int, int], Tensor] = {}
-
-    def neighbours(self, kernel_size: int, dilation: int) -> Tensor:
-        """Give which cells a kernel reads around each: (cell, kernel cell), one more than the last for none.
-
-        >>> Packed(torch.tensor([[[[1.0, 1.0, 0.0, 1.0]]]]), reach=1).neighbours(3, 1)[:, 3:6].tolist()
-        [[3, 0, 1], [0, 1, 3], [3, 2, 3]]
-        """
-        if (kernel_size, dilation) not in self.known:
-            along = [dilation * (tap - kernel_size // 2) for tap in range(kernel_size)]
-            offsets = [self.width * down + right for down in along for right in along]
-            near = self.places + self.places.new_tensor(offsets)
-            self.known[kernel_size, dilation] = self.rank.index_select(0, near.view(-1)).view_as(near)
-        return self.known[kernel_size, dilation]
+        count, short = len(places), torch.int32  # half as much to read
+        rank = torch.full((padded.numel(),), count, dtype=short)
+        rank.scatter_(0, places, torch.arange(count, dtype=short))
+        along = [tap - kernel_size // 2 for tap in range(kernel_size)]
+        taps = [padded.shape[-1] * down + right for down in along for right in along]
+        offsets = torch.tensor([[[step * tap for tap in taps]] for step in steps], dtype=short)
+        read = places.int()[:, None] + offsets  # (dilation, cell, kernel cell)
+        near = rank.index_select(0, read.view(-1)).view_as(read)
+        products: Sequence[tuple[Tensor, Tensor] | None] = [None] * len(steps)
+        if count <= FEW:
+            starts = torch.arange(0, near[0].numel() + 1, len(taps), dtype=short)
+            numbers = torch.add(torch.arange(len(taps), dtype=short), near, alpha=len(taps))
+            products = [(each.view(-1), starts) for each in numbers]
+        self.near = {step: Neighbours(*each) for step, *each in zip(steps, near, products, strict=True)}
 
     def pick(self, fields: Tensor) -> Tensor:
         """Take the cells that count out of (batch, channel, y, x)."""
-        return fields.transpose(0, 1).flatten(1).index_select(1, self.cells)[None]
+        return fields.transpose(0, 1).flatten(1).index_select(1, self.cells)[None, ..., None]
 
     def begin(self, features: Tensor) -> Tensor:
         """Make picked features ready for the first layer, with the zeros behind them."""
-        return functional.pad(features[0].mT, (0, 0, 0, 1))
+        return functional.pad(features[0, ..., 0].mT, (0, 0, 0, 1))
 
     def apply(self, layer: Any, features: Tensor) -> Tensor:
         """Apply a convolution, plain or to orbits."""
         matrix, bias = layer.__dict__.get("matrix") or _lay_out(layer)
-        size = layer.kernel_size[0]
-        if size == 1:
-            return functional.pad(torch.addmm(bias, features[:-1], matrix), (0, 0, 0, 1))
-        near = self.neighbours(size, layer.dilation[0])
+        near = self.near[layer.dilation[0]]
         if torch.is_grad_enabled():
             return _Convolution.apply(features, matrix, bias, near)
-        return _multiply(features, matrix, near, bias)
+        return _multiply(features, matrix, bias, near)
 
     def end(self, layer: Any, features: Tensor) -> Tensor:
         """Apply the last convolution, of a single cell, and give its features as picked ones."""
         matrix, bias = layer.__dict__.get("matrix") or _lay_out(layer)
-        return torch.addmm(bias[:, None], matrix.mT, features[:-1].mT)[None]
+        return torch.addmm(bias[:, None], matrix.mT, features[:-1].mT)[None, ..., None]
 
     def spread(self, features: Tensor) -> Tensor:
         """Put picked features on their map, with zeros around them."""
         rows = features.new_zeros(features.shape[1], self.shape.numel())
-        return rows.index_copy(1, self.cells, features[0]).unflatten(1, self.shape).transpose(0, 1)
+        return rows.index_copy(1, self.cells, features[0, ..., 0]).unflatten(1, self.shape).transpose(0, 1)
+
+
+class Neighbours(NamedTuple):
+    """Which cells a kernel reads around each of some packed cells."""
+
+    cells: Tensor  # (cell, kernel cell), one more than the last for none
+    # for few cells: the same in a list of all cells, each with all kernel cells, and where each cell begins
+    products: tuple[Tensor, Tensor] | None
 
 
 class _Convolution(torch.autograd.Function):
-    """The convolution of packed cells: gather the neighbours of some, multiply, and go on.
+    """The convolution of packed cells, whose gradient is gathered and not scattered: neighbours are mutual.
 
-    Being neighbours is mutual, so the gradient too is gathered and not scattered: it is a convolution with
-    the kernel turned by half.
+    What has no neighbour reads from the last row, of zeros, and so does the gradient.
     """
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, matrix: Tensor, bias: Tensor, neighbours: Tensor) -> Tensor:
-        ctx.save_for_backward(features, matrix, neighbours)
-        return _multiply(features, matrix, neighbours, bias)
+    def forward(ctx: Any, features: Tensor, matrix: Tensor, bias: Tensor, near: Neighbours) -> Tensor:
+        ctx.save_for_backward(features, matrix)
+        ctx.near = near
+        return _multiply(features, matrix, bias, near)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
-        features, matrix, neighbours = ctx.saved_tensors
-        gradient = gradients[0].contiguous()
-        to_features = None
-        if ctx.needs_input_grad[0]:
-            taps = matrix.view(neighbours.shape[1], -1, matrix.shape[1])
-            turned = taps.flip(0).mT.reshape(-1, features.shape[1])
-            to_features = _multiply(gradient, turned, neighbours, features.new_zeros(features.shape[1]))
-        to_matrix = torch.zeros_like(matrix)
-        for some, gathered in _gather(features, neighbours):
-            to_matrix.addmm_(gathered.mT, gradient[some])
-        return to_features, to_matrix, gradient[:-1].sum(0), None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        features, matrix = ctx.saved_tensors
+        gradient, cells = gradients[0].contiguous(), ctx.near.cells
+        # a cell's neighbour to the east has it to the west: the kernel is turned by half
+        shape = (len(matrix), cells.shape[1], gradient.shape[1])
+        turned = matrix.view(shape).flip(1).view_as(matrix)
+        to_features, to_turned = torch.zeros_like(features), torch.zeros_like(matrix)
+        for some, gathered in _gather(gradient, cells):
+            torch.mm(gathered, turned.mT, out=to_features[some])
+            to_turned.addmm_(features[some].mT, gathered)
+        return to_features, to_turned.view(shape).flip(1).view_as(matrix), gradient[:-1].sum(0), None
 
 
-def _lay_out(layer: Any) -> tuple[Tensor, Tensor]:
-    """Lay the weights of a convolution out as (kernel cell * channel, filter), its biases beside them."""
-    expands = hasattr(layer, "expand_weight")
-    weight = layer.expand_weight() if expands else layer.weight
-    bias = layer.expand_bias() if expands else layer.bias
-    return weight.permute(2, 3, 1, 0).reshape(-1, weight.shape[0]), bias
+def _multiply(features: Tensor, matrix: Tensor, bias: Tensor, near: Neighbours) -> Tensor:
+    """Convolve (cell, channel) by a matrix (channel, kernel cell * filter), in the cheaper of two orders.
+
+    Of few cells all products are made and then added up; of many, neighbours are gathered and multiplied.
+    """
+    taps = near.cells.shape[1]
+    filters = matrix.shape[1] // taps
+    if near.products is not None:
+        middle = functional.pad(bias, (taps // 2 * filters,) * 2)
+        made = torch.addmm(middle, features, matrix).view(-1, filters)
+        return torch.embedding_bag(made, *near.products)[0]  # the last, of no products, stays zero
+    made = features.new_zeros(features.shape[0], filters)
+    tap_by_tap = matrix.view(-1, taps, filters).transpose(0, 1).reshape(-1, filters)
+    for some, gathered in _gather(features, near.cells):
+        torch.addmm(bias, gathered, tap_by_tap, out=made[some])
+    return made
 
 
-def _gather(features: Tensor, neighbours: Tensor) -> Iterator[tuple[slice, Tensor]]:
+def _gather(features: Tensor, cells: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Yield slices of cells, and the features of all neighbours of each: (cell, kernel cell * channel)."""
-    count, width = neighbours.shape[0], neighbours.shape[1] * features.shape[1]
+    count, width = cells.shape[0], cells.shape[1] * features.shape[1]
     parts = -(-count * width // GATHERED) or 1
     step = -(-count // parts) or 1
     for first in range(0, count, step):
         some = slice(first, min(first + step, count))
-        yield some, features.index_select(0, neighbours[some].view(-1)).view(-1, width)
+        yield some, features.index_select(0, cells[some].view(-1)).view(-1, width)
 
 
-def _multiply(features: Tensor, matrix: Tensor, neighbours: Tensor, bias: Tensor) -> Tensor:
-    made = features.new_zeros(neighbours.shape[0] + 1, matrix.shape[1])
-    for some, gathered in _gather(features, neighbours):
-        torch.addmm(bias, gathered, matrix, out=made[some])
-    return made
+def _lay_out(layer: Any) -> tuple[Tensor, Tensor]:
+    """Lay the weights of a convolution out as (channel, kernel cell * filter), its biases beside them."""
+    expands = hasattr(layer, "expand_weight")
+    weight = layer.expand_weight() if expands else layer.weight
+    bias = layer.expand_bias() if expands else layer.bias
+    return weight.flatten(2).permute(1, 2, 0).reshape(weight.shape[1], -1), bias
 
 
 def keep_matrices(network: nn.Module) -> None:
@@ -168,8 +181,8 @@ def keep_matrices(network: nn.Module) -> None:
 
     >>> layer = nn.Conv2d(2, 3, 3)
     >>> keep_matrices(layer)
-    >>> cells = Packed(torch.ones(1, 1, 4, 4), reach=1)
-    >>> cells.apply(layer, cells.begin(torch.ones(1, 2, 16))).shape
+    >>> cells = Packed(torch.ones(1, 1, 4, 4), kernel_size=3, dilations=[1])
+    >>> cells.apply(layer, cells.begin(torch.ones(1, 2, 16, 1))).shape
     torch.Size([17, 3])
     """
     for layer in network.modules():
@@ -177,18 +190,18 @@ def keep_matrices(network: nn.Module) -> None:
             layer.matrix = tuple(each.detach().contiguous() for each in _lay_out(layer))  # type: ignore[assignment]
 
 
-def choose_cells(fields: Tensor, mask: Tensor | None, *, reach: int) -> Everywhere | Packed:
-    """Choose how to compute: packed where there is a mask, on a CPU and in the precision of the weights.
+def choose_cells(fields: Tensor, mask: Tensor | None, layers: Iterable[Any]) -> Everywhere | Packed:
+    """Choose how layers compute: packed where there is a mask, on a CPU, in the precision of the weights.
 
-    No kernel may read farther than `reach` cells.
-
-    >>> type(choose_cells(torch.zeros(1, 2, 4, 4), torch.ones(1, 1, 4, 4), reach=1)).__name__
+    >>> layers = [nn.Conv2d(2, 2, 3)]
+    >>> type(choose_cells(torch.zeros(1, 2, 4, 4), torch.ones(1, 1, 4, 4), layers)).__name__
     'Packed'
     """
     mixed, exported = torch.is_autocast_enabled("cpu"), torch.compiler.is_exporting()
     if mask is None or fields.device.type != "cpu" or mixed or exported:
         return Everywhere(mask)
-    return Packed(mask, reach=reach)
+    (size,) = {layer.kernel_size[0] for layer in layers}
+    return Packed(mask, kernel_size=size, dilations=[layer.dilation[0] for layer in layers])
 
 
 def order_in_memory(fields: Tensor) -> Tensor:

@@ -136,17 +136,8 @@ def pass_fields(network: Any, fields: Tensor, mask: Tensor | None = None) -> Ten
     >>> torch.allclose(inner, network(frame), atol=1e-6)
     True
     """
-    cells = choose_cells(fields, mask, reach=farthest_tap(network))
+    cells = choose_cells(fields, mask, network.convolutions)
     return cells.spread(pass_layers(network, cells, cells.pick(fields)))
-
-
-def farthest_tap(network: Any) -> int:
-    """Give how many cells away the farthest tap of any of the kernels reads.
-
-    >>> farthest_tap(ConvNet(1, 1, layers=3, dilations=[1, 2, 4]))
-    4
-    """
-    return max(layer.dilation[0] * (layer.kernel_size[0] // 2) for layer in network.convolutions)
 
 
 def square_kernels(network: nn.Module) -> Tensor:

@@ -38,7 +38,7 @@ class Emulator:
         scaled = torch.from_numpy(np.ascontiguousarray(inputs / scales))[None].to(self.device)
         answer = self.network(scaled)
         undo = np.array(list(self.fields.outputs.values()), dtype=np.float32)[:, None, None]
-        return np.where(ice, answer[0].float().cpu().numpy() * undo, np.float32(0))
+        return answer[0].float().cpu().numpy() * (undo * ice)
 
 
 def load_emulator(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fieldwise.errors import InputError
 from fieldwise.networks.cells import Everywhere, Packed, choose_cells
-from fieldwise.networks.convnet import ConvNet, farthest_tap, pass_layers
+from fieldwise.networks.convnet import ConvNet, pass_layers
 from fieldwise.networks.equivariant import EquivariantConvNet
 from fieldwise.physics.ice_flow.blatter_pattyn import RATE_FACTOR, SLIDING_COEFFICIENT, WEIGHT
 from fieldwise.recipes.ice_flow.frames import ICE_SLOPES, SLOPES
@@ -156,25 +156,25 @@ class StressScaled(nn.Module):
         vectors = [pair for pair in vectors if pair[0] in (*features, *outputs)]
         path, arguments = _with_channels(network, features, list(outputs), vectors, network_options)
         self.network = import_by_path(path, kind=nn.Module)(**arguments)
-        scales = torch.tensor([float(scale) for scale in inputs.values()])
-        self.register_buffer("input_scales", scales, persistent=False)
-        factors = torch.tensor([1.0, 3, 3, 3, 3, 1] + [1.0] * len(self.passed_on))
-        self.register_buffer("feature_scales", factors, persistent=False)
-        self._describe_outputs()
+        self._describe_channels()
 
-    def _describe_outputs(self) -> None:
-        """Say of each output which one makes up its stress with it, if any, and how far it slides and deforms."""
-        names = list(self.outputs)
+    def _describe_channels(self) -> None:
+        """Keep the factors of inputs and features, and of outputs how far each slides and deforms.
+
+        An output has a partner, with which it makes up its stress, where the mapping gives both components.
+        """
+        names, scales = list(self.outputs), list(self.outputs.values())
         partners = [{"u": "v", "v": "u"}.get(name[0], "") + name[1:] for name in names]
-        shares = {
-            "slide_scales": [1 / scale for scale in self.outputs.values()],
-            "deform_scales": [
-                DEFORMATION[_depth(name) or ""] / scale for name, scale in self.outputs.items()
-            ],
-            "paired": [float(partner in names) for partner in partners],
+        factors = {
+            "input_scales": list(self.inputs.values()),
+            "feature_scales": [1, 3, 3, 3, 3, 1, *[1] * len(self.passed_on)],
+            "slide_scales": [1 / scale for scale in scales],
+            "deform_scales": [DEFORMATION[_depth(name) or ""] / scale for name, scale in zip(names, scales)],
+            "paired": [partner in names for partner in partners],
         }
-        for name, values in shares.items():
-            self.register_buffer(name, torch.tensor(values, dtype=torch.float32), persistent=False)
+        for name, values in factors.items():
+            factor = torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
+            self.register_buffer(name, factor, persistent=False)
         places = [names.index(partner) if partner in names else 0 for partner in partners]
         self.register_buffer("partners", torch.tensor(places), persistent=False)
 
@@ -183,9 +183,9 @@ class StressScaled(nn.Module):
         place = list(self.inputs).index("thk")
         ice = scaled[:, place : place + 1] > 0
         stacked = isinstance(self.network, ConvNet | EquivariantConvNet)
-        cells = choose_cells(scaled, ice, reach=farthest_tap(self.network)) if stacked else Everywhere(ice)
+        cells = choose_cells(scaled, ice, self.network.convolutions) if stacked else Everywhere(ice)
         channels = cells.pick(scaled)
-        units = (channels * _along(self.input_scales, channels)).unbind(1)
+        units = (channels * self.input_scales).unbind(1)
         fields = dict(zip(self.inputs, units, strict=True))
         for name, value in DEFAULTS.items():
             if name not in fields:
@@ -199,7 +199,7 @@ class StressScaled(nn.Module):
         features = [depth, slope_x, slope_y, stress_x, stress_y, stickiness]
         features += [fields[name] / self.inputs[name] for name in self.passed_on]
         shown = torch.stack(features, 1)
-        answer = self._answer(cells, shown * _along(self.feature_scales, shown))
+        answer = self._answer(cells, shown * self.feature_scales)
         along = {"u": stress_x, "v": stress_y}
         drive = torch.stack([along[name[0]] if name[0] in along else 0 * depth for name in self.outputs], 1)
         slide, deform = unit / sliding3, rate * thickness * unit
@@ -217,17 +217,6 @@ class StressScaled(nn.Module):
         """
         stress = torch.add(drive, answer, alpha=SPREAD)
         square = stress.square()
-        length2 = torch.addcmul(square, _along(self.paired, square), square.index_select(1, self.partners))
-        mobility = torch.addcmul(
-            slide * _along(self.slide_scales, square), deform, _along(self.deform_scales, square)
-        )
+        length2 = torch.addcmul(square, self.paired, square.index_select(1, self.partners))
+        mobility = torch.addcmul(slide * self.slide_scales, deform, self.deform_scales)
         return mobility * length2 * stress
-
-
-def _along(values: Tensor, channels: Tensor) -> Tensor:
-    """Shape a number for each channel so that it multiplies (batch, channel, ...).
-
-    >>> _along(torch.ones(3), torch.zeros(2, 3, 8, 8)).shape
-    torch.Size([3, 1, 1])
-    """
-    return values.view(-1, *[1] * (channels.ndim - 2))
