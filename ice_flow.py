@@ -106,9 +106,9 @@ figures.draw_inputs(shown).show(width=700)
 # turned by 90° flows as it did, turned by 90°. A flow of 2 to the east and 1 to the north, after a quarter turn:
 #
 #     >>> import torch
-#     >>> from fieldwise.networks.equivariant import turn_channels, turns_of_channels
+#     >>> from fieldwise.symmetries import turn_channels
 #     >>> flow = torch.tensor([2.0, 1.0]).view(1, 2, 1, 1)
-#     >>> turn_channels(flow, turns_of_channels(["u", "v"], [("u", "v")]), 1).flatten().tolist()
+#     >>> turn_channels(flow, 1, [(0, 1)]).flatten().tolist()
 #     [-1.0, 2.0]
 #
 # Rock takes no part: the map ends for the network where the ice ends, and only the ice is computed.

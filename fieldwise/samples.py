@@ -10,9 +10,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fieldwise.errors import InputError
+from fieldwise.symmetries import ORDER, inverse, turn_channels
 
 # Which symmetries tiles are shown in: as they are, mirrored north to south too, or turned in every way.
-SYMMETRIES = {"none": (0,), "north_south": (0, 6), "all": tuple(range(8))}
+SYMMETRIES = {"none": (0,), "north_south": (0, 6), "all": tuple(range(ORDER))}
 
 Nested = dict[str, Any]  # arrays, or further dictionaries of arrays
 
@@ -71,24 +72,11 @@ def turn(tensors: Nested, symmetry: int, *, vectors: Vectors = ()) -> Nested:
         if isinstance(value, dict):
             turned[name] = turn(value, symmetry, vectors=vectors)
             continue
-        if symmetry >= 4:
-            value = value.flip(-1)
-        value = torch.rot90(value, k=symmetry % 4, dims=(-2, -1))
+        pairs: Sequence[tuple[int, int]] = ()
         if name in vectors:
             pairs = vectors[name] if isinstance(vectors, Mapping) else [(0, 1)]
-            value = _turn_components(value, symmetry, pairs)
-        turned[name] = value
+        turned[name] = turn_channels(value, symmetry, pairs)
     return turned
-
-
-def _turn_components(value: torch.Tensor, symmetry: int, pairs: Sequence[tuple[int, int]]) -> torch.Tensor:
-    channels = list(value.unbind(1))
-    for east, north in pairs:
-        if symmetry >= 4:
-            channels[east] = -channels[east]
-        for _ in range(symmetry % 4):
-            channels[east], channels[north] = -channels[north], channels[east]
-    return torch.stack(channels, dim=1)
 
 
 def turn_back(tensors: Nested, symmetry: int, *, vectors: Vectors = ()) -> Nested:
@@ -98,7 +86,7 @@ def turn_back(tensors: Nested, symmetry: int, *, vectors: Vectors = ()) -> Neste
     >>> turn_back(turn(flow, 6, vectors=["flow"]), 6, vectors=["flow"])["flow"].ravel().tolist()
     [2.0, 1.0]
     """
-    return turn(tensors, symmetry if symmetry >= 4 else -symmetry % 4, vectors=vectors)
+    return turn(tensors, inverse(symmetry), vectors=vectors)
 
 
 class Samples(Dataset):

@@ -10,13 +10,12 @@ from fieldwise.networks.convnet import ConvNet
 from fieldwise.networks.equivariant import (
     EquivariantConvNet,
     Symmetrised,
-    compose,
-    inverse,
-    turn_channels,
+    find_pairs,
     turns_of_channels,
 )
 from fieldwise.networks.unet import UNet
 from fieldwise.samples import turn
+from fieldwise.symmetries import compose, inverse, turn_channels
 
 INPUTS = ["thk", "slopsurfx", "slopsurfy", "strflowctrl", "spacing_m"]
 OUTPUTS = ["ubar", "vbar", "smb", "uvelsurf", "vvelsurf"]
@@ -85,16 +84,18 @@ def test_a_plain_network_does_not_turn_with_the_map():
 @pytest.mark.parametrize("symmetry", range(8))
 def test_channels_turn_as_samples_do(symmetry):
     fields = torch.randn(1, len(INPUTS), 3, 4)
-    turned = turn_channels(fields, turns_of_channels(INPUTS, VECTORS), symmetry)
+    turned = turn_channels(fields, symmetry, find_pairs(INPUTS, VECTORS))
     assert torch.equal(turned, turn_samples(fields, INPUTS, symmetry))
+    take, signs = turns_of_channels(INPUTS, VECTORS)[symmetry]
+    assert torch.equal(turned, turn_channels(fields, symmetry)[:, take] * torch.tensor(signs).view(-1, 1, 1))
 
 
 @pytest.mark.parametrize("second", range(8))
 @pytest.mark.parametrize("first", range(8))
 def test_names_of_symmetries_multiply_as_the_maps_do(first, second):
-    fields, turns = torch.randn(1, 2, 3, 4), turns_of_channels(["u", "v"], [("u", "v")])
-    both = turn_channels(turn_channels(fields, turns, first), turns, second)
-    assert torch.equal(both, turn_channels(fields, turns, compose(second, first)))
+    fields, pairs = torch.randn(1, 2, 3, 4), [(0, 1)]
+    both = turn_channels(turn_channels(fields, first, pairs), second, pairs)
+    assert torch.equal(both, turn_channels(fields, compose(second, first), pairs))
     assert compose(inverse(first), first) == 0
 
 

@@ -44,10 +44,7 @@ from fieldwise.networks.convnet import (
     repeat_dilations,
     soften,
 )
-
-ORDER = (
-    8  # ways to turn a map: quarter turns counter-clockwise (0 to 3), after mirroring west and east (4 to 7)
-)
+from fieldwise.symmetries import ORDER, compose, inverse, turn_channels
 
 Vectors = Sequence[tuple[str, str] | list[str]]
 Turns = list[tuple[np.ndarray, np.ndarray]]  # for each symmetry: the channel to take, and its sign
@@ -273,33 +270,17 @@ class Symmetrised(nn.Module):
         check_names(inputs, vectors)
         check_names(outputs, vectors)
         self.network = network
-        self.input_turns = turns_of_channels(inputs, vectors)
-        self.output_turns = turns_of_channels(outputs, vectors)
+        self.in_channels = len(inputs)
+        self.input_pairs, self.output_pairs = find_pairs(inputs, vectors), find_pairs(outputs, vectors)
 
     def forward(self, fields: Tensor) -> Tensor:
         """Map (batch, inputs, y, x) to (batch, outputs, y, x)."""
-        check_channels(fields, len(self.input_turns[0][0]), 2)
+        check_channels(fields, self.in_channels, 2)
         total = self.network(fields)
         for symmetry in range(1, ORDER):
-            answer = self.network(turn_channels(fields, self.input_turns, symmetry))
-            total = total + turn_channels(answer, self.output_turns, inverse(symmetry))
+            answer = self.network(turn_channels(fields, symmetry, self.input_pairs))
+            total = total + turn_channels(answer, inverse(symmetry), self.output_pairs)
         return total / ORDER
-
-
-def turn_channels(fields: Tensor, turns: Turns, symmetry: int) -> Tensor:
-    """Rotate or mirror a map (batch, channels, y, x) together with the vectors on it.
-
-    >>> turns = turns_of_channels(["u", "v"], [("u", "v")])
-    >>> flow = torch.tensor([2.0, 1.0]).view(1, 2, 1, 1)  # two eastward, one northward
-    >>> turn_channels(flow, turns, 1).flatten().tolist()  # a quarter turn counter-clockwise
-    [-1.0, 2.0]
-    """
-    take, signs = turns[symmetry]
-    if symmetry >= 4:
-        fields = fields.flip(-1)
-    fields = torch.rot90(fields, symmetry % 4, dims=(-2, -1))
-    factors = torch.as_tensor(signs, dtype=fields.dtype, device=fields.device).view(-1, 1, 1)
-    return fields[:, torch.as_tensor(take, device=fields.device)] * factors
 
 
 def turns_of_channels(names: Sequence[str], vectors: Vectors) -> Turns:
@@ -309,19 +290,26 @@ def turns_of_channels(names: Sequence[str], vectors: Vectors) -> Turns:
     >>> take.tolist(), signs.tolist()  # v, turned, points west; u points north
     ([0, 2, 1], [1, -1, 1])
     """
-    places = [
-        (names.index(east), names.index(north)) for east, north in vectors if east in names and north in names
-    ]
-    turns = []
+    pairs, turns = find_pairs(names, vectors), []
     for symmetry in range(ORDER):
         numbered = np.arange(1, len(names) + 1)
-        for east, north in places:
+        for east, north in pairs:
             if symmetry >= 4:
                 numbered[east] *= -1
             for _ in range(symmetry % 4):
                 numbered[east], numbered[north] = -numbered[north], numbered[east]
         turns.append((np.abs(numbered) - 1, np.sign(numbered)))
     return turns
+
+
+def find_pairs(names: Sequence[str], vectors: Vectors) -> list[tuple[int, int]]:
+    """Find the channels of vectors: (to the east, to the north).
+
+    >>> find_pairs(["thk", "u", "v"], [("u", "v"), ("slopx", "slopy")])
+    [(1, 2)]
+    """
+    there = [pair for pair in vectors if pair[0] in names and pair[1] in names]
+    return [(names.index(east), names.index(north)) for east, north in there]
 
 
 def turns_of_orbits(orbits: int) -> Turns:
@@ -336,25 +324,6 @@ def turns_of_orbits(orbits: int) -> Turns:
         ((starts + [compose(inverse(symmetry), member) for member in range(ORDER)]).reshape(-1), ones)
         for symmetry in range(ORDER)
     ]
-
-
-def compose(second: int, first: int) -> int:
-    """Name the symmetry that does `first`, then `second`.
-
-    >>> compose(1, 4), compose(4, 1)  # mirroring and turning do not commute
-    (5, 7)
-    """
-    sense = -1 if second >= 4 else 1
-    return (second + sense * first) % 4 + 4 * ((second >= 4) != (first >= 4))
-
-
-def inverse(symmetry: int) -> int:
-    """Name the symmetry that undoes this one; every mirroring undoes itself.
-
-    >>> [inverse(symmetry) for symmetry in range(8)]
-    [0, 3, 2, 1, 4, 5, 6, 7]
-    """
-    return symmetry if symmetry >= 4 else -symmetry % 4
 
 
 def check_names(names: Sequence[str], vectors: Vectors) -> None:
