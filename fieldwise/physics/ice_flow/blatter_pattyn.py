@@ -15,9 +15,6 @@ J is convex: its minimum is the solution, and its value tells how far from it an
 takes e^2 as the mean over its four quadrants, each with the differences to its own two neighbours, so
 nothing that wiggles from cell to cell is free of charge, and the energy turns with the domain. At the
 margin the difference to the side of the ice stands for both.
-
-**Depth.** Between two nodes, velocity has the shape that it has in a slab, 1 - (1 - z)^(n + 1). A slab is
-exact with any number of nodes, and two nodes are enough for a network that gives bed and surface velocity.
 """
 
 from __future__ import annotations
@@ -26,14 +23,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from fieldwise.errors import InputError
+from fieldwise.physics.ice_flow.profiles import GLEN_EXPONENT, Layers
 
 DENSITY = 910.0  # kg m-3
 GRAVITY = 9.81  # m s-2
 WEIGHT = DENSITY * GRAVITY * 1e-6  # MPa a metre of ice
-GLEN_EXPONENT = 3.0
 WEERTMAN_EXPONENT = 3.0
 RATE_FACTOR = 78.0  # MPa-3 a-1, ice at the melting point
 SLIDING_COEFFICIENT = 0.0464  # MPa (m/a)^(-1/3)
@@ -41,34 +37,6 @@ REGULARISATION = 1e-4  # a-1 of strain rate, m/a of sliding
 MINIMUM_THICKNESS = 1.0  # m; thinner ice does not move
 
 Parameter = float | Tensor
-
-
-@dataclass(frozen=True)
-class Layers:
-    """How the depth of the ice is cut into layers between nodes, from the bed up; shares of the thickness."""
-
-    levels: Tensor  # (node,): 0 at the bed, 1 at the surface
-    depth: Tensor  # (layer,)
-    upper: Tensor  # (layer,): share of the upper node in the mean of a layer
-    weights: Tensor  # (node,): share of each node in the mean of the column
-    shear: Tensor  # (layer,): what makes the shear of a slab exact
-
-    @classmethod
-    def between(cls, nodes: int, *, like: Tensor) -> Layers:
-        """Cut even layers between nodes, of the dtype and on the device of a tensor."""
-        if nodes < 2:
-            raise InputError(f"nodes is {nodes}; ice needs at least 2, one at the bed and one at the surface")
-        levels = torch.linspace(0, 1, nodes, dtype=torch.float64)
-        depth, below, above = levels.diff(), 1 - levels[:-1], 1 - levels[1:]
-        power = GLEN_EXPONENT + 1
-        risen = (below**power - above**power) / power  # integral of (1 - z)^n over the layer
-        upper = (depth * below**power - (below ** (power + 1) - above ** (power + 1)) / (power + 1)) / (
-            depth * power * risen
-        )
-        weights = functional.pad(depth * upper, (1, 0)) + functional.pad(depth * (1 - upper), (0, 1))
-        burden = weights.flip(0).cumsum(0).flip(0)[1:]  # what each layer carries
-        shear = (burden**GLEN_EXPONENT * depth / risen) ** (1 / (GLEN_EXPONENT + 1))
-        return cls(*(part.to(like) for part in (levels, depth, upper, weights, shear)))
 
 
 @dataclass(frozen=True)
@@ -338,6 +306,7 @@ def energy(
     >>> ice["sliding_coefficient"] = float("inf")
     >>> speed = 2 * 78 / 4 * (910 * 9.81e-6 * 0.1) ** 3 * 100**4 / (1 + 4 * 0.1**2) ** 2
     >>> surface_speeds = speed * torch.tensor([0.0, 0.5, 1.0, 1.5])
+    >>> from fieldwise.physics.ice_flow.profiles import profile_nodes
     >>> nodes = profile_nodes(torch.zeros(1, 3, 3), torch.ones(1, 3, 3), nodes=6)
     >>> [round(energy(v * nodes, 0 * nodes, **ice).item(), 4) for v in surface_speeds]
     [-0.0, -0.0372, -0.0459, -0.039]
@@ -359,50 +328,3 @@ def energy(
         tilt=tilt,
     )
     return energy_of(geometry, velocity_x, velocity_y)
-
-
-def profile_nodes(at_bed: Tensor, at_surface: Tensor, *, nodes: int = 2) -> Tensor:
-    """Spread velocity from bed to surface over nodes, by the profile of a slab.
-
-    u(z) = u_bed + (u_surface - u_bed) (1 - (1 - z)^(n + 1)), z from 0 at the bed to 1 at the surface.
-    This is the exact profile of a slab, and near that of glaciers; its mean over depth, which a network
-    may give as well, is `profile_mean`.
-
-    Parameters
-    ----------
-    at_bed, at_surface
-        One component of velocity, (batch, y, x).
-    nodes
-        How many, 2 or more.
-
-    Returns
-    -------
-    torch.Tensor
-        (batch, node, y, x), from the bed up.
-
-    >>> profile_nodes(torch.zeros(1, 1, 1), torch.ones(1, 1, 1), nodes=3).flatten().tolist()
-    [0.0, 0.9375, 1.0]
-    """
-    levels = Layers.between(nodes, like=at_surface).levels[:, None, None]
-    share = 1 - (1 - levels) ** (GLEN_EXPONENT + 1)
-    return at_bed[:, None] + (at_surface - at_bed)[:, None] * share
-
-
-def profile_mean(at_bed: Tensor, at_surface: Tensor) -> Tensor:
-    """Average velocity over depth, by the profile of a slab: (u_bed + (n + 1) u_surface) / (n + 2).
-
-    >>> profile_mean(torch.tensor(0.0), torch.tensor(1.0)).item()
-    0.8...
-    """
-    return (at_bed + (GLEN_EXPONENT + 1) * at_surface) / (GLEN_EXPONENT + 2)
-
-
-def profile_surface(at_bed: Tensor, mean: Tensor) -> Tensor:
-    """Give the surface velocity that goes with a velocity at the bed and a mean over depth.
-
-    The inverse of `profile_mean`, for a network that gives bed and mean velocity only.
-
-    >>> profile_surface(torch.tensor(0.0), torch.tensor(0.8)).item()
-    1.0
-    """
-    return mean + (mean - at_bed) / (GLEN_EXPONENT + 1)

@@ -18,8 +18,8 @@ from fieldwise.physics.ice_flow.blatter_pattyn import (
     Parameter,
     energy_of,
     measure_geometry,
-    profile_nodes,
 )
+from fieldwise.physics.ice_flow.profiles import profile_nodes
 
 TOLERANCE = 1e-6
 CHECKED_EVERY = 10  # iterations
