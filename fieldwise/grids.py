@@ -409,7 +409,14 @@ def write_netcdf(data: xr.Dataset | xr.DataArray, path: str | Path) -> Path:
     if {"x", "y"} <= set(dataset.dims) and dataset.rio.crs is not None:
         dataset = dataset.rio.write_crs(dataset.rio.crs)  # again: arithmetic drops each variable's link to it
         dataset = dataset.rio.write_coordinate_system()
-    dataset.attrs.setdefault("Conventions", "CF-1.8")
+        mapping = dataset["spatial_ref"].astype(np.int32)  # CF 1.8 knows no longer ones
+        if mapping.attrs.get("grid_mapping_name") == "polar_stereographic":
+            pole = np.copysign(90.0, mapping.attrs["standard_parallel"])
+            mapping.attrs.setdefault("latitude_of_projection_origin", pole)
+        dataset["spatial_ref"] = mapping
+    dataset = dataset.assign_attrs({"Conventions": "CF-1.8"} | dataset.attrs)
+    for coordinate in dataset.coords.values():
+        coordinate.encoding["_FillValue"] = None  # CF: none of them is missing
     with replace_when_done(path) as partial:
         dataset.to_netcdf(partial, engine="h5netcdf")
     return path

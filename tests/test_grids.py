@@ -175,6 +175,17 @@ def test_one_variable_of_several(tmp_path):
         open_field(path, variable="VZ")
 
 
+def test_netcdf_keeps_to_the_conventions(tmp_path):
+    """What the CF checker asks of a file, read without xarray's help."""
+    south = make_field(np.zeros((2, 2)), Grid(0, 0, 500, 500, 250, "EPSG:3031"), name="bed")
+    with h5py.File(write_netcdf(south, tmp_path / "bed.nc")) as written:
+        assert written.attrs["Conventions"] == "CF-1.8"
+        assert all("_FillValue" not in written[axis].attrs for axis in "xy")
+        assert written["spatial_ref"].dtype == np.int32
+        assert written["spatial_ref"].attrs["latitude_of_projection_origin"] == -90
+    assert "Conventions" not in south.attrs
+
+
 def test_classic_netcdf(tmp_path):
     path = tmp_path / "classic.nc"
     dataset().to_netcdf(path, engine="scipy")

@@ -16,7 +16,7 @@ import xarray as xr
 from tqdm import tqdm
 
 from fieldwise.errors import InputError
-from fieldwise.grids import replace_when_done
+from fieldwise.grids import replace_when_done, write_netcdf
 from fieldwise.physics.ice_flow import solve
 from fieldwise.physics.ice_flow.blatter_pattyn import MINIMUM_THICKNESS, SLIDING_COEFFICIENT
 from fieldwise.sandbox.valley import Valley, grow_ice, make_climate, make_valley
@@ -277,9 +277,9 @@ def _write(glacier: _Glacier, path: Path, origin: tuple[float, float]) -> None:
         )
         for name, (units, long_name) in UNITS.items()
     }
-    dataset = xr.Dataset(data, coordinates, {"Conventions": "CF-1.8"}).rio.write_crs(CRS)
-    dataset = dataset.rio.write_coordinate_system()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    dataset = xr.Dataset(data, coordinates, {"title": "A made valley glacier and its flow"}).rio.write_crs(
+        CRS
+    )
     for name in UNITS:
         dataset[name].encoding["zlib"] = True  # beside what links it to its CRS
-    dataset.to_netcdf(path, engine="h5netcdf")
+    write_netcdf(dataset, path)

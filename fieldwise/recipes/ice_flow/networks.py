@@ -195,7 +195,8 @@ class StressScaled(nn.Module):
         sliding3, unit = fields["slidingco"] ** 3, (WEIGHT * spacing) ** 3
         stickiness = (rate * sliding3 * spacing).clamp(min=1e-6).log10()
         depth = thickness / spacing
-        stress_x, stress_y = -depth * slope_x, -depth * slope_y
+        fall = -depth
+        stress_x, stress_y = fall * slope_x, fall * slope_y
         features = [depth, slope_x, slope_y, stress_x, stress_y, stickiness]
         features += [fields[name] / self.inputs[name] for name in self.passed_on]
         shown = torch.stack(features, 1)

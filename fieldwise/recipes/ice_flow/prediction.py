@@ -164,13 +164,12 @@ def _to_dataset(
     fields[BEYOND] = (dims, beyond, flags | {"long_name": BEYOND})
     coordinates["time"] = coordinates["time"][frames]
     dataset = xr.Dataset(fields, coords={dim: coordinates[dim] for dim in dims})
-    dataset["time"].attrs = dict(case.time) or {"long_name": "time as in the source, of unknown units"}
+    unknown = {"long_name": "time as in the source" + ("" if case.time else ", of unknown units")}
+    dataset["time"].attrs = unknown | case.time
     if "since" in case.time.get("units", ""):
         dataset["time"].attrs["standard_name"] = "time"
     for axis in ("x", "y"):
         dataset[axis].attrs = {"units": "m", "standard_name": f"projection_{axis}_coordinate"}
-    for dim in dims:
-        dataset[dim].encoding["_FillValue"] = None  # CF: no coordinate is missing
     return dataset if case.crs is None else dataset.rio.write_crs(case.crs)
 
 
