@@ -72,10 +72,12 @@ def test_a_glacier_of_twice_the_size_differs_by_powers_of_two(shape):
     torch.testing.assert_close(large, 8 * small, rtol=1e-3, atol=1e-6)
 
 
-def test_rock_does_not_speak_to_the_ice(shape):
+@pytest.mark.parametrize("thickness", [0.0, 0.9])  # m; less than 1 m does not move
+def test_rock_does_not_speak_to_the_ice(shape, thickness):
     network = scaled_network(layers=2)
     rock = shape["thk"] <= 0
     other = {name: np.where(rock, 7.0, shape[name]) for name in ("slopsurfx", "slopsurfy")}
+    other["thk"] = np.where(rock, thickness, shape["thk"])
     laws = {"arrhenius": 80.0, "slidingco": 0.04, "dX": 100.0}
     first, second = (network(as_inputs(network, **each, **laws)) for each in (shape, shape | other))
     assert torch.equal(first, second)

@@ -143,11 +143,12 @@ class _Convolution(torch.autograd.Function):
 def _multiply(features: Tensor, matrix: Tensor, bias: Tensor, near: Neighbours) -> Tensor:
     """Convolve (cell, channel) by a matrix (channel, kernel cell * filter), in the cheaper of two orders.
 
-    Of few cells all products are made and then added up; of many, neighbours are gathered and multiplied.
+    Neighbours are gathered and multiplied; or, of few cells with many channels, all products are made and
+    then added up.
     """
     taps = near.cells.shape[1]
     filters = matrix.shape[1] // taps
-    if near.products is not None:
+    if near.products is not None and filters <= len(matrix):
         middle = functional.pad(bias, (taps // 2 * filters,) * 2)
         made = torch.addmm(middle, features, matrix).view(-1, filters)
         return torch.embedding_bag(made, *near.products)[0]  # the last, of no products, stays zero

@@ -118,11 +118,12 @@ def pass_layers(network: Any, cells: Everywhere | Packed, features: Tensor) -> T
     >>> torch.allclose(pass_layers(network, Everywhere(), fields), network(fields), atol=1e-6)
     True
     """
-    first, *others = network.convolutions
-    features = network.dropout(network.activation(cells.apply(first, cells.begin(features))))
-    for convolution in others:
-        made = network.dropout(network.activation(cells.apply(convolution, features)))
-        features = features + made if network.residual else made
+    features = cells.begin(features)
+    for number, convolution in enumerate(network.convolutions):
+        made = network.activation(cells.apply(convolution, features))
+        if network.training:
+            made = network.dropout(made)
+        features = features + made if network.residual and number else made
     return cells.end(network.output, features)
 
 

@@ -13,7 +13,7 @@ from fieldwise.networks.cells import Everywhere, Packed, choose_cells
 from fieldwise.networks.convnet import ConvNet, pass_layers
 from fieldwise.networks.equivariant import EquivariantConvNet
 from fieldwise.physics.ice_flow.blatter_pattyn import RATE_FACTOR, SLIDING_COEFFICIENT, WEIGHT
-from fieldwise.recipes.ice_flow.frames import ICE_SLOPES, SLOPES
+from fieldwise.recipes.ice_flow.frames import FLOWING_M, ICE_SLOPES, SLOPES
 from fieldwise.recipes.ice_flow.mapping import FieldMap
 from fieldwise.recipes.ice_flow.prepared import SPACING
 from fieldwise.tasks.imports import import_by_path
@@ -118,8 +118,8 @@ class StressScaled(nn.Module):
         u = (1 / C^3 + k A H) (rho g d)^3 |q|^2 q
 
     with k = 0 at the bed, 2/5 in the mean and 1/2 at the surface. The shallow-ice solution is thus
-    q = - H s / d, and what the network adds to it is how stress spreads sideways. Off the ice all its inputs
-    are 0: rock does not speak to the ice.
+    q = - H s / d, and what the network adds to it is how stress spreads sideways. Off the ice, and where it
+    is too thin to move, all its inputs are 0: rock does not speak to the ice.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ class StressScaled(nn.Module):
     def forward(self, scaled: Tensor) -> Tensor:
         """Map (batch, inputs, y, x), scaled, to (batch, outputs, y, x), scaled."""
         place = list(self.inputs).index("thk")
-        ice = scaled[:, place : place + 1] > 0
+        ice = scaled[:, place : place + 1] > FLOWING_M / self.inputs["thk"]
         stacked = isinstance(self.network, ConvNet | EquivariantConvNet)
         cells = choose_cells(scaled, ice, self.network.convolutions) if stacked else Everywhere(ice)
         channels = cells.pick(scaled)
