@@ -51,11 +51,11 @@ size_cells = 64  # edge of the sandbox's frames
 valleys = 24
 snapshots = 8  # of each valley
 maptype = "g15"  # which fields are read and given
-layers = 6
-dilations = [1, 2, 4, 4, 2, 1]  # cells from tap to tap of the kernels: 14 cells are seen to every side
-filters = 32
+layers = 4
+dilations = [1, 2, 4, 2]  # cells from tap to tap of the kernels: 9 cells are seen to every side
+filters = 24
 learning_rate = 3e-3
-max_epochs = 14
+max_epochs = 20
 figure_frames = 2  # frames of each test glacier to draw
 observed = "../shared/data"  # folder with aletsch_observation.nc and dle_model_f12/, where there is one
 

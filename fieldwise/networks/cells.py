@@ -81,15 +81,15 @@ class Packed:
 
     def pick(self, fields: Tensor) -> Tensor:
         """Take the cells that count out of (batch, channel, y, x)."""
-        return fields.transpose(0, 1).flatten(1).index_select(1, self.cells)[None, ..., None]
+        return fields.transpose(0, 1).flatten(1).index_select(1, self.cells).view(1, fields.shape[1], -1, 1)
 
     def begin(self, features: Tensor) -> Tensor:
         """Make picked features ready for the first layer, with the zeros behind them."""
-        return functional.pad(features[0, ..., 0].mT, (0, 0, 0, 1))
+        return functional.pad(features.view(features.shape[1], -1).mT, (0, 0, 0, 1))
 
     def apply(self, layer: Any, features: Tensor) -> Tensor:
         """Apply a convolution, plain or to orbits."""
-        matrix, bias = layer.__dict__.get("matrix") or _lay_out(layer)
+        matrix, bias = getattr(layer, "matrix", None) or _lay_out(layer)
         near = self.near[layer.dilation[0]]
         if torch.is_grad_enabled():
             return _Convolution.apply(features, matrix, bias, near)
@@ -97,13 +97,14 @@ class Packed:
 
     def end(self, layer: Any, features: Tensor) -> Tensor:
         """Apply the last convolution, of a single cell, and give its features as picked ones."""
-        matrix, bias = layer.__dict__.get("matrix") or _lay_out(layer)
-        return torch.addmm(bias[:, None], matrix.mT, features[:-1].mT)[None, ..., None]
+        matrix, bias = getattr(layer, "matrix", None) or _lay_out(layer)
+        return torch.addmm(bias.view(-1, 1), matrix.mT, features[:-1].mT).view(1, len(bias), -1, 1)
 
     def spread(self, features: Tensor) -> Tensor:
         """Put picked features on their map, with zeros around them."""
         rows = features.new_zeros(features.shape[1], self.shape.numel())
-        return rows.index_copy(1, self.cells, features[0, ..., 0]).unflatten(1, self.shape).transpose(0, 1)
+        rows.index_copy_(1, self.cells, features.reshape(features.shape[1], -1))
+        return rows.view(-1, *self.shape).transpose(0, 1)
 
 
 class Neighbours(NamedTuple):
@@ -137,11 +138,12 @@ class _Convolution(torch.autograd.Function):
         for some, gathered in _gather(gradient, cells):
             torch.mm(gathered, turned.mT, out=to_features[some])
             to_turned.addmm_(features[some].mT, gathered)
-        return to_features, to_turned.view(shape).flip(1).view_as(matrix), gradient[:-1].sum(0), None
+        to_bias = _beside_middle(gradient[:-1].sum(0), cells.shape[1])
+        return to_features, to_turned.view(shape).flip(1).view_as(matrix), to_bias, None
 
 
 def _multiply(features: Tensor, matrix: Tensor, bias: Tensor, near: Neighbours) -> Tensor:
-    """Convolve (cell, channel) by a matrix (channel, kernel cell * filter), in the cheaper of two orders.
+    """Convolve (cell, channel) by what `_lay_out` gives, in the cheaper of two orders.
 
     Neighbours are gathered and multiplied; or, of few cells with many channels, all products are made and
     then added up.
@@ -149,13 +151,13 @@ def _multiply(features: Tensor, matrix: Tensor, bias: Tensor, near: Neighbours) 
     taps = near.cells.shape[1]
     filters = matrix.shape[1] // taps
     if near.products is not None and filters <= len(matrix):
-        middle = functional.pad(bias, (taps // 2 * filters,) * 2)
-        made = torch.addmm(middle, features, matrix).view(-1, filters)
+        made = torch.addmm(bias, features, matrix).view(-1, filters)
         return torch.embedding_bag(made, *near.products)[0]  # the last, of no products, stays zero
     made = features.new_zeros(features.shape[0], filters)
     tap_by_tap = matrix.view(-1, taps, filters).transpose(0, 1).reshape(-1, filters)
+    middle = bias.view(taps, filters)[taps // 2]
     for some, gathered in _gather(features, near.cells):
-        torch.addmm(bias, gathered, tap_by_tap, out=made[some])
+        torch.addmm(middle, gathered, tap_by_tap, out=made[some])
     return made
 
 
@@ -170,11 +172,16 @@ def _gather(features: Tensor, cells: Tensor) -> Iterator[tuple[slice, Tensor]]:
 
 
 def _lay_out(layer: Any) -> tuple[Tensor, Tensor]:
-    """Lay the weights of a convolution out as (channel, kernel cell * filter), its biases beside them."""
+    """Lay weights out as (channel, kernel cell * filter), and biases beside those of the middle cell."""
     expands = hasattr(layer, "expand_weight")
     weight = layer.expand_weight() if expands else layer.weight
     bias = layer.expand_bias() if expands else layer.bias
-    return weight.flatten(2).permute(1, 2, 0).reshape(weight.shape[1], -1), bias
+    matrix = weight.flatten(2).permute(1, 2, 0).reshape(weight.shape[1], -1)
+    return matrix, _beside_middle(bias, weight[0, 0].numel())
+
+
+def _beside_middle(bias: Tensor, taps: int) -> Tensor:
+    return functional.pad(bias, (taps // 2 * len(bias),) * 2)
 
 
 def keep_matrices(network: nn.Module) -> None:

@@ -123,7 +123,9 @@ def pass_layers(network: Any, cells: Everywhere | Packed, features: Tensor) -> T
         made = network.activation(cells.apply(convolution, features))
         if network.training:
             made = network.dropout(made)
-        features = features + made if network.residual and number else made
+        if network.residual and number:
+            made = made + features if torch.is_grad_enabled() else made.add_(features)
+        features = made
     return cells.end(network.output, features)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,16 @@ class Emulator:
     @torch.inference_mode()
     def apply(self, inputs: np.ndarray, ice: np.ndarray) -> np.ndarray:
         """Map fields (input, y, x) to velocities (output, y, x), rows from north to south, 0 off the ice."""
-        scales = np.array(list(self.fields.inputs.values()), dtype=np.float32)[:, None, None]
-        scaled = torch.from_numpy(np.ascontiguousarray(inputs / scales))[None].to(self.device)
-        answer = self.network(scaled)
-        undo = np.array(list(self.fields.outputs.values()), dtype=np.float32)[:, None, None]
-        return answer[0].float().cpu().numpy() * (undo * ice)
+        input_scales, output_scales = self._scales
+        scaled = torch.from_numpy(np.ascontiguousarray(inputs / input_scales))[None].to(self.device)
+        answer = self.network(scaled)[0].float().cpu().numpy()
+        return answer * (output_scales * ice)
+
+    @cached_property
+    def _scales(self) -> list[np.ndarray]:
+        """What inputs and outputs are divided by: (channel, 1, 1) each."""
+        sides = (self.fields.inputs, self.fields.outputs)
+        return [np.array(list(side.values()), dtype=np.float32)[:, None, None] for side in sides]
 
 
 def load_emulator(
