@@ -172,7 +172,7 @@ def test_weights_of_the_best_trial_alone_are_kept(tuned):
 
 def test_figures_are_pictures(tuned):
     names = {"study_history", "study_courses", "study_parameters"}
-    paths = {path.stem: path for path in (tuned[0].with_suffix("") / "figures").iterdir()}
+    paths = {path.stem: path for path in (tuned[0].with_suffix("") / "figures").glob("*.png")}
     assert paths.keys() >= names
     for path in paths.values():
         with Image.open(path) as picture:

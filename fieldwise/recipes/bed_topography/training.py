@@ -177,7 +177,7 @@ def check_settings(settings: Mapping[str, Any], dataset: Dataset) -> None:
 
 def _finish(trainer: Any, settings: Mapping[str, Any], *, tiles: int) -> Path:
     """Leave provenance and figures in the run folder, and tell the trackers."""
-    from fieldwise.figures import draw_loss_curves
+    from fieldwise.figures import draw_loss_curves, save_figure
     from fieldwise.tracking import close_trackers, read_metrics, record_provenance
 
     run = Path(settings["run"])
@@ -188,8 +188,6 @@ def _finish(trainer: Any, settings: Mapping[str, Any], *, tiles: int) -> Path:
         inputs=[Path(settings["data"]) / "provenance.json", best],
         tiles=tiles,
     )
-    curves = run / "figures" / "loss_curves.png"
-    curves.parent.mkdir(exist_ok=True)
-    draw_loss_curves(read_metrics(run)).savefig(curves, dpi=150)
+    _, curves = save_figure(draw_loss_curves(read_metrics(run)), run / "figures" / "loss_curves")
     close_trackers(trainer, settings, [curves])
     return best

@@ -354,7 +354,6 @@ def _as_yaml(value: Any) -> str:
 def _save_study_figures(study: optuna.Study, folder: Path) -> list[Path]:
     """Draw a study: values by trial, courses by epoch, values by parameter, importance of the parameters."""
     from fieldwise import figures
-    from fieldwise.grids import replace_when_done
     from fieldwise.recipes.bed_topography.studies import measure_importance, tabulate
 
     table = tabulate(study)
@@ -373,8 +372,4 @@ def _save_study_figures(study: optuna.Study, folder: Path) -> list[Path]:
     importance = measure_importance(study)
     if importance:
         drawn["study_importance"] = figures.draw_study_importance(importance)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in drawn.items():
-        with replace_when_done(folder / f"{name}.png") as partial:
-            figure.savefig(partial, dpi=200)
-    return [folder / f"{name}.png" for name in drawn]
+    return [figures.save_figure(figure, folder / name)[1] for name, figure in drawn.items()]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from fieldwise.figures import draw_comparison, draw_loss_curves
+from fieldwise.figures import draw_comparison, draw_loss_curves, save_figure
 from fieldwise.recipes.ice_flow.mapping import pair_vectors
 from fieldwise.recipes.ice_flow.prepared import PreparedCase
 from fieldwise.tracking import read_metrics
@@ -29,13 +29,11 @@ def save_figures(
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     if list(run.glob("logs/part_*/metrics.csv")):
-        paths.append(folder / "loss_curves.png")
-        draw_loss_curves(read_metrics(run)).savefig(paths[-1], dpi=150)
+        paths.append(save_figure(draw_loss_curves(read_metrics(run)), folder / "loss_curves")[1])
     for case, predicted in cases:
         for frame in _choose_frames(case, frames):
-            paths.append(folder / f"{case.name}_{frame:03d}.png")
-            fields = _compare_speed(case, predicted, names, frame)
-            draw_comparison(*fields).savefig(paths[-1], dpi=120)
+            figure = draw_comparison(*_compare_speed(case, predicted, names, frame))
+            paths.append(save_figure(figure, folder / f"{case.name}_{frame:03d}")[1])
     return paths
 
 

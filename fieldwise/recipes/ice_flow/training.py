@@ -197,7 +197,7 @@ def _make_loaders(
 
 def _finish(trainer: Any, settings: dict[str, Any], fields: FieldMap, *, seconds: float) -> Path:
     """Leave the .dat files, the provenance and the learning curve beside the weights."""
-    from fieldwise.figures import draw_loss_curves
+    from fieldwise.figures import draw_loss_curves, save_figure
     from fieldwise.tracking import close_trackers, read_metrics, record_provenance
 
     run = Path(settings["run"])
@@ -212,12 +212,8 @@ def _finish(trainer: Any, settings: dict[str, Any], fields: FieldMap, *, seconds
         inputs=[Path(settings["data"]) / "provenance.json", best],
         training_seconds=round(seconds, 1),
     )
-    figures = run / "figures"
-    figures.mkdir(exist_ok=True)
-    curves = draw_loss_curves(read_metrics(run))
-    for suffix in ("png", "pdf"):
-        curves.savefig(figures / f"loss_curves.{suffix}", dpi=150)
-    close_trackers(trainer, settings, [figures / "loss_curves.png"])
+    _, curves = save_figure(draw_loss_curves(read_metrics(run)), run / "figures" / "loss_curves")
+    close_trackers(trainer, settings, [curves])
     return best
 
 
