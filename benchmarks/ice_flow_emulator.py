@@ -56,8 +56,7 @@ def read_frame(emulator, thickness, surface):
     known |= derive_ice_slopes(surface, thickness, SPACING)
     known |= {"arrhenius": np.full_like(thickness, RATE), "slidingco": np.full_like(thickness, SLIDING)}
     known["dX"] = np.full_like(thickness, SPACING)
-    inputs = np.stack([known[name] for name in emulator.fields.inputs]).astype(np.float32)
-    return inputs
+    return np.stack([known[name] for name in emulator.fields.inputs]).astype(np.float32)
 
 
 def emulate(emulator, inputs, ice, times):
@@ -93,8 +92,7 @@ def main():
             solving.append(usual.seconds)
             speed = emulate(emulator, inputs, ice, answering)
         solver, seconds = np.median(solving), np.median(answering)
-        errors = (relative_l1(each[ice], tight[ice]) for each in (surface_speed(usual), speed))
-        own, emulated = errors
+        own, emulated = (relative_l1(each[ice], tight[ice]) for each in (surface_speed(usual), speed))
         print(
             f"{cells:>6}{ice.mean():>7.0%}{solver:>12.2f}{own:>11.2%}{1000 * seconds:>15.2f}"
             f"{emulated:>11.2%}{solver / seconds:>9.0f}",

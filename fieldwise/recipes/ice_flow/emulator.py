@@ -35,13 +35,13 @@ class Emulator:
     @torch.inference_mode()
     def apply(self, inputs: np.ndarray, ice: np.ndarray) -> np.ndarray:
         """Map fields (input, y, x) to velocities (output, y, x), rows from north to south, 0 off the ice."""
-        input_scales, output_scales = self._scales
+        input_scales, output_scales = self._factors
         scaled = torch.from_numpy(np.ascontiguousarray(inputs / input_scales))[None].to(self.device)
         answer = self.network(scaled)[0].float().cpu().numpy()
         return answer * (output_scales * ice) + np.float32(0)  # no minus nothing
 
     @cached_property
-    def _scales(self) -> list[np.ndarray]:
+    def _factors(self) -> list[np.ndarray]:
         """What inputs and outputs are divided by: (channel, 1, 1) each."""
         sides = (self.fields.inputs, self.fields.outputs)
         return [np.array(list(side.values()), dtype=np.float32)[:, None, None] for side in sides]
