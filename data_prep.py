@@ -57,12 +57,12 @@ from pathlib import Path
 import geopandas
 
 from fieldwise import figures
-from fieldwise.datasets import Dataset
-from fieldwise.grids import open_field
+from fieldwise.fields.grids import open_field
+from fieldwise.fields.tiles import read_tiles
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.figures import draw_inputs
 from fieldwise.recipes.bed_topography.surveys import open_targets, read_held_out
-from fieldwise.tiles import read_tiles
+from fieldwise.samples.datasets import Dataset
 
 # %% [markdown]
 # ## One call
@@ -121,7 +121,7 @@ if dataset.description.get("held_out"):
 # 2 the first two, which are neighbours, are put together to one side:
 #
 #     >>> import numpy as np
-#     >>> from fieldwise.tiles import split_by_area
+#     >>> from fieldwise.fields.tiles import split_by_area
 #     >>> windows = np.array([[0, 0, 1, 1], [1, 0, 2, 1], [4, 0, 5, 1], [9, 0, 10, 1]], dtype=float)
 #     >>> split_by_area(windows, block=2, buffer=1, fraction=0.5, seed=1)
 #     (array([2, 3]), array([0, 1]))

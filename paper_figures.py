@@ -53,10 +53,10 @@ from pathlib import Path
 
 from IPython.display import Markdown
 
-from fieldwise.datasets import Dataset
 from fieldwise.recipes.bed_topography.figures import PLATES, print_figure
 from fieldwise.recipes.bed_topography.material import gather
 from fieldwise.recipes.bed_topography.tables import save_tables
+from fieldwise.samples.datasets import Dataset
 
 # %%
 material = gather(
@@ -133,8 +133,8 @@ print_figure("closeups", material, folder)
 # of half the height is half as rough:
 #
 #     >>> import numpy as np
-#     >>> from fieldwise.grids import Grid, make_field
-#     >>> from fieldwise.scores import roughness_ratio
+#     >>> from fieldwise.fields.grids import Grid, make_field
+#     >>> from fieldwise.scores.fields import roughness_ratio
 #     >>> grid = Grid(west=0, south=0, east=900, north=900, spacing=100, crs="EPSG:3031")
 #     >>> bed = make_field(np.random.default_rng(0).normal(size=grid.shape), grid, name="bed")
 #     >>> round(roughness_ratio(bed / 2, bed), 3)

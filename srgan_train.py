@@ -83,8 +83,8 @@ from IPython.display import Image, display
 
 from fieldwise.networks.esrgan import Discriminator, Generator
 from fieldwise.recipes import bed_topography
+from fieldwise.runs import read_metrics
 from fieldwise.tasks import load_task
-from fieldwise.tracking import read_metrics
 
 # %% [markdown]
 # ## The two networks

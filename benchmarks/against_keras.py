@@ -109,7 +109,7 @@ def make_loader(folder: Path) -> Any:
     from fieldwise.recipes.ice_flow.mapping import FieldMap
     from fieldwise.recipes.ice_flow.prepared import PreparedCase
     from fieldwise.recipes.ice_flow.samples import find_centres, find_vectors, list_frames
-    from fieldwise.samples import SYMMETRIES, PatchSampler, make_patch_loader
+    from fieldwise.samples.loaders import SYMMETRIES, PatchSampler, make_patch_loader
 
     case = PreparedCase(
         name="frames",

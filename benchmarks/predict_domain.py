@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fieldwise.grids import Bounds, Grid
+from fieldwise.fields.grids import Bounds, Grid
 from fieldwise.networks.esrgan import DEEPBEDMAP_INPUTS, UPSCALING, Channels, Generator
-from fieldwise.predict import measure_halo, predict_domain
+from fieldwise.verbs.domains import measure_halo, predict_domain
 
 LOWRES_M, SPACING_M, CRS = 1000.0, 250.0, "EPSG:3031"
 PATTERN = np.random.default_rng(7).normal(size=(2, 1000, 1000)).astype(np.float32)

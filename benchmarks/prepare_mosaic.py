@@ -16,9 +16,9 @@ import rasterio
 import scipy.ndimage
 from rasterio.transform import from_origin
 
-from fieldwise.gaps import fill_gaps
-from fieldwise.grids import open_field
-from fieldwise.trends import regional_spread, regional_trend
+from fieldwise.fields.gaps import fill_gaps
+from fieldwise.fields.grids import open_field
+from fieldwise.fields.trends import regional_spread, regional_trend
 
 CELLS = 8192
 

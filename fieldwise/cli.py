@@ -26,8 +26,8 @@ VERBS = {
     "tune": "search for the best options of train (bed_topography)",
 }
 COMMANDS = {  # what serves every recipe
-    "download": ("fieldwise.sources", "download_data"),
-    "fetch": ("fieldwise.tracking", "fetch_run"),
+    "download": ("fieldwise.downloads.sources", "download_data"),
+    "fetch": ("fieldwise.runs", "fetch_run"),
     "notebooks": ("fieldwise.notebooks", "run_notebooks"),
 }
 USAGE = """usage: fieldwise RECIPE VERB [--option ...]

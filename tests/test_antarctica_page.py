@@ -15,10 +15,10 @@ import pytest
 import rasterio
 import yaml
 
-from fieldwise import transfers
 from fieldwise.cli import main
-from fieldwise.datasets import Dataset
-from fieldwise.grids import grid_of, open_field
+from fieldwise.downloads import transfers
+from fieldwise.fields.grids import grid_of, open_field
+from fieldwise.samples.datasets import Dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "antarctica.md").read_text(encoding="utf-8")

@@ -10,14 +10,14 @@ import gpu_stand_in
 import numpy as np
 import pytest
 
-from fieldwise import gaps, tiles
-from fieldwise.arrays import choose_module, module_of, ndimage_of, to_host
 from fieldwise.errors import InputError
-from fieldwise.gaps import fill_by_distance, fill_from_neighbours, fill_gaps
-from fieldwise.grids import Grid, load_values, make_field, move_field, open_field, write_cog
-from fieldwise.scores import roughness, roughness_ratio, sample_at_points
-from fieldwise.tiles import cut, slide_windows
-from fieldwise.trends import average_cells, regional_spread, regional_trend
+from fieldwise.fields import gaps, tiles
+from fieldwise.fields.arrays import choose_module, module_of, ndimage_of, to_host
+from fieldwise.fields.gaps import fill_by_distance, fill_from_neighbours, fill_gaps
+from fieldwise.fields.grids import Grid, load_values, make_field, move_field, open_field, write_cog
+from fieldwise.fields.tiles import cut, slide_windows
+from fieldwise.fields.trends import average_cells, regional_spread, regional_trend
+from fieldwise.scores.fields import roughness, roughness_ratio, sample_at_points
 
 try:
     import cupy

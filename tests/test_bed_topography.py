@@ -14,15 +14,15 @@ import yaml
 from PIL import Image
 from scipy import ndimage
 
-from fieldwise import gaps
 from fieldwise.cli import main
-from fieldwise.datasets import Dataset
 from fieldwise.errors import InputError
-from fieldwise.grids import make_field, open_field, write_cog
+from fieldwise.fields import gaps
+from fieldwise.fields.grids import make_field, open_field, write_cog
+from fieldwise.fields.tiles import read_tiles
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography import networks
+from fieldwise.samples.datasets import Dataset
 from fieldwise.tasks import load_task
-from fieldwise.tiles import read_tiles
 
 LOWRES_M = 1000.0
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 import yaml
 
-from fieldwise import grids
 from fieldwise.cli import main
-from fieldwise.grids import Grid, make_field, open_field, write_cog
+from fieldwise.fields import grids
+from fieldwise.fields.grids import Grid, make_field, open_field, write_cog
 
 FAR = Grid(0, 0, 30_000, 30_000, 1000, "EPSG:3031")  # half a continent away
 

@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fieldwise.datasets import (
+from fieldwise.errors import InputError
+from fieldwise.fields.entries import open_entry
+from fieldwise.fields.grids import Grid, grid_of, make_field, open_field, write_cog, write_netcdf
+from fieldwise.fields.trends import regional_trend
+from fieldwise.samples.datasets import (
     DESCRIPTION,
     Dataset,
     degrade,
@@ -15,10 +19,6 @@ from fieldwise.datasets import (
     read_yaml,
     write_yaml,
 )
-from fieldwise.entries import open_entry
-from fieldwise.errors import InputError
-from fieldwise.grids import Grid, grid_of, make_field, open_field, write_cog, write_netcdf
-from fieldwise.trends import regional_trend
 
 DATA = Path(os.environ.get("FIELDWISE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 CRS = "EPSG:3031"

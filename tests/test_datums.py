@@ -2,8 +2,8 @@
 
 import pytest
 
-from fieldwise.datums import ELLIPSOID, parse_datum, split_crs
 from fieldwise.errors import InputError
+from fieldwise.fields.datums import ELLIPSOID, parse_datum, split_crs
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from fieldwise.networks.equivariant import (
     turns_of_channels,
 )
 from fieldwise.networks.unet import UNet
-from fieldwise.samples import turn
+from fieldwise.samples.loaders import turn
 from fieldwise.symmetries import compose, inverse, turn_channels
 
 INPUTS = ["thk", "slopsurfx", "slopsurfy", "strflowctrl", "spacing_m"]
@@ -23,7 +23,7 @@ VECTORS = [("slopsurfx", "slopsurfy"), ("ubar", "vbar"), ("uvelsurf", "vvelsurf"
 
 
 def turn_samples(fields, names, symmetry):
-    """Turn channels by way of `fieldwise.samples.turn`, which knows vectors as tensors of two channels."""
+    """Turn channels by way of `samples.loaders.turn`, which knows vectors as tensors of two channels."""
     parts, number = {}, 0
     while number < len(names):
         width = 2 if any(names[number] == east for east, _ in VECTORS) else 1

@@ -7,7 +7,7 @@ from torch import nn
 
 from fieldwise.errors import InputError
 from fieldwise.losses import masked_mae
-from fieldwise.samples import make_patch_loader
+from fieldwise.samples.loaders import make_patch_loader
 from fieldwise.tasks import FieldTask, load_checkpoint
 from fieldwise.tasks.imports import import_by_path
 

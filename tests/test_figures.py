@@ -10,8 +10,8 @@ from shapely.geometry import LineString, box
 
 from fieldwise import figures
 from fieldwise.errors import InputError
+from fieldwise.fields.grids import Grid, make_field
 from fieldwise.figures import curves, panels
-from fieldwise.grids import Grid, make_field
 
 GRID = Grid(-1_000_000.0, -500_000.0, -980_000.0, -490_000.0, 250.0, "EPSG:3031")
 EAST = Grid(-990_000.0, -500_000.0, -970_000.0, -490_000.0, 250.0, "EPSG:3031")

@@ -9,9 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fieldwise.datasets import Dataset
 from fieldwise.errors import InputError
-from fieldwise.grids import Grid, grid_of, make_field, open_field, write_cog
+from fieldwise.fields.grids import Grid, grid_of, make_field, open_field, write_cog
 from fieldwise.recipes.bed_topography.example import run_on_a_tile
 from fieldwise.recipes.bed_topography.figures import PLATES, print_figure, save_figures
 from fieldwise.recipes.bed_topography.material import CUBIC, PREDICTION, gather
@@ -24,7 +23,8 @@ from fieldwise.recipes.bed_topography.places import (
     choose_boxes,
     choose_places,
 )
-from fieldwise.scores import sample_at_points
+from fieldwise.samples.datasets import Dataset
+from fieldwise.scores.fields import sample_at_points
 
 
 @pytest.fixture(scope="module")

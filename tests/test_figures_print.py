@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from fieldwise import figures
+from fieldwise.fields.grids import Grid, make_field
 from fieldwise.figures import curves
 from fieldwise.figures.panels import elevation_limits
-from fieldwise.grids import Grid, make_field
 from fieldwise.networks.esrgan import Channels, Generator
 from fieldwise.networks.layers import list_layers
 

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 import yaml
 
+from fieldwise.downloads.sources import read_data_list
 from fieldwise.errors import InputError
 from fieldwise.figures import save_table
 from fieldwise.figures.tables import escape_latex, to_latex, to_markdown
 from fieldwise.recipes.bed_topography.tables import save_tables, tabulate_errors, tabulate_hyperparameters
-from fieldwise.sources import read_data_list
 
 TABLE = pd.DataFrame({"Region": ["A & B", "C|D_e"], "RMSE (m)": [51.0, np.nan], "Picks": [3, 40]})
 

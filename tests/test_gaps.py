@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fieldwise import gaps
 from fieldwise.errors import InputError
-from fieldwise.gaps import fill_by_distance, fill_from_neighbours, fill_gaps
-from fieldwise.grids import Grid, make_field, open_field, write_cog
+from fieldwise.fields import gaps
+from fieldwise.fields.gaps import fill_by_distance, fill_from_neighbours, fill_gaps
+from fieldwise.fields.grids import Grid, make_field, open_field, write_cog
 
 CRS = "EPSG:3031"
 

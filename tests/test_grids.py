@@ -13,9 +13,9 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fieldwise import grids
 from fieldwise.errors import InputError
-from fieldwise.grids import (
+from fieldwise.fields import grids
+from fieldwise.fields.grids import (
     Grid,
     align,
     grid_of,

@@ -6,12 +6,12 @@ import pytest
 import rasterio
 import xarray as xr
 
-from fieldwise.datums import ELLIPSOID
-from fieldwise.entries import open_entry
 from fieldwise.errors import InputError
-from fieldwise.grids import Grid, make_field, open_field, write_cog, write_netcdf
-from fieldwise.heights import Heights, open_geoid, open_geoids, settle_datum
-from fieldwise.tiles import cut
+from fieldwise.fields.datums import ELLIPSOID
+from fieldwise.fields.entries import open_entry
+from fieldwise.fields.grids import Grid, make_field, open_field, write_cog, write_netcdf
+from fieldwise.fields.heights import Heights, open_geoid, open_geoids, settle_datum
+from fieldwise.fields.tiles import cut
 
 CRS = "EPSG:3031"
 GRID = Grid(0, 0, 6000, 4000, 1000, CRS)

@@ -23,7 +23,7 @@ from fieldwise.recipes.ice_flow.prediction import measure_reach
 from fieldwise.recipes.ice_flow.prepared import choose_cases
 from fieldwise.recipes.ice_flow.samples import choose_patch, find_centres, measure_ranges
 from fieldwise.recipes.ice_flow.solution import solve_frame
-from fieldwise.tracking import read_metrics
+from fieldwise.runs import read_metrics
 
 QUIET = {"accelerator": "cpu", "tracker": "none", "progress": False}
 TINY = {"layers": 2, "filters": 8, "patch_size": 16, "batch_size": 8, "seed": 3, "max_epochs": 2} | QUIET

@@ -21,8 +21,8 @@ WITHOUT_EXAMPLE = {
     "recipes.bed_topography": (10, "the verbs, training, all figures, weights from files; see the tests"),
     "recipes.ice_flow": (5, "the four verbs and their figures; shown by the notebooks"),
     "sandbox": (3, "makes or reads whole data sets; shown by the notebooks"),
-    "tracking": (4, "needs a training, or an experiment at Comet; see the tests"),
-    "transfers": (1, "needs a server"),
+    "runs": (4, "needs a training, or an experiment at Comet; see the tests"),
+    "downloads": (1, "needs a server"),
 }
 
 
@@ -45,7 +45,13 @@ def test_index_is_what_the_docstrings_say():
 def test_index_names_what_python_finds():
     """Independently of how the index is made: what is defined in a module stands in its table."""
     index = (ROOT / "fieldwise" / "README.md").read_text(encoding="utf-8")
-    for name in ("grids", "tiles", "scores", "predict", "recipes.bed_topography.judgement"):
+    for name in (
+        "fields.grids",
+        "fields.tiles",
+        "scores.fields",
+        "verbs.domains",
+        "recipes.bed_topography.judgement",
+    ):
         module = importlib.import_module(f"fieldwise.{name}")
         section = index.partition(f"\n## [{name}](")[2].partition("\n## ")[0]
         found = [

@@ -93,7 +93,7 @@ def test_figures_are_pictures(executed, home):
 
 def test_doctests_and_features_run_from_jupyter(home):
     feature = "features/steps/test_survey_to_grid.py"
-    modules = ["fieldwise.grids", "fieldwise.tiles"]
+    modules = ["fieldwise.fields.grids", "fieldwise.fields.tiles"]
     printed = execute("test_ipynb", home, modules=modules, features=[feature])
     for module in modules:
         assert module in printed

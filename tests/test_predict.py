@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import correlate
 
-from fieldwise import grids
 from fieldwise.errors import InputError
-from fieldwise.grids import Grid
-from fieldwise.predict import lay_out, measure_halo, predict_domain
+from fieldwise.fields import grids
+from fieldwise.fields.grids import Grid
+from fieldwise.verbs.domains import lay_out, measure_halo, predict_domain
 
 WEST, NORTH, SPACING = -4000.0, 9000.0, 250.0
 
@@ -211,8 +211,8 @@ SCRIPT = """
 import sys, time
 import numpy as np
 from scipy.ndimage import uniform_filter
-from fieldwise.grids import Grid
-from fieldwise.predict import predict_domain
+from fieldwise.fields.grids import Grid
+from fieldwise.verbs.domains import predict_domain
 path, cells, block, pause = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 def read_inputs(bounds):
     window = Grid(*bounds, 1, "EPSG:3031")

@@ -10,9 +10,9 @@ import rasterio
 import scipy.io
 import xarray as xr
 
-from fieldwise.datasets import Dataset
+from fieldwise.fields.tiles import read_tiles, touches
 from fieldwise.recipes.bed_topography.surveys import read_held_out
-from fieldwise.tiles import read_tiles, touches
+from fieldwise.samples.datasets import Dataset
 
 ROOT = Path(__file__).parents[1]
 FILES = Path(os.environ.get("FIELDWISE_DATA", ROOT.parent / "shared" / "data"))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fieldwise.errors import InputError
-from fieldwise.samples import (
+from fieldwise.samples.loaders import (
     EpochSampler,
     PatchSampler,
     Samples,

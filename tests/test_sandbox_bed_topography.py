@@ -11,7 +11,8 @@ from scipy import fft
 from scipy.spatial import cKDTree
 
 from fieldwise.errors import InputError
-from fieldwise.grids import Grid, open_field
+from fieldwise.fields.grids import Grid, open_field
+from fieldwise.fields.tiles import cut
 from fieldwise.physics.local_filters import filter_locally, wiener_estimate
 from fieldwise.physics.spectra import power_law_spectrum, variance_of, wavenumbers
 from fieldwise.physics.surface_transfer import surface_transfer
@@ -20,7 +21,6 @@ from fieldwise.sandbox.bed_topography import grid_lowres_bed, make_bed_topograph
 from fieldwise.sandbox.ice_sheet import route_flux
 from fieldwise.sandbox.radar import COLUMNS, MISSING
 from fieldwise.sandbox.sector import make_sector
-from fieldwise.tiles import cut
 
 SIZE_KM = 60.0
 BOX = Grid(-1_500_000, -305_000, -1_440_000, -245_000, 250.0, "EPSG:3031")

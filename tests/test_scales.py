@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fieldwise.errors import InputError
-from fieldwise.scales import Scale, fit_scale
+from fieldwise.samples.scales import Scale, fit_scale
 
 values = st.lists(st.floats(-5000, 5000), min_size=1, max_size=30)
 

@@ -7,9 +7,8 @@ import loopback
 import pytest
 import yaml
 
-from fieldwise import transfers
-from fieldwise.errors import InputError
-from fieldwise.sources import (
+from fieldwise.downloads import transfers
+from fieldwise.downloads.sources import (
     FOLDERS,
     download_data,
     folder_readme,
@@ -18,6 +17,7 @@ from fieldwise.sources import (
     select_files,
     write_folder_readmes,
 )
+from fieldwise.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 BED = b"bed elevation " * 700
@@ -79,7 +79,7 @@ def test_default_leaves_out_what_is_dead_or_superseded():
 def test_committed_readmes_are_what_the_list_gives(folder, tmp_path):
     write_folder_readmes(ROOT / "data_list.yml", tmp_path)
     made, committed = tmp_path / folder / "README.md", ROOT / folder / "README.md"
-    assert made.read_text() == committed.read_text(), "run fieldwise.sources.write_folder_readmes"
+    assert made.read_text() == committed.read_text(), "run fieldwise.downloads.sources.write_folder_readmes"
 
 
 def test_readme_has_a_row_for_every_file():

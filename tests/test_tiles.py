@@ -11,10 +11,10 @@ import xarray as xr
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from fieldwise import tiles
 from fieldwise.errors import InputError
-from fieldwise.grids import Grid, load_values, make_field
-from fieldwise.tiles import (
+from fieldwise.fields import tiles
+from fieldwise.fields.grids import Grid, load_values, make_field
+from fieldwise.fields.tiles import (
     cut,
     read_tiles,
     slide_windows,

@@ -16,8 +16,8 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.data import DataLoader
 
 from fieldwise.errors import InputError
-from fieldwise.tracking import close_trackers, fetch_run, make_trainer, read_metrics
-from fieldwise.tracking.loggers import RecordRun
+from fieldwise.runs import close_trackers, fetch_run, make_trainer, read_metrics
+from fieldwise.runs.loggers import RecordRun
 
 KEY = "sEcReTkEy0123456789aBcDeFgHiJkLm"
 SETTINGS = {"learning_rate": 0.25, "augment": "none", "inputs": None, "run": Path("model")}

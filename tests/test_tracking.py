@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule
 from torch.utils.data import DataLoader
 
 from fieldwise.errors import InputError
-from fieldwise.tracking import (
+from fieldwise.runs import (
     hash_file,
     make_trainer,
     open_run,

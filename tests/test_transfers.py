@@ -13,9 +13,16 @@ import requests
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fieldwise import transfers
+from fieldwise.downloads import transfers
+from fieldwise.downloads.transfers import (
+    EARTHDATA,
+    authorisation,
+    copy_member,
+    extract_archive,
+    fetch,
+    require_login,
+)
 from fieldwise.errors import InputError
-from fieldwise.transfers import EARTHDATA, authorisation, copy_member, extract_archive, fetch, require_login
 
 CONTENT = bytes(range(256)) * 40  # 10240 bytes in which every position can be told from its neighbours
 

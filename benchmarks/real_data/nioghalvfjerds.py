@@ -16,10 +16,10 @@ import geopandas
 import xarray as xr
 
 from fieldwise.errors import InputError
+from fieldwise.fields.grids import write_cog
+from fieldwise.fields.tiles import cut, slide_windows, split_by_area, write_bounds, write_tiles
 from fieldwise.figures import draw_map
-from fieldwise.grids import write_cog
 from fieldwise.surveys import grid_survey, read_survey
-from fieldwise.tiles import cut, slide_windows, split_by_area, write_bounds, write_tiles
 
 FILES = Path(os.environ.get("FIELDWISE_DATA", Path(__file__).parents[3] / "shared" / "data"))
 PICKS = "nioghalvfjerds_bed_picks.csv"

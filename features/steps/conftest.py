@@ -3,7 +3,7 @@
 import pytest
 from pytest_bdd import given, parsers, then
 
-from fieldwise.datasets import Dataset
+from fieldwise.samples.datasets import Dataset
 
 
 @given("the sandbox, prepared", target_fixture="dataset")

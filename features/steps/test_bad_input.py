@@ -11,7 +11,7 @@ import yaml
 from pytest_bdd import given, parsers, scenarios, then, when
 
 from fieldwise.cli import main
-from fieldwise.grids import Grid, make_field, open_field, write_cog
+from fieldwise.fields.grids import Grid, make_field, open_field, write_cog
 
 scenarios("bad_input.feature")
 

@@ -17,9 +17,9 @@ import pytest
 import yaml
 from pytest_bdd import given, parsers, scenarios, then, when
 
-from fieldwise import transfers
+from fieldwise.downloads import transfers
+from fieldwise.downloads.sources import download_data
 from fieldwise.errors import InputError
-from fieldwise.sources import download_data
 
 scenarios("download.feature")
 

@@ -11,10 +11,10 @@ from pytest_bdd import given, parsers, scenarios, then, when
 
 from conftest import CORNER_X, CORNER_Y, SIZE_M, write_survey
 from fieldwise.errors import InputError
-from fieldwise.grids import Grid, make_field
+from fieldwise.fields.grids import Grid, make_field
+from fieldwise.fields.tiles import read_tiles, slide_windows
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.surveys import read_held_out, tile_area
-from fieldwise.tiles import read_tiles, slide_windows
 
 scenarios("grid_to_tiles.feature")
 

@@ -14,8 +14,8 @@ from fieldwise.recipes import ice_flow
 from fieldwise.recipes.ice_flow.emulator import load_emulator, read_inputs
 from fieldwise.recipes.ice_flow.mapping import pair_channels
 from fieldwise.recipes.ice_flow.prepared import choose_cases
-from fieldwise.samples import turn
-from fieldwise.tracking import read_metrics
+from fieldwise.runs import read_metrics
+from fieldwise.samples.loaders import turn
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 from ice_flow_cases import write_cases

@@ -10,11 +10,11 @@ import torch
 import yaml
 from pytest_bdd import given, parsers, scenarios, then, when
 
-from fieldwise.datasets import DESCRIPTION, Dataset
 from fieldwise.errors import InputError
 from fieldwise.interop.chainer_npz import load_chainer_npz, save_chainer_npz
 from fieldwise.networks.esrgan import Discriminator, Generator, draw_small_weights
 from fieldwise.recipes import bed_topography
+from fieldwise.samples.datasets import DESCRIPTION, Dataset
 
 scenarios("old_weights.feature")
 

@@ -7,8 +7,8 @@ from pytest_bdd import given, parsers, scenarios, then, when
 
 from fieldwise.errors import InputError
 from fieldwise.recipes import bed_topography
+from fieldwise.runs import read_metrics
 from fieldwise.tasks import load_task
-from fieldwise.tracking import read_metrics
 
 scenarios("train.feature")
 

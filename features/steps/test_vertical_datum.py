@@ -7,13 +7,13 @@ import yaml
 from pytest_bdd import given, parsers, scenarios, then, when
 
 from conftest import CORNER_X, CORNER_Y, SIZE_M, hills
-from fieldwise.datasets import Dataset
-from fieldwise.datums import parse_datum
 from fieldwise.errors import InputError
-from fieldwise.grids import Grid, make_field, open_field, write_cog
+from fieldwise.fields.datums import parse_datum
+from fieldwise.fields.grids import Grid, make_field, open_field, write_cog
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography import preparation
 from fieldwise.recipes.bed_topography.judgement import score_map
+from fieldwise.samples.datasets import Dataset
 
 scenarios("vertical_datum.feature")
 

@@ -49,7 +49,7 @@ def draw_comparison(
     Examples
     --------
     >>> import numpy as np
-    >>> from fieldwise.grids import Grid, make_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> grid = Grid(west=0, south=0, east=2000, north=1000, spacing=250, crs="EPSG:3031")
     >>> speed = make_field(np.random.default_rng(0).random(grid.shape), grid, name="speed", units="m a-1")
     >>> figure = draw_comparison(speed, 1.1 * speed)

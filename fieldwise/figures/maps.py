@@ -11,6 +11,7 @@ import shapely
 import xarray as xr
 
 from fieldwise.errors import InputError
+from fieldwise.fields.grids import Bounds, grid_of
 from fieldwise.figures.panels import (
     BESIDE_CM,
     METRES_A_KM,
@@ -36,7 +37,6 @@ from fieldwise.figures.panels import (
     thin,
     title,
 )
-from fieldwise.grids import Bounds, grid_of
 
 TILE_COLOUR = "#E69F00"
 BOX_COLOUR = "#CC0066"
@@ -68,7 +68,7 @@ def draw_inputs(
 
     Examples
     --------
-    >>> from fieldwise.grids import Grid, make_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> grid = Grid(west=0, south=0, east=2000, north=1000, spacing=250, crs="EPSG:3031")
     >>> bed = make_field(np.random.default_rng(0).normal(size=grid.shape), grid, name="bed")
     >>> figure = draw_inputs({"bed_lowres": bed})
@@ -140,7 +140,7 @@ def draw_map(
 
     Examples
     --------
-    >>> from fieldwise.grids import Grid, make_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> grid = Grid(west=0, south=0, east=9000, north=5000, spacing=250, crs="EPSG:3031")
     >>> bed = make_field(np.random.default_rng(0).normal(size=grid.shape), grid, name="bed")
     >>> figure = draw_map(bed, boxes={"test": (1000, 1000, 4000, 4000)})
@@ -251,7 +251,7 @@ def draw_closeups(
 
     Examples
     --------
-    >>> from fieldwise.grids import Grid, make_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> grid = Grid(west=0, south=0, east=9000, north=5000, spacing=250, crs="EPSG:3031")
     >>> bed = make_field(np.random.default_rng(0).normal(size=grid.shape), grid, name="bed")
     >>> figure = draw_closeups(bed, {"west": (0, 0, 4000, 4000), "east": (5000, 0, 9000, 4000)})

@@ -14,7 +14,7 @@ import pygmt
 import xarray as xr
 
 from fieldwise.errors import InputError
-from fieldwise.grids import grid_of
+from fieldwise.fields.grids import grid_of
 
 MOST_CELLS = 800  # a side and panel: more would be finer than print and slow to draw
 METRES_A_KM = 1000.0
@@ -82,7 +82,7 @@ def place_panels(
 ) -> list[Panel]:
     """Place maps row by row from the top left; each keeps its proportions.
 
-    >>> from fieldwise.grids import Grid, make_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> grid = Grid(west=0, south=0, east=4000, north=2000, spacing=1000, crs="EPSG:3031")
     >>> bed = make_field(np.arange(8.0).reshape(2, 4), grid, name="bed", units="m")
     >>> first, second = place_panels([bed, bed], columns=1, width=6.0, gap=(0, 1.0))
@@ -117,7 +117,7 @@ def move_to(figure: pygmt.Figure, panel: Panel) -> Any:
 def region_km(field: xr.DataArray) -> list[float]:
     """Return a field's outer edges in km, in GMT's order west, east, south, north.
 
-    >>> from fieldwise.grids import Grid, make_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> grid = Grid(west=0, south=0, east=4000, north=2000, spacing=1000, crs="EPSG:3031")
     >>> bed = make_field(np.arange(8.0).reshape(2, 4), grid, name="bed", units="m")
     >>> region_km(bed)
@@ -130,7 +130,7 @@ def region_km(field: xr.DataArray) -> list[float]:
 def thin(field: xr.DataArray, *, most_cells: int = MOST_CELLS) -> xr.DataArray:
     """Average blocks of cells so that no side keeps more than most_cells.
 
-    >>> from fieldwise.grids import Grid, make_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> grid = Grid(west=0, south=0, east=4000, north=2000, spacing=1000, crs="EPSG:3031")
     >>> bed = make_field(np.arange(8.0).reshape(2, 4), grid, name="bed", units="m")
     >>> thin(bed, most_cells=2).values.tolist()
@@ -145,7 +145,7 @@ def thin(field: xr.DataArray, *, most_cells: int = MOST_CELLS) -> xr.DataArray:
 def in_km(field: xr.DataArray) -> xr.DataArray:
     """Return a field as GMT reads it: coordinates in km, y upward, float32, cells (not nodes).
 
-    >>> from fieldwise.grids import Grid, make_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> grid = Grid(west=0, south=0, east=4000, north=2000, spacing=1000, crs="EPSG:3031")
     >>> bed = make_field(np.arange(8.0).reshape(2, 4), grid, name="bed", units="m")
     >>> in_km(bed).values.tolist(), in_km(bed)["y"].values.tolist()
@@ -166,7 +166,7 @@ def lighting(fields: Iterable[xr.DataArray], *, strength: float) -> str:
 
     One slope gets one shade in all the fields, so that of two panels the rougher looks rougher.
 
-    >>> from fieldwise.grids import Grid, make_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> grid = Grid(west=0, south=0, east=4000, north=2000, spacing=1000, crs="EPSG:3031")
     >>> bed = make_field(np.arange(8.0).reshape(2, 4), grid, name="bed", units="m")
     >>> lighting([bed, 2 * bed], strength=0.5)
@@ -185,7 +185,7 @@ def common_limits(
 ) -> tuple[float, float]:
     """Return round limits that hold all but the outermost percent at each end.
 
-    >>> from fieldwise.grids import Grid, make_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> grid = Grid(west=0, south=0, east=4000, north=2000, spacing=1000, crs="EPSG:3031")
     >>> bed = make_field(np.arange(8.0).reshape(2, 4), grid, name="bed", units="m")
     >>> common_limits([bed, 10 * bed]), common_limits([bed], symmetric=True, percentile=0)
@@ -211,7 +211,7 @@ def elevation_limits(fields: Iterable[xr.DataArray], *, colour_map: str) -> tupl
     Such a map gives each side all of its colours: a few islands of 20 m would shine like mountains. The
     smaller side is given a fifth of the bar at least.
 
-    >>> from fieldwise.grids import Grid, make_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> grid = Grid(west=0, south=0, east=200, north=100, spacing=100, crs="EPSG:3031")
     >>> bed = make_field(np.array([[-800.0, 20.0]]), grid, name="bed")
     >>> elevation_limits([bed], colour_map="oleron"), elevation_limits([bed], colour_map="batlow")
@@ -238,7 +238,7 @@ def check_named(named: Mapping[str, Any], what: str) -> None:
 def check_same_grid(fields: Mapping[str, xr.DataArray]) -> None:
     """Refuse to compare fields that lie on different grids.
 
-    >>> from fieldwise.grids import Grid, make_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> grid = Grid(west=0, south=0, east=4000, north=2000, spacing=1000, crs="EPSG:3031")
     >>> bed = make_field(np.arange(8.0).reshape(2, 4), grid, name="bed", units="m")
     >>> check_same_grid({"bed": bed, "truth": bed + 1})
@@ -287,7 +287,7 @@ def unit_text(units: str) -> str:
 def quantity(field: xr.DataArray) -> str:
     """Return a field's long name and unit, for a colour bar.
 
-    >>> from fieldwise.grids import Grid, make_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> grid = Grid(west=0, south=0, east=4000, north=2000, spacing=1000, crs="EPSG:3031")
     >>> bed = make_field(np.arange(8.0).reshape(2, 4), grid, name="bed", units="m")
     >>> quantity(bed), quantity(bed.assign_attrs(long_name="ice speed", units="m a-1"))
@@ -301,7 +301,7 @@ def quantity(field: xr.DataArray) -> str:
 def draw_colour_bar(figure: pygmt.Figure, label: str, *, position: str, steps: str = "af") -> None:
     """Draw a colour bar; the steps a1 (decades) and a2 (1, 2, 5) are those of a logarithmic one.
 
-    >>> from fieldwise.grids import Grid, make_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> grid = Grid(west=0, south=0, east=4000, north=2000, spacing=1000, crs="EPSG:3031")
     >>> bed = make_field(np.arange(8.0).reshape(2, 4), grid, name="bed", units="m")
     >>> (panel,) = place_panels([bed], columns=1, width=6.0, gap=(0, 0))
@@ -334,7 +334,7 @@ def draw_field(
 ) -> None:
     """Draw one panel with the current colours, frame in km and title; label its western and southern axis.
 
-    >>> from fieldwise.grids import Grid, make_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> grid = Grid(west=0, south=0, east=4000, north=2000, spacing=1000, crs="EPSG:3031")
     >>> bed = make_field(np.arange(8.0).reshape(2, 4), grid, name="bed", units="m")
     >>> (panel,) = place_panels([bed], columns=1, width=6.0, gap=(0, 0))
@@ -356,7 +356,7 @@ def draw_field(
 def draw_common_bar(figure: pygmt.Figure, panels: list[Panel], label: str, *, open_ends: str = "") -> None:
     """Draw one colour bar below panels; values may exceed both ends, or only the upper (f).
 
-    >>> from fieldwise.grids import Grid, make_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> grid = Grid(west=0, south=0, east=4000, north=2000, spacing=1000, crs="EPSG:3031")
     >>> bed = make_field(np.arange(8.0).reshape(2, 4), grid, name="bed", units="m")
     >>> (panel,) = place_panels([bed], columns=1, width=6.0, gap=(0, 0))

@@ -107,7 +107,7 @@ def draw_perspectives(
     Examples
     --------
     >>> import numpy as np
-    >>> from fieldwise.grids import Grid, make_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> grid = Grid(west=0, south=0, east=9000, north=5000, spacing=250, crs="EPSG:3031")
     >>> bed = make_field(np.random.default_rng(0).normal(size=grid.shape), grid, name="bed")
     >>> figure = draw_perspectives({"prediction": bed, "cubic": bed, "difference": 0 * bed, "truth": bed})

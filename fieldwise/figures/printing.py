@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pygmt
 
-from fieldwise.grids import replace_when_done
+from fieldwise.drafts import replace_when_done
 
 SCREEN_DPI = 300
 MARGIN = "+m1.5p"  # GMT cuts so close that it takes the edges off letters

@@ -44,7 +44,7 @@ def draw_roughness(
 
     Parameters
     ----------
-    fields : name of the panel -> (y, x) roughness as `fieldwise.scores` gives it, all on one grid
+    fields : name of the panel -> (y, x) roughness as `fieldwise.scores.fields` gives it, all on one grid
     elevation : (y, x) field with units, for a first panel of its own
     transect : x and y of a line to draw on the elevation, in its CRS, from A to B
     elevation_map, colour_map : of GMT, for elevation and roughness
@@ -57,7 +57,7 @@ def draw_roughness(
 
     Examples
     --------
-    >>> from fieldwise.grids import Grid, make_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> grid = Grid(west=0, south=0, east=9000, north=5000, spacing=250, crs="EPSG:3031")
     >>> rough = make_field(np.random.default_rng(0).random(grid.shape), grid, name="roughness")
     >>> figure = draw_roughness({"prediction": rough, "truth": rough})

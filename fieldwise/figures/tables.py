@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError
-from fieldwise.grids import replace_when_done
 
 LATEX = {
     "\\": r"\textbackslash{}",

@@ -10,8 +10,8 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError
-from fieldwise.grids import replace_when_done
 
 
 def read_field_scales(path: str | Path) -> dict[str, float]:

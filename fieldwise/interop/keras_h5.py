@@ -15,8 +15,8 @@ import h5py
 import numpy as np
 from torch import nn
 
+from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError
-from fieldwise.grids import replace_when_done
 from fieldwise.interop.keras_graphs import INPUT, Graph, KerasNetwork, Node, read_graph
 from fieldwise.interop.keras_layers import to_layer
 from fieldwise.interop.keras_traces import trace

@@ -21,8 +21,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError
-from fieldwise.grids import replace_when_done
 
 EXAMPLES = {2: (20, 24), 3: (12, 20, 24)}  # any extent serves: it is free in what is written
 

@@ -18,16 +18,17 @@ from scipy import ndimage
 from scipy.interpolate import make_interp_spline
 from tqdm import tqdm
 
-from fieldwise.datums import ELLIPSOID
+from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError
-from fieldwise.grids import Bounds, Grid, make_field, replace_when_done, write_cog, write_netcdf
+from fieldwise.fields.datums import ELLIPSOID
+from fieldwise.fields.grids import Bounds, Grid, make_field, write_cog, write_netcdf
+from fieldwise.fields.tiles import cut
 from fieldwise.physics.local_filters import wiener_estimate
 from fieldwise.physics.spectra import power_of, wavenumbers
 from fieldwise.sandbox import radar
 from fieldwise.sandbox.ice_sheet import SHELF_SHARE
 from fieldwise.sandbox.patches import draw_patches
 from fieldwise.sandbox.sector import CRS, MARGIN, SPACING, Sector, ice_velocity, make_sector
-from fieldwise.tiles import cut
 
 LOWRES_SPACING = 1000.0
 DEM_NOISE_M = 0.9  # white, a 100 m cell

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage, sparse
 from scipy.sparse.linalg import spsolve
 
-from fieldwise.grids import Grid
+from fieldwise.fields.grids import Grid
 
 DIVIDE_M = 210e3  # from the grounding line to the ice divide
 SHELF_SHARE = 0.06  # of a sector's width lies beyond the grounding line

@@ -12,7 +12,8 @@ import pandas as pd
 import pyproj
 from scipy import ndimage
 
-from fieldwise.grids import Bounds, Grid, replace_when_done
+from fieldwise.drafts import replace_when_done
+from fieldwise.fields.grids import Bounds, Grid
 
 COLUMNS = ["LAT", "LON", "UTCTIMESOD", "THICK", "ELEVATION", "FRAME", "SURFACE", "BOTTOM", "QUALITY"]
 MISSING = -9999.0

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from fieldwise.grids import Grid, make_field
+from fieldwise.fields.grids import Grid, make_field
+from fieldwise.fields.tiles import cut
 from fieldwise.physics.local_filters import filter_locally
 from fieldwise.physics.spectra import power_law_spectrum, variance_of, wavenumbers
 from fieldwise.physics.surface_transfer import LocalTransfer, expand_transfer
 from fieldwise.sandbox.flow_classes import FlowClass, classify_flow
 from fieldwise.sandbox.ice_sheet import SHELF_SHARE, IceSheet, make_ice_sheet
-from fieldwise.tiles import cut
 
 CRS = "EPSG:3031"
 WEST, CENTRE_Y = -1_500_000.0, -275_000.0

@@ -12,7 +12,7 @@ import pyproj
 import xarray as xr
 
 from fieldwise.errors import InputError
-from fieldwise.grids import Bounds, Grid, crs_name, make_field
+from fieldwise.fields.grids import Bounds, Grid, crs_name, make_field
 
 # Solved in blocks: a continental survey would not fit into memory, and from about 1000 x 1000 nodes on GMT
 # stops at its 500th iteration, not converged. What lies farther off than the overlap moves the spline

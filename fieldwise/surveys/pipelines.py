@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fieldwise.errors import InputError
-from fieldwise.grids import crs_name
+from fieldwise.fields.grids import crs_name
 
 STEPS = ("readers.text", "filters.reprojection")
 READER_KEYS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fieldwise.datasets import Dataset
+from fieldwise.samples.datasets import Dataset
 
 
 def evaluate(
@@ -27,7 +27,7 @@ def evaluate(
         The scores, as they stand in scores.json.
     """
     from fieldwise.recipes.bed_topography.judgement import format_scores, score_map
-    from fieldwise.tracking import write_json
+    from fieldwise.runs import write_json
 
     dataset = Dataset(data)
     scores = score_map(dataset, Path(prediction))

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fieldwise.datasets import Dataset
+from fieldwise.fields.tiles import read_tiles
 from fieldwise.networks.layers import Layer, list_layers
 from fieldwise.recipes.bed_topography.networks import load_network, make_function, make_reader
-from fieldwise.tiles import read_tiles
+from fieldwise.samples.datasets import Dataset
 
 
 def run_on_a_tile(run: Path, dataset: Dataset) -> tuple[list[Layer], dict[str, np.ndarray], np.ndarray]:

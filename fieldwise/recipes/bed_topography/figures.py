@@ -13,13 +13,13 @@ import pandas as pd
 import pygmt
 
 from fieldwise import figures
-from fieldwise.datasets import Dataset
+from fieldwise.fields.grids import grid_of, load_values, make_field
 from fieldwise.figures.panels import MIDDLE_CM, PAGE_CM
-from fieldwise.grids import grid_of, load_values, make_field
 from fieldwise.recipes.bed_topography.material import CUBIC, PREDICTION, Material, gather
 from fieldwise.recipes.bed_topography.places import longest_flight
 from fieldwise.recipes.bed_topography.regional import DERIVED
-from fieldwise.scores import roughness, roughness_along_track
+from fieldwise.samples.datasets import Dataset
+from fieldwise.scores.fields import roughness, roughness_along_track
 
 TITLES = {"bed_lowres": "low-res bed"}
 COLOUR_MAPS = {
@@ -90,8 +90,8 @@ def print_figure(name: str, material: Material, folder: str | Path) -> Printed:
     """Draw one figure of :data:`PLATES` and save it as PDF and PNG; say so where the data do not allow it.
 
     >>> import tempfile
-    >>> from fieldwise.datasets import write_yaml
-    >>> from fieldwise.grids import write_cog
+    >>> from fieldwise.samples.datasets import write_yaml
+    >>> from fieldwise.fields.grids import write_cog
     >>> home = Path(tempfile.mkdtemp())
     >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
     >>> dataset = Dataset(write_yaml({**facts, "inputs": {}}, home / "dataset.yaml").parent)
@@ -127,8 +127,8 @@ def draw_inputs(dataset: Dataset) -> pygmt.Figure:
     """Draw what a prepared folder gives to the network; of vectors, the length.
 
     >>> import tempfile
-    >>> from fieldwise.datasets import write_yaml
-    >>> from fieldwise.grids import Grid, write_cog
+    >>> from fieldwise.samples.datasets import write_yaml
+    >>> from fieldwise.fields.grids import Grid, write_cog
     >>> home = Path(tempfile.mkdtemp())
     >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
     >>> facts["inputs"] = {"bed_lowres": {"spacing_m": 1000, "units": "m", "paths": ["bed.tif"]}}

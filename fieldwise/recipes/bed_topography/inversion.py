@@ -10,12 +10,12 @@ import scipy.ndimage
 import shapely
 from tqdm import tqdm
 
-from fieldwise.arrays import to_host
-from fieldwise.datasets import Dataset
-from fieldwise.grids import Grid, make_field, write_cog
+from fieldwise.fields.arrays import to_host
+from fieldwise.fields.grids import Grid, make_field, write_cog
+from fieldwise.fields.tiles import cut
+from fieldwise.fields.trends import average_cells
 from fieldwise.recipes.bed_topography.own_files import LOWRES
-from fieldwise.tiles import cut
-from fieldwise.trends import average_cells
+from fieldwise.samples.datasets import Dataset
 
 INVERSION = "surface_inversion"
 NEEDED = (LOWRES, "surface_elevation", "ice_velocity")
@@ -46,8 +46,8 @@ def add_surface_inversion(
 
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from fieldwise.datasets import write_yaml
-    >>> from fieldwise.grids import open_field
+    >>> from fieldwise.samples.datasets import write_yaml
+    >>> from fieldwise.fields.grids import open_field
     >>> home, grid = Path(tempfile.mkdtemp()), Grid(0, 0, 4000, 4000, 1000, "EPSG:3413")
     >>> facts = {"crs": "EPSG:3413", "region": list(grid.bounds), "spacing_m": 250, "lowres_spacing_m": 1000}
     >>> facts["inputs"] = {}

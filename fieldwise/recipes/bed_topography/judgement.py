@@ -12,16 +12,24 @@ import pygmt
 import pyproj
 import xarray as xr
 
-from fieldwise.datasets import Dataset
-from fieldwise.datums import ATTRIBUTE as DATUM
 from fieldwise.errors import InputError
-from fieldwise.grids import Bounds, Grid, grid_of, load_values, make_field, open_field, overlap
+from fieldwise.fields.datums import ATTRIBUTE as DATUM
+from fieldwise.fields.grids import Bounds, Grid, grid_of, load_values, make_field, open_field, overlap
+from fieldwise.fields.tiles import cut, read_tiles
 from fieldwise.recipes.bed_topography.inversion import INVERSION
 from fieldwise.recipes.bed_topography.levels import require_datum
 from fieldwise.recipes.bed_topography.samples import interpolate
 from fieldwise.recipes.bed_topography.surveys import grid_held_out, read_held_out
-from fieldwise.scores import bias, bootstrap_interval, mae, rmse, roughness, roughness_ratio, sample_at_points
-from fieldwise.tiles import cut, read_tiles
+from fieldwise.samples.datasets import Dataset
+from fieldwise.scores.fields import (
+    bias,
+    bootstrap_interval,
+    mae,
+    rmse,
+    roughness,
+    roughness_ratio,
+    sample_at_points,
+)
 
 SPLINE_TENSION = 0.35
 LARGEST_SPLINE_CELLS = 5000 * 5000
@@ -34,8 +42,8 @@ def baselines(dataset: Dataset, like: xr.DataArray, *, spline: bool = True) -> d
     all of it. The spline is left out where the map is too large for GMT to hold it in memory.
 
     >>> import tempfile
-    >>> from fieldwise.datasets import write_yaml
-    >>> from fieldwise.grids import write_cog
+    >>> from fieldwise.samples.datasets import write_yaml
+    >>> from fieldwise.fields.grids import write_cog
     >>> home, grid = Path(tempfile.mkdtemp()), Grid(0, 0, 4000, 4000, 1000, "EPSG:3413")
     >>> slope = np.tile(grid.x / 10, (4, 1))  # rises by 100 m a kilometre
     >>> _ = write_cog(make_field(slope, grid, name="bed"), home / "bed.tif")
@@ -97,8 +105,8 @@ def score_map(dataset: Dataset, path: Path) -> dict[str, Any]:
         or, where none is, outside every tile.
 
     >>> import tempfile
-    >>> from fieldwise.datasets import write_yaml
-    >>> from fieldwise.grids import write_cog
+    >>> from fieldwise.samples.datasets import write_yaml
+    >>> from fieldwise.fields.grids import write_cog
     >>> home, region = Path(tempfile.mkdtemp()), (0, 0, 8000, 8000)
     >>> for name, spacing, higher in (("lowres", 1000, 40), ("truth", 250, 0), ("map", 250, 10)):
     ...     grid = Grid(*region, spacing, "EPSG:3413")

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fieldwise.datums import ATTRIBUTE, ELLIPSOID, parse_datum
-from fieldwise.entries import fill_entry, open_entry
 from fieldwise.errors import InputError
-from fieldwise.grids import Bounds, crs_name, grid_of
-from fieldwise.heights import Heights, open_geoids, settle_datum
+from fieldwise.fields.datums import ATTRIBUTE, ELLIPSOID, parse_datum
+from fieldwise.fields.entries import fill_entry, open_entry
+from fieldwise.fields.grids import Bounds, crs_name, grid_of
+from fieldwise.fields.heights import Heights, open_geoids, settle_datum
 from fieldwise.recipes.bed_topography.own_files import LOWRES, list_entries
 
 ELEVATIONS = (LOWRES, "surface_elevation")
@@ -40,7 +40,7 @@ def read_heights(source: Mapping[str, Any], *, folder: Path, report: Callable[[s
 
     >>> import tempfile
     >>> import numpy as np
-    >>> from fieldwise.grids import Grid, make_field, write_cog
+    >>> from fieldwise.fields.grids import Grid, make_field, write_cog
     >>> home, grid = Path(tempfile.mkdtemp()), Grid(0, 0, 4000, 4000, 1000, "EPSG:3031")
     >>> _ = write_cog(make_field(np.zeros((4, 4)), grid, name="bed"), home / "bed.tif")
     >>> inputs = {"bed_lowres": {"path": "bed.tif", "datum": "ellipsoid"}}

@@ -11,15 +11,15 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from fieldwise.datasets import Dataset
-from fieldwise.datums import ATTRIBUTE as DATUM
 from fieldwise.errors import InputError
-from fieldwise.grids import Bounds, align, grid_of, make_field, open_field, overlap
+from fieldwise.fields.datums import ATTRIBUTE as DATUM
+from fieldwise.fields.grids import Bounds, align, grid_of, make_field, open_field, overlap
+from fieldwise.fields.tiles import cut
 from fieldwise.recipes.bed_topography.judgement import baselines
 from fieldwise.recipes.bed_topography.places import Places, choose_places
 from fieldwise.recipes.bed_topography.surveys import grid_held_out, read_held_out
-from fieldwise.scores import sample_at_points
-from fieldwise.tiles import cut
+from fieldwise.samples.datasets import Dataset
+from fieldwise.scores.fields import sample_at_points
 
 PREDICTION, CUBIC = "prediction", "cubic low-res bed"
 
@@ -126,8 +126,8 @@ def gather(
         Where a file cannot be opened, maps do not overlap, or their heights are above different surfaces.
 
     >>> import tempfile
-    >>> from fieldwise.datasets import write_yaml
-    >>> from fieldwise.grids import write_cog
+    >>> from fieldwise.samples.datasets import write_yaml
+    >>> from fieldwise.fields.grids import write_cog
     >>> home = Path(tempfile.mkdtemp())
     >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
     >>> dataset = Dataset(write_yaml({**facts, "inputs": {}}, home / "dataset.yaml").parent)

@@ -13,14 +13,14 @@ import scipy.ndimage
 import shapely
 import torch
 
-from fieldwise.datasets import Dataset
 from fieldwise.errors import InputError
-from fieldwise.grids import Bounds, Grid
+from fieldwise.fields.grids import Bounds, Grid
 from fieldwise.recipes.bed_topography.inversion import INVERSION
 from fieldwise.recipes.bed_topography.own_files import LOWRES
 from fieldwise.recipes.bed_topography.samples import interpolate
 from fieldwise.recipes.bed_topography.surveys import read_grounded_area
-from fieldwise.scales import read_scale
+from fieldwise.samples.datasets import Dataset
+from fieldwise.samples.scales import read_scale
 from fieldwise.tasks import choose_device, load_task
 
 Arrays = dict[str, np.ndarray]
@@ -63,7 +63,7 @@ def check_inputs(source: str | Path, inputs: dict[str, Any], dataset: Dataset) -
     """Refuse weights from a source whose inputs a prepared folder does not hold as they were.
 
     >>> import tempfile
-    >>> from fieldwise.datasets import write_yaml
+    >>> from fieldwise.samples.datasets import write_yaml
     >>> home = Path(tempfile.mkdtemp())
     >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
     >>> dataset = Dataset(write_yaml({**facts, "inputs": {}}, home / "dataset.yaml").parent)
@@ -110,8 +110,8 @@ def make_reader(dataset: Dataset, description: dict[str, Any]) -> Callable[[Boun
     """Give a function that reads a window: inputs padded by one low-res cell, base, and its weight.
 
     >>> import tempfile
-    >>> from fieldwise.datasets import write_yaml
-    >>> from fieldwise.grids import make_field, write_cog
+    >>> from fieldwise.samples.datasets import write_yaml
+    >>> from fieldwise.fields.grids import make_field, write_cog
     >>> home, region = Path(tempfile.mkdtemp()), [0, 0, 4000, 4000]
     >>> bed = make_field(np.full((4, 4), -90.0), Grid(*region, 1000, "EPSG:3413"), name="bed")
     >>> _ = write_cog(bed, home / "bed.tif")

@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from fieldwise.datasets import Dataset
 from fieldwise.errors import InputError
 from fieldwise.interop.chainer_npz import load_chainer_npz, read_shapes
 from fieldwise.networks.esrgan import DEEPBEDMAP_INPUTS, Generator
 from fieldwise.recipes.bed_topography.networks import Network, check_inputs
-from fieldwise.scales import Scale
+from fieldwise.samples.datasets import Dataset
+from fieldwise.samples.scales import Scale
 from fieldwise.tasks import choose_device
 
 PUBLISHED_RESIDUAL_SCALING = 0.2  # of the run that the paper's map was drawn with

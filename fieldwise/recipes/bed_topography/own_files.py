@@ -8,11 +8,11 @@ from typing import Any
 
 import pyproj
 
-from fieldwise.datasets import read_yaml
-from fieldwise.datums import parse_datum
 from fieldwise.errors import InputError
-from fieldwise.grids import crs_name
-from fieldwise.heights import GEOID_KEYS
+from fieldwise.fields.datums import parse_datum
+from fieldwise.fields.grids import crs_name
+from fieldwise.fields.heights import GEOID_KEYS
+from fieldwise.samples.datasets import read_yaml
 from fieldwise.surveys.pipelines import load_pipeline
 
 UPSAMPLING = 4  # cells of the map along one low-res cell

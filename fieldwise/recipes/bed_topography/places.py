@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from fieldwise.datasets import Dataset
+from fieldwise.fields.grids import Bounds, grid_of, load_values
 from fieldwise.figures.panels import thin
-from fieldwise.grids import Bounds, grid_of, load_values
+from fieldwise.samples.datasets import Dataset
 
 # Of Leong & Horgan (2020, https://doi.org/10.5194/tc-14-3687-2020), in EPSG:3031, metres.
 PINE_ISLAND: Bounds = (-1_631_500.0, -259_000.0, -1_536_500.0, -95_000.0)
@@ -62,8 +62,8 @@ def choose_places(dataset: Dataset, prediction: xr.DataArray, *, picks: pd.DataF
 
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from fieldwise.datasets import write_yaml
-    >>> from fieldwise.grids import make_field
+    >>> from fieldwise.samples.datasets import write_yaml
+    >>> from fieldwise.fields.grids import make_field
     >>> home = Path(tempfile.mkdtemp())
     >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 5000, 5000], "spacing_m": 250, "lowres_spacing_m": 1000}
     >>> dataset = Dataset(write_yaml({**facts, "inputs": {}}, home / "dataset.yaml").parent)
@@ -121,7 +121,7 @@ def longest_flight(picks: pd.DataFrame) -> pd.DataFrame:
 def choose_boxes(field: xr.DataArray, *, count: int = 9, share: float = CLOSEUP_SHARE) -> dict[str, Bounds]:
     """Choose the roughest places of a map that do not overlap, named by letters.
 
-    >>> from fieldwise.grids import Grid, make_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> values = np.zeros((40, 40)); values[::2, 20:28] = 90.0
     >>> field = make_field(values, Grid(0, 0, 400, 400, 10, "EPSG:3031"), name="bed")
     >>> west, south, east, north = choose_boxes(field, count=1)["A"]

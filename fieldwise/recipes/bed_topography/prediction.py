@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from fieldwise.blocks import lay_out
-from fieldwise.datasets import DESCRIPTION, Dataset
-from fieldwise.datums import ATTRIBUTE as DATUM
 from fieldwise.errors import InputError, require_at_least
-from fieldwise.grids import Bounds, Grid, open_field, write_netcdf
+from fieldwise.fields.datums import ATTRIBUTE as DATUM
+from fieldwise.fields.grids import Bounds, Grid, open_field, write_netcdf
 from fieldwise.recipes.bed_topography.own_files import UPSAMPLING
+from fieldwise.samples.datasets import DESCRIPTION, Dataset
+from fieldwise.verbs.blocks import lay_out
 
 if TYPE_CHECKING:
     from fieldwise.recipes.bed_topography.networks import Network
@@ -52,9 +52,9 @@ def predict(
     Returns:
         Path of the map. A killed run goes on where it was when called again.
     """
-    from fieldwise.predict import measure_halo, predict_domain
     from fieldwise.recipes.bed_topography.networks import make_function, make_reader
-    from fieldwise.tracking import hash_file, recall_measure
+    from fieldwise.runs import hash_file, recall_measure
+    from fieldwise.verbs.domains import measure_halo, predict_domain
 
     out = Path(out)
     if out.suffix not in {".tif", ".nc"}:

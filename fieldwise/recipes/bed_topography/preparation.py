@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from fieldwise.arrays import ArrayModule, choose_module, to_host
-from fieldwise.datasets import DESCRIPTION, Dataset, prepare_inputs, write_yaml
-from fieldwise.datums import ATTRIBUTE as DATUM
 from fieldwise.drafts import replace_together
-from fieldwise.entries import open_entry
 from fieldwise.errors import InputError, require_at_least
-from fieldwise.grids import open_field, write_cog
-from fieldwise.heights import Heights
+from fieldwise.fields.arrays import ArrayModule, choose_module, to_host
+from fieldwise.fields.datums import ATTRIBUTE as DATUM
+from fieldwise.fields.entries import open_entry
+from fieldwise.fields.grids import open_field, write_cog
+from fieldwise.fields.heights import Heights
+from fieldwise.fields.tiles import cut, slide_windows, split_by_area, write_bounds, write_tiles
 from fieldwise.recipes.bed_topography.levels import ELEVATIONS, read_heights
 from fieldwise.recipes.bed_topography.own_files import list_files, read_own_files
-from fieldwise.tiles import cut, slide_windows, split_by_area, write_bounds, write_tiles
+from fieldwise.samples.datasets import DESCRIPTION, Dataset, prepare_inputs, write_yaml
 
 UNITS = {
     "bed_lowres": "m",
@@ -173,7 +173,7 @@ def _add_surveys(
 
 def _record(draft: Path, out: Path, *, seed: int, files: list[Path], folder: Path) -> None:
     """Write what the draft came from, and refuse to put it in the place of any of these files."""
-    from fieldwise.tracking import record_provenance
+    from fieldwise.runs import record_provenance
 
     record_provenance(draft / "provenance.json", seed=seed, inputs=files, folder=folder)
     sources = {path.resolve() for path in files}

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fieldwise.datasets import Dataset
-from fieldwise.grids import make_field, write_cog
-from fieldwise.tiles import cut
+from fieldwise.fields.grids import make_field, write_cog
+from fieldwise.fields.tiles import cut
+from fieldwise.samples.datasets import Dataset
 
 DERIVED = {"surface_slope": "1", "ice_thickness": "m", "surface_inversion": "m"}  # name to units
 
@@ -27,8 +27,8 @@ def add_regional_inputs(dataset: Dataset) -> dict[str, Any]:
 
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from fieldwise.datasets import write_yaml
-    >>> from fieldwise.grids import Grid, open_field
+    >>> from fieldwise.samples.datasets import write_yaml
+    >>> from fieldwise.fields.grids import Grid, open_field
     >>> home, grid = Path(tempfile.mkdtemp()), Grid(0, 0, 4000, 4000, 1000, "EPSG:3413")
     >>> eastward = np.tile(grid.x, (4, 1))
     >>> trends = {"surface_elevation": 800 - eastward / 100, "bed_lowres": -200 + 0 * eastward}

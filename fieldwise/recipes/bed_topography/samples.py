@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from fieldwise.datasets import Dataset
 from fieldwise.errors import InputError
+from fieldwise.fields.tiles import cut, read_tiles
 from fieldwise.recipes.bed_topography.inversion import INVERSION
 from fieldwise.recipes.bed_topography.own_files import LOWRES
 from fieldwise.recipes.bed_topography.regional import DERIVED
-from fieldwise.scales import LengthScale, Scale, fit_scale, read_scale
-from fieldwise.tiles import cut, read_tiles
+from fieldwise.samples.datasets import Dataset
+from fieldwise.samples.scales import LengthScale, Scale, fit_scale, read_scale
 
 # Vectors, whose components turn with a tile, and the length below which they are scaled linearly.
 VECTORS = {"ice_velocity": 10.0, "surface_slope": 2e-3}
@@ -28,8 +28,8 @@ def choose_inputs(dataset: Dataset, names: list[str] | str | None, *, departure:
 
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from fieldwise.datasets import write_yaml
-    >>> from fieldwise.grids import Grid, make_field, write_cog
+    >>> from fieldwise.samples.datasets import write_yaml
+    >>> from fieldwise.fields.grids import Grid, make_field, write_cog
     >>> home, region = Path(tempfile.mkdtemp()), [0, 0, 4000, 4000]
     >>> zeros = make_field(np.zeros((4, 4)), Grid(*region, 1000, "EPSG:3413"), name="zeros")
     >>> _ = write_cog(zeros, home / "zeros.tif")
@@ -69,9 +69,9 @@ def read_samples(
 
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from fieldwise.datasets import write_yaml
-    >>> from fieldwise.grids import Grid, make_field, write_cog
-    >>> from fieldwise.tiles import write_tiles
+    >>> from fieldwise.samples.datasets import write_yaml
+    >>> from fieldwise.fields.grids import Grid, make_field, write_cog
+    >>> from fieldwise.fields.tiles import write_tiles
     >>> home, region = Path(tempfile.mkdtemp()), [0, 0, 4000, 4000]
     >>> lowres = make_field(np.full((4, 4), -90.0), Grid(*region, 1000, "EPSG:3413"), name="bed")
     >>> _ = write_cog(lowres, home / "bed.tif")
@@ -154,8 +154,8 @@ def interpolate(dataset: Dataset, name: str, windows: np.ndarray) -> np.ndarray:
 
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from fieldwise.datasets import write_yaml
-    >>> from fieldwise.grids import Grid, make_field, write_cog
+    >>> from fieldwise.samples.datasets import write_yaml
+    >>> from fieldwise.fields.grids import Grid, make_field, write_cog
     >>> home, grid = Path(tempfile.mkdtemp()), Grid(0, 0, 4000, 4000, 1000, "EPSG:3413")
     >>> slope = np.tile(grid.x / 10, (4, 1))  # rises by 100 m a kilometre
     >>> _ = write_cog(make_field(slope, grid, name="bed"), home / "bed.tif")

@@ -13,12 +13,11 @@ import pyproj
 import shapely
 import xarray as xr
 
-from fieldwise.datasets import Dataset
-from fieldwise.datums import ATTRIBUTE as DATUM
-from fieldwise.datums import parse_datum
-from fieldwise.entries import open_entry
 from fieldwise.errors import InputError
-from fieldwise.grids import (
+from fieldwise.fields.datums import ATTRIBUTE as DATUM
+from fieldwise.fields.datums import parse_datum
+from fieldwise.fields.entries import open_entry
+from fieldwise.fields.grids import (
     Grid,
     crs_name,
     grid_of,
@@ -29,11 +28,12 @@ from fieldwise.grids import (
     write_cog,
     write_netcdf,
 )
-from fieldwise.heights import Heights
+from fieldwise.fields.heights import Heights
+from fieldwise.fields.tiles import cut
 from fieldwise.recipes.bed_topography.own_files import list_entries
-from fieldwise.scores import sample_at_points
+from fieldwise.samples.datasets import Dataset
+from fieldwise.scores.fields import sample_at_points
 from fieldwise.surveys import grid_survey, read_survey, region_of
-from fieldwise.tiles import cut
 
 LINE_GAP_M = 2000.0  # picks farther apart than this belong to different flights
 
@@ -113,7 +113,7 @@ def grid_targets(
         Name to the path of its grid in the prepared folder.
 
     >>> import tempfile
-    >>> from fieldwise.datasets import write_yaml
+    >>> from fieldwise.samples.datasets import write_yaml
     >>> home = Path(tempfile.mkdtemp())
     >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
     >>> dataset = Dataset(write_yaml({**facts, "inputs": {}}, home / "dataset.yaml").parent)
@@ -154,7 +154,7 @@ def keep_aside(
 
     >>> import json
     >>> import tempfile
-    >>> from fieldwise.datasets import write_yaml
+    >>> from fieldwise.samples.datasets import write_yaml
     >>> home = Path(tempfile.mkdtemp())
     >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
     >>> dataset = Dataset(write_yaml({**facts, "inputs": {}}, home / "dataset.yaml").parent)
@@ -216,7 +216,7 @@ def read_held_out(dataset: Dataset) -> pd.DataFrame:
     """Read the picks kept aside: x, y, z in metres, flight and survey.
 
     >>> import tempfile
-    >>> from fieldwise.datasets import write_yaml
+    >>> from fieldwise.samples.datasets import write_yaml
     >>> home = Path(tempfile.mkdtemp())
     >>> picks = {"x": [10.0, 20.0], "y": [0.0, 0.0], "z": [-90.0, -80.0], "flight": [0, 0]}
     >>> columns = {name: ("pick", values) for name, values in picks.items()}
@@ -239,7 +239,7 @@ def grid_held_out(picks: pd.DataFrame, dataset: Dataset, *, around: bool = False
     """Grid held-out picks over the whole region, or over the box around them; missing away from them.
 
     >>> import tempfile
-    >>> from fieldwise.datasets import write_yaml
+    >>> from fieldwise.samples.datasets import write_yaml
     >>> home = Path(tempfile.mkdtemp())
     >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 8000, 8000], "spacing_m": 250, "lowres_spacing_m": 1000}
     >>> dataset = Dataset(write_yaml({**facts, "inputs": {}}, home / "dataset.yaml").parent)
@@ -314,7 +314,7 @@ def open_targets(dataset: Dataset) -> dict[str, xr.DataArray]:
     """Open the gridded surveys of a prepared folder.
 
     >>> import tempfile
-    >>> from fieldwise.datasets import write_yaml
+    >>> from fieldwise.samples.datasets import write_yaml
     >>> home, grid = Path(tempfile.mkdtemp()), Grid(0, 0, 4000, 4000, 250, "EPSG:3413")
     >>> _ = write_cog(make_field(np.zeros(grid.shape), grid, name="bed"), home / "surveys" / "2010tr.tif")
     >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}

@@ -9,10 +9,10 @@ from typing import Any
 import docstring_parser
 import pandas as pd
 
-from fieldwise.datasets import read_yaml
+from fieldwise.downloads.sources import Source, read_data_list
 from fieldwise.errors import InputError
 from fieldwise.figures import save_table
-from fieldwise.sources import Source, read_data_list
+from fieldwise.samples.datasets import read_yaml
 
 KINDS = {"highres": "Dense survey", "lowres": "Low-res bed", "misc": "Other"}
 ACCESS = {
@@ -49,7 +49,7 @@ def save_tables(run: Path, folder: Path, *, data_list: Path = Path("data_list.ym
         Name of each table -> its Markdown file; LaTeX and CSV lie beside it.
 
     >>> import tempfile
-    >>> from fieldwise.datasets import write_yaml
+    >>> from fieldwise.samples.datasets import write_yaml
     >>> run = Path(tempfile.mkdtemp())
     >>> _ = write_yaml({"batch_size": 64}, run / "config.yaml")
     >>> paths = save_tables(run, run / "tables", data_list=run / "none.yml")
@@ -104,7 +104,7 @@ def tabulate_hyperparameters(run: Path) -> pd.DataFrame:
         Where the folder holds no run.
 
     >>> import tempfile
-    >>> from fieldwise.datasets import write_yaml
+    >>> from fieldwise.samples.datasets import write_yaml
     >>> run = Path(tempfile.mkdtemp())
     >>> _ = write_yaml({"batch_size": 64, "devices": 2}, run / "config.yaml")  # devices do not count
     >>> tabulate_hyperparameters(run).to_dict("records")
@@ -133,7 +133,7 @@ def tabulate_hyperparameters(run: Path) -> pd.DataFrame:
 
 def _outcome(run: Path) -> dict[str, Any]:
     """Tell how long a run went on, and when it was best."""
-    from fieldwise.tracking import read_metrics
+    from fieldwise.runs import read_metrics
 
     try:
         metrics = read_metrics(run)

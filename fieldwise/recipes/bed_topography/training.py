@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from fieldwise.datasets import Dataset
 from fieldwise.errors import InputError, require_at_least
+from fieldwise.samples.datasets import Dataset
 
 OF_THE_TASK = (
     "num_residual_blocks",
@@ -99,10 +99,10 @@ def fit_generator(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ())
     from fieldwise.recipes.bed_topography.networks import check_resumable
     from fieldwise.recipes.bed_topography.pictures import draw_tiles
     from fieldwise.recipes.bed_topography.samples import VECTORS, choose_inputs, read_samples
-    from fieldwise.samples import SYMMETRIES, make_loader
+    from fieldwise.runs import fit, make_trainer, open_run
+    from fieldwise.runs.loggers import RecordRun
+    from fieldwise.samples.loaders import SYMMETRIES, make_loader
     from fieldwise.tasks import AdversarialTask
-    from fieldwise.tracking import fit, make_trainer, open_run
-    from fieldwise.tracking.loggers import RecordRun
 
     run, departure, seed = Path(settings["run"]), settings["departure"], settings["seed"]
     dataset = Dataset(settings["data"])
@@ -154,7 +154,7 @@ def check_settings(settings: Mapping[str, Any], dataset: Dataset) -> None:
     """Refuse settings that nothing can be trained with, before anything is written.
 
     >>> import tempfile
-    >>> from fieldwise.datasets import write_yaml
+    >>> from fieldwise.samples.datasets import write_yaml
     >>> home = Path(tempfile.mkdtemp())
     >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
     >>> dataset = Dataset(write_yaml({**facts, "inputs": {}}, home / "dataset.yaml").parent)
@@ -178,7 +178,7 @@ def check_settings(settings: Mapping[str, Any], dataset: Dataset) -> None:
 def _finish(trainer: Any, settings: Mapping[str, Any], *, tiles: int) -> Path:
     """Leave provenance and figures in the run folder, and tell the trackers."""
     from fieldwise.figures import draw_loss_curves, save_figure
-    from fieldwise.tracking import close_trackers, read_metrics, record_provenance
+    from fieldwise.runs import close_trackers, read_metrics, record_provenance
 
     run = Path(settings["run"])
     best = run / "checkpoints" / "best.ckpt"

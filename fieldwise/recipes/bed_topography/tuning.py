@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fieldwise.datasets import Dataset
 from fieldwise.errors import DivergenceError, InputError
 from fieldwise.recipes.bed_topography.training import check_settings, fit_generator, train
+from fieldwise.samples.datasets import Dataset
 
 if TYPE_CHECKING:
     import optuna
@@ -144,7 +144,7 @@ def _check_ranges(ranges: Mapping[str, Any], *, trials: int, min_epochs: int) ->
 
 def _fingerprint(dataset: Dataset) -> str:
     """Sum up what a network learns from and is judged by: where the tiles are, and their files' sums."""
-    from fieldwise.tiles import read_tiles
+    from fieldwise.fields.tiles import read_tiles
 
     known = json.loads((dataset.folder / "provenance.json").read_text())
     total = hashlib.sha256(json.dumps(known["sha256"], sort_keys=True).encode())
@@ -176,7 +176,7 @@ class _Objective:
         import optuna
 
         from fieldwise.recipes.bed_topography.studies import first_number
-        from fieldwise.tracking import read_metrics
+        from fieldwise.runs import read_metrics
 
         self.study.sampler = make_sampler(self.common["seed"], trial.number)
         number = first_number(self.study, trial.number)

@@ -12,9 +12,9 @@ import numpy as np
 import pyproj  # before anything that may load eccodes: the other order crashes the interpreter
 import xarray as xr
 
-from fieldwise.datasets import read_yaml
 from fieldwise.errors import InputError
-from fieldwise.grids import crs_name
+from fieldwise.fields.grids import crs_name
+from fieldwise.samples.datasets import read_yaml
 
 SPLITS = ("train", "valid", "test")
 NETCDF = "ex.nc"

@@ -48,7 +48,7 @@ def evaluate(
     """
     from fieldwise.recipes.ice_flow.emulator import load_emulator
     from fieldwise.recipes.ice_flow.judgement import format_scores
-    from fieldwise.tracking import write_json
+    from fieldwise.runs import write_json
 
     require_at_least(0, energy_frames=energy_frames, figure_frames=figure_frames)
     run, prediction = Path(run), Path(prediction)

@@ -10,7 +10,7 @@ import xarray as xr
 from fieldwise.figures import draw_comparison, draw_loss_curves, save_figure
 from fieldwise.recipes.ice_flow.mapping import pair_vectors
 from fieldwise.recipes.ice_flow.prepared import PreparedCase
-from fieldwise.tracking import read_metrics
+from fieldwise.runs import read_metrics
 
 SPEEDS = {"bar": "mean speed", "velbase": "speed at the bed", "velsurf": "surface speed"}
 

@@ -13,7 +13,7 @@ from fieldwise.recipes.ice_flow.energy import find_nodes
 from fieldwise.recipes.ice_flow.mapping import pair_channels, pair_vectors
 from fieldwise.recipes.ice_flow.prepared import PreparedCase
 from fieldwise.recipes.ice_flow.solution import read_ice, solve_frame
-from fieldwise.samples import turn, turn_back
+from fieldwise.samples.loaders import turn, turn_back
 
 STILL_M_A = 1.0  # slower ice than this has no direction worth comparing
 SYMMETRIES = range(1, 8)

@@ -94,7 +94,7 @@ def pair_vectors(names: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def pair_channels(names: Iterable[str]) -> list[tuple[int, int]]:
-    """Give the vectors among names as pairs of channels, for :func:`fieldwise.samples.turn`.
+    """Give the vectors among names as pairs of channels, for :func:`fieldwise.samples.loaders.turn`.
 
     >>> pair_channels(["thk", "slopsurfx", "slopsurfy"])
     [(1, 2)]

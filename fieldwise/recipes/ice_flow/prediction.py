@@ -10,13 +10,14 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from fieldwise.blocks import round_up
+from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError, require_at_least
-from fieldwise.grids import replace_when_done, write_netcdf
+from fieldwise.fields.grids import write_netcdf
 from fieldwise.recipes.ice_flow.frames import FLOWING_M
 from fieldwise.recipes.ice_flow.mapping import STANDARD_NAMES, UNITS
 from fieldwise.recipes.ice_flow.prepared import PreparedCase, choose_cases
 from fieldwise.recipes.ice_flow.solution import solve_frame
+from fieldwise.verbs.blocks import round_up
 
 BEYOND = "beyond_training"  # marks the cells in which an input leaves what training has seen
 SUFFIXES = (".nc", ".tif")
@@ -60,7 +61,7 @@ def predict(
         The file or folder.
     """
     from fieldwise.recipes.ice_flow.emulator import load_emulator
-    from fieldwise.tracking import write_json
+    from fieldwise.runs import write_json
 
     require_at_least(1, block_cells=block_cells)
     require_at_least(0, solver_frames=solver_frames, frame=frame)
@@ -106,8 +107,8 @@ def _predict_case(
     emulator: Any, case: PreparedCase, frames: list[int], *, block_cells: int
 ) -> tuple[xr.Dataset, float]:
     """Predict frames of a case, and give the median time of one in seconds, reading apart."""
-    from fieldwise.predict import apply_by_blocks
     from fieldwise.recipes.ice_flow.emulator import read_inputs
+    from fieldwise.verbs.domains import apply_by_blocks
 
     outputs = list(emulator.fields.outputs)
     values = np.zeros((len(outputs), len(frames), *case.shape), dtype=np.float32)

@@ -13,7 +13,6 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from fieldwise.datasets import DESCRIPTION, write_yaml
 from fieldwise.drafts import replace_together
 from fieldwise.errors import InputError, require_at_least
 from fieldwise.recipes.ice_flow.cases import SPLITS, UNREADABLE, Case, open_folder, read_case_list
@@ -27,6 +26,7 @@ from fieldwise.recipes.ice_flow.frames import (
     resample_axis,
     resample_frame,
 )
+from fieldwise.samples.datasets import DESCRIPTION, write_yaml
 
 BLOCK_BYTES = 2**26  # of a case in memory
 
@@ -67,7 +67,7 @@ def prepare(
     Returns:
         The folder, which now holds a dataset.yaml.
     """
-    from fieldwise.tracking import record_provenance
+    from fieldwise.runs import record_provenance
 
     require_at_least(1, size_cells=size_cells, valleys=valleys, snapshots=snapshots, step=step)
     if not 0 <= validation_fraction < 1:

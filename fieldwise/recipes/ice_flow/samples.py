@@ -12,7 +12,7 @@ from fieldwise.errors import InputError
 from fieldwise.recipes.ice_flow.frames import FLOWING_M
 from fieldwise.recipes.ice_flow.mapping import UNITS, FieldMap, pair_channels, suggest_scales
 from fieldwise.recipes.ice_flow.prepared import PreparedCase
-from fieldwise.samples import Frame
+from fieldwise.samples.loaders import Frame
 
 PHYSICS = ("thk", "usurf", "arrhenius", "slidingco")  # what the energy reads
 

@@ -104,8 +104,8 @@ def train(
     from fieldwise.recipes.ice_flow.emulator import check_resumable
     from fieldwise.recipes.ice_flow.networks import check_scaling, describe_network
     from fieldwise.recipes.ice_flow.samples import describe, fit_map
+    from fieldwise.runs import fit, make_trainer, open_run
     from fieldwise.tasks import FieldTask, choose_device
-    from fieldwise.tracking import fit, make_trainer, open_run
 
     settings = {key: value for key, value in locals().items() if key in train.__annotations__}
     require_at_least(1, max_epochs=max_epochs, batch_size=batch_size, patience=patience)
@@ -170,7 +170,7 @@ def _make_loaders(
 ) -> list[Any]:
     """Serve random patches to learn from, and whole frames to judge on."""
     from fieldwise.recipes.ice_flow.samples import choose_patch, find_centres, find_vectors, list_frames
-    from fieldwise.samples import SYMMETRIES, PatchSampler, make_patch_loader
+    from fieldwise.samples.loaders import SYMMETRIES, PatchSampler, make_patch_loader
 
     cells = choose_patch(settings["patch_size"], training)
     centres = find_centres(training, thicker_than_m=settings["thrice"])
@@ -198,7 +198,7 @@ def _make_loaders(
 def _finish(trainer: Any, settings: dict[str, Any], fields: FieldMap, *, seconds: float) -> Path:
     """Leave the .dat files, the provenance and the learning curve beside the weights."""
     from fieldwise.figures import draw_loss_curves, save_figure
-    from fieldwise.tracking import close_trackers, read_metrics, record_provenance
+    from fieldwise.runs import close_trackers, read_metrics, record_provenance
 
     run = Path(settings["run"])
     best = run / "checkpoints" / "best.ckpt"

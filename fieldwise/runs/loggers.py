@@ -18,7 +18,7 @@ from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
-from fieldwise.tracking.experiments import keep_files, open_experiment
+from fieldwise.runs.experiments import keep_files, open_experiment
 
 Picture = Callable[[LightningModule, Any], np.ndarray]  # task, batch -> (y, x, 3) of 0 to 255
 
@@ -61,7 +61,7 @@ class TensorBoardRecord(TensorBoardLogger):
 
 
 class CometRecord(Logger):
-    """An experiment of Comet; see :func:`fieldwise.tracking.experiments.open_experiment`."""
+    """An experiment of Comet; see :func:`fieldwise.runs.experiments.open_experiment`."""
 
     def __init__(self, run: Path) -> None:
         super().__init__()

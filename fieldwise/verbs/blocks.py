@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from fieldwise.errors import InputError
-from fieldwise.grids import Bounds, Grid
+from fieldwise.fields.grids import Bounds, Grid
 
 ROUNDING = 1e-3  # of a cell: edges nearer than this are taken as equal
 

@@ -12,10 +12,10 @@ import numpy as np
 import pyproj
 import xarray as xr
 
-from fieldwise.datums import ATTRIBUTE, ELLIPSOID, parse_datum
 from fieldwise.errors import InputError
-from fieldwise.grids import Bounds, Grid, grid_of, load_values, make_field, open_field
-from fieldwise.tiles import cut
+from fieldwise.fields.datums import ATTRIBUTE, ELLIPSOID, parse_datum
+from fieldwise.fields.grids import Bounds, Grid, grid_of, load_values, make_field, open_field
+from fieldwise.fields.tiles import cut
 
 # A geoid lies between 107 m below the ellipsoid (south of India) and 86 m above it (New Guinea).
 HIGHEST_GEOID_M = 120.0
@@ -35,7 +35,7 @@ class Heights:
     geoids
         Vertical datum to the geoid's height above the ellipsoid, in metres.
 
-    >>> from fieldwise.grids import make_field
+    >>> from fieldwise.fields.grids import make_field
     >>> grid = Grid(0, 0, 2000, 2000, 1000, "EPSG:3031")
     >>> bed = make_field(np.full((2, 2), -500.0), grid, name="bed", vertical_datum="EIGEN-GL04C geoid")
     >>> geoid = make_field(np.full((2, 2), -30.0), grid, name="geoid")
@@ -132,7 +132,7 @@ def open_geoid(entry: Mapping[str, Any], *, folder: Path, crs: str, bounds: Boun
 
     >>> import tempfile
     >>> home = Path(tempfile.mkdtemp())
-    >>> from fieldwise.grids import make_field, write_cog
+    >>> from fieldwise.fields.grids import make_field, write_cog
     >>> grid = Grid(0, 0, 9000, 9000, 1000, "EPSG:3031")
     >>> _ = write_cog(make_field(np.full((9, 9), -30.0), grid, name="geoid"), home / "geoid.tif")
     >>> entry, box = {"path": "geoid.tif"}, (3000, 3000, 5000, 5000)
@@ -249,7 +249,7 @@ def open_geoids(
 
     >>> import tempfile
     >>> home = Path(tempfile.mkdtemp())
-    >>> from fieldwise.grids import make_field, write_cog
+    >>> from fieldwise.fields.grids import make_field, write_cog
     >>> grid = Grid(0, 0, 9000, 9000, 1000, "EPSG:3031")
     >>> _ = write_cog(make_field(np.full((9, 9), -30.0), grid, name="geoid"), home / "geoid.tif")
     >>> entry, box = {"path": "geoid.tif", "name": "EIGEN-GL04C"}, (3000, 3000, 5000, 5000)

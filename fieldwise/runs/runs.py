@@ -10,8 +10,8 @@ from typing import Any
 import pandas
 import yaml
 
+from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError
-from fieldwise.grids import replace_when_done
 
 MAY_CHANGE = {  # between a run and its resumption; the checkpoint itself knows the data
     "data",

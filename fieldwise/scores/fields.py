@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from fieldwise.arrays import module_of, ndimage_of, to_host
 from fieldwise.errors import InputError
-from fieldwise.grids import grid_of
+from fieldwise.fields.arrays import module_of, ndimage_of, to_host
+from fieldwise.fields.grids import grid_of
 
 GROUP_CELLS = 4096  # points are read in groups this wide, so that no more of a large raster is in memory
 
@@ -42,7 +42,7 @@ def sample_at_points(
 
     Examples
     --------
-    >>> from fieldwise.grids import Grid, make_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> grid = Grid(west=0, south=0, east=200, north=200, spacing=100, crs="EPSG:3031")
     >>> bed = make_field(np.array([[0.0, 10.0], [20.0, 30.0]]), grid, name="bed")
     >>> sample_at_points(bed, [50, 100, 500], [150, 100, 100])
@@ -182,7 +182,7 @@ def roughness(field: xr.DataArray, *, cells: int = 5) -> xr.DataArray:
 
     Examples
     --------
-    >>> from fieldwise.grids import Grid, make_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> grid = Grid(west=0, south=0, east=300, north=300, spacing=100, crs="EPSG:3031")
     >>> spike = make_field(np.array([[0, 0, 0], [0, 9, 0], [0, 0, 0]]), grid, name="bed")
     >>> round(float(roughness(spike, cells=3)[1, 1]) ** 2, 4)  # mean of squares 9, square of mean 1
@@ -228,7 +228,7 @@ def roughness_ratio(prediction: xr.DataArray, truth: xr.DataArray, *, cells: int
 
     Examples
     --------
-    >>> from fieldwise.grids import Grid, make_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> grid = Grid(west=0, south=0, east=900, north=900, spacing=100, crs="EPSG:3031")
     >>> bed = make_field(np.random.default_rng(0).normal(size=grid.shape), grid, name="bed")
     >>> round(roughness_ratio(bed / 2, bed), 3)
@@ -306,7 +306,7 @@ def radial_spectrum(field: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
 
     Examples
     --------
-    >>> from fieldwise.grids import Grid, make_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> grid = Grid(west=0, south=0, east=6400, north=6400, spacing=100, crs="EPSG:3031")
     >>> waves = make_field(np.sin(2 * np.pi * grid.x / 800) * np.ones((64, 1)), grid, name="bed")
     >>> wavelength_m, power = radial_spectrum(waves)

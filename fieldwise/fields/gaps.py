@@ -8,10 +8,10 @@ from typing import Any
 
 import xarray as xr
 
-from fieldwise.arrays import module_of
 from fieldwise.errors import InputError
-from fieldwise.grids import grid_of, load_values, tags_of, write_cog_by_blocks
-from fieldwise.tiles import cut
+from fieldwise.fields.arrays import module_of
+from fieldwise.fields.grids import grid_of, load_values, tags_of, write_cog_by_blocks
+from fieldwise.fields.tiles import cut
 
 BLOCK_CELLS = 2048
 SEARCH_CELLS = 200  # missing cells are filled from known ones up to this far away
@@ -31,7 +31,7 @@ def fill_gaps(fine: xr.DataArray, coarse: xr.DataArray, path: str | Path) -> Pat
     >>> import tempfile
     >>> import numpy as np
     >>> home = Path(tempfile.mkdtemp())
-    >>> from fieldwise.grids import Grid, make_field, open_field
+    >>> from fieldwise.fields.grids import Grid, make_field, open_field
     >>> fine = make_field(np.array([[1.0, np.nan], [1, 1]]), Grid(0, 0, 2, 2, 1, "EPSG:3031"), name="surface")
     >>> coarse = make_field(np.full((2, 2), 5.0), Grid(0, 0, 4, 4, 2, "EPSG:3031"), name="surface")
     >>> open_field(fill_gaps(fine, coarse, home / "filled.tif")).values.tolist()
@@ -70,7 +70,7 @@ def fill_from_neighbours(field: xr.DataArray, path: Path) -> float:
     >>> import tempfile
     >>> import numpy as np
     >>> home = Path(tempfile.mkdtemp())
-    >>> from fieldwise.grids import Grid, make_field, open_field
+    >>> from fieldwise.fields.grids import Grid, make_field, open_field
     >>> field = make_field(np.array([[7.0, np.nan], [7, 7]]), Grid(0, 0, 2, 2, 1, "EPSG:3031"), name="snow")
     >>> fill_from_neighbours(field, home / "filled.tif"), open_field(home / "filled.tif").values.tolist()
     (0.25, [[7.0, 7.0], [7.0, 7.0]])

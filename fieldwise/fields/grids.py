@@ -19,12 +19,12 @@ from rasterio._err import CPLE_BaseError  # rasterio exports it nowhere
 from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 
-from fieldwise.arrays import ArrayModule, choose_module, module_of, to_host
-from fieldwise.datums import ATTRIBUTE as DATUM
-from fieldwise.datums import parse_datum, split_crs
 from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError
-from fieldwise.formats import CHUNK_CELLS, first_line, open_file, with_plain_crs
+from fieldwise.fields.arrays import ArrayModule, choose_module, module_of, to_host
+from fieldwise.fields.datums import ATTRIBUTE as DATUM
+from fieldwise.fields.datums import parse_datum, split_crs
+from fieldwise.fields.formats import CHUNK_CELLS, first_line, open_file, with_plain_crs
 
 Bounds = tuple[float, float, float, float]  # west, south, east, north: edges of the outer cells
 

@@ -64,8 +64,8 @@ def make_trainer(
     from lightning.pytorch.loggers import CSVLogger
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-    from fieldwise.tracking.checkpoints import MovableCheckpoint, WholeCheckpoints
-    from fieldwise.tracking.loggers import CometRecord, TensorBoardRecord
+    from fieldwise.runs.checkpoints import MovableCheckpoint, WholeCheckpoints
+    from fieldwise.runs.loggers import CometRecord, TensorBoardRecord
 
     # Its tips and advertisements would bury the progress bar.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -147,7 +147,7 @@ def close_trackers(trainer: Any, settings: Mapping[str, Any], figures: Sequence[
     """
     from lightning.pytorch.callbacks import ModelCheckpoint
 
-    from fieldwise.tracking.loggers import CometRecord, TensorBoardRecord
+    from fieldwise.runs.loggers import CometRecord, TensorBoardRecord
 
     kept = [callback for callback in trainer.callbacks if isinstance(callback, ModelCheckpoint)]
     best = {

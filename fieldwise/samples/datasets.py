@@ -13,13 +13,13 @@ import numpy as np
 import xarray as xr
 import yaml
 
-from fieldwise.arrays import ArrayModule, module_of
-from fieldwise.datums import ATTRIBUTE as DATUM
 from fieldwise.drafts import replace_when_done
-from fieldwise.entries import fill_entry, open_entry
 from fieldwise.errors import InputError
-from fieldwise.gaps import fill_from_neighbours, fill_gaps
-from fieldwise.grids import (
+from fieldwise.fields.arrays import ArrayModule, module_of
+from fieldwise.fields.datums import ATTRIBUTE as DATUM
+from fieldwise.fields.entries import fill_entry, open_entry
+from fieldwise.fields.gaps import fill_from_neighbours, fill_gaps
+from fieldwise.fields.grids import (
     Bounds,
     Grid,
     crs_name,
@@ -31,9 +31,9 @@ from fieldwise.grids import (
     overlap,
     write_cog,
 )
-from fieldwise.heights import Heights
-from fieldwise.tiles import cut
-from fieldwise.trends import regional_spread, regional_trend
+from fieldwise.fields.heights import Heights
+from fieldwise.fields.tiles import cut
+from fieldwise.fields.trends import regional_spread, regional_trend
 
 DESCRIPTION = "dataset.yaml"  # written last: a folder that holds it is whole
 # Widths, in low-res cells, of the Gaussians that make a regional trend, and the spread of relief around it.
@@ -276,7 +276,7 @@ def prepare_inputs(
 
     >>> import tempfile
     >>> home = Path(tempfile.mkdtemp())
-    >>> from fieldwise.grids import Grid, make_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> bed = make_field(np.zeros((8, 8)), Grid(500, 500, 8500, 8500, 1000, "EPSG:3031"), name="bed")
     >>> _ = write_cog(bed, home / "bed.tif")
     >>> source = {"crs": "EPSG:3031", "lowres_spacing_m": 1000, "inputs": {"bed_lowres": {"path": "bed.tif"}}}

@@ -10,7 +10,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from fieldwise.grids import replace_when_done
+from fieldwise.drafts import replace_when_done
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -1,6 +1,6 @@
 """Remote data: the list of files, download with checksums, and the READMEs of the data folders.
 
-How bytes get here (resume, retries, logins, archives) is in `fieldwise.transfers`.
+How bytes get here (resume, retries, logins, archives) is in `fieldwise.downloads.transfers`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import pooch
 import yaml
 from tqdm import tqdm
 
+from fieldwise.downloads.transfers import copy_member, fetch, require_login
 from fieldwise.errors import InputError
-from fieldwise.transfers import copy_member, fetch, require_login
 
 FOLDERS = {
     "highres": "Radar surveys and other dense measurements of the bed: what the network learns from",
@@ -369,7 +369,7 @@ def folder_readme(sources: list[Source], folder: str) -> str:
         "",
         f"{FOLDERS[folder]}.",
         "",
-        "Written from `data_list.yml` by `fieldwise.sources.write_folder_readmes`: "
+        "Written from `data_list.yml` by `fieldwise.downloads.sources.write_folder_readmes`: "
         "change the list, not this file.",
         "Every file is checked by its SHA-256 sum. One without a sum in the list is trusted at first use: "
         f"the sum it then has is pinned in `{folder}/{SUMS_FILE}`.",

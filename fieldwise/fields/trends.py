@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from fieldwise.arrays import module_of, ndimage_of
-from fieldwise.datums import ATTRIBUTE as DATUM
-from fieldwise.grids import Grid, grid_of, load_values, make_field
+from fieldwise.fields.arrays import module_of, ndimage_of
+from fieldwise.fields.datums import ATTRIBUTE as DATUM
+from fieldwise.fields.grids import Grid, grid_of, load_values, make_field
 
 
 def average_cells(field: xr.DataArray, *, cell: float) -> xr.DataArray:
@@ -59,7 +59,7 @@ def smooth(field: xr.DataArray, *, width: float) -> xr.DataArray:
 def regional_trend(field: xr.DataArray, *, cell: float, width: float) -> xr.DataArray:
     """Smooth a field so far that only its regional course is left.
 
-    The trend lives on a coarse grid, and is read by :func:`fieldwise.tiles.cut` as everything else:
+    The trend lives on a coarse grid, and is read by :func:`fieldwise.fields.tiles.cut` as everything else:
     taking it off gives the same value in a training tile and in a block of a whole continent.
 
     Parameters

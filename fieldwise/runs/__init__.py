@@ -1,9 +1,9 @@
 """A run on record: its trainer with loggers and checkpoints, its settings, its provenance, its experiment."""
 
-from fieldwise.tracking.experiments import fetch_run
-from fieldwise.tracking.provenance import hash_file, recall_measure, record_provenance, write_json
-from fieldwise.tracking.runs import open_run, read_metrics
-from fieldwise.tracking.trainers import Tracker, close_trackers, fit, make_trainer
+from fieldwise.runs.experiments import fetch_run
+from fieldwise.runs.provenance import hash_file, recall_measure, record_provenance, write_json
+from fieldwise.runs.runs import open_run, read_metrics
+from fieldwise.runs.trainers import Tracker, close_trackers, fit, make_trainer
 
 __all__ = [
     "Tracker",

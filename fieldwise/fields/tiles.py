@@ -11,10 +11,10 @@ import numpy as np
 import shapely
 import xarray as xr
 
-from fieldwise.arrays import module_of, to_host
 from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError
-from fieldwise.grids import Bounds, Grid, grid_of, load_values
+from fieldwise.fields.arrays import module_of, to_host
+from fieldwise.fields.grids import Bounds, Grid, grid_of, load_values
 
 Method = Literal["linear", "cubic"]
 
@@ -40,7 +40,7 @@ def slide_windows(
     numpy.ndarray
         (n, 4) west, south, east, north.
 
-    >>> from fieldwise.grids import make_field
+    >>> from fieldwise.fields.grids import make_field
     >>> values = np.ones((3, 4)); values[0, 0] = np.nan
     >>> field = make_field(values, Grid(0, 0, 400, 300, 100, "EPSG:3031"), name="bed")
     >>> slide_windows(field, tile_cells=3, step_cells=1)
@@ -181,7 +181,7 @@ def cut(
     numpy.ndarray
         (n, y, x) float32, rows from north to south, NaN beyond the field; of CuPy where the field is.
 
-    >>> from fieldwise.grids import make_field
+    >>> from fieldwise.fields.grids import make_field
     >>> ramp = make_field(np.tile([0.0, 10, 20, 30], (2, 1)), Grid(0, 0, 4, 2, 1, "EPSG:3031"), name="ramp")
     >>> cut(ramp, [(1, 0, 3, 2)], spacing=1).tolist()
     [[[10.0, 20.0], [10.0, 20.0]]]

@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError
-from fieldwise.grids import replace_when_done
-from fieldwise.tracking.provenance import write_json
+from fieldwise.runs.provenance import write_json
 
 API_KEY = "COMET_API_KEY"
 PROJECT = "fieldwise"  # unless COMET_PROJECT_NAME names another

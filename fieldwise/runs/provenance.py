@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fieldwise.grids import replace_when_done
+from fieldwise.drafts import replace_when_done
 
 PACKAGES = ("fieldwise", "numpy", "xarray", "rasterio", "pygmt", "torch", "lightning")
 

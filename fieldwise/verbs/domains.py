@@ -20,9 +20,10 @@ import numpy as np
 import rasterio
 from tqdm import tqdm
 
-from fieldwise.blocks import Box, Layout, lay_out, round_up
+from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError
-from fieldwise.grids import CACHE_BYTES, Bounds, Grid, replace_when_done, write_cog_by_blocks
+from fieldwise.fields.grids import CACHE_BYTES, Bounds, Grid, write_cog_by_blocks
+from fieldwise.verbs.blocks import Box, Layout, lay_out, round_up
 
 Arrays = dict[str, np.ndarray]
 Reader = Callable[[Bounds], Arrays]  # the inputs of a window, with whatever padding the function eats

@@ -1,0 +1,1 @@
+"""Fields on grids: opened, aligned, filled, cut by window."""

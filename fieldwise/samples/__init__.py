@@ -1,0 +1,1 @@
+"""Prepared folders, scales, and samples as batches of tensors."""

@@ -1,0 +1,1 @@
+"""Judge fields: errors, texture, and how sure a score is."""

@@ -1,0 +1,1 @@
+"""What every application does, written once."""
