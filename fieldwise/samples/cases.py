@@ -43,6 +43,8 @@ class Case:
         Of its cells; bounds are None in more than two dimensions, the CRS where none is known.
     frames, times, time
         How many, the file of their times, and what these are counted in (CF attributes).
+    facts
+        What else the folder's description says, such as where a known truth lies.
     arrays
         numpy, or cupy to cut windows on a GPU.
     """
@@ -61,6 +63,7 @@ class Case:
     frames: int = 1
     times: str | None = None
     time: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     arrays: ArrayModule = "numpy"
 
     def __str__(self) -> str:
@@ -201,6 +204,16 @@ class Case:
         """Give the regional trend of a field."""
         return self._open(self.trends[name])
 
+    def path_of(self, key: str) -> Path:
+        """Give the path of a further file that the description names, which lies within the folder."""
+        if not self.facts.get(key):
+            raise InputError(f"{self.folder}: names no {key}; add it to the FILE.yaml and prepare again")
+        return check_inside(self.facts[key], self.folder)
+
+    def open(self, key: str) -> xr.DataArray:
+        """Open a further field that the description names, such as the truth of a sandbox."""
+        return open_field(self.path_of(key))
+
     def _open(self, file: str) -> xr.DataArray:
         if file not in self._opened:
             self._opened[file] = move_field(open_field(self.folder / file), self.arrays)
@@ -246,3 +259,19 @@ def _map_array(path: Path) -> np.ndarray:
         raise InputError(f"{path}: no such file; prepare the data again") from None
     except (ValueError, OSError, EOFError) as error:
         raise InputError(f"{path}: cannot be read ({error}); prepare the data again") from None
+
+
+def check_inside(file: str | float, folder: Path) -> Path:
+    """Give the path of a file named relative to a folder; one that leads out of it is an error.
+
+    >>> check_inside("inputs/bed.tif", Path("data")).as_posix()
+    'data/inputs/bed.tif'
+    >>> check_inside("../evil.tif", Path("data"))
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: data: names '../evil.tif', which lies outside of it; prepare again
+    """
+    if not isinstance(file, str):
+        return folder
+    if Path(file).is_absolute() or ".." in Path(file).parts:
+        raise InputError(f"{folder}: names {file!r}, which lies outside of it; prepare again")
+    return folder / file

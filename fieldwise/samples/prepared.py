@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import xarray as xr
 import yaml
 
 from fieldwise.drafts import replace_together, replace_when_done
 from fieldwise.errors import InputError
 from fieldwise.fields.arrays import ArrayModule
-from fieldwise.fields.grids import open_field
-from fieldwise.samples.cases import Case
+from fieldwise.samples.cases import Case, check_inside
 from fieldwise.samples.signatures import Variable
 
 DESCRIPTION = "dataset.yaml"  # written last: a folder that holds it is whole
@@ -76,7 +75,9 @@ class Prepared:
             check_inside(known["times"], self.folder)
         known["shape"] = tuple(known["shape"])
         known["bounds"] = None if known["bounds"] is None else tuple(known["bounds"])
-        return Case(folder=self.folder, variables=self.variables, arrays=arrays, **known)
+        return Case(
+            folder=self.folder, variables=self.variables, facts=self.description, arrays=arrays, **known
+        )
 
     def cases(self, *splits: str, name: str | None = None, required: bool = True) -> list[Case]:
         """Give the cases of some splits, or of all, or the one of a name.
@@ -95,16 +96,6 @@ class Prepared:
             there = ", ".join(map(str, self._cases)) or "none"
             raise InputError(f"{self.folder}: holds {wanted}{within}; it holds {there}")
         return chosen
-
-    def open(self, key: str) -> xr.DataArray:
-        """Open a further field that the description names, such as the truth of a sandbox."""
-        if not self.description.get(key):
-            raise InputError(f"{self.folder}: names no {key}; add it to the FILE.yaml and prepare again")
-        return open_field(self.path_of(key))
-
-    def path_of(self, key: str) -> Path:
-        """Give the path of a further file that the description names, which lies within the folder."""
-        return check_inside(self.description[key], self.folder)
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
@@ -125,23 +116,6 @@ def _read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
-def check_inside(file: str | float, folder: Path) -> Path:
-    """Give the path of a file named relative to a folder; one that leads out of it is an error.
-
-    >>> check_inside("inputs/bed.tif", Path("data")).as_posix()
-    'data/inputs/bed.tif'
-    >>> check_inside("../evil.tif", Path("data"))
-    Traceback (most recent call last):
-    fieldwise.errors.InputError: data: names '../evil.tif', which lies outside of it; prepare again
-    """
-    if not isinstance(file, str):
-        return folder
-    path = folder / file
-    if Path(file).is_absolute() or ".." in Path(file).parts:
-        raise InputError(f"{folder}: names {file!r}, which lies outside of it; prepare again")
-    return path
-
-
 class Draft:
     """A prepared folder in the making: its description is held here, and written once, at the end.
 
@@ -159,10 +133,11 @@ class Draft:
         self.cases: list[Case] = []
         self.facts: dict[str, Any] = dict(facts)
 
-    def add(self, case: Case) -> None:
-        """Add a case with its variables."""
+    def add(self, case: Case) -> Case:
+        """Add a case with its variables; give it back, now with what the description says."""
         self.variables |= case.variables
-        self.cases.append(case)
+        self.cases.append(replace(case, facts=self.facts))
+        return self.cases[-1]
 
     def describe(self) -> dict[str, Any]:
         """Write everything down in plain types."""
