@@ -41,7 +41,7 @@ class Prepared:
     >>> import tempfile
     >>> with prepare_folder(Path(tempfile.mkdtemp()) / "data", recipe="own") as draft:
     ...     thickness = {"thk": Variable("thk", units="m")}
-    ...     draft.add(Case("aletsch", "test", draft.folder, thickness, {"thk": 80.0}, 100.0, (2, 3)))
+    ...     _ = draft.add(Case("aletsch", "test", draft.folder, thickness, {"thk": 80.0}, 100.0, (2, 3)))
     >>> (case,) = Prepared(draft.target).cases("test")
     >>> str(case), case.read(["thk"], window=(slice(0, 1), slice(0, 2)))["thk"].tolist()
     ('test/aletsch', [[[80.0, 80.0]]])
