@@ -129,13 +129,11 @@ class Draft:
 
     def __init__(self, folder: Path, target: Path, *, recipe: str, facts: Mapping[str, Any]) -> None:
         self.folder, self.target, self.recipe = folder, target, recipe
-        self.variables: dict[str, Variable] = {}
         self.cases: list[Case] = []
         self.facts: dict[str, Any] = dict(facts)
 
     def add(self, case: Case) -> Case:
-        """Add a case with its variables; give it back, now with what the description says."""
-        self.variables |= case.variables
+        """Add a case; give it back, now with what the description says. It may still grow."""
         self.cases.append(replace(case, facts=self.facts))
         return self.cases[-1]
 
@@ -148,7 +146,8 @@ class Draft:
                 "spacing": each.spacing,
                 "vector": each.vector,
             }
-            for name, each in self.variables.items()
+            for case in self.cases
+            for name, each in case.variables.items()
         }
         cases = [case.describe() for case in self.cases]
         head = {"format": FORMAT, "recipe": self.recipe}

@@ -16,11 +16,12 @@ from fieldwise.errors import InputError
 from fieldwise.fields.datums import ATTRIBUTE as DATUM
 from fieldwise.fields.grids import Bounds, Grid, grid_of, load_values, make_field, open_field, overlap
 from fieldwise.fields.tiles import cut, read_tiles
-from fieldwise.recipes.bed_topography.inversion import INVERSION
+from fieldwise.recipes.bed_topography.region import INVERSION
 from fieldwise.recipes.bed_topography.levels import require_datum
-from fieldwise.recipes.bed_topography.samples import interpolate
+from fieldwise.recipes.bed_topography.tiles import interpolate
 from fieldwise.recipes.bed_topography.surveys import grid_held_out, read_held_out
-from fieldwise.samples.datasets import Dataset
+from fieldwise.recipes.bed_topography.region import lowres_spacing
+from fieldwise.samples.cases import Case
 from fieldwise.scores.fields import (
     bias,
     bootstrap_interval,
@@ -35,34 +36,28 @@ SPLINE_TENSION = 0.35
 LARGEST_SPLINE_CELLS = 5000 * 5000
 
 
-def baselines(dataset: Dataset, like: xr.DataArray, *, spline: bool = True) -> dict[str, xr.DataArray]:
+def baselines(case: Case, like: xr.DataArray, *, spline: bool = True) -> dict[str, xr.DataArray]:
     """Interpolate the low-res bed to the grid of a map: by cubic convolution, and by spline in tension.
 
     Where the data hold it, what the surface tells of the bed is a further baseline: `inversion`, cubic and
     all of it. The spline is left out where the map is too large for GMT to hold it in memory.
 
-    >>> import tempfile
-    >>> from fieldwise.samples.datasets import write_yaml
-    >>> from fieldwise.fields.grids import write_cog
-    >>> home, grid = Path(tempfile.mkdtemp()), Grid(0, 0, 4000, 4000, 1000, "EPSG:3413")
-    >>> slope = np.tile(grid.x / 10, (4, 1))  # rises by 100 m a kilometre
-    >>> _ = write_cog(make_field(slope, grid, name="bed"), home / "bed.tif")
-    >>> facts = {"crs": "EPSG:3413", "region": list(grid.bounds), "spacing_m": 500, "lowres_spacing_m": 1000}
-    >>> inputs = {"bed_lowres": {"spacing_m": 1000, "units": "m", "paths": ["bed.tif"]}}
-    >>> dataset = Dataset(write_yaml({**facts, "inputs": inputs}, home / "dataset.yaml").parent)
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> slope = np.tile([50.0, 150.0, 250.0, 350.0], (4, 1))  # rises by 100 m a kilometre
+    >>> case = make_prepared({"bed_lowres": slope}, shape=(8, 8), spacing=500.0).cases()[0]
     >>> drawn = make_field(np.zeros((2, 2)), Grid(1500, 1500, 2500, 2500, 500, "EPSG:3413"), name="bed")
-    >>> baselines(dataset, drawn, spline=False)["cubic"].values[0].tolist()
+    >>> baselines(case, drawn, spline=False)["cubic"].values[0].tolist()
     [175.0, 225.0]
     """
     grid = grid_of(like)
-    lowres = dataset.field("bed_lowres")
+    lowres = case.field("bed_lowres")
     values = cut(lowres, [grid.bounds], spacing=grid.spacing, method="cubic", extend=True)[0]
     fields = {"cubic": make_field(values, grid, name="bed", long_name="cubic low-res bed")}
-    if INVERSION in dataset.inputs:
-        told = interpolate(dataset, INVERSION, np.array([grid.bounds]))[0]
+    if INVERSION in case.variables:
+        told = interpolate(case, INVERSION, np.array([grid.bounds]))[0]
         fields["inversion"] = make_field(values + told, grid, name="bed", long_name="surface inverted")
     if spline and values.size <= LARGEST_SPLINE_CELLS:
-        margin = 5 * dataset.lowres_spacing_m
+        margin = 5 * lowres_spacing(case)
         around = lowres.sel(
             x=slice(grid.west - margin, grid.east + margin), y=slice(grid.north + margin, grid.south - margin)
         )
@@ -90,7 +85,7 @@ def _spline(lowres: xr.DataArray, grid: Any) -> xr.DataArray:
     )
 
 
-def score_map(dataset: Dataset, path: Path) -> dict[str, Any]:
+def score_map(case: Case, path: Path) -> dict[str, Any]:
     """Score a map of the bed and its baselines.
 
     Returns
@@ -104,44 +99,35 @@ def score_map(dataset: Dataset, path: Path) -> dict[str, Any]:
         ``truth``: the scores against the known truth, where there is one, in the areas that are held out,
         or, where none is, outside every tile.
 
-    >>> import tempfile
-    >>> from fieldwise.samples.datasets import write_yaml
-    >>> from fieldwise.fields.grids import write_cog
-    >>> home, region = Path(tempfile.mkdtemp()), (0, 0, 8000, 8000)
-    >>> for name, spacing, higher in (("lowres", 1000, 40), ("truth", 250, 0), ("map", 250, 10)):
-    ...     grid = Grid(*region, spacing, "EPSG:3413")
-    ...     slope = np.tile(grid.x / 10 + higher, (len(grid.y), 1))
-    ...     _ = write_cog(make_field(slope, grid, name="bed"), home / f"{name}.tif")
-    >>> facts = {"crs": "EPSG:3413", "region": list(region), "spacing_m": 250, "lowres_spacing_m": 1000}
-    >>> facts |= {"truth": "truth.tif", "held_out_areas": [[2000, 2000, 6000, 6000]]}
-    >>> facts["inputs"] = {"bed_lowres": {"spacing_m": 1000, "units": "m", "paths": ["lowres.tif"]}}
-    >>> dataset = Dataset(write_yaml(facts, home / "dataset.yaml").parent)
-    >>> scores = score_map(dataset, home / "map.tif")["truth"]
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> coarse, fine = (np.tile(np.arange(step / 2, 8000, step) / 10, (8000 // step, 1)) for step in (1000, 250))
+    >>> areas = {"held_out_areas": [[2000, 2000, 6000, 6000]]}
+    >>> prepared = make_prepared({"bed_lowres": coarse + 40}, shape=(32, 32), truth=fine, map=fine + 10, **areas)
+    >>> case, home = prepared.cases()[0], prepared.folder
+    >>> scores = score_map(case, home / "map.tif")["truth"]
     >>> scores["rmse_m"]["prediction"], scores["rmse_m"]["cubic"], scores["share_of_map"]
     (10.0, 40.0, 0.25)
     """
     prediction = open_field(path)
-    if pyproj.CRS(prediction.rio.crs) != pyproj.CRS(dataset.crs):
-        raise InputError(
-            f"{path}: is in {grid_of(prediction).crs}, the data are in {dataset.crs}; reproject it"
-        )
-    require_datum(path, prediction.attrs.get(DATUM), dataset.description.get(DATUM))
-    if overlap(grid_of(prediction).bounds, dataset.region) is None:
-        raise InputError(f"{path}: does not lie in the region of {dataset.folder}")
+    if pyproj.CRS(prediction.rio.crs) != pyproj.CRS(case.crs):
+        raise InputError(f"{path}: is in {grid_of(prediction).crs}, the data are in {case.crs}; reproject it")
+    require_datum(path, prediction.attrs.get(DATUM), case.facts.get(DATUM))
+    if overlap(grid_of(prediction).bounds, case.bounds) is None:
+        raise InputError(f"{path}: does not lie in the region of {case.folder}")
     prediction = prediction.copy(data=load_values(prediction))
-    maps = {"prediction": prediction, **baselines(dataset, prediction)}
+    maps = {"prediction": prediction, **baselines(case, prediction)}
     scores: dict[str, Any] = {}
-    if dataset.description.get("held_out"):
-        scores = _score_at_picks(maps, read_held_out(dataset), dataset, path)
-    if dataset.description.get("truth"):
-        scores["truth"] = _score_against_truth(maps, dataset)
+    if case.facts.get("held_out"):
+        scores = _score_at_picks(maps, read_held_out(case), case, path)
+    if case.facts.get("truth"):
+        scores["truth"] = _score_against_truth(maps, case)
     if not scores:
-        raise InputError(f"{dataset.folder}: holds neither held-out surveys nor a truth to judge on")
+        raise InputError(f"{case.folder}: holds neither held-out surveys nor a truth to judge on")
     return scores
 
 
 def _score_at_picks(
-    maps: dict[str, xr.DataArray], picks: pd.DataFrame, dataset: Dataset, path: Path
+    maps: dict[str, xr.DataArray], picks: pd.DataFrame, case: Case, path: Path
 ) -> dict[str, Any]:
     samples = {name: sample_at_points(field, picks["x"], picks["y"]) for name, field in maps.items()}
     judged = np.all([np.isfinite(values) for values in samples.values()], axis=0)
@@ -150,7 +136,7 @@ def _score_at_picks(
     picks = picks[judged]
     samples = {name: values[judged] for name, values in samples.items()}
     z, flights = picks["z"].to_numpy(), picks["flight"].to_numpy()
-    truth = grid_held_out(picks, dataset)
+    truth = grid_held_out(picks, case)
     scores: dict[str, Any] = {
         "rmse_m": {name: rmse(values, z) for name, values in samples.items()},
         "mae_m": {name: mae(values, z) for name, values in samples.items()},
@@ -164,7 +150,7 @@ def _score_at_picks(
         # Gridding smooths: a perfect map would come out too rough beside gridded radar. So each map is read
         # at the picks and gridded as they are.
         scores["roughness_ratio"] = {
-            name: roughness_ratio(grid_held_out(picks.assign(z=values), dataset), truth)
+            name: roughness_ratio(grid_held_out(picks.assign(z=values), case), truth)
             for name, values in samples.items()
         }
     scores["n_picks"] = len(picks)
@@ -190,18 +176,18 @@ def _tell_roughness(picks: pd.DataFrame, gridded: xr.DataArray) -> bool:
     return int(roughness(gridded).notnull().sum()) > len(cells) / 2
 
 
-def _score_against_truth(maps: dict[str, xr.DataArray], dataset: Dataset) -> dict[str, Any]:
+def _score_against_truth(maps: dict[str, xr.DataArray], case: Case) -> dict[str, Any]:
     """Score against the known truth, where neither training nor selection has seen it."""
     grid = grid_of(maps["prediction"])
-    areas = dataset.description.get("held_out_areas")
+    areas = case.facts.get("held_out_areas")
     if areas:
         unseen = _covered(grid, areas)
     else:
-        unseen = ~_covered(grid, read_tiles(dataset.folder / "tiles.zarr")["bounds"].values)
-    known = cut(dataset.open("truth"), [grid.bounds], spacing=grid.spacing)[0]
+        unseen = ~_covered(grid, read_tiles(case.folder / "tiles.zarr")["bounds"].values)
+    known = cut(case.open("truth"), [grid.bounds], spacing=grid.spacing)[0]
     truth = make_field(np.where(unseen, known, np.nan), grid, name="bed")
-    if dataset.description.get("bound"):
-        bound = cut(dataset.open("bound"), [grid.bounds], spacing=grid.spacing)[0]
+    if case.facts.get("bound"):
+        bound = cut(case.open("bound"), [grid.bounds], spacing=grid.spacing)[0]
         maps = maps | {"wiener": make_field(bound, grid, name="bed")}
     return {
         "rmse_m": {name: rmse(load_values(field), load_values(truth)) for name, field in maps.items()},
