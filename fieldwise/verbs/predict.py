@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import time
@@ -10,7 +12,6 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import rasterio
@@ -18,9 +19,13 @@ from tqdm import tqdm
 
 from fieldwise.errors import InputError, require_at_least
 from fieldwise.fields.grids import CACHE_BYTES, Bounds, Grid
+from fieldwise.runs import hash_file
+from fieldwise.samples.cases import Case
+from fieldwise.samples.prepared import DESCRIPTION
 from fieldwise.verbs.blocks import lay_out, round_up
 from fieldwise.verbs.halos import choose_halo
 from fieldwise.verbs.partials import Partial, Plan, Unit, open_partial
+from fieldwise.verbs.predictors import Predictor
 from fieldwise.verbs.writers import MapFile, Times, check_suffix, write_map
 
 Arrays = dict[str, np.ndarray]
@@ -31,8 +36,8 @@ WRITE_BEHIND = 2  # pieces in memory after the one that is computed
 
 def predict_to(
     out: str | Path,
-    predictor: Any,
-    case: Any,
+    predictor: Predictor,
+    case: Case,
     *,
     window: Bounds | None = None,
     frames: int | Sequence[int] | None = None,
@@ -86,24 +91,19 @@ def predict_to(
 
     Examples
     --------
-    >>> import tempfile
-    >>> from types import SimpleNamespace
-    >>> from fieldwise.verbs.predictors import Output
-    >>> class Twice:
-    ...     outputs, fingerprint = [Output("height", "m")], ""
-    ...     def read(self, case, window, frame):
-    ...         return {"x": np.tile(Grid(*window, 250, "").x, (Grid(*window, 250, "").shape[0], 1))}
-    ...     def __call__(self, arrays):
-    ...         return 2 * arrays["x"][None]
-    ...     def alignment_cells(self, case):
-    ...         return 1
-    >>> case = SimpleNamespace(grid=Grid(0, 0, 3000, 2000, 250, ""), crs="EPSG:3031", frames=1, times=None)
-    >>> out = Path(tempfile.mkdtemp()) / "twice.tif"
-    >>> path = predict_to(out, Twice(), case, block_cells=5, halo_cells=0, progress=False)
-    /...twice.tif: 1 frame of 8 x 12 cells in ... s
+    >>> import tempfile, torch
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> from fieldwise.samples.signatures import Signature, Variable
+    >>> (case,) = make_prepared({"thk": np.tile(np.arange(12.0), (1, 8, 1))}).cases()
+    >>> network = torch.nn.AvgPool2d(3, stride=1, padding=1)  # for want of a trained one
+    >>> thickness = Variable("thk", units="m")
+    >>> predictor = Predictor(network, Signature("own", (thickness,), (thickness,), stacked=True))
+    >>> out = Path(tempfile.mkdtemp()) / "smooth.tif"
+    >>> path = predict_to(out, predictor, case, block_cells=5, progress=False)
+    /...smooth.tif: 1 frame of 8 x 12 cells in ... s
     >>> with rasterio.open(path) as result:
-    ...     result.read(1)[0, :3].tolist()
-    [250.0, 750.0, 1250.0]
+    ...     result.read(1)[4, 1:-1].tolist()
+    [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0]
     """
     started = time.perf_counter()
     out = Path(out)
@@ -113,16 +113,20 @@ def predict_to(
     check_suffix(out, len(chosen))
     layout = lay_out(snap_window(case, window), case.grid.bounds, predictor.alignment_cells(case))
     block_cells = round_up(block_cells, layout.alignment)
+    fingerprint = f"{predictor.fingerprint} {identify_case(case)} {fingerprint}"
     if halo_cells is None:
-        halo_cells = choose_halo(predictor, case, layout, block_cells, frame=chosen[0], progress=progress)
-    plan = Plan(
-        layout,
-        chosen,
-        tuple(output.name for output in predictor.outputs),
-        block_cells,
-        round_up(halo_cells, layout.alignment),
-        " ".join([predictor.fingerprint, getattr(case, "fingerprint", str(case)), fingerprint]),
-    )
+        halo_cells = choose_halo(
+            predictor,
+            case,
+            layout,
+            block_cells=block_cells,
+            fingerprint=fingerprint,
+            frame=chosen[0],
+            progress=progress,
+        )
+    names = tuple(output.name for output in predictor.outputs)
+    halo_cells = round_up(halo_cells, layout.alignment)
+    plan = Plan(layout, chosen, names, block_cells, halo_cells, fingerprint)
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
         partial = open_partial(out, plan)
         _compute(partial, predictor, case, readers, progress, seconds if seconds is not None else [])
@@ -133,7 +137,14 @@ def predict_to(
     return out
 
 
-def choose_frames(case: Any, frames: int | Sequence[int] | None) -> tuple[int, ...]:
+def identify_case(case: Case) -> str:
+    """Give a text that changes with what a case's folder says of it."""
+    said = hashlib.sha256(json.dumps(case.describe()).encode()).hexdigest()
+    description = case.folder / DESCRIPTION
+    return f"{case} {said}" + (f" {hash_file(description)}" if description.exists() else "")
+
+
+def choose_frames(case: Case, frames: int | Sequence[int] | None) -> tuple[int, ...]:
     """Give the numbers of the frames that are meant; one that the case does not have is an error.
 
     >>> from types import SimpleNamespace
@@ -151,7 +162,7 @@ def choose_frames(case: Any, frames: int | Sequence[int] | None) -> tuple[int, .
     return chosen
 
 
-def snap_window(case: Any, window: Bounds | None) -> Grid:
+def snap_window(case: Case, window: Bounds | None) -> Grid:
     """Give the grid of a window of a case, rounded outward to its cells.
 
     >>> from types import SimpleNamespace
@@ -178,21 +189,18 @@ def snap_window(case: Any, window: Bounds | None) -> Grid:
     )
 
 
-def describe_file(predictor: Any, case: Any, plan: Plan, attributes: Mapping[str, str]) -> MapFile:
+def describe_file(predictor: Predictor, case: Case, plan: Plan, attributes: Mapping[str, str]) -> MapFile:
     """Say what the file of a plan holds."""
     bounds = plan.layout.bounds(plan.layout.target)
-    times = getattr(case, "times", None)
-    if times is not None:
-        times = Times(np.asarray(times)[list(plan.frames)], getattr(case, "time", {}))
-    elif len(plan.frames) > 1:
-        times = Times(np.array(plan.frames), {"long_name": "number of the frame"})
+    timed = case.times is not None or case.frames > 1
+    times = Times(case.frame_times[list(plan.frames)], case.time) if timed else None
     grid = Grid(*bounds, plan.layout.spacing, case.crs or "")
     facts = {"halo_cells": str(plan.halo_cells), "predictor": predictor.fingerprint} | dict(attributes)
     return MapFile(tuple(predictor.outputs), grid, times, facts)
 
 
 def _compute(
-    partial: Partial, predictor: Any, case: Any, readers: int, progress: bool, seconds: list[float]
+    partial: Partial, predictor: Predictor, case: Case, readers: int, progress: bool, seconds: list[float]
 ) -> None:
     """Compute the missing pieces while the next are read and the last are saved."""
     plan, missing = partial.plan, partial.missing()

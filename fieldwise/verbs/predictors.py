@@ -6,20 +6,20 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 
 from fieldwise.errors import InputError
 from fieldwise.fields.grids import Bounds
+from fieldwise.runs import hash_file
+from fieldwise.samples.cases import Case
+from fieldwise.samples.signatures import Signature, Variable
 from fieldwise.tasks import choose_device
 from fieldwise.tasks.checkpoints import read_checkpoint
 from fieldwise.tasks.imports import import_by_path
 from fieldwise.verbs.reaches import reach
-
-if TYPE_CHECKING:
-    from fieldwise.samples.signatures import Signature
 
 Arrays = dict[str, np.ndarray]
 BEYOND = "beyond_training"  # marks the cells in which an input leaves what training has seen
@@ -96,7 +96,7 @@ class Predictor:
 
     Examples
     --------
-    >>> from fieldwise.samples.signatures import Scale, Signature, Variable
+    >>> from fieldwise.samples.scales import Scale
     >>> mean = torch.nn.AvgPool2d(3, stride=1, padding=1)
     >>> depth = Variable("depth", units="m", scale=Scale(0.0, 10.0))
     >>> predictor = Predictor(mean, Signature("own", (depth,), (depth,), stacked=True))
@@ -144,29 +144,29 @@ class Predictor:
     def tolerance(self) -> list[float]:
         """Largest difference of tiled and untiled: of each output the part 1e-5 of its scale."""
         channels = sum(variable.channels for variable in self.signature.outputs)
-        ends = [self.signature.undo(np.full((channels, 1, 1), end, dtype=np.float32)) for end in (0, 1)]
+        ends = [self._unscale(np.full((channels, 1, 1), end, dtype=np.float32)) for end in (0, 1)]
         units = np.abs(ends[1] - ends[0]).ravel()
         return [*(1e-5 * units).tolist(), *[0.5] * (len(self.outputs) - channels)]
 
-    def reach_cells(self, case: Any) -> int | None:
+    def reach_cells(self, case: Case) -> int | None:
         """Tell how many cells of the map the network sees to one side at most; None where not known."""
-        coarsest = max([1.0, *(each.spacing / case.spacing for each in self._spaced())])
         cells = reach(self.network).cells
-        return None if cells is None else math.ceil(cells * coarsest)
+        return None if cells is None else math.ceil(cells * max([1.0, *self._ratios(case)]))
 
-    def alignment_cells(self, case: Any) -> int:
+    def alignment_cells(self, case: Case) -> int:
         """Tell of how many cells of the map the edges of windows are to be multiples.
 
         These are the cells of the map in one of the coarsest input and in one where the network's map is
         smallest.
         """
-        ratios = [max(1, round(each.spacing / case.spacing)) for each in self._spaced()]
+        ratios = [max(1, round(ratio)) for ratio in self._ratios(case)]
         return math.lcm(reach(self.network).multiple, *ratios)
 
-    def _spaced(self) -> list[Any]:
-        return [variable for variable in self.signature.inputs if variable.spacing is not None]
+    def _ratios(self, case: Case) -> list[float]:
+        """Give the cells of the map in one of each input."""
+        return [(variable.spacing or case.spacing) / case.spacing for variable in self.signature.inputs]
 
-    def read(self, case: Any, window: Bounds, frame: int) -> Arrays:
+    def read(self, case: Case, window: Bounds, frame: int) -> Arrays:
         """Read what the network needs of a window: name to (channel, y, x). Called from several threads."""
         padding = self.padding_cells * case.spacing
         return case.read(self.signature.inputs, window=window, frame=frame, padding=padding)
@@ -189,14 +189,18 @@ class Predictor:
         tensors = {name: self._to_tensor(values) for name, values in scaled.items()}
         stacked = torch.cat(list(tensors.values()), dim=1) if self.signature.stacked else None
         answer = self.network(tensors if stacked is None else stacked)[0].float().cpu().numpy()
-        return np.array(self.signature.undo(answer), dtype=np.float32)
+        return self._unscale(answer)
+
+    def _unscale(self, channels: np.ndarray) -> np.ndarray:
+        values = self.signature.undo(self.signature.split(channels))
+        return self.signature.stack(values, "outputs").astype(np.float32, copy=False)
 
     def _to_tensor(self, values: np.ndarray) -> torch.Tensor:
         filled = np.nan_to_num(np.asarray(values, dtype=np.float32), posinf=np.inf, neginf=-np.inf)
         return torch.from_numpy(filled)[None].to(self.device)
 
     def mark(
-        self, arrays: Arrays, test: Callable[[Any, np.ndarray], np.ndarray], shape: tuple[int, int]
+        self, arrays: Arrays, test: Callable[[Variable, np.ndarray], np.ndarray], shape: tuple[int, int]
     ) -> np.ndarray:
         """Mark the cells of the map, (y, x), in which any input passes a test of its own cells.
 
@@ -304,9 +308,6 @@ def _find_published(run: Path, weights: Weights, foreign: Mapping[str, Loader]) 
 def _from_checkpoint(
     checkpoint: Path, run: Path, recipe: str, device: torch.device, kind: type[Kind]
 ) -> Kind:
-    from fieldwise.runs import hash_file
-    from fieldwise.samples.signatures import Signature
-
     content = read_checkpoint(checkpoint)
     options, state = content["hyper_parameters"], content["state_dict"]
     signature = Signature.from_dict(options.get("signature") or {}, checkpoint)

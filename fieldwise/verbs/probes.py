@@ -85,6 +85,32 @@ def measure_halo(
     return halo * alignment_cells
 
 
+def is_enough(
+    function: Function,
+    read_inputs: Reader,
+    grid: Grid,
+    halo_cells: int,
+    *,
+    alignment_cells: int = 1,
+    tolerance: Tolerance = 1e-3,
+    probe_cells: int = 32,
+) -> bool:
+    """Tell whether a block in the middle of the grid is the same with a halo as with one twice as wide.
+
+    >>> grid = Grid(0, 0, 100, 100, 1, "EPSG:3031")
+    >>> def read_inputs(bounds):
+    ...     return {"x": Grid(*bounds, 1, grid.crs).x * np.ones((Grid(*bounds, 1, grid.crs).shape[0], 1))}
+    >>> is_enough(lambda inputs: 2 * inputs["x"], read_inputs, grid, 4)
+    True
+    >>> is_enough(lambda inputs: inputs["x"] / inputs["x"].std(), read_inputs, grid, 4)  # of the whole window
+    False
+    """
+    layout = lay_out(grid, None, alignment_cells)
+    halo = round_up(halo_cells, alignment_cells) // alignment_cells
+    (core,) = _probe_cores(layout, round_up(probe_cells, alignment_cells), 1)
+    return _comparison(function, read_inputs, layout, core, max(1, 2 * halo), tolerance)(halo)
+
+
 def _comparison(
     function: Function, read_inputs: Reader, layout: Layout, core: Box, longest: int, tolerance: Tolerance
 ) -> Callable[[int], bool]:

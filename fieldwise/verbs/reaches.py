@@ -32,7 +32,7 @@ def reach(network: nn.Module) -> Reach:
     smallest, so the answer may be more than is needed, never less. A module may state its own by the
     attributes `reach_cells` and `multiple_cells`. Layers that see without end (attention, norms over the
     map) or as far as the data tell them (deformable convolutions) have no known reach, nor has a layer that
-    is not known here. What `forward` does beside its layers is not seen: `predict_to` tries the answer out.
+    is not known here. What `forward` does beside its layers is not seen: `choose_halo` tries the answer out.
 
     >>> from fieldwise.networks.convnet import ConvNet
     >>> from fieldwise.networks.unet import UNet
@@ -48,8 +48,8 @@ def reach(network: nn.Module) -> Reach:
     cells, shrinks, grows, known = 0, 1, 1, True
     for module in _modules(network):
         if hasattr(module, "reach_cells"):
-            cells += module.reach_cells
-            shrinks *= getattr(module, "multiple_cells", 1)
+            cells += int(module.reach_cells)  # type: ignore[arg-type]
+            shrinks *= int(getattr(module, "multiple_cells", 1))
             continue
         seen = _cells_of(module)
         known &= seen is not None
