@@ -21,7 +21,7 @@ from fieldwise.fields.grids import make_field, open_field, write_cog
 from fieldwise.fields.tiles import read_tiles
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography import networks
-from fieldwise.samples.datasets import Dataset
+from fieldwise.recipes.bed_topography.region import open_region
 from fieldwise.tasks import load_task
 
 LOWRES_M = 1000.0
@@ -86,7 +86,7 @@ def test_tiles_start_on_low_res_cells_wherever_these_lie(tmp_path, offset):
     source["region"] = [corner[0] + 2000, corner[1] + 3000, corner[0] + 28000, corner[1] + 30000]
     file.write_text(yaml.safe_dump(source))
     folder = bed_topography.prepare(source=str(file), out=tmp_path / "data", step_cells=4, progress=False)
-    assert Dataset(folder).region == tuple(source["region"])
+    assert open_region(folder).bounds == tuple(source["region"])
     tiles = read_tiles(folder / "tiles.zarr")
     cells = (tiles["bounds"].values[:, :2] - corner) / LOWRES_M
     np.testing.assert_array_equal(cells, np.round(cells))
@@ -157,18 +157,18 @@ def test_a_block_without_halo_is_a_tile(sandbox, trained_run, raw_run, tmp_path,
     task = load_task(run / "checkpoints" / "best.ckpt")
     description = task.hparams["description"]
     names = list(description["inputs"])
-    arrays, _ = read_samples(Dataset(sandbox), "validation", names, departure=departure, like=description)
+    arrays, _ = read_samples(open_region(sandbox), "validation", names, departure=departure, like=description)
     inputs = {name: torch.from_numpy(values[3:4]) for name, values in arrays["inputs"].items()}
     with torch.inference_mode():
         drawn = task(inputs, torch.from_numpy(arrays["base"][3:4]))[0, 0].numpy()
     inverted = arrays["base"][3, 0]
     drawn = inverted + float(task.departure_share) * (drawn - inverted)
     # What is drawn fades into the cubic low-res bed within 10 km of the grounding line.
-    dataset = Dataset(sandbox)
-    line = read_grounded_area(sandbox / dataset.description["grounding_line"], crs=dataset.crs)
+    dataset = open_region(sandbox)
+    line = read_grounded_area(sandbox / dataset.facts["grounding_line"], crs=dataset.crs)
     west, south, east, north = tile["bounds"].values[0]
     x, y = np.arange(west + 125, east, 250), np.arange(north - 125, south, -250)
-    afloat = shapely.box(*dataset.region).difference(line)
+    afloat = shapely.box(*dataset.bounds).difference(line)
     distance = shapely.distance(afloat, shapely.points(*np.meshgrid(x, y)))
     base = interpolate(dataset, "bed_lowres", tile["bounds"].values)[0]
     mapped = open_field(out).values
@@ -334,7 +334,7 @@ def test_the_truth_itself_scores_best(sandbox, tmp_path):
 def test_a_single_held_out_flight_is_judged_without_an_interval(own_files, tmp_path):
     """The exact bed under one flight, 3 m too high: that is its error; nothing tells how flights differ."""
     data = bed_topography.prepare(source=str(own_files), out=tmp_path / "data", step_cells=8, progress=False)
-    grid = Dataset(data).grid
+    grid = open_region(data).grid
     x, y = np.meshgrid(grid.x, grid.y)
     hills = -400 + 80 * np.sin(2 * np.pi * x / 7e3) + 60 * np.cos(2 * np.pi * y / 11e3)  # as own_files has it
     bed = make_field(hills + 3, grid, name="bed")

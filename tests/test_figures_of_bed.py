@@ -23,13 +23,13 @@ from fieldwise.recipes.bed_topography.places import (
     choose_boxes,
     choose_places,
 )
-from fieldwise.samples.datasets import Dataset
+from fieldwise.recipes.bed_topography.region import open_region
 from fieldwise.scores.fields import sample_at_points
 
 
 @pytest.fixture(scope="module")
 def dataset(sandbox):
-    return Dataset(sandbox)
+    return open_region(sandbox)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_maps_are_read_along_flights(dataset, whole_map):
 
 
 def test_another_map_takes_the_place_of_the_truth(dataset, whole_map, sandbox, tmp_path):
-    truth = sandbox / dataset.description["truth"]
+    truth = sandbox / dataset.facts["truth"]
     material = gather(dataset, whole_map, reference=truth, reference_name="BedMachine")
     like = material.predicted(material.places.view)
     name, field = material.to_compare(like)
