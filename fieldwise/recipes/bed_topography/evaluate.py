@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fieldwise.samples.datasets import Dataset
+from fieldwise.recipes.bed_topography.region import open_region
 
 
 def evaluate(
@@ -29,7 +29,7 @@ def evaluate(
     from fieldwise.recipes.bed_topography.judgement import format_scores, score_map
     from fieldwise.runs import write_json
 
-    dataset = Dataset(data)
+    dataset = open_region(data)
     scores = score_map(dataset, Path(prediction))
     write_json(scores, Path(run) / "scores.json")
     print(format_scores(scores))
