@@ -15,13 +15,14 @@ import torch
 
 from fieldwise.errors import InputError
 from fieldwise.fields.grids import Bounds, Grid
+from fieldwise.recipes.bed_topography.generator import BedTask
 from fieldwise.recipes.bed_topography.inversion import INVERSION
 from fieldwise.recipes.bed_topography.own_files import LOWRES
 from fieldwise.recipes.bed_topography.samples import interpolate
 from fieldwise.recipes.bed_topography.surveys import read_grounded_area
 from fieldwise.samples.datasets import Dataset
 from fieldwise.samples.scales import read_scale
-from fieldwise.tasks import choose_device, load_task
+from fieldwise.tasks import choose_device, load_checkpoint
 
 Arrays = dict[str, np.ndarray]
 BASE = "base"  # what the departure is added to, in metres
@@ -50,13 +51,13 @@ def load_network(checkpoint: str | Path, dataset: Dataset, *, accelerator: str =
     checkpoint = Path(checkpoint)
     if not checkpoint.exists():
         raise InputError(f"{checkpoint}: no such checkpoint; train one with `fieldwise bed_topography train`")
-    task = load_task(checkpoint)
-    description = dict(task.hparams["description"] or {})
+    task = load_checkpoint(checkpoint, BedTask)
+    description = task.signature
     if description.get("recipe") != "bed_topography":
         raise InputError(f"{checkpoint}: is no checkpoint of bed_topography")
     check_inputs(checkpoint, description["inputs"], dataset)
     device = choose_device(accelerator)
-    return Network(task.generator.eval().to(device), description, device, float(task.departure_share))
+    return Network(task.network.eval().to(device), description, device, float(task.departure_share))
 
 
 def check_inputs(source: str | Path, inputs: dict[str, Any], dataset: Dataset) -> None:
@@ -92,7 +93,7 @@ def check_resumable(checkpoint: Path, description: dict[str, Any]) -> None:
     Traceback (most recent call last):
     fieldwise.errors.InputError: model/README.md cannot be read as a checkpoint (...); give a .ckpt ...
     """
-    before = load_task(checkpoint).hparams["description"]
+    before = load_checkpoint(checkpoint, BedTask).signature
     if _rounded(before) != _rounded(description):
         raise InputError(
             f"{checkpoint}: was trained on other inputs or tiles than the data now hold; "

@@ -64,8 +64,8 @@ def read_samples(
     Returns
     -------
     tuple
-        Arrays: ``inputs``, name to (tile, channel, y, x), scaled; ``base``, ``bed`` and ``bed_lowres`` in
-        metres; and the description that travels in the checkpoint.
+        Arrays: ``inputs``, name to (tile, channel, y, x), scaled; ``base``, ``targets``, the true bed, and
+        ``bed_lowres`` in metres; and the description that travels in the checkpoint.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -84,7 +84,7 @@ def read_samples(
     ...                 windows=np.array([[1000, 1000, 2000, 2000], [2000, 2000, 3000, 3000]]),
     ...                 spacing_m={"bed_lowres": 1000, "bed": 250}, units={"bed_lowres": "m", "bed": "m"})
     >>> arrays, description = read_samples(dataset, "training", ["bed_lowres"], departure=True)
-    >>> arrays["bed"].shape, float(arrays["base"].mean()), description["departure_scale_m"]
+    >>> arrays["targets"].shape, float(arrays["base"].mean()), description["departure_scale_m"]
     ((1, 1, 4, 4), -90.0, 30.0)
     """
     tiles = read_tiles(dataset.folder / "tiles.zarr", split)
@@ -105,7 +105,7 @@ def read_samples(
         name: read_scale(entry["scale"]).apply(arrays[name]).astype(np.float32)
         for name, entry in description["inputs"].items()
     }
-    return {"inputs": scaled, "base": base, "bed": bed, "bed_lowres": lowres}, description
+    return {"inputs": scaled, "base": base, "targets": bed, "bed_lowres": lowres}, description
 
 
 def fit_share(departure: np.ndarray, told: np.ndarray) -> float:

@@ -96,13 +96,13 @@ def fit_generator(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ())
     """Train with the settings of :func:`train`, and with further callbacks of Lightning's."""
     from lightning.pytorch import seed_everything
 
+    from fieldwise.recipes.bed_topography.generator import BedTask, choose_options
     from fieldwise.recipes.bed_topography.networks import check_resumable
     from fieldwise.recipes.bed_topography.pictures import draw_tiles
     from fieldwise.recipes.bed_topography.samples import VECTORS, choose_inputs, read_samples
     from fieldwise.runs import fit, make_trainer, open_run
     from fieldwise.runs.loggers import RecordRun
     from fieldwise.samples.loaders import SYMMETRIES, make_loader
-    from fieldwise.tasks import AdversarialTask
 
     run, departure, seed = Path(settings["run"]), settings["departure"], settings["seed"]
     dataset = Dataset(settings["data"])
@@ -114,7 +114,7 @@ def fit_generator(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ())
     if checkpoint:
         check_resumable(checkpoint, description)
     seed_everything(seed, verbose=False)
-    task = AdversarialTask(
+    options = choose_options(
         inputs=[
             {"name": name, "channels": entry["channels"], "spacing_m": entry["spacing_m"]}
             for name, entry in description["inputs"].items()
@@ -122,15 +122,14 @@ def fit_generator(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ())
         lowres_spacing_m=dataset.lowres_spacing_m,
         initial_weights=1.0 if departure else 0.1,
         tile_size=dataset.description["tiles"]["cells"],
-        departure_scale_m=description["departure_scale_m"],
-        shrink=departure,
-        description=description,
+        signature=description,
         **{name: settings[name] for name in OF_THE_TASK},
     )
+    task = BedTask(departure_scale_m=description["departure_scale_m"], shrink=departure, **options)
     trainer = make_trainer(
         run,
         monitor="val_rmse_m",
-        callbacks=[RecordRun(settings, network="generator", picture=draw_tiles), *callbacks],
+        callbacks=[RecordRun(settings, picture=draw_tiles), *callbacks],
         **{name: settings[name] for name in OF_THE_TRAINER},
     )
     fit(
@@ -147,7 +146,7 @@ def fit_generator(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ())
         ckpt_path=checkpoint,
         weights_only=True,
     )
-    return _finish(trainer, settings, tiles=len(training["bed"]))
+    return _finish(trainer, settings, tiles=len(training["targets"]))
 
 
 def check_settings(settings: Mapping[str, Any], dataset: Dataset) -> None:
