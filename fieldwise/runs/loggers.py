@@ -7,7 +7,7 @@ import logging
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -141,29 +141,29 @@ def _plain(value: Any) -> str | int | float | bool:
 class RecordRun(Callback):
     """Tell the trackers the settings and the graph when a run starts, and a picture an epoch.
 
+    The graph is that of the task's `network`, which takes what a batch holds under `inputs`.
+
     Parameters
     ----------
     settings
         Parameters of the run.
-    network
-        Attribute of the task that is the network to draw; it takes what a batch holds under "inputs".
     picture
         Draws the task's answer to the first validation batch.
     """
 
-    def __init__(self, settings: Mapping[str, Any], *, network: str, picture: Picture | None = None) -> None:
-        self.settings, self.network, self.picture = settings, network, picture
+    def __init__(self, settings: Mapping[str, Any], *, picture: Picture | None = None) -> None:
+        self.settings, self.picture = settings, picture
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell settings and graph."""
-        example = None
+        example, network = None, cast(torch.nn.Module, pl_module.network)
         for logger in trainer.loggers:
             if isinstance(logger, CometRecord):
                 logger.record_settings(self.settings)
             if isinstance(logger, TensorBoardRecord | CometRecord):
                 if example is None:
                     example = self._first_batch(trainer, pl_module)["inputs"]
-                logger.record_graph(getattr(pl_module, self.network), example)
+                logger.record_graph(network, example)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell the picture of the epoch."""

@@ -15,7 +15,7 @@ Task = TypeVar("Task", bound=lightning.LightningModule)
 
 
 def load_checkpoint(path: str | Path, kind: type[Task]) -> Task:
-    """Rebuild a task of a kind from a checkpoint alone, with weights and description, on the CPU.
+    """Rebuild a task of a kind from a checkpoint alone, with weights and signature, on the CPU.
 
     Only tensors and plain types are read: a file that holds any other object is refused, not unpickled.
 
@@ -29,11 +29,11 @@ def load_checkpoint(path: str | Path, kind: type[Task]) -> Task:
     >>> import tempfile
     >>> from fieldwise.tasks.field import FieldTask
     >>> options = {"in_channels": 3, "out_channels": 2, "kernel_size": 1}
-    >>> task = FieldTask(network="torch.nn.Conv2d", network_options=options, description={"seed": 7})
+    >>> task = FieldTask(network="torch.nn.Conv2d", network_options=options, signature={"recipe": "tides"})
     >>> path = Path(tempfile.mkdtemp()) / "last.ckpt"
     >>> torch.save({"hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}, path)
-    >>> load_checkpoint(path, FieldTask).description
-    {'seed': 7}
+    >>> load_checkpoint(path, FieldTask).signature
+    {'recipe': 'tides'}
     """
     checkpoint = read_checkpoint(path)
     try:

@@ -26,7 +26,7 @@ def draw_tiles(task: Any, batch: dict[str, Any], *, count: int = 4, pixels: int 
     task
         Draws beds in metres from the batch's inputs and base.
     batch
-        As of `fieldwise.tasks.AdversarialTask`.
+        As of `fieldwise.recipes.bed_topography.generator.BedTask`.
     count
         How many tiles, evenly from the batch.
     pixels
@@ -37,20 +37,22 @@ def draw_tiles(task: Any, batch: dict[str, Any], *, count: int = 4, pixels: int 
     array
         (y, x, 3), whole numbers of 0 to 255.
 
+    >>> from types import SimpleNamespace
     >>> bed = torch.arange(16.0).reshape(1, 1, 4, 4)
-    >>> batch = {"inputs": {}, "base": bed, "bed": bed, "bed_lowres": torch.full((1, 1, 3, 3), 7.5)}
-    >>> picture = draw_tiles(lambda inputs, base: base, batch, pixels=1)  # a task that draws the truth
+    >>> batch = {"inputs": {}, "base": bed, "targets": bed, "bed_lowres": torch.full((1, 1, 3, 3), 7.5)}
+    >>> task = SimpleNamespace(draw=lambda batch: batch["base"])  # draws the truth
+    >>> picture = draw_tiles(task, batch, pixels=1)
     >>> picture.shape  # 14 pixels for the titles; four panels of 4 + 4 pixels
     (22, 32, 3)
     >>> bool((picture[14:18, 8:12] == picture[14:18, 16:20]).all())
     True
     """
-    chosen = np.linspace(0, len(batch["bed"]) - 1, min(count, len(batch["bed"]))).round().astype(int)
-    part = {name: batch[name][chosen] for name in ("base", "bed", "bed_lowres")}
-    inputs = {name: values[chosen] for name, values in batch["inputs"].items()}
+    chosen = np.linspace(0, len(batch["targets"]) - 1, min(count, len(batch["targets"]))).round().astype(int)
+    part = {name: batch[name][chosen] for name in ("base", "targets", "bed_lowres")}
+    part["inputs"] = {name: values[chosen] for name, values in batch["inputs"].items()}
     with torch.no_grad():
-        drawn = task(inputs, part["base"])
-    beds = [values[:, 0].float().cpu().numpy() for values in (part["bed_lowres"], drawn, part["bed"])]
+        drawn = task.draw(part)
+    beds = [values[:, 0].float().cpu().numpy() for values in (part["bed_lowres"], drawn, part["targets"])]
     lowres, prediction, truth = beds
     repeat = truth.shape[-1] // (lowres.shape[-1] - 2)
     lowres = lowres[:, 1:-1, 1:-1].repeat(repeat, axis=1).repeat(repeat, axis=2)  # without its padding

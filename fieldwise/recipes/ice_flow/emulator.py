@@ -100,7 +100,7 @@ def load_emulator(
 
 def _from_checkpoint(checkpoint: Path, device: torch.device) -> Emulator:
     task = load_checkpoint(checkpoint, FieldTask)
-    description = task.description
+    description = task.signature
     if description.get("recipe") != "ice_flow":
         raise InputError(f"{checkpoint}: is no checkpoint of ice_flow")
     fields = FieldMap(
@@ -150,7 +150,7 @@ def check_resumable(checkpoint: Path, description: dict[str, Any]) -> None:
     >>> import tempfile
     >>> options = {"in_channels": 3, "out_channels": 2, "kernel_size": 1}
     >>> told = {"recipe": "ice_flow", "maptype": "f2", "learnt_from": ["train/aletsch"]}
-    >>> task = FieldTask(network="torch.nn.Conv2d", network_options=options, description=told)
+    >>> task = FieldTask(network="torch.nn.Conv2d", network_options=options, signature=told)
     >>> path = Path(tempfile.mkdtemp()) / "last.ckpt"
     >>> torch.save({"hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}, path)
     >>> check_resumable(path, told)
@@ -158,7 +158,7 @@ def check_resumable(checkpoint: Path, description: dict[str, Any]) -> None:
     Traceback (most recent call last):
     fieldwise.errors.InputError: /...last.ckpt: was trained on other fields or cases ...
     """
-    before = load_checkpoint(checkpoint, FieldTask).description
+    before = load_checkpoint(checkpoint, FieldTask).signature
     same = all(before.get(key) == description[key] for key in ("recipe", "maptype", "learnt_from"))
     scales = [_scales(each) for each in (before, description)]
     if not same or scales[0] != scales[1]:

@@ -142,7 +142,7 @@ def train(
         decay_epochs=decay_epochs,
         clip_norm=clip_norm,
         l2=regularization,
-        description=description,
+        signature=description,
     )
     trainer = make_trainer(
         run,
