@@ -16,11 +16,10 @@ from fieldwise.errors import InputError
 from fieldwise.fields.datums import ATTRIBUTE as DATUM
 from fieldwise.fields.grids import Bounds, Grid, grid_of, load_values, make_field, open_field, overlap
 from fieldwise.fields.tiles import cut, read_tiles
-from fieldwise.recipes.bed_topography.region import INVERSION
 from fieldwise.recipes.bed_topography.levels import require_datum
-from fieldwise.recipes.bed_topography.tiles import interpolate
+from fieldwise.recipes.bed_topography.region import INVERSION, lowres_spacing
 from fieldwise.recipes.bed_topography.surveys import grid_held_out, read_held_out
-from fieldwise.recipes.bed_topography.region import lowres_spacing
+from fieldwise.recipes.bed_topography.tiles import interpolate
 from fieldwise.samples.cases import Case
 from fieldwise.scores.fields import (
     bias,

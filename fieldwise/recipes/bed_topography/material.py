@@ -17,8 +17,8 @@ from fieldwise.fields.grids import Bounds, align, grid_of, make_field, open_fiel
 from fieldwise.fields.tiles import cut
 from fieldwise.recipes.bed_topography.judgement import baselines
 from fieldwise.recipes.bed_topography.places import Places, choose_places
-from fieldwise.recipes.bed_topography.surveys import grid_held_out, read_held_out
 from fieldwise.recipes.bed_topography.region import lowres_spacing
+from fieldwise.recipes.bed_topography.surveys import grid_held_out, read_held_out
 from fieldwise.samples.cases import Case
 from fieldwise.scores.fields import sample_at_points
 

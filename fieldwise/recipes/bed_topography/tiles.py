@@ -47,7 +47,9 @@ def choose_inputs(case: Case, names: list[str] | str | None, *, departure: bool)
     if not names:
         raise InputError(f"--inputs: names none; give some of {', '.join(known)}")
     if unknown:
-        raise InputError(f"--inputs: {case.folder} holds no {', '.join(unknown)}; it holds {', '.join(known)}")
+        raise InputError(
+            f"--inputs: {case.folder} holds no {', '.join(unknown)}; it holds {', '.join(known)}"
+        )
     return names
 
 
@@ -110,7 +112,9 @@ def fit_share(departure: np.ndarray, told: np.ndarray) -> float:
     return min(1.0, max(0.0, float((departure * told).sum()) / power)) if power else 0.0
 
 
-def describe_inputs(case: Case, names: list[str], scales: dict[str, Any], *, flat: bool) -> tuple[Variable, ...]:
+def describe_inputs(
+    case: Case, names: list[str], scales: dict[str, Any], *, flat: bool
+) -> tuple[Variable, ...]:
     """Say how inputs of a region are read and scaled, by default as they are.
 
     >>> from fieldwise.samples.examples import make_prepared

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -77,8 +78,6 @@ def train(
 
 def fit(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ()) -> Path:
     """Train with the settings of :func:`train`, and with further callbacks of Lightning's."""
-    from lightning.pytorch import seed_everything
-
     from fieldwise.recipes.bed_topography.generator import BedTask, choose_options
     from fieldwise.recipes.bed_topography.pictures import draw_tiles
     from fieldwise.recipes.bed_topography.region import open_region
@@ -91,7 +90,6 @@ def fit(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ()) -> Path:
     names = choose_inputs(case, settings["inputs"], departure=departure)
     learnt, signature = read_samples(case, "training", names, departure=departure)
     judged, _ = read_samples(case, "validation", names, departure=departure, like=signature)
-    seed_everything(settings["seed"], verbose=False)
     options = choose_options(
         [
             {"name": each.name, "channels": each.channels, "spacing_m": each.spacing}
@@ -102,14 +100,10 @@ def fit(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ()) -> Path:
         tile_size=case.facts["tiles"]["cells"],
         **{name: settings[name] for name in OF_THE_TASK},
     )
-    task = BedTask(
-        **options,
-        departure_scale_m=signature.outputs[0].scale.spread,
-        shrink=departure,
-        signature=signature.to_dict(),
-    )
+    scale_m = signature.outputs[0].scale.spread
+    make_task = partial(BedTask, departure_scale_m=scale_m, shrink=departure, **options)
     batch_size, symmetries = settings["batch_size"], SYMMETRIES[settings["augment"]]
-    loaders = [
+    loaders = (
         make_loader(
             learnt,
             batch_size=batch_size,
@@ -118,13 +112,13 @@ def fit(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ()) -> Path:
             vectors=signature.vectors(),
         ),
         make_loader(judged, batch_size=batch_size),
-    ]
+    )
     return train_run(
-        task,
+        make_task,
         loaders,
         signature,
         run=settings["run"],
-        settings=settings,
+        settings={name: value for name, value in settings.items() if name not in TRAINING},
         monitor="val_rmse_m",
         picture=draw_tiles,
         callbacks=callbacks,
