@@ -24,7 +24,7 @@ from fieldwise.recipes.bed_topography.places import (
     choose_places,
 )
 from fieldwise.samples.datasets import Dataset
-from fieldwise.scores.fields import sample_at_points
+from fieldwise.scores import sample_at_points
 
 
 @pytest.fixture(scope="module")

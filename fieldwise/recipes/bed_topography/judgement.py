@@ -21,7 +21,7 @@ from fieldwise.recipes.bed_topography.levels import require_datum
 from fieldwise.recipes.bed_topography.samples import interpolate
 from fieldwise.recipes.bed_topography.surveys import grid_held_out, read_held_out
 from fieldwise.samples.datasets import Dataset
-from fieldwise.scores.fields import (
+from fieldwise.scores import (
     bias,
     bootstrap_interval,
     mae,

@@ -19,7 +19,7 @@ from fieldwise.recipes.bed_topography.judgement import baselines
 from fieldwise.recipes.bed_topography.places import Places, choose_places
 from fieldwise.recipes.bed_topography.surveys import grid_held_out, read_held_out
 from fieldwise.samples.datasets import Dataset
-from fieldwise.scores.fields import sample_at_points
+from fieldwise.scores import sample_at_points
 
 PREDICTION, CUBIC = "prediction", "cubic low-res bed"
 
