@@ -22,13 +22,14 @@ from fieldwise.scores.texture import (
     roughness_along_track,
     roughness_ratio,
 )
-from fieldwise.scores.vectors import direction_cosine, speed_of
+from fieldwise.scores.vectors import cosines_of, direction_cosine, speed_of
 
 __all__ = [
     "ErrorSums",
     "RoughnessSums",
     "bias",
     "bootstrap_interval",
+    "cosines_of",
     "direction_cosine",
     "errors_of",
     "format_table",

@@ -94,6 +94,8 @@ def relative_l1(prediction: ArrayLike, truth: ArrayLike) -> float:
 class ErrorSums:
     """Errors of pairs that come part by part, such as the blocks of a map; the scores are those of all.
 
+    ``size`` is the sum of the absolute true values.
+
     Examples
     --------
     >>> sums = ErrorSums()
@@ -107,15 +109,19 @@ class ErrorSums:
     total: float = 0.0
     absolute: float = 0.0
     squares: float = 0.0
+    size: float = 0.0
 
     def add(self, prediction: ArrayLike, truth: ArrayLike) -> None:
         """Add the complete pairs of one part."""
-        errors = np.asarray(prediction, dtype=np.float64) - np.asarray(truth, dtype=np.float64)
-        errors = errors[~np.isnan(errors)]
+        true = np.asarray(truth, dtype=np.float64)
+        errors = np.asarray(prediction, dtype=np.float64) - true
+        known = ~np.isnan(errors)
+        errors = errors[known]
         self.count += errors.size
         self.total += float(errors.sum())
         self.absolute += float(np.abs(errors).sum())
         self.squares += float(np.square(errors).sum())
+        self.size += float(np.abs(true[known]).sum())
 
     @property
     def rmse(self) -> float:
@@ -131,6 +137,11 @@ class ErrorSums:
     def bias(self) -> float:
         """The mean of prediction minus truth."""
         return self._mean(self.total)
+
+    @property
+    def relative_l1(self) -> float:
+        """The sum of absolute errors over that of absolute true values; NaN where these are 0."""
+        return self.absolute / self.size if self.size else float("nan")
 
     def _mean(self, total: float) -> float:
         if self.count == 0:

@@ -29,9 +29,17 @@ def direction_cosine(prediction: np.ndarray, truth: np.ndarray, *, still: float 
     >>> direction_cosine(np.array([[3.0, 0.0], [0.0, 5.0]]), np.array([[9.0, 9.0], [0.0, 0.0]]))
     0.5
     """
+    cosines = cosines_of(prediction, truth, still=still)
+    return float(np.mean(cosines, dtype=np.float64)) if cosines.size else float("nan")
+
+
+def cosines_of(prediction: np.ndarray, truth: np.ndarray, *, still: float = 0.0) -> np.ndarray:
+    """Give the cosines that :func:`direction_cosine` is the mean of, flat.
+
+    >>> cosines_of(np.array([[3.0, 0.0], [0.0, 5.0]]), np.array([[9.0, 9.0], [0.0, 0.0]])).tolist()
+    [1.0, 0.0]
+    """
     lengths = speed_of(truth), speed_of(prediction)
     moving = (lengths[0] > still) & np.isfinite(lengths[1])
-    if not moving.any():
-        return float("nan")
     product = (prediction * truth).sum(axis=0)[moving]
-    return float(np.mean(product / np.maximum(lengths[0] * lengths[1], 1e-12)[moving], dtype=np.float64))
+    return product / np.maximum(lengths[0] * lengths[1], 1e-12)[moving]

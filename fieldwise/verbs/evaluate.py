@@ -19,6 +19,7 @@ def judge(
     *,
     run: str | Path,
     facts: Mapping[str, Any] | None = None,
+    shown: Iterable[Row] | None = None,
     verdicts: Iterable[str] = (),
     figures: Callable[[], Iterable[Path]] | None = None,
 ) -> dict[str, Any]:
@@ -32,6 +33,8 @@ def judge(
         Folder that gets scores.json, and scores.csv for other programs.
     facts
         What else scores.json shall tell, such as how many points were judged; numbers are printed too.
+    shown
+        The rows to print; all of them by default.
     verdicts
         Lines to end with, as of :func:`~fieldwise.scores.verdict`; empty ones are left out.
     figures
@@ -72,7 +75,7 @@ def judge(
     write_json(content, run / "scores.json")
     with replace_when_done(run / "scores.csv") as partial:
         partial.write_text(to_csv(rows), encoding="utf-8")
-    print(format_table(rows))
+    print(format_table(rows if shown is None else list(shown)))
     for line in (_format_facts(facts), *verdicts):
         if line:
             print(line)
@@ -81,7 +84,7 @@ def judge(
     return {"scores": rows, **facts}
 
 
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
+def _plain(row: Row) -> dict[str, Any]:
     """Give a row as JSON can hold it: a value that is not finite is null."""
     return {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
