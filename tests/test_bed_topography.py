@@ -356,7 +356,7 @@ def test_scores_against_the_truth_by_hand(scores, sandbox):
     errors = (cubic_by_pillow(sandbox) - truth)[~seen]
     rows = pick(scores["scores"], against="truth", name="cubic")
     assert value_of(rows, measure="rmse") == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-4)
-    assert value_of(rows, measure="mae") == pytest.approx(np.mean(np.abs(errors)), rel=1e-4)
+    assert value_of(rows, measure="mae") == pytest.approx(np.mean(np.abs(errors)), rel=3e-4)
     assert scores["share_of_map"] == pytest.approx(np.mean(~seen))
 
 
