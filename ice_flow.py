@@ -60,7 +60,6 @@ figure_frames = 2  # frames of each test glacier to draw
 observed = "../shared/data"  # folder with aletsch_observation.nc and dle_model_f12/, where there is one
 
 # %%
-import json
 import os
 from pathlib import Path
 
@@ -184,5 +183,4 @@ else:
     print(f"{aletsch}: not at hand")
 
 # %%
-print(json.dumps({key: scores[key] for key in ("relative_l1", "direction_cosine", "energy")}, indent=1))
 print(f"scores: {Path(run) / 'scores.json'}")

@@ -134,7 +134,7 @@ print_figure("closeups", material, folder)
 #
 #     >>> import numpy as np
 #     >>> from fieldwise.fields.grids import Grid, make_field
-#     >>> from fieldwise.scores.fields import roughness_ratio
+#     >>> from fieldwise.scores import roughness_ratio
 #     >>> grid = Grid(west=0, south=0, east=900, north=900, spacing=100, crs="EPSG:3031")
 #     >>> bed = make_field(np.random.default_rng(0).normal(size=grid.shape), grid, name="bed")
 #     >>> round(roughness_ratio(bed / 2, bed), 3)

@@ -19,8 +19,8 @@ import torch
 from fieldwise.physics.ice_flow import solve
 from fieldwise.recipes.ice_flow.emulator import load_emulator
 from fieldwise.recipes.ice_flow.frames import FLOWING_M, derive_ice_slopes, derive_slopes
-from fieldwise.recipes.ice_flow.judgement import relative_l1
 from fieldwise.sandbox.valley import grow_ice, make_climate, make_valley
+from fieldwise.scores import relative_l1
 
 RATE, SLIDING, SPACING = 78.0, 0.0464, 100.0
 

@@ -17,7 +17,7 @@ from fieldwise.fields.gaps import fill_by_distance, fill_from_neighbours, fill_g
 from fieldwise.fields.grids import Grid, load_values, make_field, move_field, open_field, write_cog
 from fieldwise.fields.tiles import cut, slide_windows
 from fieldwise.fields.trends import average_cells, regional_spread, regional_trend
-from fieldwise.scores.fields import roughness, roughness_ratio, sample_at_points
+from fieldwise.scores import roughness, roughness_ratio, sample_at_points
 
 try:
     import cupy

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fieldwise.recipes.bed_topography.networks import load_network
 from PIL import Image
 
 from fieldwise.errors import InputError
@@ -14,7 +15,6 @@ from fieldwise.fields.grids import Grid, grid_of, make_field, open_field, write_
 from fieldwise.recipes.bed_topography.example import run_on_a_tile
 from fieldwise.recipes.bed_topography.figures import PLATES, print_figure, save_figures
 from fieldwise.recipes.bed_topography.material import CUBIC, PREDICTION, gather
-from fieldwise.recipes.bed_topography.networks import load_network
 from fieldwise.recipes.bed_topography.places import (
     ANTARCTIC_LIMITS_M,
     LARGEST_REGION_M,
@@ -24,7 +24,7 @@ from fieldwise.recipes.bed_topography.places import (
     choose_places,
 )
 from fieldwise.recipes.bed_topography.region import open_region
-from fieldwise.scores.fields import sample_at_points
+from fieldwise.scores import sample_at_points
 
 
 @pytest.fixture(scope="module")

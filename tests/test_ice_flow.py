@@ -17,13 +17,14 @@ from fieldwise.physics.ice_flow import energy
 from fieldwise.recipes import ice_flow
 from fieldwise.recipes.ice_flow.emulator import load_emulator, read_inputs
 from fieldwise.recipes.ice_flow.energy import find_nodes
-from fieldwise.recipes.ice_flow.judgement import direction_cosine, measure_energy_gap, relative_l1
+from fieldwise.recipes.ice_flow.judgement import STILL_M_A, measure_energy_gap
 from fieldwise.recipes.ice_flow.mapping import FieldMap, read_map, write_map
 from fieldwise.recipes.ice_flow.prediction import measure_reach
 from fieldwise.recipes.ice_flow.prepared import choose_cases
 from fieldwise.recipes.ice_flow.samples import choose_patch, find_centres, measure_ranges
 from fieldwise.recipes.ice_flow.solution import solve_frame
 from fieldwise.runs import read_metrics
+from fieldwise.scores import direction_cosine, pick, read_scores, relative_l1, value_of
 
 QUIET = {"accelerator": "cpu", "tracker": "none", "progress": False}
 TINY = {"layers": 2, "filters": 8, "patch_size": 16, "batch_size": 8, "seed": 3, "max_epochs": 2} | QUIET
@@ -258,7 +259,7 @@ def test_scores_are_worked_out_by_hand():
     assert relative_l1(predicted, true) == 0.5
     still = np.array([[0.5, 10.0, 10.0], [0.0, 0.0, 0.0]])  # the first is too slow to count
     turned = np.array([[0.0, 10.0, 5.0], [9.0, 0.0, 5.0]])
-    assert direction_cosine(turned, still) == pytest.approx((1 + 0.5**0.5) / 2)
+    assert direction_cosine(turned, still, still=STILL_M_A) == pytest.approx((1 + 0.5**0.5) / 2)
 
 
 def test_a_perfect_prediction_scores_perfectly(data, run, tmp_path):
@@ -270,19 +271,27 @@ def test_a_perfect_prediction_scores_perfectly(data, run, tmp_path):
     scores = ice_flow.evaluate(
         run=run, data=data, prediction=tmp_path, energy_frames=0, figures=False, progress=False
     )
-    assert set(scores["mae"].values()) == set(scores["rmse"].values()) == {0}
-    assert set(scores["relative_l1"].values()) == {0}
-    assert scores["direction_cosine"] == pytest.approx(dict.fromkeys(["velbase", "bar", "velsurf"], 1.0))
+    for against in ("test", "test/west"):  # all cases together, and each
+        rows = pick(scores["scores"], against=against)
+        for measure in ("mae", "rmse"):
+            found = {row["at"]: row["value"] for row in pick(rows, measure=measure)}
+            assert found == dict.fromkeys(names, 0)
+        places = ["velbase", "bar", "velsurf"]
+        found = {row["at"]: row["value"] for row in pick(rows, measure="relative_l1")}
+        assert found == dict.fromkeys(places, 0)
+        found = {row["at"]: row["value"] for row in pick(rows, measure="direction_cosine")}
+        assert found == pytest.approx(dict.fromkeys(places, 1.0))
     assert scores["cells"] == sum(int(case.ice(frame).sum()) for frame in range(2))
 
 
 def test_evaluation_writes_scores_and_pictures(data, run, prediction, capsys):
     scores = ice_flow.evaluate(run=run, data=data, prediction=prediction, figure_frames=1, progress=False)
     printed = capsys.readouterr().out
-    assert "relative L1 of speed" in printed
-    assert "energy gap to the solver" in printed
-    assert json.loads((run / "scores.json").read_text())["relative_l1"] == scores["relative_l1"]
-    assert scores["energy"]["gap"] > 0
+    for words in ("relative L1", "direction cosine", "MAE (m/a)", "energy gap", "solver s"):
+        assert words in printed
+    assert "test: relative L1 of the prediction" in printed
+    assert read_scores(run / "scores.json") == scores
+    assert value_of(scores["scores"], measure="energy_gap") > 0
     assert scores["seen_in_training"] == []
     from PIL import Image
 
@@ -302,8 +311,8 @@ def test_a_first_frame_without_ice_is_no_hindrance(run, tmp_path):
     settings = {"run": tmp_path / "run", "energy_frames": 2, "figures": False, "progress": False}
     shutil.copytree(run, settings["run"])
     scores = ice_flow.evaluate(data=data, prediction=prediction, **settings)
-    assert 0 <= scores["symmetry_error"] < 1e-4
-    assert np.isfinite(scores["energy"]["gap"])
+    assert 0 <= value_of(scores["scores"], measure="symmetry_error") < 1e-4
+    assert np.isfinite(value_of(scores["scores"], measure="energy_gap"))
 
 
 def test_leakage_is_seen(data, run, prediction, tmp_path):
@@ -314,7 +323,7 @@ def test_leakage_is_seen(data, run, prediction, tmp_path):
     scores = ice_flow.evaluate(
         run=run, data=data, prediction=tmp_path, energy_frames=0, figures=False, progress=False
     )
-    assert scores["leakage_m_a"] == 86
+    assert value_of(scores["scores"], measure="leakage") == 86
 
 
 def test_a_network_without_symmetry_is_told_from_one_with(data, run, tmp_path):

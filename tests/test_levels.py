@@ -12,7 +12,7 @@ from fieldwise.fields.grids import Grid, make_field, open_field, write_cog
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.levels import read_heights
 from fieldwise.recipes.bed_topography.own_files import list_files, read_own_files
-from fieldwise.samples.datasets import DESCRIPTION, Dataset, write_yaml
+from fieldwise.samples.datasets import DESCRIPTION, write_yaml
 
 BOX = (CORNER_X, CORNER_Y, CORNER_X + SIZE_M, CORNER_Y + SIZE_M)
 GEOID = "EIGEN-GL04C geoid"

@@ -11,8 +11,9 @@ import scipy.io
 import xarray as xr
 
 from fieldwise.fields.tiles import read_tiles, touches
-from fieldwise.recipes.bed_topography.surveys import read_held_out
 from fieldwise.recipes.bed_topography.region import open_region
+from fieldwise.recipes.bed_topography.surveys import read_held_out
+from fieldwise.scores import pick, value_of
 
 ROOT = Path(__file__).parents[1]
 FILES = Path(os.environ.get("FIELDWISE_DATA", ROOT.parent / "shared" / "data"))
@@ -87,12 +88,13 @@ def test_helheim_scores_say_what_they_are_of(helheim):
     _, _, result = helheim
     scores = result["scores"]
     block = result["table"].loc[("20000 cells, unseen block", "RMSE")]
-    assert "roughness_ratio" not in scores
-    assert scores["truth"]["share_of_map"] == pytest.approx(1 / 3)
-    assert scores["truth"]["rmse_m"]["cubic"] == pytest.approx(block["cubic"])
+    assert not pick(scores["scores"], against="held-out picks", measure="roughness_ratio")
+    assert scores["share_of_map"] == pytest.approx(1 / 3)
+    cubic = pick(scores["scores"], against="truth", name="cubic")
+    assert value_of(cubic, measure="rmse") == pytest.approx(block["cubic"])
     assert block["bedmachine"] == 0
     # Block means keep the mean through the interpolation.
-    assert abs(scores["truth"]["bias_m"]["cubic"]) < 0.1
+    assert abs(value_of(cubic, measure="bias")) < 0.1
     # Taking the averaging back must help on a bed that was averaged.
     assert block["means kept"] < 0.9 * block["cubic"]
     # One epoch gains little, but must not end in a map worse than a spline.

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from fieldwise.recipes.ice_flow.emulator import load_emulator, read_inputs
-from fieldwise.recipes.ice_flow.judgement import relative_l1
 from fieldwise.recipes.ice_flow.observation import (
     compare_with_observed,
     format_comparison,
@@ -24,6 +23,7 @@ from fieldwise.recipes.ice_flow.observation import (
     read_observed_velocity,
 )
 from fieldwise.recipes.ice_flow.solution import solve_frame
+from fieldwise.scores import relative_l1
 
 CRS = "EPSG:32632"
 

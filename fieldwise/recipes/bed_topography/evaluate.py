@@ -18,24 +18,29 @@ def evaluate(
     """Judge a map at held-out radar picks, against cubic and spline interpolation and any known truth.
 
     Args:
-        run: Run folder; scores.json and figures go there.
+        run: Run folder; scores.json, scores.csv and figures go there.
         data: Prepared folder.
         prediction: Map to judge.
         figures: Whether to draw the figures too.
 
     Returns:
-        The scores, as they stand in scores.json.
+        What stands in scores.json: the scores as rows, and further facts.
     """
-    from fieldwise.recipes.bed_topography.judgement import format_scores, score_map
-    from fieldwise.runs import write_json
+    from fieldwise.recipes.bed_topography.judgement import PICKS, TRUTH, score_map
+    from fieldwise.scores import verdict
+    from fieldwise.verbs.evaluate import judge
 
-    dataset = open_region(data)
-    scores = score_map(dataset, Path(prediction))
-    write_json(scores, Path(run) / "scores.json")
-    print(format_scores(scores))
-    if figures:
+    def draw() -> list[Path]:
         from fieldwise.recipes.bed_topography.figures import save_figures
 
-        for path in save_figures(dataset, Path(prediction), Path(run) / "figures"):
-            print(path)
-    return scores
+        return save_figures(dataset, Path(prediction), Path(run) / "figures")
+
+    dataset = open_region(data)
+    rows, facts = score_map(dataset, Path(prediction))
+    return judge(
+        rows,
+        run=run,
+        facts=facts,
+        verdicts=[verdict(rows, against=against, measure="rmse") for against in (PICKS, TRUTH)],
+        figures=draw if figures else None,
+    )

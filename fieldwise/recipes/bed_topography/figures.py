@@ -19,7 +19,7 @@ from fieldwise.recipes.bed_topography.material import CUBIC, PREDICTION, Materia
 from fieldwise.recipes.bed_topography.places import longest_flight
 from fieldwise.recipes.bed_topography.region import DERIVED
 from fieldwise.samples.cases import Case
-from fieldwise.scores.fields import roughness, roughness_along_track
+from fieldwise.scores import roughness, roughness_along_track
 
 TITLES = {"bed_lowres": "low-res bed"}
 COLOUR_MAPS = {

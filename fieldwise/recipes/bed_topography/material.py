@@ -20,7 +20,7 @@ from fieldwise.recipes.bed_topography.places import Places, choose_places
 from fieldwise.recipes.bed_topography.region import lowres_spacing
 from fieldwise.recipes.bed_topography.surveys import grid_held_out, read_held_out
 from fieldwise.samples.cases import Case
-from fieldwise.scores.fields import sample_at_points
+from fieldwise.scores import sample_at_points
 
 PREDICTION, CUBIC = "prediction", "cubic low-res bed"
 

@@ -33,7 +33,7 @@ from fieldwise.fields.tiles import cut
 from fieldwise.recipes.bed_topography.own_files import list_entries
 from fieldwise.recipes.bed_topography.region import lowres_spacing
 from fieldwise.samples.cases import Case
-from fieldwise.scores.fields import sample_at_points
+from fieldwise.scores import sample_at_points
 from fieldwise.surveys import grid_survey, read_survey, region_of
 
 LINE_GAP_M = 2000.0  # picks farther apart than this belong to different flights

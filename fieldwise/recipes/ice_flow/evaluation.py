@@ -14,8 +14,6 @@ from tqdm import tqdm
 from fieldwise.errors import InputError, require_at_least
 from fieldwise.recipes.ice_flow.prepared import PreparedCase, choose_cases
 
-MEANS = ("mae", "rmse", "relative_l1", "direction_cosine")
-
 
 def evaluate(
     *,
@@ -32,7 +30,8 @@ def evaluate(
     """Judge predicted velocities against the truth, cell by cell over the ice, and the emulator itself.
 
     Args:
-        run: Run folder of the emulator; scores.json and figures go there.
+        run: Run folder of the emulator; scores.json, scores.csv and figures go
+            there.
         data: Prepared folder, with the true velocities.
         prediction: What predict wrote: a folder with CASE.nc, or the FILE.nc of one case.
         split: Which cases.
@@ -44,31 +43,38 @@ def evaluate(
         progress: Whether to show how far it is.
 
     Returns:
-        The scores, as they stand in scores.json.
+        What stands in scores.json: the scores as rows, and further facts.
     """
     from fieldwise.recipes.ice_flow.emulator import load_emulator
-    from fieldwise.recipes.ice_flow.judgement import format_scores
-    from fieldwise.runs import write_json
+    from fieldwise.scores import pick, verdict
+    from fieldwise.verbs.evaluate import judge
 
     require_at_least(0, energy_frames=energy_frames, figure_frames=figure_frames)
     run, prediction = Path(run), Path(prediction)
     emulator = load_emulator(run, accelerator=accelerator)
-    cases = _find_predicted(choose_cases(data, split), prediction, list(emulator.fields.outputs))
-    scores = _score_cases(emulator, cases, energy_frames=energy_frames, progress=progress)
-    learnt_from = emulator.description.get("learnt_from", [])
-    scores["seen_in_training"] = [str(case) for case, _ in cases if str(case) in learnt_from]
-    write_json(scores, run / "scores.json")
-    print(format_scores(scores))
-    if scores["seen_in_training"]:
-        print(
-            f"learnt from {', '.join(scores['seen_in_training'])}: these scores tell nothing of new glaciers"
-        )
-    if figures:
+    names = list(emulator.fields.outputs)
+    cases = _find_predicted(choose_cases(data, split), prediction, names)
+
+    def draw() -> list[Path]:
         from fieldwise.recipes.ice_flow.figures import save_figures
 
-        for path in save_figures(run, cases, list(emulator.fields.outputs), frames=figure_frames):
-            print(path)
-    return scores
+        return save_figures(run, cases, names, frames=figure_frames)
+
+    rows, facts = _score_cases(emulator, cases, split, energy_frames=energy_frames, progress=progress)
+    learnt_from = emulator.description.get("learnt_from", [])
+    seen = facts["seen_in_training"] = [str(case) for case, _ in cases if str(case) in learnt_from]
+    places = [row["at"] for row in pick(rows, against=split, measure="relative_l1")]
+    return judge(
+        rows,
+        run=run,
+        facts=facts,
+        shown=pick(rows, against=split),
+        verdicts=[
+            *(verdict(rows, against=split, measure="relative_l1", at=place) for place in places[-1:]),
+            f"learnt from {', '.join(seen)}: these scores tell nothing of new glaciers" if seen else "",
+        ],
+        figures=draw if figures else None,
+    )
 
 
 def _find_predicted(
@@ -102,46 +108,62 @@ def _open_predicted(path: Path, case: PreparedCase, names: list[str]) -> xr.Data
 
 
 def _score_cases(
-    emulator: Any, cases: list[tuple[PreparedCase, xr.Dataset]], *, energy_frames: int, progress: bool
-) -> dict[str, Any]:
-    """Score the ice of all cases together, and of each."""
-    from fieldwise.recipes.ice_flow.judgement import measure_energy_gap, measure_symmetry, score_values
+    emulator: Any,
+    cases: list[tuple[PreparedCase, xr.Dataset]],
+    split: str,
+    *,
+    energy_frames: int,
+    progress: bool,
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Score the ice of all cases together, and of each, and the emulator on the frame with the most ice."""
+    from fieldwise.recipes.ice_flow.judgement import (
+        NAME,
+        VelocitySums,
+        measure_energy_gap,
+        measure_symmetry,
+    )
+    from fieldwise.scores import make_score
 
     names = list(emulator.fields.outputs)
-    pooled: list[np.ndarray] = []
-    by_case, symmetry, leakage, energies, seconds = {}, [], [0.0], [], []
+    pooled, of_cases = VelocitySums(names), []
+    symmetry, leakage, energies, seconds, cells = [], [0.0], [], [], 0
     for case, predicted in tqdm(cases, desc="judging", unit="case", disable=not progress):
-        values = np.stack([predicted[name].values for name in names])
-        parts = []
+        own = VelocitySums(names)
+        extents = []
         for frame in range(case.frames):
-            true, ice = case.read(names, frame), case.ice(frame)
-            parts.append(np.stack([values[:, frame][:, ice], true[:, ice]]))
-            if not ice.all():
-                leakage.append(float(np.abs(values[:, frame][:, ~ice]).max()))
-        pooled += parts
-        by_case[case.name] = score_values(np.concatenate(parts, axis=-1), names)
-        extents = [int(case.ice(frame).sum()) for frame in range(case.frames)]
-        largest = sorted(
-            range(case.frames), key=lambda frame: -extents[frame]
-        )  # the first may be without ice
+            values, true, ice = _read_frame(predicted, names, frame), case.read(names, frame), case.ice(frame)
+            for sums in (own, pooled):
+                sums.add(values[:, ice], true[:, ice])
+            leakage += [float(np.abs(values[:, ~ice]).max())] if not ice.all() else []
+            extents.append(int(ice.sum()))
+        of_cases += own.rows(str(case))
+        cells += sum(extents)
+        largest = sorted(range(case.frames), key=lambda frame: -extents[frame])  # the first may have no ice
         symmetry.append(measure_symmetry(emulator, case, largest[0]))
         seconds.append(_time_frame(emulator, case, largest[0]))
-        energies += [
-            measure_energy_gap(dict(zip(names, values[:, frame], strict=True)), case, frame)
-            for frame in largest[:energy_frames]
-            if extents[frame] and _has_energy(case, names)
-        ]
-    scores: dict[str, Any] = score_values(np.concatenate(pooled, axis=-1), names)
-    scores |= {
-        "symmetry_error": max(symmetry),
-        "leakage_m_a": max(leakage),
-        "energy": _mean_of(energies),
-        "seconds_a_frame": float(np.mean(seconds)),
-        "cells": int(sum(part.shape[-1] for part in pooled)),
-        "frames": len(pooled),
-        "cases": by_case,
-    }
-    return scores
+        for frame in largest[:energy_frames]:
+            if extents[frame] and _has_energy(case, names):
+                velocity = dict(zip(names, _read_frame(predicted, names, frame), strict=True))
+                energies.append(measure_energy_gap(velocity, case, frame))
+    mean = _mean_of(energies)
+    rows = [
+        *pooled.rows(split),
+        make_score(split, "symmetry_error", "1", NAME, max(symmetry)),
+        make_score(split, "leakage", "m/a", NAME, max(leakage)),
+        *([make_score(split, "energy_gap", "1", NAME, mean["gap"])] if mean else []),
+        *of_cases,
+    ]
+    facts = {"cells": cells, "frames": sum(case.frames for case, _ in cases)}
+    return rows, facts | {"seconds_a_frame": float(np.mean(seconds)), **_keep(mean, "solver_s")}
+
+
+def _keep(table: Mapping[str, float], key: str) -> dict[str, float]:
+    return {key: table[key]} if key in table else {}
+
+
+def _read_frame(predicted: xr.Dataset, names: list[str], frame: int) -> np.ndarray:
+    """Read one frame of a prediction: (variable, y, x)."""
+    return np.stack([predicted[name][frame].values for name in names])
 
 
 def _has_energy(case: PreparedCase, names: list[str]) -> bool:

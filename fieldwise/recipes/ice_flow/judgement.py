@@ -14,83 +14,71 @@ from fieldwise.recipes.ice_flow.mapping import pair_channels, pair_vectors
 from fieldwise.recipes.ice_flow.prepared import PreparedCase
 from fieldwise.recipes.ice_flow.solution import read_ice, solve_frame
 from fieldwise.samples.loaders import turn, turn_back
+from fieldwise.scores import ErrorSums, cosines_of, make_score, relative_l1, speed_of
 
 STILL_M_A = 1.0  # slower ice than this has no direction worth comparing
 SYMMETRIES = range(1, 8)
+NAME = "prediction"
 
 
-def speed_of(velocity: np.ndarray) -> np.ndarray:
-    """Give the length of vectors, (east and north, y, x) to (y, x).
-
-    >>> speed_of(np.array([[[3.0]], [[4.0]]])).tolist()
-    [[5.0]]
-    """
-    return np.hypot(velocity[0], velocity[1])
-
-
-def relative_l1(predicted: np.ndarray, true: np.ndarray) -> float:
-    """Give the sum of absolute errors over the sum of absolute true values; NaN where these are 0.
-
-    >>> relative_l1(np.array([11.0, 9.0]), np.array([10.0, 10.0]))
-    0.1
-    """
-    total = np.abs(true).sum(dtype=np.float64)
-    return float(np.abs(predicted - true).sum(dtype=np.float64) / total) if total else float("nan")
-
-
-def direction_cosine(predicted: np.ndarray, true: np.ndarray) -> float:
-    """Give the mean cosine of the angle between vectors, (2, ...), where the true ones are not at rest.
-
-    >>> direction_cosine(np.array([[3.0, 0.0], [0.0, 5.0]]), np.array([[9.0, 9.0], [0.0, 0.0]]))
-    0.5
-    """
-    lengths = np.hypot(*true), np.hypot(*predicted)
-    moving = (lengths[0] > STILL_M_A) & np.isfinite(lengths[1])
-    if not moving.any():
-        return float("nan")
-    product = (predicted * true).sum(axis=0)[moving]
-    return float(np.mean(product / np.maximum(lengths[0] * lengths[1], 1e-12)[moving], dtype=np.float64))
-
-
-def score_values(values: np.ndarray, names: Iterable[str]) -> dict[str, Any]:
-    """Judge velocities in the cells of the ice.
+class VelocitySums:
+    """Scores of velocities in the cells of the ice, frame by frame: no more than one is in memory.
 
     Parameters
     ----------
-    values
-        (predicted and true, variable, cell), m/a.
     names
         Of the variables.
 
-    Returns
-    -------
-    dict
-        Mean absolute and root-mean-square error of each variable, and for each vector the relative L1 error
-        of its speed and the mean cosine of its direction.
-
     Examples
     --------
+    >>> sums = VelocitySums(["ubar", "vbar"])
     >>> true = np.array([[10.0, 20.0], [0.0, 0.0]])
-    >>> scores = score_values(np.stack([true + [[1.0, -3.0], [0.0, 0.0]], true]), ["ubar", "vbar"])
-    >>> scores["mae"], round(scores["rmse"]["ubar"] ** 2, 6)  # (1 + 3) / 2, (1 + 9) / 2
-    ({'ubar': 2.0, 'vbar': 0.0}, 5.0)
-    >>> round(scores["relative_l1"]["bar"], 6), scores["direction_cosine"]["bar"]  # 4 / 30
-    (0.133333, 1.0)
+    >>> sums.add(true + [[1.0, -3.0], [0.0, 0.0]], true)
+    >>> for row in sums.rows("test"):
+    ...     print(row["measure"], row["at"], round(row["value"], 4))  # (1 + 3) / 2; root of 10 / 2; 4 / 30
+    mae ubar 2.0
+    mae vbar 0.0
+    rmse ubar 2.2361
+    rmse vbar 0.0
+    relative_l1 bar 0.1333
+    direction_cosine bar 1.0
     """
-    names, (predicted, true) = list(names), values
-    errors = predicted.astype(np.float64) - true
-    scores: dict[str, Any] = {
-        "mae": dict(zip(names, np.abs(errors).mean(axis=1).tolist(), strict=True)),
-        "rmse": dict(zip(names, np.sqrt(np.square(errors).mean(axis=1)).tolist(), strict=True)),
-        "relative_l1": {},
-        "direction_cosine": {},
-    }
-    for (east, north), (name, _) in zip(pair_channels(names), pair_vectors(names), strict=True):
-        pair = [east, north]
-        place = name[1:]
-        scores["relative_l1"][place] = relative_l1(speed_of(predicted[pair]), speed_of(true[pair]))
-        scores["direction_cosine"][place] = direction_cosine(predicted[pair], true[pair])
-    return scores
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = list(names)
+        self.vectors = {
+            east[1:]: list(pair)
+            for (east, _), pair in zip(pair_vectors(self.names), pair_channels(self.names), strict=True)
+        }
+        self.errors = {name: ErrorSums() for name in self.names}
+        self.speeds = {place: ErrorSums() for place in self.vectors}
+        self.cosines = dict.fromkeys(self.vectors, (0.0, 0))  # their sum and number
+
+    def add(self, predicted: np.ndarray, true: np.ndarray) -> None:
+        """Add the cells of one frame, (variable, cell) in m/a."""
+        for sums, *values in zip(self.errors.values(), predicted, true, strict=True):
+            sums.add(*values)
+        for place, pair in self.vectors.items():
+            self.speeds[place].add(speed_of(predicted[pair]), speed_of(true[pair]))
+            cosines = cosines_of(predicted[pair], true[pair], still=STILL_M_A)
+            total, count = self.cosines[place]
+            self.cosines[place] = total + float(cosines.sum(dtype=np.float64)), count + cosines.size
+
+    def rows(self, against: str) -> list[dict[str, Any]]:
+        """Give the errors of variables, then those of speeds and directions."""
+        rows = [
+            make_score(against, measure, "m/a", NAME, getattr(sums, measure), at=name)
+            for measure in ("mae", "rmse")
+            for name, sums in self.errors.items()
+        ]
+        rows += [
+            make_score(against, "relative_l1", "1", NAME, sums.relative_l1, at=place)
+            for place, sums in self.speeds.items()
+        ]
+        return rows + [
+            make_score(against, "direction_cosine", "1", NAME, total / count if count else np.nan, at=place)
+            for place, (total, count) in self.cosines.items()
+        ]
 
 
 def measure_symmetry(emulator: Emulator, case: PreparedCase, frame: int) -> float:
@@ -182,33 +170,3 @@ def measure_energy_gap(
         "gap": (found - least) / abs(least),
         "solver_s": flow.seconds,
     }
-
-
-def format_scores(scores: Mapping[str, Any]) -> str:
-    """Lay the scores out as a table: one line a depth, then what holds for all.
-
-    >>> errors = {"mae": {"ubar": 1.0, "vbar": 3.0}, "rmse": {"ubar": 2.0, "vbar": 4.0}}
-    >>> errors |= {"relative_l1": {"bar": 0.05}, "direction_cosine": {"bar": 0.99}}
-    >>> print(format_scores(errors | {"symmetry_error": 0.0, "leakage_m_a": 0.0}))
-    velocity      relative L1 of speed  direction cosine   MAE (m/a)  RMSE (m/a)
-    bar                          5.00%            0.9900        2.00        3.00
-    symmetry error 0.00%, leakage off the ice 0 m/a
-    """
-    heads = ("relative L1 of speed", "direction cosine", "MAE (m/a)", "RMSE (m/a)")
-    rows = [f"{'velocity':<12}{heads[0]:>22}{heads[1]:>18}{heads[2]:>12}{heads[3]:>12}"]
-    for place, error in scores["relative_l1"].items():
-        parts = [name for name in scores["mae"] if name[1:] == place and name[0] in "uv"]
-        mae, rmse = (float(np.mean([scores[key][name] for name in parts])) for key in ("mae", "rmse"))
-        cosine = scores["direction_cosine"][place]
-        rows.append(f"{place:<12}{error:>21.2%} {cosine:>18.4f}{mae:>12.2f}{rmse:>12.2f}")
-    if not scores["relative_l1"]:
-        errors = zip(scores["mae"].items(), scores["rmse"].values(), strict=True)
-        rows = [f"{name:<12} MAE {mae:.4g}, RMSE {rmse:.4g}" for (name, mae), rmse in errors]
-    symmetry, leakage = scores["symmetry_error"], scores["leakage_m_a"]
-    rows.append(f"symmetry error {symmetry:.2%}, leakage off the ice {leakage:g} m/a")
-    if scores.get("energy"):
-        rows.append(
-            f"energy gap to the solver {scores['energy']['gap']:.2%}; a frame takes "
-            f"{1000 * scores['seconds_a_frame']:.1f} ms, the solver {scores['energy']['solver_s']:.2f} s"
-        )
-    return "\n".join(rows)
