@@ -17,7 +17,8 @@ import yaml
 
 from fieldwise.cli import main
 from fieldwise.downloads import transfers
-from fieldwise.fields.grids import grid_of, open_field
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import grid_of
 from fieldwise.recipes.bed_topography.region import open_region
 from fieldwise.scores import pick, read_scores, value_of
 

@@ -13,10 +13,13 @@ import pytest
 from fieldwise.errors import InputError
 from fieldwise.fields import gaps, tiles
 from fieldwise.fields.arrays import choose_module, module_of, ndimage_of, to_host
+from fieldwise.fields.formats import open_field
 from fieldwise.fields.gaps import fill_by_distance, fill_from_neighbours, fill_gaps
-from fieldwise.fields.grids import Grid, load_values, make_field, move_field, open_field, write_cog
+from fieldwise.fields.grids import Grid, load_values, make_field, move_field
+from fieldwise.fields.rasters import write_cog
+from fieldwise.fields.resampling import average_cells
 from fieldwise.fields.tiles import cut, slide_windows
-from fieldwise.fields.trends import average_cells, regional_spread, regional_trend
+from fieldwise.fields.trends import regional_spread, regional_trend
 from fieldwise.scores import roughness, roughness_ratio, sample_at_points
 
 try:

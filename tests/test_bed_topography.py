@@ -17,7 +17,9 @@ from scipy import ndimage
 from fieldwise.cli import main
 from fieldwise.errors import InputError
 from fieldwise.fields import gaps
-from fieldwise.fields.grids import load_values, make_field, open_field, write_cog
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import load_values, make_field
+from fieldwise.fields.rasters import write_cog
 from fieldwise.fields.tiles import read_tiles
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography import judgement, networks

@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from fieldwise.errors import InputError
 from fieldwise.fields import gaps
+from fieldwise.fields.formats import open_field
 from fieldwise.fields.gaps import fill_by_distance, fill_from_neighbours, fill_gaps
-from fieldwise.fields.grids import Grid, make_field, open_field, write_cog
+from fieldwise.fields.grids import Grid, make_field
+from fieldwise.fields.rasters import write_cog
 
 CRS = "EPSG:3031"
 

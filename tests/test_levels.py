@@ -8,12 +8,14 @@ import yaml
 
 from conftest import CORNER_X, CORNER_Y, SIZE_M, hills
 from fieldwise.errors import InputError
-from fieldwise.fields.grids import Grid, make_field, open_field, write_cog
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import Grid, make_field
+from fieldwise.fields.rasters import write_cog
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.levels import read_heights
 from fieldwise.recipes.bed_topography.own_files import list_files, read_own_files
 from fieldwise.recipes.bed_topography.region import open_region
-from fieldwise.samples.datasets import write_yaml
+from fieldwise.samples.rules import write_yaml
 from fieldwise.samples.prepared import DESCRIPTION
 
 BOX = (CORNER_X, CORNER_Y, CORNER_X + SIZE_M, CORNER_Y + SIZE_M)

@@ -10,7 +10,8 @@ import xarray as xr
 
 from fieldwise.errors import InputError
 from fieldwise.fields.arrays import module_of
-from fieldwise.fields.grids import grid_of, load_values, tags_of, write_cog_by_blocks
+from fieldwise.fields.grids import grid_of, load_values
+from fieldwise.fields.rasters import tags_of, write_cog_by_blocks
 from fieldwise.fields.tiles import cut
 
 BLOCK_CELLS = 2048
@@ -31,7 +32,8 @@ def fill_gaps(fine: xr.DataArray, coarse: xr.DataArray, path: str | Path) -> Pat
     >>> import tempfile
     >>> import numpy as np
     >>> home = Path(tempfile.mkdtemp())
-    >>> from fieldwise.fields.grids import Grid, make_field, open_field
+    >>> from fieldwise.fields.formats import open_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> fine = make_field(np.array([[1.0, np.nan], [1, 1]]), Grid(0, 0, 2, 2, 1, "EPSG:3031"), name="surface")
     >>> coarse = make_field(np.full((2, 2), 5.0), Grid(0, 0, 4, 4, 2, "EPSG:3031"), name="surface")
     >>> open_field(fill_gaps(fine, coarse, home / "filled.tif")).values.tolist()
@@ -70,7 +72,8 @@ def fill_from_neighbours(field: xr.DataArray, path: Path) -> float:
     >>> import tempfile
     >>> import numpy as np
     >>> home = Path(tempfile.mkdtemp())
-    >>> from fieldwise.fields.grids import Grid, make_field, open_field
+    >>> from fieldwise.fields.formats import open_field
+    >>> from fieldwise.fields.grids import Grid, make_field
     >>> field = make_field(np.array([[7.0, np.nan], [7, 7]]), Grid(0, 0, 2, 2, 1, "EPSG:3031"), name="snow")
     >>> fill_from_neighbours(field, home / "filled.tif"), open_field(home / "filled.tif").values.tolist()
     (0.25, [[7.0, 7.0], [7.0, 7.0]])

@@ -11,9 +11,11 @@ from typing import Any, cast
 import numpy as np
 import xarray as xr
 
+from fieldwise.drafts import check_inside
 from fieldwise.errors import InputError
 from fieldwise.fields.arrays import ArrayModule, module_of
-from fieldwise.fields.grids import Bounds, Grid, move_field, open_field
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import Bounds, Grid, move_field
 from fieldwise.fields.tiles import Method, cut
 from fieldwise.samples.signatures import Variable
 
@@ -211,7 +213,7 @@ class Case:
         """Give the path of a further file that the description names, which lies within the folder."""
         if not self.facts.get(key):
             raise InputError(f"{self.folder}: names no {key}; add it to the FILE.yaml and prepare again")
-        return check_inside(self.facts[key], self.folder)
+        return check_inside(self.folder, self.facts[key], f"{self.folder}: {key}")
 
     def open(self, key: str) -> xr.DataArray:
         """Open a further field that the description names, such as the truth of a sandbox."""
@@ -262,19 +264,3 @@ def _map_array(path: Path) -> np.ndarray:
         raise InputError(f"{path}: no such file; prepare the data again") from None
     except (ValueError, OSError, EOFError) as error:
         raise InputError(f"{path}: cannot be read ({error}); prepare the data again") from None
-
-
-def check_inside(file: str | float, folder: Path) -> Path:
-    """Give the path of a file named relative to a folder; one that leads out of it is an error.
-
-    >>> check_inside("inputs/bed.tif", Path("data")).as_posix()
-    'data/inputs/bed.tif'
-    >>> check_inside("../evil.tif", Path("data"))
-    Traceback (most recent call last):
-    fieldwise.errors.InputError: data: names '../evil.tif', which lies outside of it; prepare again
-    """
-    if not isinstance(file, str):
-        return folder
-    if Path(file).is_absolute() or ".." in Path(file).parts:
-        raise InputError(f"{folder}: names {file!r}, which lies outside of it; prepare again")
-    return folder / file

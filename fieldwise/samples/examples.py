@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fieldwise.fields.grids import Bounds, Grid, make_field, write_cog
+from fieldwise.fields.grids import Bounds, Grid, make_field
+from fieldwise.fields.rasters import write_cog
 from fieldwise.samples.cases import Case
 from fieldwise.samples.prepared import Draft, Prepared, prepare_folder
 from fieldwise.samples.signatures import Variable

@@ -55,14 +55,13 @@ def fit_signature(
     """
     if not cases:
         raise InputError("there is no case to learn from; prepare some for training")
-    sides = []
-    for wanted in (inputs, outputs):
+
+    def fit(wanted: Iterable[str | Variable]) -> tuple[Variable, ...]:
         chosen = [cases[0].variables[each] if isinstance(each, str) else each for each in wanted]
-        if stacked:
-            chosen = [replace(each, spacing=None) for each in chosen]
-        sides.append(tuple(_fit(each, cases) for each in chosen))
+        return tuple(_fit(replace(each, spacing=None) if stacked else each, cases) for each in chosen)
+
     spacings = tuple(sorted({case.spacing for case in cases}))
-    return Signature(recipe, *sides, stacked=stacked, spacings=spacings, facts=facts)
+    return Signature(recipe, fit(inputs), fit(outputs), stacked=stacked, spacings=spacings, facts=facts)
 
 
 def _fit(wanted: Variable, cases: Sequence[Case]) -> Variable:

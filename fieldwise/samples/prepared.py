@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
-from fieldwise.drafts import replace_together, replace_when_done
+from fieldwise.drafts import check_inside, check_plain_name, replace_together, replace_when_done
 from fieldwise.errors import InputError
 from fieldwise.fields.arrays import ArrayModule
-from fieldwise.samples.cases import Case, check_inside
+from fieldwise.samples.cases import Case
 from fieldwise.samples.signatures import Variable
 
 DESCRIPTION = "dataset.yaml"  # written last: a folder that holds it is whole
@@ -70,9 +71,10 @@ class Prepared:
         known = dict(entry)
         for key in ("files", "trends", "spreads"):
             for file in known.get(key, {}).values():
-                check_inside(file, self.folder)
+                if isinstance(file, str):
+                    check_inside(self.folder, file, DESCRIPTION)
         if known.get("times"):
-            check_inside(known["times"], self.folder)
+            check_inside(self.folder, known["times"], DESCRIPTION)
         known["shape"] = tuple(known["shape"])
         known["bounds"] = None if known["bounds"] is None else tuple(known["bounds"])
         return Case(
@@ -136,6 +138,55 @@ class Draft:
         """Add a case; give it back, now with what the description says. It may still grow."""
         self.cases.append(replace(case, facts=self.facts))
         return self.cases[-1]
+
+    def add_arrays(
+        self,
+        name: str,
+        split: str | None,
+        arrays: Mapping[str, np.ndarray],
+        *,
+        spacing: float,
+        units: Mapping[str, str] | None = None,
+        corner: tuple[float, float] = (0.0, 0.0),
+        crs: str | None = None,
+    ) -> Case:
+        """Write the fields of a case, and add it.
+
+        Parameters
+        ----------
+        name, split
+            Of the case; split is training, validation or test.
+        arrays
+            Field to its values on the case's cells, (frame, *cells), rows from north to south, or (1, *cells)
+            of what never changes.
+        spacing, corner, crs
+            Of the cells: their edge, the south-west corner of a map, and what both count in.
+        units
+            Of each field that has some.
+
+        >>> import tempfile
+        >>> with prepare_folder(Path(tempfile.mkdtemp()) / "data", recipe="own") as draft:
+        ...     case = draft.add_arrays("aletsch", "test", {"thk": np.ones((2, 4, 6))}, spacing=50.0)
+        >>> case.frames, case.bounds
+        (2, (0.0, 0.0, 300.0, 200.0))
+        """
+        check_plain_name(name, "case", kind="folder")
+        home, units = f"{split or 'whole'}/{name}", units or {}
+        (self.folder / home).mkdir(parents=True)
+        shape, files, variables = next(iter(arrays.values())).shape[1:], {}, {}
+        for field, values in arrays.items():
+            check_plain_name(field, f"case {name}: field")
+            if values.shape[1:] != shape:
+                raise InputError(f"case {name}: {field} has {values.shape[1:]} cells, not {shape}")
+            files[field] = f"{home}/{field}.npy"
+            np.save(self.folder / files[field], np.asarray(values, dtype=np.float32))
+            variables[field] = Variable(field, units=units.get(field, "1"))
+        (west, south), frames = corner, max(len(values) for values in arrays.values())
+        bounds = None
+        if len(shape) == 2:
+            bounds = (west, south, west + shape[1] * spacing, south + shape[0] * spacing)
+        case = Case(name, split, self.folder, variables, dict(files), spacing, tuple(shape))
+        return self.add(replace(case, bounds=bounds, crs=crs, frames=frames))
 
     def describe(self) -> dict[str, Any]:
         """Write everything down in plain types."""

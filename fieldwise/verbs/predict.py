@@ -18,7 +18,8 @@ import rasterio
 from tqdm import tqdm
 
 from fieldwise.errors import InputError, require_at_least
-from fieldwise.fields.grids import CACHE_BYTES, Bounds, Grid
+from fieldwise.fields.grids import Bounds, Grid
+from fieldwise.fields.rasters import CACHE_BYTES
 from fieldwise.runs import hash_file
 from fieldwise.samples.cases import Case
 from fieldwise.samples.prepared import DESCRIPTION

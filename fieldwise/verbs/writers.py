@@ -16,7 +16,8 @@ import zarr
 from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError
 from fieldwise.fields.formats import first_line
-from fieldwise.fields.grids import Grid, describe_by_cf, write_cog_by_blocks, write_netcdf
+from fieldwise.fields.grids import Grid
+from fieldwise.fields.rasters import describe_by_cf, write_cog_by_blocks, write_netcdf
 from fieldwise.verbs.predictors import Output
 
 CHUNK_CELLS = 256  # on a side of what NetCDF and Zarr compress and read at once

@@ -14,6 +14,7 @@ import pygmt
 
 from fieldwise import figures
 from fieldwise.fields.grids import grid_of, load_values, make_field
+from fieldwise.fields.tiles import bounds_path, read_bounds
 from fieldwise.figures.panels import MIDDLE_CM, PAGE_CM
 from fieldwise.recipes.bed_topography.material import CUBIC, PREDICTION, Material, gather
 from fieldwise.recipes.bed_topography.places import longest_flight
@@ -91,7 +92,7 @@ def print_figure(name: str, material: Material, folder: str | Path) -> Printed:
 
     >>> import tempfile
     >>> from fieldwise.samples.examples import make_prepared
-    >>> from fieldwise.fields.grids import write_cog
+    >>> from fieldwise.fields.rasters import write_cog
     >>> home = Path(tempfile.mkdtemp())
     >>> case = make_prepared({}, shape=(16, 16), folder=home).cases()[0]
     >>> bed = make_field(np.zeros((16, 16)), case.grid, name="bed")
@@ -151,7 +152,8 @@ def draw_inputs(case: Case) -> pygmt.Figure:
 def _draw_bed(material: Material) -> pygmt.Figure:
     """Draw the map of the bed with tiles, grounding line, coast, and the places of the other figures."""
     case, places = material.case, material.places
-    tiles = next(iter(sorted(case.folder.glob(f"tiles_{case.crs.split(':')[-1]}.geojson"))), None)
+    path = case.folder / "tiles.geojson"
+    tiles = read_bounds(path, crs=case.grid.crs) if bounds_path(path, case.grid.crs).exists() else None
     boxes = {name.split()[0]: box for name, box in places.closeups.items()}  # by their letters
     boxes["Fig. 3"] = places.view
     if places.region != grid_of(material.prediction).bounds:
@@ -162,7 +164,7 @@ def _draw_bed(material: Material) -> pygmt.Figure:
     )
     return figures.draw_map(
         material.prediction,
-        tiles=geopandas.read_file(tiles) if tiles else None,
+        tiles=tiles,
         tiles_label="training and validation tiles",
         boxes=boxes,
         outline=line,

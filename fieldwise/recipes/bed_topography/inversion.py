@@ -11,9 +11,10 @@ import shapely
 from tqdm import tqdm
 
 from fieldwise.fields.arrays import to_host
-from fieldwise.fields.grids import Grid, make_field, write_cog
+from fieldwise.fields.grids import Grid, make_field
+from fieldwise.fields.rasters import write_cog
+from fieldwise.fields.resampling import average_cells
 from fieldwise.fields.tiles import cut
-from fieldwise.fields.trends import average_cells
 from fieldwise.recipes.bed_topography.region import INVERSION, LOWRES, SURFACE, VELOCITY, lowres_spacing
 from fieldwise.samples.cases import Case
 
@@ -43,7 +44,7 @@ def add_surface_inversion(
     dict
         The entry of the input for the description; none where an input that it needs is not there.
 
-    >>> from fieldwise.fields.grids import open_field
+    >>> from fieldwise.fields.formats import open_field
     >>> from fieldwise.samples.examples import make_prepared
     >>> still = np.zeros((4, 4))
     >>> values = {"bed_lowres": still - 200, "surface_elevation": still + 800}

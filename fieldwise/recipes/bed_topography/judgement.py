@@ -10,12 +10,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pygmt
-import pyproj
 import xarray as xr
 
 from fieldwise.errors import InputError
 from fieldwise.fields.datums import ATTRIBUTE as DATUM
-from fieldwise.fields.grids import Bounds, Grid, grid_of, load_values, make_field, open_field, overlap
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import (
+    Bounds,
+    Grid,
+    crs_label,
+    grid_of,
+    load_values,
+    make_field,
+    overlap,
+    same_crs,
+)
 from fieldwise.fields.tiles import cut, read_tiles
 from fieldwise.recipes.bed_topography.levels import require_datum
 from fieldwise.recipes.bed_topography.region import INVERSION, lowres_spacing
@@ -115,13 +124,12 @@ class Maps:
     def open(cls, case: Case, path: Path) -> Maps:
         """Open a map of the data's region; one that lies elsewhere or counts from elsewhere is refused."""
         prediction = open_field(path)
-        if pyproj.CRS(prediction.rio.crs) != pyproj.CRS(case.crs):
-            raise InputError(
-                f"{path}: is in {grid_of(prediction).crs}, the data are in {case.crs}; reproject it"
-            )
+        if not same_crs(prediction.rio.crs, case.grid.crs):
+            there, here = crs_label(prediction.rio.crs), crs_label(case.grid.crs)
+            raise InputError(f"{path}: is in {there}, the data are in {here}; reproject it")
         require_datum(path, prediction.attrs.get(DATUM), case.facts.get(DATUM))
         grid = grid_of(prediction)
-        if overlap(grid.bounds, case.bounds) is None:
+        if overlap(grid.bounds, case.grid.bounds) is None:
             raise InputError(f"{path}: does not lie in the region of {case.folder}")
         small = np.prod(grid.shape) <= LARGEST_SPLINE_CELLS
         return cls(prediction, case, _spline(case, grid) if small else None)
@@ -237,8 +245,7 @@ def _score_roughness(samples: dict[str, np.ndarray], picks: pd.DataFrame, case: 
     if not _tell_roughness(picks, truth):
         return []
     gridded = {
-        name: grid_held_out(picks.assign(z=values), case, around=around)
-        for name, values in samples.items()
+        name: grid_held_out(picks.assign(z=values), case, around=around) for name, values in samples.items()
     }
     return score_all(PICKS, {("roughness_ratio", "1"): roughness_ratio}, gridded, truth)
 

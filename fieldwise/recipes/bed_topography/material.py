@@ -13,7 +13,9 @@ from numpy.typing import ArrayLike
 
 from fieldwise.errors import InputError
 from fieldwise.fields.datums import ATTRIBUTE as DATUM
-from fieldwise.fields.grids import Bounds, align, grid_of, make_field, open_field, overlap
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import Bounds, grid_of, make_field, overlap
+from fieldwise.fields.resampling import align
 from fieldwise.fields.tiles import cut
 from fieldwise.recipes.bed_topography.judgement import baselines
 from fieldwise.recipes.bed_topography.places import Places, choose_places
@@ -128,7 +130,7 @@ def gather(
 
     >>> import tempfile
     >>> from fieldwise.samples.examples import make_prepared
-    >>> from fieldwise.fields.grids import write_cog
+    >>> from fieldwise.fields.rasters import write_cog
     >>> home = Path(tempfile.mkdtemp())
     >>> case = make_prepared({}, shape=(16, 16), folder=home).cases()[0]
     >>> bed = make_field(np.arange(256.0).reshape(16, 16), case.grid, name="bed")
@@ -140,7 +142,7 @@ def gather(
     prediction.attrs |= {"units": "m", "long_name": "bed elevation"}
     other = None
     if reference is not None:
-        other = align(open_field(reference, variable=reference_variable), case.crs)
+        other = align(open_field(reference, variable=reference_variable), case.grid.crs)
         if overlap(grid_of(other).bounds, grid_of(prediction).bounds) is None:
             raise InputError(
                 f"{reference}: does not lie in the region of {path}; give a map of the same place"

@@ -71,7 +71,7 @@ def choose_places(case: Case, prediction: xr.DataArray, *, picks: pd.DataFrame |
     >>> places.view, places.region
     ((0.0, 3000.0, 2000.0, 5000.0), (0.0, 0.0, 5000.0, 5000.0))
     """
-    if case.crs == "EPSG:3031" and case.facts.get("source") != "sandbox":
+    if case.grid.crs == "EPSG:3031" and case.facts.get("source") != "sandbox":
         half = CLOSEUP_HALF_M
         named = {
             f"{letter} {name}": (x - half, y - half, x + half, y + half)

@@ -86,7 +86,7 @@ def _grounded_area(case: Case) -> shapely.Geometry | None:
         return None
     known = case.__dict__.setdefault("_grounded", {})
     if not known:
-        known["area"] = read_grounded_area(case.path_of("grounding_line"), crs=str(case.crs))
+        known["area"] = read_grounded_area(case.path_of("grounding_line"), crs=str(case.grid.crs))
     return known["area"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -127,7 +128,7 @@ def _open_region(
     from fieldwise.recipes.bed_topography.regional import add_regional_inputs
     from fieldwise.recipes.bed_topography.surveys import grid_targets, keep_aside, read_areas, tile_area
     from fieldwise.samples.cases import Case
-    from fieldwise.samples.datasets import prepare_inputs
+    from fieldwise.samples.inputs import prepare_inputs
 
     config, folder = read_own_files(file), file.parent
     files = list_files(config, folder)
@@ -146,10 +147,10 @@ def _open_region(
         arrays=arrays,
         report=print,
     )
-    bounds, crs, spacing = tuple(described["region"]), described["crs"], float(config["spacing_m"])
-    shape = Grid(*bounds, spacing, crs).shape
-    region = {"variables": {}, "files": {}, "bounds": bounds, "crs": crs, "arrays": arrays}
-    case = draft.add(Case("region", None, draft.folder, spacing=spacing, shape=shape, **region))
+    crs, spacing = described["crs"], float(config["spacing_m"])
+    grid = Grid(*described["region"], spacing, crs)
+    case = Case("region", None, draft.folder, {}, {}, spacing, grid.shape, bounds=grid.bounds, crs=crs)
+    case = draft.add(replace(case, arrays=arrays))
     add_inputs(case, described["inputs"])
     grounded = _copy_known(config, folder, draft, heights=heights, crs=crs)
     print("reading the bed off the surface")
@@ -166,7 +167,7 @@ def _open_region(
 def _copy_known(config: dict[str, Any], folder: Path, draft: Draft, *, heights: Heights, crs: str) -> Any:
     """Keep a known truth, the bound and the grounding line in the folder; give the grounded area."""
     from fieldwise.fields.entries import open_entry
-    from fieldwise.fields.grids import write_cog
+    from fieldwise.fields.rasters import write_cog
     from fieldwise.recipes.bed_topography.surveys import read_grounded_area
 
     for key in LINKED:
@@ -239,18 +240,18 @@ def _cut_tiles(
     chosen = np.concatenate([training, validation])
     splits = ["training"] * len(training) + ["validation"] * len(validation)
     arrays = {name: values[np.flatnonzero(whole)[chosen]] for name, values in arrays.items()}
-    spacing = {name: each.spacing for name, each in case.variables.items()} | {"bed": case.spacing}
+    spacing = {name: each.spacing or case.spacing for name, each in case.variables.items()}
     units = {name: each.units for name, each in case.variables.items()} | {"bed": "m"}
     write_tiles(
         arrays,
         case.folder / "tiles.zarr",
         windows=every[chosen],
         splits=splits,
-        spacing_m=spacing,
+        spacing_m=spacing | {"bed": case.spacing},
         units=units,
-        crs=case.crs,
+        crs=case.grid.crs,
     )
-    write_bounds(every[chosen], case.folder / "tiles.geojson", crs=case.crs, splits=splits)
+    write_bounds(every[chosen], case.folder / "tiles.geojson", crs=case.grid.crs, splits=splits)
     return {"training": len(training), "validation": len(validation)}
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fieldwise.fields.grids import make_field, write_cog
+from fieldwise.fields.grids import make_field
+from fieldwise.fields.rasters import write_cog
 from fieldwise.fields.tiles import cut
 from fieldwise.recipes.bed_topography.region import DERIVED, LOWRES, SURFACE, lowres_spacing
 from fieldwise.samples.cases import Case
@@ -24,7 +25,7 @@ def add_regional_inputs(case: Case) -> dict[str, Any]:
     dict
         Entries of the derived inputs for the description; none where there is no surface elevation.
 
-    >>> from fieldwise.fields.grids import open_field
+    >>> from fieldwise.fields.formats import open_field
     >>> from fieldwise.samples.examples import make_prepared
     >>> eastward = np.tile(np.arange(500.0, 4000, 1000), (4, 1))
     >>> trends = {"surface_elevation": 800 - eastward / 100, "bed_lowres": -200 + 0 * eastward}

@@ -17,18 +17,10 @@ from fieldwise.errors import InputError
 from fieldwise.fields.datums import ATTRIBUTE as DATUM
 from fieldwise.fields.datums import parse_datum
 from fieldwise.fields.entries import open_entry
-from fieldwise.fields.grids import (
-    Grid,
-    crs_name,
-    grid_of,
-    load_values,
-    make_field,
-    open_field,
-    overlap,
-    write_cog,
-    write_netcdf,
-)
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import Grid, crs_name, grid_of, load_values, make_field, overlap
 from fieldwise.fields.heights import Heights
+from fieldwise.fields.rasters import write_cog, write_netcdf
 from fieldwise.fields.tiles import cut
 from fieldwise.recipes.bed_topography.own_files import list_entries
 from fieldwise.recipes.bed_topography.region import lowres_spacing
@@ -64,9 +56,9 @@ def _read_picks(
     by_thickness = entry.get("bed_from") == "thickness"
     table = read_survey(pipeline, measured="thickness" if by_thickness else "z")
     crs = crs_name(table.attrs["crs"])
-    if pyproj.CRS(crs) != pyproj.CRS(case.crs):
-        raise InputError(f"{pipeline}: ends in {crs}, the data are in {case.crs}; set out_srs to that")
-    west, south, east, north = case.bounds
+    if pyproj.CRS(crs) != pyproj.CRS(case.grid.crs):
+        raise InputError(f"{pipeline}: ends in {crs}, the data are in {case.grid.crs}; set out_srs to that")
+    west, south, east, north = case.grid.bounds
     inside = table["x"].between(west, east) & table["y"].between(south, north)
     if not inside.any():
         raise InputError(f"{pipeline}: none of its {len(table)} picks lies in the region of the other data")
@@ -131,8 +123,8 @@ def grid_targets(
         write_cog(field, case.folder / paths[stem])
         report(f"{stem}: {len(picks)} picks, {int(field.notnull().sum())} cells of {case.spacing:g} m")
     for stem, entry in source.get("beds", {}).items():
-        field = open_entry(entry, folder=folder, crs=case.crs, heights=heights)[0]
-        values = cut(field, [case.bounds], spacing=case.spacing)[0]
+        field = open_entry(entry, folder=folder, crs=case.grid.crs, heights=heights)[0]
+        values = cut(field, [case.grid.bounds], spacing=case.spacing)[0]
         paths[stem] = f"surveys/{stem}.tif"
         bed = make_field(values, case.grid, name="bed", vertical_datum=case.facts.get(DATUM))
         write_cog(bed, case.folder / paths[stem])
@@ -190,7 +182,7 @@ def keep_aside(
     if heights.datum:
         variables["z"][-1][DATUM] = heights.datum
     survey = {"survey": ("pick", picks["survey"].to_numpy(dtype=str))}
-    write_netcdf(xr.Dataset(variables | survey, attrs={"crs": case.crs}), case.folder / path)
+    write_netcdf(xr.Dataset(variables | survey, attrs={"crs": case.grid.crs}), case.folder / path)
     return path, np.concatenate(areas)
 
 
@@ -256,15 +248,15 @@ def _grid_on_map(picks: pd.DataFrame, case: Case, *, within: float | None = None
     within
         The box around the picks is rounded outward to whole steps of this width from the corner.
     """
-    west, south, east, north = case.bounds
+    west, south, east, north = case.grid.bounds
     moved = picks.assign(x=picks["x"] - west, y=picks["y"] - south)
     region = (0.0, 0.0, east - west, north - south)
     if within:
-        around = Grid.around(region_of(moved, spacing=case.spacing), within, case.crs).bounds
+        around = Grid.around(region_of(moved, spacing=case.spacing), within, case.grid.crs).bounds
         region = overlap(around, region) or region
-    field = grid_survey(moved, region=region, spacing=case.spacing, crs=case.crs)
+    field = grid_survey(moved, region=region, spacing=case.spacing, crs=case.grid.crs)
     left, bottom, right, top = grid_of(field).bounds
-    grid = Grid(left + west, bottom + south, right + west, top + south, case.spacing, case.crs)
+    grid = Grid(left + west, bottom + south, right + west, top + south, case.spacing, case.grid.crs)
     datum = case.facts.get(DATUM)
     return make_field(load_values(field), grid, name="bed", long_name="gridded picks", vertical_datum=datum)
 

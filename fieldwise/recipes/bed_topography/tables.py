@@ -11,7 +11,7 @@ import pandas as pd
 from fieldwise.downloads.sources import Source, read_data_list
 from fieldwise.errors import InputError
 from fieldwise.figures import save_table
-from fieldwise.samples.datasets import read_yaml
+from fieldwise.samples.rules import read_yaml
 from fieldwise.scores import pick, read_scores, tabulate
 
 KINDS = {"highres": "Dense survey", "lowres": "Low-res bed", "misc": "Other"}
@@ -49,7 +49,7 @@ def save_tables(run: Path, folder: Path, *, data_list: Path = Path("data_list.ym
         Name of each table -> its Markdown file; LaTeX and CSV lie beside it.
 
     >>> import tempfile
-    >>> from fieldwise.samples.datasets import write_yaml
+    >>> from fieldwise.samples.rules import write_yaml
     >>> run = Path(tempfile.mkdtemp())
     >>> _ = write_yaml({"batch_size": 64}, run / "config.yaml")
     >>> paths = save_tables(run, run / "tables", data_list=run / "none.yml")
@@ -104,7 +104,7 @@ def tabulate_hyperparameters(run: Path) -> pd.DataFrame:
         Where the folder holds no run.
 
     >>> import tempfile
-    >>> from fieldwise.samples.datasets import write_yaml
+    >>> from fieldwise.samples.rules import write_yaml
     >>> run = Path(tempfile.mkdtemp())
     >>> _ = write_yaml({"batch_size": 64, "devices": 2}, run / "config.yaml")  # devices do not count
     >>> tabulate_hyperparameters(run).to_dict("records")

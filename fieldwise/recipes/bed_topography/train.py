@@ -78,6 +78,8 @@ def train(
 
 def fit(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ()) -> Path:
     """Train with the settings of :func:`train`, and with further callbacks of Lightning's."""
+    import numpy as np
+
     from fieldwise.recipes.bed_topography.generator import BedTask, choose_options
     from fieldwise.recipes.bed_topography.pictures import draw_tiles
     from fieldwise.recipes.bed_topography.region import open_region
@@ -100,7 +102,7 @@ def fit(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ()) -> Path:
         tile_size=case.facts["tiles"]["cells"],
         **{name: settings[name] for name in OF_THE_TASK},
     )
-    scale_m = signature.outputs[0].scale.spread
+    scale_m = float(signature.outputs[0].scale.undo(np.ones(())))  # that an output of 1 stands for
     make_task = partial(BedTask, departure_scale_m=scale_m, shrink=departure, **options)
     batch_size, symmetries = settings["batch_size"], SYMMETRIES[settings["augment"]]
     loaders = (

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from fieldwise.errors import InputError
+from fieldwise.fields.resampling import block_mean
 
 SLOPES = ("slopsurfx", "slopsurfy")
 ICE_SLOPES = ("slopicex", "slopicey")
@@ -76,19 +77,13 @@ def resample_frame(fields: Mapping[str, np.ndarray], factor: float) -> dict[str,
     """
     kept = {name: values for name, values in fields.items() if name not in (*SLOPES, *ICE_SLOPES)}
     if factor >= 1:
-        return {name: _average(values, round(factor)) for name, values in kept.items()}
+        return {name: block_mean(values, round(factor)) for name, values in kept.items()}
     times = round(1 / factor)
     finer = {name: _refine(values, times) for name, values in kept.items()}
     if "thk" in kept:
         ice = np.kron(kept["thk"] > 0, np.ones((times, times), dtype=bool))
         finer["thk"] = np.where(ice, finer["thk"], np.float32(0))
     return finer
-
-
-def _average(values: np.ndarray, factor: int) -> np.ndarray:
-    rows, columns = (size // factor for size in values.shape)
-    blocks = values[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor)
-    return blocks.mean(axis=(1, 3), dtype=np.float64).astype(np.float32)
 
 
 def _refine(values: np.ndarray, times: int) -> np.ndarray:

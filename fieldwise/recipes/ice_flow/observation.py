@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from fieldwise.fields.grids import load_values, open_field
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import load_values
 from fieldwise.recipes.ice_flow.emulator import Emulator, read_inputs
 from fieldwise.recipes.ice_flow.judgement import measure_symmetry
 from fieldwise.recipes.ice_flow.mapping import pair_channels
 from fieldwise.recipes.ice_flow.preparation import prepare
 from fieldwise.recipes.ice_flow.prepared import PreparedCase, choose_cases
-from fieldwise.samples.datasets import write_yaml
+from fieldwise.samples.rules import write_yaml
 from fieldwise.scores import direction_cosine, speed_of
 
 OBSERVED = ("uvelsurfobs", "vvelsurfobs")

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError, require_at_least
-from fieldwise.fields.grids import write_netcdf
+from fieldwise.fields.rasters import write_netcdf
 from fieldwise.recipes.ice_flow.frames import FLOWING_M
 from fieldwise.recipes.ice_flow.mapping import STANDARD_NAMES, UNITS
 from fieldwise.recipes.ice_flow.prepared import PreparedCase, choose_cases

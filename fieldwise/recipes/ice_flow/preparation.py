@@ -13,9 +13,10 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from fieldwise.drafts import replace_together
-from fieldwise.errors import InputError, require_at_least
-from fieldwise.recipes.ice_flow.cases import SPLITS, UNREADABLE, Case, open_folder, read_case_list
+from fieldwise.drafts import check_plain_name, replace_together
+from fieldwise.errors import InputError, first_line, require_at_least
+from fieldwise.fields.formats import UNREADABLE
+from fieldwise.recipes.ice_flow.cases import SPLITS, Case, open_folder, read_case_list
 from fieldwise.recipes.ice_flow.frames import (
     ICE_SLOPES,
     SLOPES,
@@ -26,7 +27,8 @@ from fieldwise.recipes.ice_flow.frames import (
     resample_axis,
     resample_frame,
 )
-from fieldwise.samples.datasets import DESCRIPTION, write_yaml
+from fieldwise.samples.prepared import DESCRIPTION
+from fieldwise.samples.rules import list_whole_files, write_yaml
 
 BLOCK_BYTES = 2**26  # of a case in memory
 
@@ -95,7 +97,7 @@ def prepare(
     cases = open_folder(file) if file.is_dir() else read_case_list(file)
     cases = _hold_out(cases, validation_fraction, seed=seed, report=say)
     places = [out / case.split / case.name for case in cases]
-    inputs = _list_files(cases)
+    inputs = list_whole_files(path for case in cases for path in case.sources.values())
     _check_apart(places, inputs)
     with replace_together(out, last=DESCRIPTION) as draft:
         entries = [
@@ -126,12 +128,6 @@ def _hold_out(cases: list[Case], fraction: float, *, seed: int, report: Any) -> 
     return [replace(case, split="valid") if number in drawn else case for number, case in enumerate(cases)]
 
 
-def _list_files(cases: list[Case]) -> list[Path]:
-    named = {file for case in cases for file in case.sources.values()}
-    inside = [part for path in named for part in (path.rglob("*") if path.is_dir() else [path])]
-    return sorted({path for path in inside if path.is_file()})
-
-
 def _check_apart(places: list[Path], inputs: list[Path]) -> None:
     """Refuse to write over what is read."""
     taken = {place.resolve() for place in places}
@@ -145,6 +141,8 @@ def _write_case(
 ) -> dict[str, Any]:
     """Write the frames of a case, and describe it."""
     fields = _choose_variables(case, variables)
+    for name in fields:
+        check_plain_name(name, f"{case.place}: variable")
     check_factor(resample, (len(case.y), len(case.x)))
     if resample != 1 and "usurf" not in fields and set(SLOPES) & set(fields):
         raise InputError(
@@ -232,8 +230,10 @@ def _read_frames(
             try:
                 block[name] = np.asarray(field[chosen].values, dtype=np.float32)
             except UNREADABLE as error:
-                file, reason = case.sources[name], (str(error) or type(error).__name__).splitlines()[0]
-                raise InputError(f"{file}: {name} cannot be read ({reason}); copy the file again") from None
+                file = case.sources[name]
+                raise InputError(
+                    f"{file}: {name} cannot be read ({first_line(error)}); copy the file again"
+                ) from None
         if {"icemask", "thk"} <= block.keys():
             block["thk"] = np.where(block["icemask"] > 0.5, block["thk"], np.float32(0))
         for number in range(max(len(values) for values in block.values())):

@@ -12,7 +12,8 @@ import xarray as xr
 
 from fieldwise.errors import InputError
 from fieldwise.recipes.ice_flow.mapping import UNITS
-from fieldwise.samples.datasets import DESCRIPTION, read_yaml
+from fieldwise.samples.prepared import DESCRIPTION
+from fieldwise.samples.rules import read_yaml
 
 SPACING = "dX"  # edge of a cell in metres, as a field
 EVERYWHERE = slice(None)
@@ -107,7 +108,7 @@ def open_prepared(data: str | Path) -> list[PreparedCase]:
 
     Examples
     --------
-    >>> import tempfile; from fieldwise.samples.datasets import write_yaml; folder = Path(tempfile.mkdtemp())
+    >>> import tempfile; from fieldwise.samples.rules import write_yaml; folder = Path(tempfile.mkdtemp())
     >>> entry = {"name": "aletsch", "split": "test", "frames": 8, "shape": [64, 64], "spacing_m": 100.0}
     >>> entry |= {"crs": None, "variables": ["thk", "usurf"]}
     >>> _ = write_yaml({"recipe": "ice_flow", "cases": [entry]}, folder / "dataset.yaml")
@@ -150,7 +151,7 @@ def choose_cases(
 
     Examples
     --------
-    >>> import tempfile; from fieldwise.samples.datasets import write_yaml; folder = Path(tempfile.mkdtemp())
+    >>> import tempfile; from fieldwise.samples.rules import write_yaml; folder = Path(tempfile.mkdtemp())
     >>> entry = {"name": "aletsch", "split": "test", "frames": 8, "shape": [64, 64], "spacing_m": 100.0}
     >>> entry |= {"crs": None, "variables": ["thk", "usurf"]}
     >>> _ = write_yaml({"recipe": "ice_flow", "cases": [entry]}, folder / "dataset.yaml")
