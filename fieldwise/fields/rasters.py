@@ -42,6 +42,8 @@ def write_cog_by_blocks(
     Memory is bounded by a block; the file has its final name only when it is whole and reads back as it
     was written: on a full disk GDAL may lose the last tiles without a word.
 
+    >>> from fieldwise.fields.formats import open_field
+    >>> from fieldwise.fields.grids import make_field
     >>> import tempfile
     >>> home = Path(tempfile.mkdtemp())
     >>> blocks = ((0, column, np.full((2, 2), column)) for column in (0, 2))
@@ -123,6 +125,8 @@ def tags_of(field: xr.DataArray) -> dict[str, str]:
 def describe_by_cf(data: xr.Dataset | xr.DataArray) -> xr.Dataset:
     """Describe fields, and the coordinates and grid mapping that they have, as CF asks.
 
+    >>> from fieldwise.fields.formats import open_field
+    >>> from fieldwise.fields.grids import make_field
     >>> bed = make_field(np.zeros((2, 2)), Grid(0, 0, 500, 500, 250, "EPSG:3031"), name="bed")
     >>> describe_by_cf(bed)["x"].attrs["standard_name"]
     'projection_x_coordinate'
@@ -145,6 +149,8 @@ def describe_by_cf(data: xr.Dataset | xr.DataArray) -> xr.Dataset:
 def write_netcdf(data: xr.Dataset | xr.DataArray, path: str | Path) -> Path:
     """Write fields (or tables on one dimension) as CF-NetCDF, with grid mapping and units.
 
+    >>> from fieldwise.fields.formats import open_field
+    >>> from fieldwise.fields.grids import make_field
     >>> import tempfile
     >>> home = Path(tempfile.mkdtemp())
     >>> bed = make_field(np.zeros((2, 2)), Grid(0, 0, 500, 500, 250, "EPSG:3031"), name="bed")

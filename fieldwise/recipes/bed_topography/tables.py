@@ -110,7 +110,7 @@ def tabulate_hyperparameters(run: Path) -> pd.DataFrame:
     >>> tabulate_hyperparameters(run).to_dict("records")
     [{'Hyper-parameter': 'Batch size', 'Value': '64', 'Meaning': 'Tiles a step.'}]
     """
-    from fieldwise.recipes.bed_topography.training import train
+    from fieldwise.recipes.bed_topography.train import train
 
     config = Path(run) / "config.yaml"
     if not config.exists():

@@ -69,7 +69,7 @@ def read_samples(
     >>> case = make_prepared({"bed_lowres": np.full((4, 4), -90.0)}, shape=(16, 16)).cases()[0]
     >>> beds = np.tile([-60.0, -120.0], (2, 1, 4, 2))  # 30 m above and below the low-res bed
     >>> tiles = {"bed_lowres": np.full((2, 1, 3, 3), -90.0), "bed": beds}
-    >>> _ = write_tiles(tiles, case.folder / "tiles.zarr", splits=["training", "validation"], crs=case.grid.crs,
+    >>> _ = write_tiles(tiles, case.folder / "tiles.zarr", splits=["training", "validation"], crs=case.crs,
     ...                 windows=np.array([[1000, 1000, 2000, 2000], [2000, 2000, 3000, 3000]]),
     ...                 spacing_m={"bed_lowres": 1000, "bed": 250}, units={"bed_lowres": "m", "bed": "m"})
     >>> arrays, signature = read_samples(case, "training", ["bed_lowres"], departure=True)

@@ -133,12 +133,13 @@ def check_settings(settings: Mapping[str, Any], case: Case) -> None:
     """Refuse settings that nothing can be trained with, before anything is written.
 
     >>> import inspect
+    >>> import numpy as np
     >>> from fieldwise.samples.examples import make_prepared
-    >>> case = make_prepared({"bed_lowres": [[0.0]]}, shape=(4, 4), tiles={"cells": 24}).cases()[0]
+    >>> case = make_prepared({"bed_lowres": np.zeros((1, 1))}, shape=(4, 4), tiles={"cells": 24}).cases()[0]
     >>> defaults = {name: each.default for name, each in inspect.signature(train).parameters.items()}
     >>> check_settings(defaults, case)
     Traceback (most recent call last):
-    fieldwise.errors.InputError: .../data: holds tiles of 24 cells, too small for a discriminator, ...
+    fieldwise.errors.InputError: ...: holds tiles of 24 cells, too small for a discriminator, ...
     """
     from fieldwise.recipes.bed_topography.tiles import choose_inputs
 
