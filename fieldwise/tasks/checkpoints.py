@@ -35,6 +35,25 @@ def load_checkpoint(path: str | Path, kind: type[Task]) -> Task:
     >>> load_checkpoint(path, FieldTask).signature
     {'recipe': 'tides'}
     """
+    checkpoint = read_checkpoint(path)
+    try:
+        task = kind(**checkpoint["hyper_parameters"])
+        task.load_state_dict(checkpoint["state_dict"])
+    except (TypeError, RuntimeError, InputError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise InputError(
+            f"{path} is a checkpoint of another network ({reason}); give one that this version has trained"
+        ) from None
+    return task.eval()
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read what a checkpoint holds: tensors and plain types.
+
+    >>> read_checkpoint("model/README.md")
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: model/README.md cannot be read as a checkpoint (...); give a .ckpt ...
+    """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
@@ -46,15 +65,7 @@ def load_checkpoint(path: str | Path, kind: type[Task]) -> Task:
         raise InputError(
             f"{path} holds no hyper_parameters and state_dict; give a .ckpt file that train has written"
         )
-    try:
-        task = kind(**checkpoint["hyper_parameters"])
-        task.load_state_dict(checkpoint["state_dict"])
-    except (TypeError, RuntimeError, InputError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise InputError(
-            f"{path} is a checkpoint of another network ({reason}); give one that this version has trained"
-        ) from None
-    return task.eval()
+    return checkpoint
 
 
 def check_plain(value: Any, path: str = "") -> None:

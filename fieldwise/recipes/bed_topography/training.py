@@ -96,9 +96,8 @@ def fit_generator(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ())
     """Train with the settings of :func:`train`, and with further callbacks of Lightning's."""
     from lightning.pytorch import seed_everything
 
-    from fieldwise.recipes.bed_topography.generator import BedTask, choose_options
+    from fieldwise.recipes.bed_topography.generator import BedTask, choose_options, draw_tiles
     from fieldwise.recipes.bed_topography.networks import check_resumable
-    from fieldwise.recipes.bed_topography.pictures import draw_tiles
     from fieldwise.recipes.bed_topography.samples import VECTORS, choose_inputs, read_samples
     from fieldwise.runs import fit, make_trainer, open_run
     from fieldwise.runs.loggers import RecordRun
