@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import MeanSquaredError
 
 from fieldwise.losses import content_loss, psnr, structural_similarity, topographic_loss
+from fieldwise.runs.pictures import draw_samples
 from fieldwise.tasks import AdversarialTask
 
 GENERATOR = "fieldwise.networks.esrgan.Generator"
@@ -118,6 +120,19 @@ class BedTask(AdversarialTask):
         self.log("val_rmse_m", rmse, prog_bar=True)
         self.log("val_psnr", psnr(rmse, torch.zeros_like(rmse), data_range=DATA_RANGE))
         self.validation_error.reset()
+
+
+def draw_tiles(task: BedTask, batch: Mapping[str, Any]) -> np.ndarray:
+    """Draw some tiles of a batch, a row each: low-res bed, prediction, truth, and error.
+
+    >>> from types import SimpleNamespace
+    >>> bed = torch.arange(16.0).reshape(1, 1, 4, 4)
+    >>> batch = {"inputs": {}, "base": bed, "targets": bed, "bed_lowres": torch.full((1, 1, 3, 3), 7.5)}
+    >>> task = SimpleNamespace(draw=lambda batch: batch["base"])  # draws the truth
+    >>> draw_tiles(task, batch).shape  # 14 pixels for the titles; four panels of 4 x 36 + 4 pixels
+    (162, 592, 3)
+    """
+    return draw_samples(task, batch, coarse=lambda part: part["bed_lowres"][..., 1:-1, 1:-1])
 
 
 def choose_options(
