@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from fieldwise.fields.grids import Bounds
-from fieldwise.runs import recall_measure
 from fieldwise.samples.cases import Case
 from fieldwise.verbs.blocks import Layout
 from fieldwise.verbs.probes import Arrays, is_enough, measure_halo
@@ -37,6 +36,8 @@ def choose_halo(
     """
     if layout.window(layout.target, 0) == layout.limits and len(layout.blocks(block_cells)) == 1:
         return 0
+
+    from fieldwise.runs import recall_measure
 
     def settle() -> int:
         return _settle(predictor, case, layout, frame=frame, progress=progress)

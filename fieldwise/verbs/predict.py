@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rasterio
@@ -20,14 +21,15 @@ from tqdm import tqdm
 from fieldwise.errors import InputError, require_at_least
 from fieldwise.fields.grids import Bounds, Grid
 from fieldwise.fields.rasters import CACHE_BYTES
-from fieldwise.runs import hash_file
 from fieldwise.samples.cases import Case
 from fieldwise.samples.prepared import DESCRIPTION
 from fieldwise.verbs.blocks import lay_out, round_up
 from fieldwise.verbs.halos import choose_halo
 from fieldwise.verbs.partials import Partial, Plan, Unit, open_partial
-from fieldwise.verbs.predictors import Predictor
 from fieldwise.verbs.writers import MapFile, Times, check_suffix, write_map
+
+if TYPE_CHECKING:
+    from fieldwise.verbs.predictors import Predictor
 
 Arrays = dict[str, np.ndarray]
 Task = tuple[Unit, int]  # and the number of one of its frames in the file
@@ -95,6 +97,7 @@ def predict_to(
     >>> import tempfile, torch
     >>> from fieldwise.samples.examples import make_prepared
     >>> from fieldwise.samples.signatures import Signature, Variable
+    >>> from fieldwise.verbs.predictors import Predictor
     >>> (case,) = make_prepared({"thk": np.tile(np.arange(12.0), (1, 8, 1))}).cases()
     >>> network = torch.nn.AvgPool2d(3, stride=1, padding=1)  # for want of a trained one
     >>> thickness = Variable("thk", units="m")
@@ -140,6 +143,8 @@ def predict_to(
 
 def identify_case(case: Case) -> str:
     """Give a text that changes with what a case's folder says of it."""
+    from fieldwise.runs import hash_file
+
     said = hashlib.sha256(json.dumps(case.describe()).encode()).hexdigest()
     description = case.folder / DESCRIPTION
     return f"{case} {said}" + (f" {hash_file(description)}" if description.exists() else "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -20,48 +19,11 @@ from fieldwise.tasks import choose_device
 from fieldwise.tasks.checkpoints import read_checkpoint
 from fieldwise.tasks.imports import import_by_path
 from fieldwise.verbs.reaches import reach
+from fieldwise.verbs.writers import Output
 
 Arrays = dict[str, np.ndarray]
 BEYOND = "beyond_training"  # marks the cells in which an input leaves what training has seen
 PREFIX = "network."  # of a network's weights in the checkpoint of its task
-
-
-@dataclass(frozen=True)
-class Output:
-    """One channel of what a predictor gives, as the file that holds it describes it.
-
-    Parameters
-    ----------
-    name, units, long_name, standard_name
-        As CF has them; the units as UDUNITS reads them.
-    dtype
-        Of the values in NetCDF and Zarr; of an integer one no value is missing.
-    flags
-        Meanings of the values 0, 1, … of a channel of flags.
-
-    >>> Output("bed", "m").attributes()
-    {'units': 'm', 'long_name': 'bed'}
-    >>> Output(BEYOND, dtype="int8", flags=("within", "beyond")).attributes()["flag_meanings"]
-    'within beyond'
-    """
-
-    name: str
-    units: str = "1"
-    long_name: str | None = None
-    standard_name: str | None = None
-    dtype: str = "float32"
-    flags: tuple[str, ...] = ()
-
-    def attributes(self) -> dict[str, Any]:
-        """Give the attributes that CF asks for."""
-        given: dict[str, Any] = {} if self.flags else {"units": self.units}
-        given["long_name"] = self.long_name or self.name.replace("_", " ")
-        if self.standard_name:
-            given["standard_name"] = self.standard_name
-        if self.flags:
-            given["flag_values"] = np.arange(len(self.flags), dtype=self.dtype)
-            given["flag_meanings"] = " ".join(self.flags)
-        return given
 
 
 class Predictor:

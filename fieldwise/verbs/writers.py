@@ -18,10 +18,47 @@ from fieldwise.errors import InputError
 from fieldwise.fields.formats import first_line
 from fieldwise.fields.grids import Grid
 from fieldwise.fields.rasters import describe_by_cf, write_cog_by_blocks, write_netcdf
-from fieldwise.verbs.predictors import Output
 
 CHUNK_CELLS = 256  # on a side of what NetCDF and Zarr compress and read at once
 CHUNK_CACHE_BYTES = 32 * 2**20  # of HDF5: the chunks that a block leaves half filled are finished by the next
+
+
+@dataclass(frozen=True)
+class Output:
+    """One channel of what a predictor gives, as the file that holds it describes it.
+
+    Parameters
+    ----------
+    name, units, long_name, standard_name
+        As CF has them; the units as UDUNITS reads them.
+    dtype
+        Of the values in NetCDF and Zarr; of an integer one no value is missing.
+    flags
+        Meanings of the values 0, 1, … of a channel of flags.
+
+    >>> Output("bed", "m").attributes()
+    {'units': 'm', 'long_name': 'bed'}
+    >>> Output("beyond_training", dtype="int8", flags=("within", "beyond")).attributes()["flag_meanings"]
+    'within beyond'
+    """
+
+    name: str
+    units: str = "1"
+    long_name: str | None = None
+    standard_name: str | None = None
+    dtype: str = "float32"
+    flags: tuple[str, ...] = ()
+
+    def attributes(self) -> dict[str, Any]:
+        """Give the attributes that CF asks for."""
+        given: dict[str, Any] = {} if self.flags else {"units": self.units}
+        given["long_name"] = self.long_name or self.name.replace("_", " ")
+        if self.standard_name:
+            given["standard_name"] = self.standard_name
+        if self.flags:
+            given["flag_values"] = np.arange(len(self.flags), dtype=self.dtype)
+            given["flag_meanings"] = " ".join(self.flags)
+        return given
 
 
 class Piece(NamedTuple):
