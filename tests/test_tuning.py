@@ -222,8 +222,3 @@ def test_tune_refuses(tuning_data, tmp_path, monkeypatch, refusal, words, messag
     assert re.search(message, line), line
     assert not list(tmp_path.rglob("*.ckpt"))
     assert not list(tmp_path.rglob("*.db"))  # which would hold the next search to this one's settings
-
-
-def test_ice_flow_has_no_tune(capsys):
-    assert main(["ice_flow", "tune"]) == 2
-    assert "ice_flow has no verb tune; choose " in capsys.readouterr().err
