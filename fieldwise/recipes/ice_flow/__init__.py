@@ -7,5 +7,6 @@ from fieldwise.recipes.ice_flow.evaluation import evaluate
 from fieldwise.recipes.ice_flow.prediction import predict
 from fieldwise.recipes.ice_flow.preparation import prepare
 from fieldwise.recipes.ice_flow.training import train
+from fieldwise.recipes.ice_flow.tuning import tune
 
-__all__ = ["evaluate", "predict", "prepare", "train"]
+__all__ = ["evaluate", "predict", "prepare", "train", "tune"]

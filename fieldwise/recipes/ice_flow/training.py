@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,11 @@ from tqdm import tqdm
 from fieldwise.errors import InputError, require_at_least
 from fieldwise.recipes.ice_flow.mapping import FieldMap, read_map, write_map
 from fieldwise.recipes.ice_flow.prepared import PreparedCase, choose_cases
+
+OF_THE_NETWORK = ("layers", "filters", "blocks", "kernel_size", "dilations", "activation", "dropout")
+OF_THE_TRAINER = ("max_epochs", "patience", "accelerator", "devices", "precision", "progress", "tracker")
+AT_LEAST_ONE = ("max_epochs", "batch_size", "patience", "patches_per_tile")
+NOT_NEGATIVE = ("seed", "decay_epochs", "clip_norm", "regularization")
 
 
 def train(
@@ -99,72 +105,85 @@ def train(
     Returns:
         Path of the best checkpoint.
     """
+    return fit_emulator({key: value for key, value in locals().items() if key in train.__annotations__})
+
+
+def fit_emulator(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ()) -> Path:
+    """Train with the settings of :func:`train`, and with further callbacks of Lightning's."""
     from lightning.pytorch import seed_everything
 
     from fieldwise.recipes.ice_flow.emulator import check_resumable
-    from fieldwise.recipes.ice_flow.networks import check_scaling, describe_network
+    from fieldwise.recipes.ice_flow.networks import describe_network
     from fieldwise.recipes.ice_flow.samples import describe, fit_map
     from fieldwise.runs import fit, make_trainer, open_run
-    from fieldwise.tasks import FieldTask, choose_device
+    from fieldwise.tasks import FieldTask
 
-    settings = {key: value for key, value in locals().items() if key in train.__annotations__}
-    require_at_least(1, max_epochs=max_epochs, batch_size=batch_size, patience=patience)
-    require_at_least(1, patches_per_tile=patches_per_tile)
-    require_at_least(0, seed=seed, decay_epochs=decay_epochs, clip_norm=clip_norm)
-    require_at_least(0, regularization=regularization)
-    require_at_least(1e-9, learning_rate=learning_rate)
-    choose_device(accelerator)
-    losses, fields = parse_losses(loss), read_map(maptype)
-    if scaling == "physics":
-        check_scaling(fields)
-    training = choose_cases(data, "train", *(["test"] if include_test_in_train else []))
-    validation = choose_cases(data, "valid", required=False) or training
-    _check_variables([*training, *validation], fields, losses)
-    fields = fit_map(fields, training) if scales == "data" else fields
-    description = describe(fields, training) | {"maptype": str(maptype)}
+    losses, fields, training, validation = check_settings(settings)
+    if all(case.split == "train" for case in validation):
+        tqdm.write("no validation cases: weights are selected on the training cases themselves")
+    fields = fit_map(fields, training) if settings["scales"] == "data" else fields
+    description = describe(fields, training) | {"maptype": str(settings["maptype"])}
     description["learnt_from"] = [str(case) for case in training]
-    given: dict[str, Any] = {"layers": layers, "filters": filters, "blocks": blocks}
-    given |= {"kernel_size": kernel_size, "dilations": dilations}
-    given |= {"activation": activation, "dropout": dropout}
-    given |= network_options or {}
+    given = {name: settings[name] for name in OF_THE_NETWORK} | (settings["network_options"] or {})
     options = {name: value for name, value in given.items() if value is not None}
     loaders = _make_loaders(training, validation, fields, settings, with_physics=_needs_physics(losses))
-    checkpoint = open_run(run, settings, resume=resume)
+    checkpoint = open_run(settings["run"], settings, resume=settings["resume"])
     if checkpoint:
         check_resumable(checkpoint, description)
-    seed_everything(seed, verbose=False)
-    path, arguments = describe_network(network, fields, options, scaling=scaling)
+    seed_everything(settings["seed"], verbose=False)
+    path, arguments = describe_network(settings["network"], fields, options, scaling=settings["scaling"])
     task = FieldTask(
         network=path,
         network_options=arguments,
         losses=losses,
-        learning_rate=learning_rate,
-        decay_epochs=decay_epochs,
-        clip_norm=clip_norm,
-        l2=regularization,
+        l2=settings["regularization"],
         signature=description,
+        **{name: settings[name] for name in ("learning_rate", "decay_epochs", "clip_norm")},
     )
     trainer = make_trainer(
-        run,
-        max_epochs=max_epochs,
+        settings["run"],
         monitor="val_loss",
-        patience=patience,
-        accelerator=accelerator,
-        devices=devices,
-        precision=precision,
-        progress=progress,
-        tracker=tracker,
+        callbacks=callbacks,
+        **{name: settings[name] for name in OF_THE_TRAINER},
     )
     started = time.perf_counter()
     fit(trainer, task, *loaders, ckpt_path=checkpoint, weights_only=True)
     return _finish(trainer, settings, fields, seconds=time.perf_counter() - started)
 
 
+def check_settings(
+    settings: Mapping[str, Any],
+) -> tuple[dict[str, float], FieldMap, list[PreparedCase], list[PreparedCase]]:
+    """Refuse settings that nothing can be trained with, before anything is written.
+
+    Returns
+    -------
+    tuple
+        Losses, mapping, training cases and validation cases, as the settings name them.
+    """
+    from fieldwise.recipes.ice_flow.networks import check_scaling
+    from fieldwise.tasks import choose_device
+
+    require_at_least(1, **{name: settings[name] for name in AT_LEAST_ONE})
+    require_at_least(0, **{name: settings[name] for name in NOT_NEGATIVE})
+    require_at_least(1e-9, learning_rate=settings["learning_rate"])
+    choose_device(settings["accelerator"])
+    losses, fields = parse_losses(settings["loss"]), read_map(settings["maptype"])
+    if settings["scaling"] == "physics":
+        check_scaling(fields)
+    training = choose_cases(
+        settings["data"], "train", *(["test"] if settings["include_test_in_train"] else [])
+    )
+    validation = choose_cases(settings["data"], "valid", required=False) or training
+    _check_variables([*training, *validation], fields, losses)
+    return losses, fields, training, validation
+
+
 def _make_loaders(
     training: list[PreparedCase],
     validation: list[PreparedCase],
     fields: FieldMap,
-    settings: dict[str, Any],
+    settings: Mapping[str, Any],
     *,
     with_physics: bool,
 ) -> list[Any]:
@@ -195,7 +214,7 @@ def _make_loaders(
     ]
 
 
-def _finish(trainer: Any, settings: dict[str, Any], fields: FieldMap, *, seconds: float) -> Path:
+def _finish(trainer: Any, settings: Mapping[str, Any], fields: FieldMap, *, seconds: float) -> Path:
     """Leave the .dat files, the provenance and the learning curve beside the weights."""
     from fieldwise.figures import draw_loss_curves, save_figure
     from fieldwise.runs import close_trackers, read_metrics, record_provenance
@@ -272,5 +291,3 @@ def _check_variables(cases: list[PreparedCase], fields: FieldMap, losses: dict[s
     wanted = [*fields.inputs, *fields.outputs, *(PHYSICS if _needs_physics(losses) else ())]
     for case in cases:
         case.check_has(dict.fromkeys(wanted), why="the mapping")
-    if cases and all(case.split == "train" for case in cases):
-        tqdm.write("no validation cases: weights are selected on the training cases themselves")
