@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import importlib
 import inspect
 import json
 import os
+import pkgutil
 import re
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_type_hints
 
@@ -22,9 +21,9 @@ from fieldwise.errors import InputError
 from fieldwise.recipes import VERBS, find_recipes, list_verbs, load_recipe, load_verb
 
 COMMANDS = {  # what serves every recipe
-    "download": ("fieldwise.downloads.sources", "download_data"),
-    "fetch": ("fieldwise.runs", "fetch_run"),
-    "notebooks": ("fieldwise.notebooks", "run_notebooks"),
+    "download": "fieldwise.downloads.sources:download_data",
+    "fetch": "fieldwise.runs:fetch_run",
+    "notebooks": "fieldwise.notebooks:run_notebooks",
 }
 UNFINISHED = {"out": ".partial", "study": ""}  # option: what is appended to its path while it is unfinished
 MENDABLE = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
@@ -103,8 +102,8 @@ def _terminable() -> Iterator[None]:
         if len(received) == 1:  # a second one, to all processes of a group, must not break the tidying up
             raise Terminated
 
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+    free = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if not free or threading.current_thread() != threading.main_thread():
         yield
         return
     signal.signal(signal.SIGTERM, terminate)
@@ -120,8 +119,7 @@ def _terminable() -> Iterator[None]:
 
 def _run(words: list[str]) -> int:
     if words[0] in COMMANDS:
-        module, attribute = COMMANDS[words[0]]
-        function = getattr(importlib.import_module(module), attribute)
+        function = pkgutil.resolve_name(COMMANDS[words[0]])
         name, rest = words[0], words[1:]
     else:
         recipe = load_recipe(words[0], besides=list(COMMANDS))
@@ -142,8 +140,8 @@ def _run(words: list[str]) -> int:
 
 def _usage_of(name: str, recipe: Any) -> str:
     verbs = {verb: VERBS.get(verb) or _caption(getattr(recipe, verb)) for verb in list_verbs(recipe)}
-    head = f"usage: fieldwise {name} VERB [--option ... | --help]"
-    return f"{head}\n\n{_caption(recipe)}\n\nverbs:\n{_table(verbs)}\n"
+    head = f"usage: fieldwise {name} VERB [--option ... | --help]\n\n{_caption(recipe)}"
+    return f"{head}\n\nverbs:\n{_table(verbs)}\n"
 
 
 def _caption(documented: Any) -> str:
@@ -164,8 +162,7 @@ def _parse(function: Callable[..., Any], name: str, words: Sequence[str]) -> dic
         options = parser.parse_args(join_lists(words)).as_dict()
     except ArgumentError as error:
         raise InputError(f"{_plain(str(error))}; see `fieldwise {name} --help`") from None
-    del options["config"]
-    return options
+    return {name: value for name, value in options.items() if name != "config"}
 
 
 def _resolve(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -197,7 +194,7 @@ def _goes_on(verb: str, options: Mapping[str, Any]) -> bool:
     if options.get("resume") is False:
         return False
     if verb == "train":
-        return Path(options.get("run", ""), "checkpoints", "last.ckpt").exists()
+        return os.path.exists(f"{options.get('run')}/checkpoints/last.ckpt")
     paths = [f"{options[name]}{suffix}" for name, suffix in UNFINISHED.items() if options.get(name)]
     return verb == "download" or any(map(os.path.exists, paths))
 

@@ -1,5 +1,6 @@
 """The command line: quick, and a mistake is one line on standard error and status 2."""
 
+import importlib
 import importlib.metadata
 import json
 import os
@@ -13,7 +14,7 @@ import pytest
 
 from fieldwise import __version__
 from fieldwise.cli import join_lists, main, usage
-from fieldwise.recipes import VERBS, bed_topography
+from fieldwise.recipes import bed_topography
 from fieldwise.verbs.options import TRAINING, Training
 
 HELP = (
@@ -99,33 +100,62 @@ def test_wrong_options(capsys, monkeypatch, tmp_path, options, named):
 SAY_LOADED = """
 import sys
 from fieldwise.cli import main
-status = main(sys.argv[1:])
-print(status, *sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
+from fieldwise.recipes import BUILT_IN, list_verbs, load_recipe
+for recipe in BUILT_IN:
+    for verb in list_verbs(load_recipe(recipe)):
+        assert main([recipe, verb, "--help"]) == 0
+        for words in (["--nothing", "1"], ["--data", "{"], ["--bounds", "1"], ["--max_epochs", "many"]):
+            assert main([recipe, verb, *words, "--progress", "maybe"]) == 2
+print(*sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
 """
-NEURAL = {"torch", "lightning", "matplotlib", "pygmt"}
-SPATIAL = {"xarray", "pandas", "rasterio", "geopandas", "scipy"}
+NEURAL = {"torch", "lightning", "matplotlib", "pygmt", "optuna"}
+SPATIAL = {"xarray", "pandas", "rasterio", "geopandas", "scipy", "dask", "h5py", "zarr"}
 
 
-def loaded(folder, *words):
-    """Run a command in a process of its own; give its status and what it has loaded."""
-    done = subprocess.run(
-        [sys.executable, "-c", SAY_LOADED, *words], cwd=folder, capture_output=True, text=True
+@pytest.fixture(scope="module")
+def looked_up():
+    """Ask every verb for help and have its options refused, in one process; give what that has loaded."""
+    done = subprocess.run([sys.executable, "-c", SAY_LOADED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.splitlines()[-1].split())
+
+
+def test_what_is_looked_up_or_refused_loads_no_networks(looked_up):
+    assert looked_up & NEURAL == set()
+    assert "jsonargparse" in looked_up
+
+
+@pytest.mark.xfail(reason="the verbs' modules still load what their signatures do not need")
+def test_what_is_looked_up_or_refused_loads_no_fields(looked_up):
+    assert looked_up & SPATIAL == set()
+
+
+def test_recipes_load_their_verbs_when_asked():
+    code = "import sys; from fieldwise.recipes import bed_topography, ice_flow; print(dir(bed_topography)); "
+    code += "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    names, modules = done.stdout.splitlines()
+    assert "'evaluate'" in names
+    assert set(modules.split()) & (NEURAL | SPATIAL | {"numpy", "yaml", "jsonargparse"}) == set()
+
+
+def test_a_verb_is_a_function_even_where_its_module_has_its_name(tmp_path, monkeypatch):
+    """As in a package with the file train.py, which Python would put in the place of the function train."""
+    package = tmp_path / "means_package"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from fieldwise.recipes import load_when_used\nload_when_used(__name__, train='train')\n"
     )
-    status, *names = done.stderr.splitlines()[-1].split()
-    return int(status), set(names)
-
-
-LOOKED_UP = pytest.mark.parametrize(
-    ("words", "status"),
-    [(["--help"], 0), (["--nothing", "1"], 2), (["--progress", "maybe"], 2)],
-)
-
-
-@LOOKED_UP
-@pytest.mark.parametrize("verb", list(VERBS))
-def test_what_is_looked_up_or_refused_loads_no_torch(tmp_path, verb, words, status):
-    told, names = loaded(tmp_path, "bed_topography", verb, *words)
-    assert (told, names & NEURAL) == (status, set())
+    (package / "train.py").write_text("def train():\n    return 7\n\ndef help():\n    return 8\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    means = importlib.import_module("means_package")
+    assert "train" not in vars(means)
+    assert importlib.import_module("means_package.train").help() == 8
+    assert means.train() == 7
+    with pytest.raises(AttributeError, match="module 'means_package' has no attribute 'predict'"):
+        means.predict()
+    for name in ("means_package", "means_package.train"):
+        del sys.modules[name]
 
 
 def test_a_mistake_in_the_data_is_one_line(capsys, tmp_path):
@@ -215,13 +245,17 @@ WIDTH = 3
 
 
 @with_options(Training, TRAINING, max_epochs=7)
-def train(*, run: Path = Path("run"), rate: float = 0.5, **training: Unpack[Training]) -> None:
+def train(
+    *, run: Path = Path("run"), rate: float = 0.5, signal_number: int = 0, **training: Unpack[Training]
+) -> None:
     """Learn a mean.
 
     Args:
         run: Where it goes.
         rate: Of learning.
     """
+    if signal_number:
+        signal.raise_signal(signal_number)
     print(json.dumps({"run": str(run), "rate": rate, **training}))
 
 
@@ -273,7 +307,7 @@ def test_recipes_of_others_are_found(capsys, word):
     assert capsys.readouterr().out == "a|b\n"
     assert main([word]) == 0
     told = capsys.readouterr().out
-    assert told.startswith(f"usage: fieldwise {word} VERB [--option ...]\n\nMeans of fields.\n")
+    assert told.startswith(f"usage: fieldwise {word} VERB [--option ... | --help]\n\nMeans of fields.\n")
     assert [line.split()[0] for line in told.splitlines() if line.startswith("  ")] == [
         *("train", "predict", "compare")
     ]
@@ -377,13 +411,21 @@ def test_shared_options_are_checked(capsys, made, words, told):
 
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
 @pytest.mark.parametrize(
-    ("left", "again"), [(None, "begins anew"), ("map.tif.partial", "goes on where it was")]
+    ("left", "words", "again"),
+    [
+        (None, ["predict", "--out", "map.tif"], "begins anew"),
+        ("map.tif.partial/plan.json", ["predict", "--out", "map.tif"], "goes on where it was"),
+        ("run/config.yaml", ["train"], "begins anew"),
+        ("run/checkpoints/last.ckpt", ["train"], "goes on where it was"),
+        ("run/checkpoints/last.ckpt", ["train", "--resume", "false"], "begins anew"),
+        ("run/checkpoints/last.ckpt", ["predict", "--out", "map.tif"], "begins anew"),
+    ],
 )
-def test_a_stopped_verb_says_how_it_goes_on(capsys, made, tmp_path, number, word, left, again):
+def test_a_stopped_verb_says_how_it_goes_on(capsys, made, tmp_path, number, word, left, words, again):
     if left:
-        (tmp_path / left).mkdir()
-    words = ["predict", "--out", "map.tif", "--signal_number", str(int(number))]
-    assert main(["tools/means_of_fields.py", *words]) == 128 + number
+        (tmp_path / left).parent.mkdir(parents=True)
+        (tmp_path / left).touch()
+    assert main(["tools/means_of_fields.py", *words, "--signal_number", str(int(number))]) == 128 + number
     assert capsys.readouterr().err == f"{word}; the same command {again}\n"
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
@@ -394,7 +436,7 @@ import time
 from pathlib import Path
 
 
-def train(*, run: Path = Path("run"), resume: bool = True) -> None:
+def train(*, run: Path = Path("run")) -> None:
     """Learn slowly."""
     import torch
     from lightning.pytorch import LightningModule
@@ -421,12 +463,9 @@ def train(*, run: Path = Path("run"), resume: bool = True) -> None:
 '''
 
 
-@pytest.mark.parametrize(
-    ("options", "again"), [([], "goes on where it was"), (["--resume", "false"], "begins anew")]
-)
-def test_a_terminated_training_does_not_pass_for_a_finished_one(tmp_path, options, again):
+def test_a_terminated_training_does_not_pass_for_a_finished_one(tmp_path):
     (tmp_path / "slow.py").write_text(SLOW)
-    command = [sys.executable, "-m", "fieldwise", "./slow.py", "train", *options]
+    command = [sys.executable, "-m", "fieldwise", "./slow.py", "train"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as training:
         deadline = time.monotonic() + 120
         while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
@@ -436,7 +475,7 @@ def test_a_terminated_training_does_not_pass_for_a_finished_one(tmp_path, option
         training.terminate()
         _, told = training.communicate(timeout=60)
     assert training.returncode == 143
-    assert told.splitlines()[-1] == f"terminated; the same command {again}"
+    assert told.splitlines()[-1] == "terminated; the same command goes on where it was"
     assert "Traceback" not in told
 
 
