@@ -109,8 +109,8 @@ def _terminable() -> Iterator[None]:
     signal.signal(signal.SIGTERM, terminate)
     try:
         yield
-    except SystemExit:
-        if received:  # where the exception was lost, Lightning ends the program as if all were well
+    except (KeyboardInterrupt, SystemExit):
+        if received:  # Lightning may end the program in a way of its own, even as if all were well
             raise Terminated from None
         raise
     finally:

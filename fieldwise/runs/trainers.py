@@ -127,7 +127,7 @@ def fit(trainer: Any, task: Any, *loaders: Any, **options: Any) -> None:
     except SystemExit as stop:
         if not isinstance(stop.__context__, KeyboardInterrupt):
             raise
-        raise stop.__context__ from None
+        raise KeyboardInterrupt from None
     finally:
         if in_main_thread:
             signal.signal(signal.SIGINT, handler)
