@@ -7,5 +7,6 @@ from fieldwise.recipes.bed_topography.evaluate import evaluate
 from fieldwise.recipes.bed_topography.predict import predict
 from fieldwise.recipes.bed_topography.prepare import prepare
 from fieldwise.recipes.bed_topography.train import train
+from fieldwise.recipes.bed_topography.tune import tune
 
-__all__ = ["evaluate", "predict", "prepare", "train"]
+__all__ = ["evaluate", "predict", "prepare", "train", "tune"]

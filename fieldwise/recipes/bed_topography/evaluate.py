@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fieldwise.recipes.bed_topography.region import open_region
-
 
 def evaluate(
     *,
@@ -27,16 +25,17 @@ def evaluate(
         What stands in scores.json: the scores as rows, and further facts.
     """
     from fieldwise.recipes.bed_topography.judgement import PICKS, TRUTH, score_map
+    from fieldwise.recipes.bed_topography.region import open_region
     from fieldwise.scores import verdict
     from fieldwise.verbs.evaluate import judge
 
     def draw() -> list[Path]:
         from fieldwise.recipes.bed_topography.figures import save_figures
 
-        return save_figures(dataset, Path(prediction), Path(run) / "figures")
+        return save_figures(case, Path(prediction), Path(run) / "figures")
 
-    dataset = open_region(data)
-    rows, facts = score_map(dataset, Path(prediction))
+    case = open_region(data)
+    rows, facts = score_map(case, Path(prediction))
     return judge(
         rows,
         run=run,

@@ -80,8 +80,7 @@ def fit(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ()) -> Path:
     """Train with the settings of :func:`train`, and with further callbacks of Lightning's."""
     import numpy as np
 
-    from fieldwise.recipes.bed_topography.generator import BedTask, choose_options
-    from fieldwise.recipes.bed_topography.pictures import draw_tiles
+    from fieldwise.recipes.bed_topography.generator import BedTask, choose_options, draw_tiles
     from fieldwise.recipes.bed_topography.region import open_region
     from fieldwise.recipes.bed_topography.tiles import choose_inputs, read_samples
     from fieldwise.samples.loaders import SYMMETRIES, make_loader

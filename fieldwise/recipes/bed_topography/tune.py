@@ -6,11 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from fieldwise.recipes.bed_topography.training import check_settings, fit_generator, train
-from fieldwise.samples.datasets import Dataset
-from fieldwise.verbs.trials import Log, Target
-from fieldwise.verbs.tune import search
-
 
 def tune(
     *,
@@ -54,10 +49,15 @@ def tune(
     Returns:
         Options of train that did best.
     """
+    from fieldwise.recipes.bed_topography.region import open_region
+    from fieldwise.recipes.bed_topography.train import check_settings, fit, train
+    from fieldwise.verbs.trials import Log, Target
+    from fieldwise.verbs.tune import search
+
     return search(
         train,
-        fit_generator,
-        check=lambda settings: check_settings(settings, Dataset(settings["data"])),
+        fit,
+        check=lambda settings: check_settings(settings, open_region(settings["data"])),
         recipe="bed_topography",
         target=Target("val_rmse_m", "validation RMSE", "m", hopeless=find_hopeless),
         ranges={
