@@ -15,4 +15,11 @@ if TYPE_CHECKING:
     from fieldwise.recipes.ice_flow.tuning import tune
 
 __all__ = ["evaluate", "predict", "prepare", "train", "tune"]
-load_when_used(__name__, prepare="preparation", train="training", predict="prediction", evaluate="evaluation", tune="tuning")
+load_when_used(
+    __name__,
+    prepare="preparation",
+    train="training",
+    predict="prediction",
+    evaluate="evaluation",
+    tune="tuning",
+)
