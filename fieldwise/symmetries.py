@@ -11,7 +11,7 @@ from torch import Tensor
 ORDER = 8
 
 
-def turn_channels(fields: Tensor, symmetry: int, pairs: Sequence[tuple[int, int]] = ()) -> Tensor:
+def turn_channels(fields: Tensor, symmetry: int, pairs: Sequence[tuple[int, ...]] = ()) -> Tensor:
     """Rotate or mirror a map together with the vectors on it.
 
     Parameters

@@ -29,7 +29,7 @@ def turn_samples(fields, names, symmetry):
         width = 2 if any(names[number] == east for east, _ in VECTORS) else 1
         parts[names[number]] = fields[:, number : number + width]
         number += width
-    turned = turn(parts, symmetry, vectors=[east for east, _ in VECTORS])
+    turned = turn(parts, symmetry, vectors={east: [(0, 1)] for east, _ in VECTORS})
     return torch.cat(list(turned.values()), dim=1)
 
 

@@ -108,7 +108,7 @@ def uphill(surface):
 def test_the_slope_of_a_turned_surface_is_the_turned_slope(rows, columns, symmetry, seed):
     """A vector that is defined by a scalar must turn with it: nothing else fixes all the signs."""
     surface = surface_of(rows, columns, seed)
-    turned = turn({"surface": surface, "slope": uphill(surface)}, symmetry, vectors=["slope"])
+    turned = turn({"surface": surface, "slope": uphill(surface)}, symmetry, vectors={"slope": [(0, 1)]})
     torch.testing.assert_close(turned["slope"], uphill(turned["surface"]))
 
 
@@ -125,7 +125,7 @@ def test_turning_back_undoes_turning(rows, columns, symmetry):
 def test_the_third_component_and_scalars_move_but_do_not_change(rows, columns, symmetry):
     """A 3-D vector in a volume: its upward component is moved as a scalar is."""
     flow = torch.randn(1, 3, 2, rows, columns)
-    turned = turn({"flow": flow, "upward": flow[:, 2:]}, symmetry, vectors=["flow"])
+    turned = turn({"flow": flow, "upward": flow[:, 2:]}, symmetry, vectors={"flow": [(0, 1)]})
     torch.testing.assert_close(turned["flow"][:, 2:], turned["upward"])
     lengths = turn({"lengths": flow.norm(dim=1, keepdim=True)}, symmetry)["lengths"]
     torch.testing.assert_close(turned["flow"].norm(dim=1, keepdim=True), lengths)

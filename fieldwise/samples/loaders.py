@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,11 +39,12 @@ def _take(tensors: Nested, indices: torch.Tensor) -> Nested:
     }
 
 
-# Channels of a name that are components to the east and to the north: of a plain list of names the first two.
-Vectors = Collection[str] | Mapping[str, Sequence[tuple[int, int]]]
+# Name to the channels that are components of vectors: to the east, to the north, and maybe upward.
+Vectors = Mapping[str, Sequence[tuple[int, ...]]]
+NO_VECTORS: Vectors = {}
 
 
-def turn(tensors: Nested, symmetry: int, *, vectors: Vectors = ()) -> Nested:
+def turn(tensors: Nested, symmetry: int, *, vectors: Vectors = NO_VECTORS) -> Nested:
     """Rotate or flip samples; the components of vectors turn along.
 
     Parameters
@@ -54,14 +55,13 @@ def turn(tensors: Nested, symmetry: int, *, vectors: Vectors = ()) -> Nested:
     symmetry
         0 to 7: quarter turns counter-clockwise (0 to 3), after mirroring west and east (4 to 7).
     vectors
-        Names of those whose first two channels are components to the east and to the north. A third, the
-        upward component of a 3-D vector, stays what it is. Where several vectors lie in one tensor, name to
-        pairs of channels, east and north.
+        Name to the channels that are components of a vector to the east and to the north, for each vector
+        in it. A third, upward, stays what it is. See :meth:`fieldwise.samples.signatures.Signature.vectors`.
 
     >>> flow = {"flow": torch.tensor([[[[2.0]], [[1.0]]]])}  # two eastward, one northward
-    >>> turn(flow, 1, vectors=["flow"])["flow"].ravel().tolist()  # a quarter turn
+    >>> turn(flow, 1, vectors={"flow": [(0, 1)]})["flow"].ravel().tolist()  # a quarter turn
     [-1.0, 2.0]
-    >>> turn(flow, 4, vectors=["flow"])["flow"].ravel().tolist()  # mirrored
+    >>> turn(flow, 4, vectors={"flow": [(0, 1)]})["flow"].ravel().tolist()  # mirrored
     [-2.0, 1.0]
     >>> rising = {"flow": torch.tensor([[[[7.0]], [[2.0]], [[1.0]]]])}  # upward, eastward, northward
     >>> turn(rising, 1, vectors={"flow": [(1, 2)]})["flow"].ravel().tolist()
@@ -72,18 +72,15 @@ def turn(tensors: Nested, symmetry: int, *, vectors: Vectors = ()) -> Nested:
         if isinstance(value, dict):
             turned[name] = turn(value, symmetry, vectors=vectors)
             continue
-        pairs: Sequence[tuple[int, int]] = ()
-        if name in vectors:
-            pairs = vectors[name] if isinstance(vectors, Mapping) else [(0, 1)]
-        turned[name] = turn_channels(value, symmetry, pairs)
+        turned[name] = turn_channels(value, symmetry, [each[:2] for each in vectors.get(name, ())])
     return turned
 
 
-def turn_back(tensors: Nested, symmetry: int, *, vectors: Vectors = ()) -> Nested:
+def turn_back(tensors: Nested, symmetry: int, *, vectors: Vectors = NO_VECTORS) -> Nested:
     """Undo :func:`turn`: a mirror image is its own inverse, a turn is undone by its complement.
 
-    >>> flow = {"flow": torch.tensor([[[[2.0]], [[1.0]]]])}
-    >>> turn_back(turn(flow, 6, vectors=["flow"]), 6, vectors=["flow"])["flow"].ravel().tolist()
+    >>> flow, vectors = {"flow": torch.tensor([[[[2.0]], [[1.0]]]])}, {"flow": [(0, 1)]}
+    >>> turn_back(turn(flow, 6, vectors=vectors), 6, vectors=vectors)["flow"].ravel().tolist()
     [2.0, 1.0]
     """
     return turn(tensors, inverse(symmetry), vectors=vectors)
@@ -99,7 +96,7 @@ class Samples(Dataset):
     [[4.0, 5.0], [0.0, 1.0]]
     """
 
-    def __init__(self, arrays: Nested, *, vectors: Vectors = ()) -> None:
+    def __init__(self, arrays: Nested, *, vectors: Vectors = NO_VECTORS) -> None:
         self.tensors = to_tensors(arrays)
         self.vectors = vectors
         first: Any = self.tensors
@@ -172,7 +169,7 @@ def make_loader(
     batch_size: int,
     shuffle_seed: int | None = None,
     symmetries: Sequence[int] = (0,),
-    vectors: Vectors = (),
+    vectors: Vectors = NO_VECTORS,
 ) -> DataLoader:
     """Serve batches of samples, shuffled and turned by symmetries where a seed is given.
 
@@ -209,7 +206,7 @@ class Patches(Dataset):
     [[[[6.0, 7.0], [10.0, 11.0]]]]
     """
 
-    def __init__(self, frames: Sequence[Frame], *, cells: int | None, vectors: Vectors = ()) -> None:
+    def __init__(self, frames: Sequence[Frame], *, cells: int | None, vectors: Vectors = NO_VECTORS) -> None:
         self.frames, self.cells, self.vectors = frames, cells, vectors
 
     def __len__(self) -> int:
@@ -306,7 +303,7 @@ def make_patch_loader(
     batch_size: int = 1,
     cells: int | None = None,
     sampler: PatchSampler | None = None,
-    vectors: Vectors = (),
+    vectors: Vectors = NO_VECTORS,
 ) -> DataLoader:
     """Serve batches of patches as a sampler draws them; without one, whole frames one after the other.
 

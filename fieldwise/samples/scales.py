@@ -78,7 +78,10 @@ class LengthScale:
         return asdict(self)
 
 
-def read_scale(numbers: dict[str, float]) -> Scale | LengthScale:
+AnyScale = Scale | LengthScale
+
+
+def read_scale(numbers: dict[str, float]) -> AnyScale:
     """Read back what :meth:`to_dict` of a scale wrote.
 
     >>> read_scale({"knee": 10.0}), read_scale(Scale(1.0, 2.0).to_dict())

@@ -141,7 +141,7 @@ def fit_generator(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ())
             batch_size=settings["batch_size"],
             shuffle_seed=seed,
             symmetries=SYMMETRIES[settings["augment"]],
-            vectors=list(VECTORS),
+            vectors={name: [(0, 1)] for name in VECTORS},
         ),
         make_loader(validation, batch_size=settings["batch_size"]),
         ckpt_path=checkpoint,

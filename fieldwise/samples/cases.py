@@ -1,0 +1,277 @@
+"""A case: one independent domain of a prepared folder, read by window and frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import xarray as xr
+
+from fieldwise.errors import InputError
+from fieldwise.fields.arrays import ArrayModule, module_of
+from fieldwise.fields.grids import Bounds, Grid, move_field, open_field
+from fieldwise.fields.tiles import Method, cut
+from fieldwise.samples.signatures import Variable
+
+PLANE = 'LOCAL_CS["plane",UNIT["metre",1]]'  # stands for a CRS that nobody knows
+Cells = tuple[slice, ...]  # of a case's own cells, an axis each
+Window = Bounds | Cells | np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One independent domain: a region, a glacier, a box, a season. Opened, but not read.
+
+    Parameters
+    ----------
+    name, split
+        Split is training, validation or test; None of a case whose windows are split among themselves.
+    folder
+        Prepared folder; paths count from it.
+    variables
+        What the fields make up, by name.
+    files
+        Field to its file: a raster, an array .npy of (frame, *cells) or (1, *cells), or a number that holds
+        everywhere.
+    trends, spreads
+        Field to the file of its regional trend, and of the spread around it.
+    spacing, shape, bounds, crs
+        Of its cells; bounds are None in more than two dimensions, the CRS where none is known.
+    frames, times, time
+        How many, the file of their times, and what these are counted in (CF attributes).
+    facts
+        What else the folder's description says, such as where a known truth lies.
+    arrays
+        numpy, or cupy to cut windows on a GPU.
+    """
+
+    name: str
+    split: str | None
+    folder: Path
+    variables: dict[str, Variable]
+    files: dict[str, str | float]
+    spacing: float
+    shape: tuple[int, ...]
+    bounds: Bounds | None = None
+    crs: str | None = None
+    trends: dict[str, str] = field(default_factory=dict)
+    spreads: dict[str, str] = field(default_factory=dict)
+    frames: int = 1
+    times: str | None = None
+    time: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    arrays: ArrayModule = "numpy"
+
+    def __str__(self) -> str:
+        """Name the case as users know it."""
+        return f"{self.split}/{self.name}" if self.split else self.name
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of its cells."""
+        return self.grid_at(self.spacing)
+
+    def grid_at(self, spacing: float) -> Grid:
+        """Give the grid of the whole case at a spacing of one's own."""
+        if self.bounds is None:
+            raise InputError(f"case {self}: lies on no map; ask for cells instead of a window")
+        return Grid(*self.bounds, spacing, self.crs or PLANE)
+
+    @cached_property
+    def frame_times(self) -> np.ndarray:
+        """The times of all frames; their numbers where none is known."""
+        if self.times is None:
+            return np.arange(self.frames, dtype=np.float64)
+        return np.asarray(_map_array(self.folder / self.times), dtype=np.float64)
+
+    def check_has(self, names: Iterable[str], *, why: str) -> None:
+        """Refuse a case that lacks fields, and list all that it lacks."""
+        missing = [name for name in names if name not in self.files]
+        if missing:
+            raise InputError(
+                f"case {self}: lacks {', '.join(missing)}, which {why} needs; it has {', '.join(self.files)}"
+            )
+
+    def read(
+        self,
+        wanted: Iterable[str | Variable],
+        *,
+        window: Window = None,
+        frame: int = 0,
+        padding: float = 0.0,
+    ) -> dict[str, np.ndarray]:
+        """Read variables in a window of one frame, each at its own spacing.
+
+        Parameters
+        ----------
+        wanted
+            Names of variables, or variables as a signature holds them.
+        window
+            West, south, east, north; or one slice of the case's own cells an axis; or many windows of one
+            size, (n, 4). None for the whole case.
+        frame
+            Number of the frame, from 0.
+        padding
+            Width added on every side of windows in world coordinates; beyond the case its outermost cells
+            are repeated.
+
+        Returns
+        -------
+        dict
+            Name to (channel, *cells) float32; of many windows (n, channel, y, x).
+        """
+        chosen = [self.variables[each] if isinstance(each, str) else each for each in wanted]
+        return {each.name: self._read(each, window, frame, padding) for each in chosen}
+
+    def stack(self, fields: Iterable[str], *, cells: Cells = (), frame: int = 0) -> np.ndarray:
+        """Read fields of one frame, or a part of its cells, one a channel: (field, *cells) float32."""
+        return np.stack([self._array(name, frame)[cells] for name in fields])
+
+    def _read(self, wanted: Variable, window: Window, frame: int, padding: float) -> np.ndarray:
+        if window is None or isinstance(window[0], slice):
+            cells = cast(Cells, window or ())
+            on_cells = wanted.spacing in (None, self.spacing) and all(map(self._is_array, wanted.fields))
+            if on_cells and not wanted.flat:
+                return self.stack(wanted.fields, cells=cells, frame=frame)
+            window = self._bounds_of(cells)
+        bounds = np.asarray(window, dtype=float)
+        windows = np.atleast_2d(bounds)
+        spacing = wanted.spacing or self.spacing
+        values = [
+            self.cut(name, windows, spacing=spacing, frame=frame, padding=padding) for name in wanted.fields
+        ]
+        if wanted.flat:
+            values = [self._flatten(*each, windows, spacing, padding) for each in zip(wanted.fields, values)]
+        stacked = module_of(values[0]).stack(values, axis=1)
+        return stacked if bounds.ndim == 2 else stacked[0]
+
+    def cut(
+        self,
+        name: str,
+        windows: np.ndarray,
+        *,
+        spacing: float | None = None,
+        frame: int = 0,
+        padding: float = 0.0,
+        method: Method = "linear",
+    ) -> np.ndarray:
+        """Cut windows out of one field at a spacing of one's own, by default that of the case: (n, y, x)."""
+        field, options = self.field(name, frame), {"padding": padding, "method": method, "extend": True}
+        return cut(field, windows, spacing=spacing or self.spacing, **options)  # type: ignore[arg-type]
+
+    def _flatten(
+        self, name: str, values: np.ndarray, windows: np.ndarray, spacing: float, padding: float
+    ) -> np.ndarray:
+        """Take the regional trend off, and divide by the spread."""
+        options = {"spacing": spacing, "padding": padding, "extend": True}
+        if name in self.trends:
+            values = values - cut(self._open(self.trends[name]), windows, **options)  # type: ignore[arg-type]
+        if name in self.spreads:
+            values = values / cut(self._open(self.spreads[name]), windows, **options)  # type: ignore[arg-type]
+        return values
+
+    def _bounds_of(self, cells: Cells) -> Bounds:
+        """Give the world coordinates of a part of the cells."""
+        grid = self.grid
+        spans = cells or (slice(None),) * 2
+        (top, bottom, _), (left, right, _) = (s.indices(n) for s, n in zip(spans, self.shape, strict=True))
+        step = grid.spacing
+        return (
+            grid.west + left * step,
+            grid.north - bottom * step,
+            grid.west + right * step,
+            grid.north - top * step,
+        )
+
+    def _is_array(self, name: str) -> bool:
+        file = self.files[name]
+        return not isinstance(file, str) or file.endswith(".npy")
+
+    def field(self, name: str, frame: int = 0) -> xr.DataArray:
+        """Give one field, of one frame, lazily on its grid."""
+        if not self._is_array(name):
+            return self._open(str(self.files[name]))
+        grid = self.grid
+        coordinates = {"y": grid.y, "x": grid.x}
+        values = xr.DataArray(self._array(name, frame), dims=("y", "x"), coords=coordinates, name=name)
+        return values.rio.write_crs(grid.crs)
+
+    def trend(self, name: str) -> xr.DataArray:
+        """Give the regional trend of a field."""
+        return self._open(self.trends[name])
+
+    def path_of(self, key: str) -> Path:
+        """Give the path of a further file that the description names, which lies within the folder."""
+        if not self.facts.get(key):
+            raise InputError(f"{self.folder}: names no {key}; add it to the FILE.yaml and prepare again")
+        return check_inside(self.facts[key], self.folder)
+
+    def open(self, key: str) -> xr.DataArray:
+        """Open a further field that the description names, such as the truth of a sandbox."""
+        return open_field(self.path_of(key))
+
+    def _open(self, file: str) -> xr.DataArray:
+        if file not in self._opened:
+            self._opened[file] = move_field(open_field(self.folder / file), self.arrays)
+        return self._opened[file]
+
+    @cached_property
+    def _opened(self) -> dict[str, Any]:
+        """Fields and arrays that were opened before."""
+        return {}
+
+    def _array(self, name: str, frame: int) -> np.ndarray:
+        """Map the cells of one frame of a field, (*cells)."""
+        file = self.files[name]
+        if not isinstance(file, str):
+            return np.broadcast_to(np.float32(file), self.shape)
+        if file not in self._opened:
+            self._opened[file] = _map_array(self.folder / file)
+        values = self._opened[file]
+        return values[frame if len(values) > 1 else 0]  # what never changes is kept once
+
+    def describe(self) -> dict[str, Any]:
+        """Write the case in plain types, as the description holds it."""
+        plain = {
+            "name": self.name,
+            "split": self.split,
+            "crs": self.crs,
+            "bounds": None if self.bounds is None else [float(edge) for edge in self.bounds],
+            "spacing": float(self.spacing),
+            "shape": [int(size) for size in self.shape],
+            "frames": self.frames,
+            "times": self.times,
+            "time": dict(self.time),
+            "files": dict(self.files),
+        }
+        regional = {"trends": dict(self.trends), "spreads": dict(self.spreads)}
+        return plain | {key: value for key, value in regional.items() if value}
+
+
+def _map_array(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; prepare the data again") from None
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); prepare the data again") from None
+
+
+def check_inside(file: str | float, folder: Path) -> Path:
+    """Give the path of a file named relative to a folder; one that leads out of it is an error.
+
+    >>> check_inside("inputs/bed.tif", Path("data")).as_posix()
+    'data/inputs/bed.tif'
+    >>> check_inside("../evil.tif", Path("data"))
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: data: names '../evil.tif', which lies outside of it; prepare again
+    """
+    if not isinstance(file, str):
+        return folder
+    if Path(file).is_absolute() or ".." in Path(file).parts:
+        raise InputError(f"{folder}: names {file!r}, which lies outside of it; prepare again")
+    return folder / file

@@ -1,0 +1,96 @@
+"""Small prepared folders, for examples and tests."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fieldwise.fields.grids import Grid, make_field, write_cog
+from fieldwise.samples.cases import Case
+from fieldwise.samples.prepared import Draft, Prepared, prepare_folder
+from fieldwise.samples.signatures import Variable
+
+CRS = "EPSG:3413"
+
+
+def make_prepared(
+    fields: Mapping[str, Any],
+    *,
+    shape: tuple[int, int] | None = None,
+    spacing: float = 250.0,
+    crs: str = CRS,
+    recipe: str = "bed_topography",
+    name: str = "region",
+    split: str | None = None,
+    trends: Iterable[str] = (),
+    folder: Path | None = None,
+    **facts: Any,
+) -> Prepared:
+    """Write a prepared folder of one case, whose south-west corner is the origin.
+
+    Parameters
+    ----------
+    fields
+        Name to (y, x), kept as a raster of whatever spacing makes it cover the case; to (frame, y, x) on the
+        case's own cells, kept as an array; or to a number that holds everywhere.
+    shape
+        Rows and columns of the case's cells; by default those of the first (frame, y, x).
+    spacing, crs
+        Of the case's cells.
+    trends
+        Fields that are written as their own regional trends as well.
+    facts
+        Whatever else the description shall say; values (y, x) are written as rasters and named.
+
+    >>> prepared = make_prepared({"bed_lowres": np.full((4, 4), -90.0)}, shape=(16, 16))
+    >>> prepared.variables["bed_lowres"].spacing, prepared.cases()[0].bounds
+    (1000.0, (0.0, 0.0, 4000.0, 4000.0))
+    >>> prepared.cases()[0].read(["bed_lowres"], window=(1000, 1000, 3000, 2000))["bed_lowres"].shape
+    (1, 1, 2)
+    """
+    values = {key: np.asarray(each, dtype=np.float32) for key, each in fields.items()}
+    rows, columns = shape or next(each.shape[-2:] for each in values.values() if each.ndim == 3)
+    bounds = (0.0, 0.0, columns * spacing, rows * spacing)
+    frames = max((len(each) for each in values.values() if each.ndim == 3), default=1)
+    target = folder or Path(tempfile.mkdtemp())
+    with prepare_folder(target, recipe=recipe) as draft:
+        variables, files = {}, {}
+        for key, each in values.items():
+            fine = None if each.ndim != 2 else bounds[2] / each.shape[1]
+            variables[key] = Variable(key, units="m", spacing=fine)
+            files[key] = _write(draft, key, each, Grid(*bounds, fine or spacing, crs))
+        regional: dict[str, Any] = {key: files[key] for key in trends}
+        draft.add(
+            Case(
+                name,
+                split,
+                draft.folder,
+                variables,
+                files,
+                spacing,
+                (rows, columns),
+                bounds=bounds,
+                crs=crs,
+                trends=regional,
+                frames=frames,
+            )
+        )
+        for key, fact in facts.items():
+            if isinstance(fact, np.ndarray):
+                fact = _write(draft, key, fact, Grid(*bounds, bounds[2] / fact.shape[1], crs))
+            draft.facts[key] = fact
+    return Prepared(target)
+
+
+def _write(draft: Draft, name: str, values: np.ndarray, grid: Grid) -> str | float:
+    if values.ndim == 0:
+        return float(values)
+    if values.ndim == 3:
+        np.save(draft.folder / f"{name}.npy", values)
+        return f"{name}.npy"
+    write_cog(make_field(values, grid, name=name), draft.folder / f"{name}.tif")
+    return f"{name}.tif"

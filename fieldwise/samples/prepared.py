@@ -1,0 +1,186 @@
+"""A prepared folder: cases of fields on disk that describe themselves, read by window and frame."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fieldwise.drafts import replace_together, replace_when_done
+from fieldwise.errors import InputError
+from fieldwise.fields.arrays import ArrayModule
+from fieldwise.samples.cases import Case, check_inside
+from fieldwise.samples.signatures import Variable
+
+DESCRIPTION = "dataset.yaml"  # written last: a folder that holds it is whole
+FORMAT = 2  # of the description; a folder of another one is refused
+SPLITS = ("training", "validation", "test")
+
+
+class Prepared:
+    """A prepared folder: what it holds, said by itself.
+
+    Parameters
+    ----------
+    folder
+        What the verb prepare wrote.
+    recipe
+        Whose folder it must be; None for any.
+    arrays
+        numpy, or cupy to cut windows on a GPU: they then come as CuPy's arrays.
+
+    Raises
+    ------
+    InputError
+        Where the folder is not a prepared one, is one of another recipe, or its description is damaged.
+
+    >>> import tempfile
+    >>> with prepare_folder(Path(tempfile.mkdtemp()) / "data", recipe="own") as draft:
+    ...     thickness = {"thk": Variable("thk", units="m")}
+    ...     _ = draft.add(Case("aletsch", "test", draft.folder, thickness, {"thk": 80.0}, 100.0, (2, 3)))
+    >>> (case,) = Prepared(draft.target).cases("test")
+    >>> str(case), case.read(["thk"], window=(slice(0, 1), slice(0, 2)))["thk"].tolist()
+    ('test/aletsch', [[[80.0, 80.0]]])
+    """
+
+    def __init__(
+        self, folder: str | Path, *, recipe: str | None = None, arrays: ArrayModule = "numpy"
+    ) -> None:
+        self.folder = Path(folder)
+        self.description = _read_description(self.folder)
+        self.recipe: str = self.description["recipe"]
+        if recipe not in (None, self.recipe):
+            raise InputError(f"{folder}: was prepared for {self.recipe}; prepare it for {recipe}")
+        try:
+            self.variables = {
+                name: Variable(name, **(entry | {"fields": tuple(entry["fields"])}))
+                for name, entry in self.description["variables"].items()
+            }
+            self._cases = [self._case(entry, arrays) for entry in self.description["cases"]]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{self.folder / DESCRIPTION}: is damaged ({type(error).__name__}: {error}); prepare again"
+            ) from None
+
+    def _case(self, entry: Mapping[str, Any], arrays: ArrayModule) -> Case:
+        known = dict(entry)
+        for key in ("files", "trends", "spreads"):
+            for file in known.get(key, {}).values():
+                check_inside(file, self.folder)
+        if known.get("times"):
+            check_inside(known["times"], self.folder)
+        known["shape"] = tuple(known["shape"])
+        known["bounds"] = None if known["bounds"] is None else tuple(known["bounds"])
+        return Case(
+            folder=self.folder, variables=self.variables, facts=self.description, arrays=arrays, **known
+        )
+
+    def cases(self, *splits: str, name: str | None = None, required: bool = True) -> list[Case]:
+        """Give the cases of some splits, or of all, or the one of a name.
+
+        Raises
+        ------
+        InputError
+            Where there is none, unless none is required.
+        """
+        chosen = [
+            case for case in self._cases if (not splits or case.split in splits) and name in (None, case.name)
+        ]
+        if required and not chosen:
+            wanted = f"no case {name}" if name else "no case"
+            within = f" in {' or '.join(splits)}" if splits else ""
+            there = ", ".join(map(str, self._cases)) or "none"
+            raise InputError(f"{self.folder}: holds {wanted}{within}; it holds {there}")
+        return chosen
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    file = folder / DESCRIPTION
+    if not file.exists():
+        raise InputError(f"{folder}: is no prepared folder; make one with the verb prepare")
+    try:
+        description = yaml.safe_load(file.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{file}: is no YAML ({' '.join(str(error).split())}); prepare again") from None
+    if not isinstance(description, dict) or not {"recipe", "variables", "cases"} <= description.keys():
+        what = (
+            "was prepared by another version of fieldwise" if isinstance(description, dict) else "is damaged"
+        )
+        raise InputError(f"{file}: {what}; prepare again")
+    if description.get("format") != FORMAT:
+        raise InputError(f"{file}: was prepared by another version of fieldwise; prepare again")
+    return description
+
+
+class Draft:
+    """A prepared folder in the making: its description is held here, and written once, at the end.
+
+    Parameters
+    ----------
+    folder
+        Where files are put while it is made.
+    target
+        Where they will lie.
+    """
+
+    def __init__(self, folder: Path, target: Path, *, recipe: str, facts: Mapping[str, Any]) -> None:
+        self.folder, self.target, self.recipe = folder, target, recipe
+        self.variables: dict[str, Variable] = {}
+        self.cases: list[Case] = []
+        self.facts: dict[str, Any] = dict(facts)
+
+    def add(self, case: Case) -> Case:
+        """Add a case with its variables; give it back, now with what the description says."""
+        self.variables |= case.variables
+        self.cases.append(replace(case, facts=self.facts))
+        return self.cases[-1]
+
+    def describe(self) -> dict[str, Any]:
+        """Write everything down in plain types."""
+        variables = {
+            name: {
+                "fields": list(each.fields),
+                "units": each.units,
+                "spacing": each.spacing,
+                "vector": each.vector,
+            }
+            for name, each in self.variables.items()
+        }
+        cases = [case.describe() for case in self.cases]
+        head = {"format": FORMAT, "recipe": self.recipe}
+        return head | self.facts | {"variables": variables, "cases": cases}
+
+
+@contextlib.contextmanager
+def prepare_folder(out: str | Path, *, recipe: str, **facts: Any) -> Iterator[Draft]:
+    """Yield a draft of a prepared folder, which takes its place when all went well.
+
+    Until then, and after an error, the folder is as it was. A sandbox is made inside the draft.
+
+    Parameters
+    ----------
+    out
+        Folder.
+    recipe
+        Whose folder it is.
+    facts
+        Whatever else the description shall say, in plain types.
+
+    >>> import tempfile
+    >>> with prepare_folder(Path(tempfile.mkdtemp()) / "data", recipe="own", seed=7) as draft:
+    ...     draft.facts["truth"] = "truth.tif"
+    >>> Prepared(draft.target).description["seed"]
+    7
+    """
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; --out takes a folder")
+    with replace_together(out, last=DESCRIPTION) as folder:
+        draft = Draft(folder, out, recipe=recipe, facts=facts)
+        yield draft
+        with replace_when_done(folder / DESCRIPTION) as part:
+            part.write_text(yaml.safe_dump(draft.describe(), sort_keys=False))

@@ -1,0 +1,329 @@
+"""What a network reads and gives: names, units, spacings, scales, ranges and vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from fieldwise.errors import InputError
+from fieldwise.samples.scales import AnyScale, Scale, read_scale
+
+VERSION = 2  # of the plain form; a checkpoint of another one is refused
+SLACK = 1e-5  # of the larger end of a range: rounding alone leaves no range
+Arrays = Mapping[str, np.ndarray]
+Side = Literal["inputs", "outputs"]
+AS_IT_IS = Scale(0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One named field, scalar or vector, that a network reads or gives.
+
+    Parameters
+    ----------
+    name
+        As a prepared folder and a network call it.
+    fields
+        Fields of the prepared folder, one a channel; by default the one of this name.
+    units
+        As UDUNITS reads them.
+    spacing
+        Of its cells, in the unit of the grid; None for that of the case.
+    scale
+        Brings values near zero and one.
+    range
+        Least and greatest value that training has seen.
+    vector
+        Whether the channels are components along the axes: to the east, to the north, and upward.
+    flat
+        Whether it is read without its regional trend, and divided by its spread where it has one.
+
+    >>> Variable("ice_velocity", ("vx", "vy"), "m year-1", vector=True).channels
+    2
+    """
+
+    name: str
+    fields: tuple[str, ...] = ()
+    units: str = "1"
+    spacing: float | None = None
+    scale: AnyScale = AS_IT_IS
+    range: tuple[float, float] | None = None
+    vector: bool = False
+    flat: bool = False
+
+    def __post_init__(self) -> None:
+        """Take the one field of its own name where none is named."""
+        if not self.fields:
+            object.__setattr__(self, "fields", (self.name,))
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return len(self.fields)
+
+    def beyond(self, values: np.ndarray) -> np.ndarray:
+        """Mark where any channel leaves what training has seen: (channel, *cells) to bool (*cells).
+
+        >>> Variable("thk", range=(0.0, 300.0)).beyond(np.array([[10.0, 400.0, np.nan]])).tolist()
+        [False, True, False]
+        """
+        if self.range is None:
+            return np.zeros(values.shape[1:], dtype=bool)
+        low, high = self.range
+        slack = SLACK * max(abs(low), abs(high))
+        return np.any((values < low - slack) | (values > high + slack), axis=0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write the variable in plain types."""
+        return {
+            "name": self.name,
+            "fields": list(self.fields),
+            "units": self.units,
+            "spacing": self.spacing,
+            "scale": self.scale.to_dict(),
+            "range": None if self.range is None else list(self.range),
+            "vector": self.vector,
+            "flat": self.flat,
+        }
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> Variable:
+        """Read back what :meth:`to_dict` wrote.
+
+        >>> speed = Variable("speed", units="m year-1", scale=Scale(0.0, 1000.0), range=(0.0, 310.0))
+        >>> Variable.from_dict(speed.to_dict()) == speed
+        True
+        """
+        known = dict(entry)
+        known["fields"] = tuple(known["fields"])
+        known["scale"] = read_scale(known["scale"])
+        known["range"] = None if known["range"] is None else tuple(known["range"])
+        return cls(**known)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a network reads and gives; it scales and unscales, and travels in every checkpoint.
+
+    Parameters
+    ----------
+    recipe
+        Whose network it is.
+    inputs, outputs
+        In the order of the channels.
+    stacked
+        Whether the inputs come to the network as one tensor (batch, channel, y, x) rather than by name.
+    spacings
+        Of the cells that training has seen.
+    facts
+        Plain values that only the recipe knows.
+
+    >>> thickness = Variable("thk", units="m", scale=Scale(0.0, 2000.0), range=(0.0, 900.0))
+    >>> speed = Variable("speed", units="m year-1", scale=Scale(0.0, 1000.0))
+    >>> signature = Signature("ice_flow", (thickness,), (speed,), stacked=True)
+    >>> signature.apply({"thk": np.array([[[500.0]]])})["thk"].tolist()
+    [[[0.25]]]
+    >>> signature.undo(np.array([[[0.5]]])).tolist()  # channels stacked, as a network gives them
+    [[[500.0]]]
+    """
+
+    recipe: str
+    inputs: tuple[Variable, ...]
+    outputs: tuple[Variable, ...]
+    stacked: bool = False
+    spacings: tuple[float, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def apply(self, arrays: Any, side: Side = "inputs") -> Any:
+        """Scale physical values for the network, or the truth beside what it gives.
+
+        Parameters
+        ----------
+        arrays
+            Name to (..., channel, y, x), or all channels of the side stacked in one array.
+        side
+            Which variables they are.
+
+        Returns
+        -------
+        The same form, scaled.
+        """
+        if isinstance(arrays, Mapping):
+            return {each.name: each.scale.apply(arrays[each.name]) for each in getattr(self, side)}
+        mean, spread = self._factors[side]
+        return (arrays - mean) / spread if mean.any() else arrays / spread
+
+    def undo(self, arrays: Any, side: Side = "outputs") -> Any:
+        """Give scaled values their units back; the inverse of :meth:`apply`."""
+        if isinstance(arrays, Mapping):
+            return {each.name: each.scale.undo(arrays[each.name]) for each in getattr(self, side)}
+        mean, spread = self._factors[side]
+        return arrays * spread + mean if mean.any() else arrays * spread
+
+    @cached_property
+    def _factors(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Mean and spread of each channel, (channel, 1, 1), of the sides that plain scales make up."""
+        factors = {}
+        for side in ("inputs", "outputs"):
+            scales = [each.scale for each in getattr(self, side) for _ in each.fields]
+            if all(isinstance(scale, Scale) for scale in scales):
+                pairs = [(scale.mean, scale.spread) for scale in scales]
+                mean, spread = np.array(pairs, dtype=np.float32).reshape(-1, 2).T[..., None, None]
+                factors[side] = mean, spread
+        return factors
+
+    def stack(self, arrays: Arrays, side: Side = "inputs") -> np.ndarray:
+        """Join variables along the channels, the third axis from the end, in their order.
+
+        >>> signature = Signature("own", (Variable("a"), Variable("b")), ())
+        >>> signature.stack({"b": np.ones((1, 2, 2)), "a": np.zeros((1, 2, 2))})[:, 0, 0].tolist()
+        [0.0, 1.0]
+        """
+        return np.concatenate([arrays[each.name] for each in getattr(self, side)], axis=-3)
+
+    def split(self, channels: np.ndarray, side: Side = "outputs") -> dict[str, np.ndarray]:
+        """Take stacked channels, (..., channel, y, x), apart into variables: the inverse of :meth:`stack`."""
+        counts = np.cumsum([each.channels for each in getattr(self, side)])[:-1]
+        parts = np.split(channels, counts, axis=-3)
+        return {each.name: part for each, part in zip(getattr(self, side), parts, strict=True)}
+
+    def beyond(self, arrays: Arrays) -> dict[str, np.ndarray]:
+        """Mark for each input the cells in which it leaves what training has seen: name to bool (y, x)."""
+        return {each.name: each.beyond(arrays[each.name]) for each in self.inputs}
+
+    def fields(self, side: Side) -> list[str]:
+        """List the fields of a side, one a channel."""
+        return [name for each in getattr(self, side) for name in each.fields]
+
+    def vectors(self) -> dict[str, list[tuple[int, ...]]]:
+        """Tell which channels are components of vectors, as :func:`fieldwise.samples.loaders.turn` takes it.
+
+        Of stacked inputs and of outputs (`targets`) all channels are counted through; of inputs by name
+        those of each.
+
+        >>> slope = Variable("slope", ("slope_x", "slope_y"), vector=True)
+        >>> flow = Variable("flow", ("u", "v"), vector=True)
+        >>> Signature("own", (Variable("thk"), slope), (flow,), stacked=True).vectors()
+        {'inputs': [(1, 2)], 'targets': [(0, 1)]}
+        >>> Signature("own", (Variable("thk"), slope), (flow,)).vectors()
+        {'slope': [(0, 1)], 'targets': [(0, 1)]}
+        """
+        targets = {"targets": _components(self.outputs)}
+        if self.stacked:
+            return {"inputs": _components(self.inputs)} | targets
+        return {each.name: _components([each]) for each in self.inputs if each.vector} | targets
+
+    def with_facts(self, **facts: Any) -> Signature:
+        """Give the same signature with further facts."""
+        return replace(self, facts={**self.facts, **facts})
+
+    def check_prepared(self, prepared: Any, source: str | Path) -> None:
+        """Refuse a prepared folder that does not hold the inputs as training has seen them.
+
+        Parameters
+        ----------
+        prepared
+            A :class:`fieldwise.samples.prepared.Prepared`.
+        source
+            File of the weights, to name.
+
+        Raises
+        ------
+        InputError
+            Naming the first input that is missing or differs.
+        """
+        for wanted in self.inputs:
+            found = prepared.variables.get(wanted.name)
+            if found is None:
+                raise InputError(
+                    f"{source}: needs the input {wanted.name}, which {prepared.folder} does not hold"
+                )
+            if (found.channels, found.spacing) != (wanted.channels, wanted.spacing):
+                raise InputError(
+                    f"{source}: was trained on {wanted.name} with {_describe(wanted)}; "
+                    f"{prepared.folder} holds {_describe(found)}"
+                )
+
+    def check_same(self, other: Signature, source: str | Path) -> None:
+        """Refuse to go on from a checkpoint of another signature; `other` is that of the data now.
+
+        Numbers are compared to six digits: another machine may round the last ones differently.
+
+        >>> before = Signature("own", (Variable("thk"),), ())
+        >>> before.check_same(Signature("own", (Variable("thk", scale=Scale(0.0, 2.0)),), ()), "last.ckpt")
+        Traceback (most recent call last):
+        fieldwise.errors.InputError: last.ckpt: was trained on other data (thk); choose another --run, ...
+        """
+        ours, theirs = _rounded(self.to_dict()), _rounded(other.to_dict())
+        if ours == theirs:
+            return
+        differing = [key for key in ("recipe", "stacked", "spacings") if ours[key] != theirs[key]]
+        facts = ours["facts"].keys() | theirs["facts"].keys()
+        differing += [key for key in sorted(facts) if ours["facts"].get(key) != theirs["facts"].get(key)]
+        for side in ("inputs", "outputs"):
+            tables = [{entry["name"]: entry for entry in each[side]} for each in (ours, theirs)]
+            names = dict.fromkeys([*tables[0], *tables[1]])
+            differing += [name for name in names if tables[0].get(name) != tables[1].get(name)]
+        raise InputError(
+            f"{source}: was trained on other data ({', '.join(differing) or 'another order'}); "
+            "choose another --run, or --resume false"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write the signature in plain types, as a checkpoint keeps it."""
+        return {
+            "version": VERSION,
+            "recipe": self.recipe,
+            "inputs": [each.to_dict() for each in self.inputs],
+            "outputs": [each.to_dict() for each in self.outputs],
+            "stacked": self.stacked,
+            "spacings": list(self.spacings),
+            "facts": dict(self.facts),
+        }
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any], source: str | Path = "a checkpoint") -> Signature:
+        """Read back what :meth:`to_dict` wrote; another form is an error that names its source.
+
+        >>> signature = Signature("own", (Variable("thk"),), (Variable("speed"),), facts={"share": 0.5})
+        >>> Signature.from_dict(signature.to_dict()) == signature
+        True
+        >>> Signature.from_dict({"recipe": "own"}, "best.ckpt")
+        Traceback (most recent call last):
+        fieldwise.errors.InputError: best.ckpt: was written by another version of fieldwise; train it again
+        """
+        if entry.get("version") != VERSION:
+            raise InputError(f"{source}: was written by another version of fieldwise; train it again")
+        try:
+            sides = {side: tuple(map(Variable.from_dict, entry[side])) for side in ("inputs", "outputs")}
+            recipe, stacked, facts = entry["recipe"], entry["stacked"], dict(entry["facts"])
+            return cls(recipe, **sides, stacked=stacked, spacings=tuple(entry["spacings"]), facts=facts)
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{source}: holds a damaged signature ({error}); train it again") from None
+
+
+def _components(variables: Iterable[Variable]) -> list[tuple[int, ...]]:
+    found, first = [], 0
+    for each in variables:
+        if each.vector:
+            found.append(tuple(range(first, first + each.channels)))
+        first += each.channels
+    return found
+
+
+def _describe(variable: Variable) -> str:
+    at = "" if variable.spacing is None else f" at {variable.spacing:g} m"
+    return f"{variable.channels} channel{'s' * (variable.channels > 1)}{at}"
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
