@@ -69,8 +69,9 @@ def start(tuning_data, study, trials, *, pause_s, **changes):
     """Start a process that tunes with pretended training."""
     words = ["bed_topography", "tune", "--data", tuning_data, "--study", study, "--trials", trials]
     code = (
-        "import sys; sys.path[:0] = ['tests', '.']; import searching as t; from fieldwise.cli import main; "
-        "t.tuning.fit_generator = t.pretend; sys.exit(main(sys.argv[1:]))"
+        "import sys; sys.path[:0] = ['tests', '.']; from searching import pretend; "
+        "from fieldwise.cli import main; from fieldwise.recipes.bed_topography import tuning; "
+        "tuning.fit_generator = pretend; sys.exit(main(sys.argv[1:]))"
     )
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, words), *words_of(SMALL | changes)],
