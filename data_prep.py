@@ -94,7 +94,7 @@ dataset.grid
 # which way it flows, so the regional ice thickness and surface slope are derived and given to the network too.
 
 # %%
-draw_inputs(dataset).show(width=900)
+draw_inputs(dataset)
 
 # %% [markdown]
 # ## The ground truth

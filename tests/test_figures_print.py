@@ -148,8 +148,9 @@ def test_figures_fit_their_width_with_letters_to_read(draw, width, tmp_path):
 def test_lines_stay_lines_and_fonts_are_embedded(tmp_path):
     pdf, _ = figures.save_figure(flight(12.0), tmp_path / "figure")
     content = pdf.read_bytes()
-    assert b"/FontFile" in content
-    assert b"/Subtype/Image" not in content
+    assert b"/FontFile2" in content  # TrueType
+    assert b"/Type3" not in content
+    assert not re.search(rb"/Subtype ?/Image", content)
     maps, _ = figures.save_figure(bed_map(12.0), tmp_path / "map")
     assert b"DCTDecode" not in maps.read_bytes()  # no lossy compression
 
@@ -213,10 +214,11 @@ def lab_of(colour, seen):
 
 
 def test_no_two_lines_share_colour_and_dashes():
-    pens = curves._pens_of("abcdefg")
-    assert len(set(pens.values())) == 7
-    dashes = [pen.partition(",")[2] for pen in pens.values()]
-    assert len(set(dashes)) >= 6  # black and the first colour are solid, and differ in lightness
+    looks = curves._looks_of("abcdefg")
+    assert len({str(look) for look in looks.values()}) == 7
+    assert (
+        len({str(look["linestyle"]) for look in looks.values()}) >= 6
+    )  # black and the first colour are solid, and differ in lightness
 
 
 def test_islands_do_not_shine_like_mountains():

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pygmt
 import pyproj
 import xarray as xr
 
@@ -30,6 +29,7 @@ from fieldwise.scores.fields import (
     roughness_ratio,
     sample_at_points,
 )
+from fieldwise.surveys.gmt import load_gmt
 
 SPLINE_TENSION = 0.35
 LARGEST_SPLINE_CELLS = 5000 * 5000
@@ -76,7 +76,7 @@ def _spline(lowres: xr.DataArray, grid: Any) -> xr.DataArray:
     z = load_values(lowres)
     valid = np.isfinite(z)
     half = grid.spacing / 2
-    spline = pygmt.surface(
+    spline = load_gmt().surface(
         x=x[valid],
         y=y[valid],
         z=z[valid],

@@ -177,7 +177,7 @@ def check_settings(settings: Mapping[str, Any], dataset: Dataset) -> None:
 
 def _finish(trainer: Any, settings: Mapping[str, Any], *, tiles: int) -> Path:
     """Leave provenance and figures in the run folder, and tell the trackers."""
-    from fieldwise.figures import draw_loss_curves, save_figure
+    from fieldwise.figures import draw_loss_curves, try_to_draw
     from fieldwise.runs import close_trackers, read_metrics, record_provenance
 
     run = Path(settings["run"])
@@ -188,6 +188,6 @@ def _finish(trainer: Any, settings: Mapping[str, Any], *, tiles: int) -> Path:
         inputs=[Path(settings["data"]) / "provenance.json", best],
         tiles=tiles,
     )
-    _, curves = save_figure(draw_loss_curves(read_metrics(run)), run / "figures" / "loss_curves")
-    close_trackers(trainer, settings, [curves])
+    curves = try_to_draw(run / "figures" / "loss_curves", lambda: draw_loss_curves(read_metrics(run)))
+    close_trackers(trainer, settings, curves)
     return best

@@ -19,7 +19,7 @@ from fieldwise.samples.datasets import Dataset
 
 if TYPE_CHECKING:
     import optuna
-    import pygmt
+    from matplotlib.figure import Figure
 
 TUNED = ("learning_rate", "num_residual_blocks", "residual_scaling", "batch_size", "max_epochs")
 DEFAULTS = {name: option.default for name, option in inspect.signature(train).parameters.items()}
@@ -359,7 +359,7 @@ def _save_study_figures(study: optuna.Study, folder: Path) -> list[Path]:
     table = tabulate(study)
     label = "Validation RMSE (m)"
     varying = [name for name in TUNED if name in table and table[name].nunique() > 1]
-    drawn: dict[str, pygmt.Figure] = {"study_history": figures.draw_study_history(table, label=label)}
+    drawn: dict[str, Figure] = {"study_history": figures.draw_study_history(table, label=label)}
     courses = {
         trial.number: dict(sorted(trial.intermediate_values.items()))
         for trial in study.trials
