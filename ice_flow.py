@@ -89,7 +89,7 @@ for case in open_prepared(folder):
 case = choose_cases(folder, "train")[0]
 middle = case.frames // 2
 shown = {name: case.wrap(case.read([name], middle)[0], name) for name in ("thk", "usurf")}
-figures.draw_inputs(shown).show(width=700)
+figures.draw_inputs(shown)
 
 # %% [markdown]
 # ## Training

@@ -15,8 +15,8 @@ from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.levels import read_heights
 from fieldwise.recipes.bed_topography.own_files import list_files, read_own_files
 from fieldwise.recipes.bed_topography.region import open_region
-from fieldwise.samples.rules import write_yaml
 from fieldwise.samples.prepared import DESCRIPTION
+from fieldwise.samples.rules import write_yaml
 
 BOX = (CORNER_X, CORNER_Y, CORNER_X + SIZE_M, CORNER_Y + SIZE_M)
 GEOID = "EIGEN-GL04C geoid"

@@ -13,6 +13,7 @@ import xarray as xr
 
 from fieldwise.errors import InputError
 from fieldwise.fields.grids import Bounds, Grid, crs_name, make_field
+from fieldwise.surveys.gmt import load_gmt
 
 # Solved in blocks: a continental survey would not fit into memory, and from about 1000 x 1000 nodes on GMT
 # stops at its 500th iteration, not converged. What lies farther off than the overlap moves the spline
@@ -164,10 +165,8 @@ def _padded(grid: Grid, cells: float) -> Grid:
 
 def _block_medians(picks: np.ndarray, grid: Grid) -> np.ndarray:
     """Replace the picks of each cell by the medians of their x, y and z."""
-    import pygmt
-
     west, south, east, north = _padded(grid, OVERLAP_CELLS + 1).bounds
-    return pygmt.blockmedian(
+    return load_gmt().blockmedian(
         picks, region=[west, east, south, north], spacing=grid.spacing, registration="p",
         output_type="numpy", verbose="q",
     )  # fmt: skip
@@ -219,14 +218,12 @@ def _reached(grid: Grid, picks: np.ndarray, cells: int) -> np.ndarray:
 
 def _spline(grid: Grid, medians: np.ndarray, tension: float) -> np.ndarray:
     """Solve the spline in tension at the centres of a grid's cells (y north to south, x)."""
-    import pygmt
-
     padded = _padded(grid, OVERLAP_CELLS)
     near = _within(medians, padded.bounds, 0)
     if np.ptp(near[:, 2]) < 1e-6:  # GMT has no scale to solve a level surface by
         return np.full(grid.shape, near[0, 2])
     west, south, east, north = _padded(padded, -0.5).bounds
-    surface = pygmt.surface(
+    surface = load_gmt().surface(
         near, region=[west, east, south, north], spacing=grid.spacing, tension=tension, verbose="q"
     )
     inner = slice(OVERLAP_CELLS, -OVERLAP_CELLS)

@@ -191,16 +191,12 @@ def _finish(
     trainer: Any, run: Path, settings: Mapping[str, Any], *, inputs: Sequence[Path], facts: Mapping[str, Any]
 ) -> None:
     """Leave provenance and learning curves in the run folder, and tell the trackers."""
-    from fieldwise.figures import draw_loss_curves, save_figure
+    from fieldwise.figures import draw_loss_curves, try_to_draw
     from fieldwise.runs import close_trackers, read_metrics, record_provenance
 
     record_provenance(run / "provenance.json", inputs=inputs, **facts)
-    figures: list[Path] = []
-    try:
-        figures += save_figure(draw_loss_curves(read_metrics(run)), run / "figures" / "loss_curves")[1:]
-    except Exception as error:  # of any library that draws: the weights are there, and count
-        print(f"no learning curves: {type(error).__name__}: {error}")
-    close_trackers(trainer, settings, figures)
+    curves = try_to_draw(run / "figures" / "loss_curves", lambda: draw_loss_curves(read_metrics(run)))
+    close_trackers(trainer, settings, curves)
 
 
 def _describe_best(run: Path, monitor: str) -> str:

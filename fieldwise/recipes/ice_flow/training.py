@@ -216,7 +216,7 @@ def _make_loaders(
 
 def _finish(trainer: Any, settings: Mapping[str, Any], fields: FieldMap, *, seconds: float) -> Path:
     """Leave the .dat files, the provenance and the learning curve beside the weights."""
-    from fieldwise.figures import draw_loss_curves, save_figure
+    from fieldwise.figures import draw_loss_curves, try_to_draw
     from fieldwise.runs import close_trackers, read_metrics, record_provenance
 
     run = Path(settings["run"])
@@ -231,8 +231,8 @@ def _finish(trainer: Any, settings: Mapping[str, Any], fields: FieldMap, *, seco
         inputs=[Path(settings["data"]) / "provenance.json", best],
         training_seconds=round(seconds, 1),
     )
-    _, curves = save_figure(draw_loss_curves(read_metrics(run)), run / "figures" / "loss_curves")
-    close_trackers(trainer, settings, [curves])
+    curves = try_to_draw(run / "figures" / "loss_curves", lambda: draw_loss_curves(read_metrics(run)))
+    close_trackers(trainer, settings, curves)
     return best
 
 
