@@ -34,8 +34,8 @@ def draw_tiles(task: Any, batch: dict[str, Any], *, count: int = 4) -> np.ndarra
     >>> picture = draw_tiles(lambda inputs, base: base, batch)  # a task that draws the truth
     >>> picture.shape  # 8.3 cm wide; a row of four tiles
     (143, 490, 3)
-    >>> picture[80, 430].tolist()  # the error: white, as there is none
-    [246, 247, 247]
+    >>> bool((picture[80, 430] > 240).all())  # the error: white, as there is none
+    True
     """
     chosen = np.linspace(0, len(batch["bed"]) - 1, min(count, len(batch["bed"]))).round().astype(int)
     inputs = {name: values[chosen] for name, values in batch["inputs"].items()}
