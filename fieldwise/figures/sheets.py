@@ -93,8 +93,8 @@ def styled_sheet(
     """
     with rc_context(STYLE):
         # Down to a hundredth of a point: a page must not be wider than it may be.
-        inches = [math.floor(7200 * edge / CM_AN_INCH) / 7200 for edge in (width_cm, height_cm)]
-        yield Sheet(figsize=inches, layout=layout)
+        width, height = (math.floor(7200 * edge / CM_AN_INCH) / 7200 for edge in (width_cm, height_cm))
+        yield Sheet(figsize=(width, height), layout=layout)
 
 
 def draw_legend(axes: Axes, *, width_cm: float, **options: Any) -> None:
