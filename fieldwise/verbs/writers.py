@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -219,10 +221,20 @@ def _write_geotiff(pieces: Iterable[Piece], path: Path, content: MapFile) -> Non
 
 
 def _write_netcdf(pieces: Iterable[Piece], path: Path, content: MapFile) -> None:
+    sizes = [np.dtype(output.dtype).itemsize for output in content.outputs]
+    _check_room(path, sum(sizes) * math.prod(content.shape))
     write_netcdf(content.coordinates(), path)
     with h5netcdf.File(path, "a", rdcc_nbytes=CHUNK_CACHE_BYTES) as file:
         variables = [_add_variable(file, output, content) for output in content.outputs]
         _fill(variables, pieces, content)
+
+
+def _check_room(path: Path, size: int) -> None:
+    """Raise an error where the disk cannot take a file of so many bytes: HDF5 crashes where it fills up."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+        path.unlink()
 
 
 def _add_variable(file: h5netcdf.File, output: Output, content: MapFile) -> Any:
