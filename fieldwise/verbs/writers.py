@@ -17,6 +17,7 @@ import zarr
 
 from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError
+from fieldwise.fields.datums import ATTRIBUTE as DATUM
 from fieldwise.fields.formats import first_line
 from fieldwise.fields.grids import Grid
 from fieldwise.fields.rasters import describe_by_cf, write_cog_by_blocks, write_netcdf
@@ -140,8 +141,10 @@ class MapFile:
         return describe_by_cf(dataset.rio.write_crs(self.grid.crs) if self.grid.crs else dataset)
 
     def attributes_of(self, output: Output) -> dict[str, Any]:
-        """Give the attributes of a variable."""
-        return output.attributes() | ({"grid_mapping": "spatial_ref"} if self.grid.crs else {})
+        """Give the attributes of a variable; what its heights count from stands with it too."""
+        given = {key: self.attributes[key] for key in (DATUM,) if key in self.attributes}
+        given |= {"grid_mapping": "spatial_ref"} if self.grid.crs else {}
+        return output.attributes() | given
 
     def place(self, piece: Piece) -> tuple[slice, ...]:
         """Index what a piece covers in a variable."""
