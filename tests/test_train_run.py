@@ -208,8 +208,11 @@ def test_a_run_whose_patience_ran_out_has_ended(tmp_path, capsys):
     assert read_metrics(tmp_path)["epoch"].max() < 8
     weights = state_of(tmp_path)
     train(tmp_path, max_epochs=9, **options)
-    assert "nothing to do" in capsys.readouterr().out
+    assert "; raise --patience to go on\n" in capsys.readouterr().out
     assert_same_bits(state_of(tmp_path), weights)
+    epochs = read_metrics(tmp_path)["epoch"].nunique()
+    train(tmp_path, max_epochs=9, **options | {"patience": 4})
+    assert read_metrics(tmp_path)["epoch"].nunique() == epochs + 2
 
 
 def test_a_run_cut_off_before_its_record_was_written_gets_it(tmp_path):

@@ -66,11 +66,11 @@ def make_trainer(
     (3, [('best', 'valid_loss'), ('last', None)])
     """
     from lightning.pytorch import Trainer
-    from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+    from lightning.pytorch.callbacks import Callback, TQDMProgressBar
     from lightning.pytorch.loggers import CSVLogger
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-    from fieldwise.runs.checkpoints import MovableCheckpoint, WholeCheckpoints
+    from fieldwise.runs.checkpoints import MovableCheckpoint, Patience, WholeCheckpoints
     from fieldwise.runs.loggers import CometRecord, TensorBoardRecord
 
     # Its tips and advertisements would bury the progress bar.
@@ -86,7 +86,7 @@ def make_trainer(
         *callbacks,
     ]
     if patience is not None:
-        every.append(EarlyStopping(monitor, patience=patience, check_finite=False))
+        every.append(Patience(monitor, patience=patience, check_finite=False))
     if progress:
         every.append(TQDMProgressBar(refresh_rate=5))
     part = 0 if anew else len(list(run.glob("logs/part_*")))
