@@ -19,6 +19,8 @@ from fieldwise.fields.grids import Bounds, Grid, crs_name, make_field
 # by decimetres even between lines 10 km apart (measured; picks are uncertain by 10-20 m).
 BLOCK_CELLS = 256
 OVERLAP_CELLS = 32
+MASK_CELLS = 3  # farther from every pick than this the bed is a guess
+REACH_SLACK = 1e-4  # of a cell: degrees with seven decimals are off by less, and decide no tie
 MOST_CELLS = 10**9
 COLUMNS = ["x", "y", "z"]
 
@@ -43,7 +45,7 @@ def grid_survey(
     region: Bounds | None = None,
     spacing: float = 250.0,
     tension: float = 0.35,
-    mask_cells: int | None = 3,
+    mask_cells: int | None = MASK_CELLS,
     crs: str | None = None,
 ) -> xr.DataArray:
     """Grid picks: block median, spline in tension, masked far from any pick.
@@ -211,7 +213,7 @@ def _reached(grid: Grid, picks: np.ndarray, cells: int) -> np.ndarray:
     reached = np.zeros(grid.shape, bool)
     for down, right in itertools.product(range(-cells, cells + 1), repeat=2):
         i, j = own_row + down, own_column + right
-        hit = (i + 0.5 - row) ** 2 + (j + 0.5 - column) ** 2 <= cells**2
+        hit = (i + 0.5 - row) ** 2 + (j + 0.5 - column) ** 2 <= (cells + REACH_SLACK) ** 2
         hit &= (i >= 0) & (i < ny) & (j >= 0) & (j < nx)
         reached[i[hit], j[hit]] = True
     return reached

@@ -100,15 +100,23 @@ def prepare(
             arrays=arrays,
             report=say,
         )
+        buffer = 2 * description["lowres_spacing_m"] if buffer_m is None else buffer_m
         home = draft if file.parent == draft else out  # from where the paths of linked files are counted
         description |= _link_files(config, file.parent, draft, home=home, heights=heights)
         areas, inside = _add_surveys(
-            description, config, file.parent, draft, heights=heights, report=say, progress=progress
+            description,
+            config,
+            file.parent,
+            draft,
+            heights=heights,
+            buffer_m=buffer,
+            seed=seed,
+            report=say,
+            progress=progress,
         )
 
         say("cutting tiles")
         dataset = Dataset(draft, arrays=arrays)
-        buffer = 2 * dataset.lowres_spacing_m if buffer_m is None else buffer_m
         block = block_tiles * tile_cells * dataset.spacing_m
         counts = _cut_tiles(
             dataset,
@@ -137,6 +145,8 @@ def _add_surveys(
     draft: Path,
     *,
     heights: Heights,
+    buffer_m: float,
+    seed: int,
     report: Any,
     progress: bool,
 ) -> tuple[np.ndarray, Any]:
@@ -149,13 +159,7 @@ def _add_surveys(
     """
     from fieldwise.recipes.bed_topography.inversion import add_surface_inversion
     from fieldwise.recipes.bed_topography.regional import add_regional_inputs
-    from fieldwise.recipes.bed_topography.surveys import (
-        grid_targets,
-        keep_aside,
-        read_areas,
-        read_grounded_area,
-        tile_area,
-    )
+    from fieldwise.recipes.bed_topography.surveys import prepare_targets, read_grounded_area, tile_area
 
     write_yaml(description, draft / DESCRIPTION)
     line = config.get("grounding_line")
@@ -166,9 +170,10 @@ def _add_surveys(
     write_yaml(description, draft / DESCRIPTION)
     dataset = Dataset(draft)
     report("gridding the surveys")
-    description["targets"] = grid_targets(config, dataset, folder=folder, heights=heights, report=report)
-    description["held_out"], areas = keep_aside(config, dataset, folder=folder, heights=heights)
-    description["held_out_areas"] = read_areas(config).tolist()
+    entries, areas = prepare_targets(
+        config, dataset, folder=folder, heights=heights, buffer_m=buffer_m, seed=seed, report=report
+    )
+    description |= entries
     inside = tile_area(config, folder=folder, crs=dataset.crs)
     write_yaml(description, draft / DESCRIPTION)
     return areas, inside
