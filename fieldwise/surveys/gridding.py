@@ -12,7 +12,7 @@ import pyproj
 import xarray as xr
 
 from fieldwise.errors import InputError
-from fieldwise.fields.grids import Bounds, Grid, crs_name, make_field
+from fieldwise.fields.grids import Bounds, Grid, crs_label, crs_name, make_field
 
 # Solved in blocks: a continental survey would not fit into memory, and from about 1000 x 1000 nodes on GMT
 # stops at its 500th iteration, not converged. What lies farther off than the overlap moves the spline
@@ -126,7 +126,7 @@ def _check_picks(table: pd.DataFrame, crs: str | None) -> tuple[np.ndarray, str]
     if crs is None:
         raise InputError("the CRS of the picks is not known; give crs, such as EPSG:3031")
     if not pyproj.CRS(crs_name(crs)).is_projected:
-        raise InputError(f"the picks are in {crs}, whose unit is the degree; project them first")
+        raise InputError(f"the picks are in {crs_label(crs)}, whose unit is the degree; project them first")
     picks = table[COLUMNS].to_numpy(np.float64)
     picks = picks[np.isfinite(picks).all(axis=1)]
     if not len(picks):
