@@ -29,7 +29,7 @@ def block_mean(values: Any, factor: int) -> Any:
     rows, columns = (size // factor for size in values.shape[-2:])
     whole = values[..., : rows * factor, : columns * factor]
     blocks = whole.reshape(*values.shape[:-2], rows, factor, columns, factor)
-    return blocks.mean(axis=(-3, -1), dtype=np.float64).astype(np.result_type(values.dtype, np.float32))
+    return blocks.mean(axis=(-3, -1))
 
 
 def degrade(field: xr.DataArray, factor: int, *, crs: str) -> xr.DataArray:

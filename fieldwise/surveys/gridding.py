@@ -12,7 +12,7 @@ import pyproj
 import xarray as xr
 
 from fieldwise.errors import InputError
-from fieldwise.fields.grids import Bounds, Grid, crs_name, make_field
+from fieldwise.fields.grids import Bounds, Grid, crs_label, crs_name, make_field
 from fieldwise.surveys.gmt import load_gmt
 
 # Solved in blocks: a continental survey would not fit into memory, and from about 1000 x 1000 nodes on GMT
@@ -20,6 +20,8 @@ from fieldwise.surveys.gmt import load_gmt
 # by decimetres even between lines 10 km apart (measured; picks are uncertain by 10-20 m).
 BLOCK_CELLS = 256
 OVERLAP_CELLS = 32
+MASK_CELLS = 3  # farther from every pick than this the bed is a guess
+REACH_SLACK = 1e-4  # of a cell: degrees with seven decimals are off by less, and decide no tie
 MOST_CELLS = 10**9
 COLUMNS = ["x", "y", "z"]
 
@@ -44,7 +46,7 @@ def grid_survey(
     region: Bounds | None = None,
     spacing: float = 250.0,
     tension: float = 0.35,
-    mask_cells: int | None = 3,
+    mask_cells: int | None = MASK_CELLS,
     crs: str | None = None,
 ) -> xr.DataArray:
     """Grid picks: block median, spline in tension, masked far from any pick.
@@ -125,7 +127,7 @@ def _check_picks(table: pd.DataFrame, crs: str | None) -> tuple[np.ndarray, str]
     if crs is None:
         raise InputError("the CRS of the picks is not known; give crs, such as EPSG:3031")
     if not pyproj.CRS(crs_name(crs)).is_projected:
-        raise InputError(f"the picks are in {crs}, whose unit is the degree; project them first")
+        raise InputError(f"the picks are in {crs_label(crs)}, whose unit is the degree; project them first")
     picks = table[COLUMNS].to_numpy(np.float64)
     picks = picks[np.isfinite(picks).all(axis=1)]
     if not len(picks):
@@ -210,7 +212,7 @@ def _reached(grid: Grid, picks: np.ndarray, cells: int) -> np.ndarray:
     reached = np.zeros(grid.shape, bool)
     for down, right in itertools.product(range(-cells, cells + 1), repeat=2):
         i, j = own_row + down, own_column + right
-        hit = (i + 0.5 - row) ** 2 + (j + 0.5 - column) ** 2 <= cells**2
+        hit = (i + 0.5 - row) ** 2 + (j + 0.5 - column) ** 2 <= (cells + REACH_SLACK) ** 2
         hit &= (i >= 0) & (i < ny) & (j >= 0) & (j < nx)
         reached[i[hit], j[hit]] = True
     return reached

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fieldwise import figures
+from fieldwise.errors import InputError
 from fieldwise.fields.grids import grid_of, load_values, make_field
 from fieldwise.fields.tiles import bounds_path, read_bounds
 from fieldwise.figures.panels import MIDDLE_CM, PAGE_CM
@@ -107,7 +108,11 @@ def print_figure(name: str, material: Material, folder: str | Path) -> Printed:
     plate = PLATES[name]
     if not plate.can_be_drawn(material):
         return Printed(name, f"{name}: not drawn; it needs {plate.needs}")
-    pdf, png = figures.save_figure(plate.draw(material), Path(folder) / name)
+    try:
+        figure = plate.draw(material)
+    except InputError as error:  # such as radar that lies elsewhere than the region that is looked at
+        return Printed(name, f"{name}: not drawn; {error}", None, None)
+    pdf, png = figures.save_figure(figure, Path(folder) / name)
     return Printed(name, plate.caption, png, pdf)
 
 
