@@ -134,7 +134,7 @@ def check_settings(settings: Mapping[str, Any], case: Case) -> None:
     >>> import inspect
     >>> import numpy as np
     >>> from fieldwise.samples.examples import make_prepared
-    >>> case = make_prepared({"bed_lowres": np.zeros((1, 1))}, shape=(4, 4), tiles={"cells": 24}).cases()[0]
+    >>> case = make_prepared({"bed_lowres": np.zeros((2, 2))}, shape=(8, 8), tiles={"cells": 24}).cases()[0]
     >>> defaults = {name: each.default for name, each in inspect.signature(train).parameters.items()}
     >>> check_settings(defaults, case)
     Traceback (most recent call last):
