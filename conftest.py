@@ -143,11 +143,9 @@ def tuned(tuning_data, tmp_path_factory):
 @pytest.fixture
 def pretending(monkeypatch):
     """Let searches pretend to train."""
-    from searching import pretend
+    from searching import pretend_to_train
 
-    from fieldwise.recipes.bed_topography import tuning
-
-    monkeypatch.setattr(tuning, "fit_generator", pretend)
+    pretend_to_train(monkeypatch)
 
 
 @pytest.fixture
