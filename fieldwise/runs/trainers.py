@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -66,18 +64,15 @@ def make_trainer(
     (3, [('best', 'valid_loss'), ('last', None)])
     """
     from lightning.pytorch import Trainer
-    from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+    from lightning.pytorch.callbacks import Callback
     from lightning.pytorch.loggers import CSVLogger
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     from fieldwise.runs.checkpoints import MovableCheckpoint, Patience, WholeCheckpoints
     from fieldwise.runs.loggers import CometRecord, TensorBoardRecord
+    from fieldwise.runs.progress import EpochProgress, ignore_known_warnings
 
-    # Its tips and advertisements would bury the progress bar.
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings(
-        "ignore", message=r".*(LeafSpec|num_workers|tensorboardX|log_every_n_steps|is not empty).*"
-    )
+    ignore_known_warnings()
     run = Path(run)
     checkpoints = run / "checkpoints"
     every: list[Callback] = [
@@ -88,7 +83,7 @@ def make_trainer(
     if patience is not None:
         every.append(Patience(monitor, patience=patience, check_finite=False))
     if progress:
-        every.append(TQDMProgressBar(refresh_rate=5))
+        every.append(EpochProgress())
     part = 0 if anew else len(list(run.glob("logs/part_*")))
     loggers: list[Any] = [CSVLogger(run, name="logs", version=f"part_{part}")]
     if tracker != "none":
