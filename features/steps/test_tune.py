@@ -8,7 +8,7 @@ import optuna
 import pandas as pd
 import pytest
 import torch
-from fieldwise.recipes.bed_topography.tuning import find_hopeless
+from fieldwise.recipes.bed_topography.tune import find_hopeless
 from pytest_bdd import given, parsers, scenarios, then, when
 
 from conftest import write_own_files
