@@ -79,8 +79,9 @@ def train(
     from fieldwise.recipes.bed_topography.region import open_region
     from fieldwise.recipes.bed_topography.tiles import choose_inputs, read_samples
     from fieldwise.samples.loaders import SYMMETRIES, make_loader
-    from fieldwise.verbs.train import train_run
+    from fieldwise.verbs.train import check_training, train_run
 
+    check_training(training)
     case = open_region(data)
     check_settings(settings, case)
     names = choose_inputs(case, inputs, departure=departure)
