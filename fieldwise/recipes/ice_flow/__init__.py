@@ -4,8 +4,8 @@ After Jouvet et al. (2021), https://doi.org/10.1017/jog.2021.120.
 """
 
 from fieldwise.recipes.ice_flow.evaluation import evaluate
-from fieldwise.recipes.ice_flow.prediction import predict
-from fieldwise.recipes.ice_flow.preparation import prepare
-from fieldwise.recipes.ice_flow.training import train
+from fieldwise.recipes.ice_flow.predict import predict
+from fieldwise.recipes.ice_flow.prepare import prepare
+from fieldwise.recipes.ice_flow.train import train
 
 __all__ = ["evaluate", "predict", "prepare", "train"]

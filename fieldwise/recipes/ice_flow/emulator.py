@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +11,11 @@ import torch
 from fieldwise.errors import InputError
 from fieldwise.networks.cells import keep_matrices
 from fieldwise.networks.equivariant import EquivariantConvNet, Symmetrised
-from fieldwise.recipes.ice_flow.mapping import FieldMap
 from fieldwise.recipes.ice_flow.networks import StressScaled
-from fieldwise.recipes.ice_flow.prepared import PreparedCase
-from fieldwise.recipes.ice_flow.samples import flowing
+from fieldwise.recipes.ice_flow.samples import find_ice
+from fieldwise.recipes.ice_flow.signatures import RECIPE, make_signature
+from fieldwise.samples.cases import Case
+from fieldwise.samples.signatures import Signature
 from fieldwise.tasks import FieldTask, choose_device, load_checkpoint
 
 KERAS = "model.h5"
@@ -24,27 +23,19 @@ KERAS = "model.h5"
 
 @dataclass(frozen=True)
 class Emulator:
-    """A network on its device, what it reads and gives, and what it says of itself."""
+    """A network on its device, and what it reads and gives."""
 
     network: torch.nn.Module
-    fields: FieldMap
-    description: dict[str, Any]
+    signature: Signature
     device: torch.device
     path: Path
 
     @torch.inference_mode()
     def apply(self, inputs: np.ndarray, ice: np.ndarray) -> np.ndarray:
         """Map fields (input, y, x) to velocities (output, y, x), rows from north to south, 0 off the ice."""
-        input_scales, output_scales = self._factors
-        scaled = torch.from_numpy(np.ascontiguousarray(inputs / input_scales))[None].to(self.device)
-        answer = self.network(scaled)[0].float().cpu().numpy()
-        return answer * (output_scales * ice) + np.float32(0)  # no minus nothing
-
-    @cached_property
-    def _factors(self) -> list[np.ndarray]:
-        """What inputs and outputs are divided by: (channel, 1, 1) each."""
-        sides = (self.fields.inputs, self.fields.outputs)
-        return [np.array(list(side.values()), dtype=np.float32)[:, None, None] for side in sides]
+        scaled = np.ascontiguousarray(self.signature.apply(inputs))
+        answer = self.network(torch.from_numpy(scaled)[None].to(self.device))[0].float().cpu().numpy()
+        return self.signature.undo(answer) * ice + np.float32(0)  # no minus nothing
 
 
 def load_emulator(
@@ -95,21 +86,18 @@ def load_emulator(
             f"{run}: holds neither checkpoints/{weights}.ckpt nor {KERAS}; train one with "
             "`fieldwise ice_flow train`"
         )
-    return _symmetrised(emulator) if symmetrise else emulator
+    if symmetrise:
+        network = Symmetrised(emulator.network, vectors=emulator.signature.vectors())
+        emulator = replace(emulator, network=network)
+    return emulator
 
 
 def _from_checkpoint(checkpoint: Path, device: torch.device) -> Emulator:
     task = load_checkpoint(checkpoint, FieldTask)
-    description = task.description
-    if description.get("recipe") != "ice_flow":
-        raise InputError(f"{checkpoint}: is no checkpoint of ice_flow")
-    fields = FieldMap(
-        *(
-            {name: entry["scale"] for name, entry in description[side].items()}
-            for side in ("inputs", "outputs")
-        )
-    )
-    return Emulator(_unfold(task.network).eval().to(device), fields, description, device, checkpoint)
+    signature = Signature.from_dict(task.description, checkpoint)
+    if signature.recipe != RECIPE:
+        raise InputError(f"{checkpoint}: is no checkpoint of {RECIPE}")
+    return Emulator(_unfold(task.network).eval().to(device), signature, device, checkpoint)
 
 
 def _unfold(network: torch.nn.Module) -> torch.nn.Module:
@@ -126,63 +114,19 @@ def _from_keras(run: Path, device: torch.device) -> Emulator:
     from fieldwise.interop.emulators import load_emulator as load_released
 
     released = load_released(run)
-    fields = FieldMap(released.inputs, released.outputs)
-    sides = {"inputs": fields.inputs, "outputs": fields.outputs}
-    description: dict[str, Any] = {"recipe": "ice_flow"}
-    for side, scales in sides.items():
-        description[side] = {name: {"scale": scale} for name, scale in scales.items()}
-    return Emulator(released.network.eval().to(device), fields, description, device, run / KERAS)
+    signature = make_signature(released.inputs, released.outputs)
+    return Emulator(released.network.eval().to(device), signature, device, run / KERAS)
 
 
-def _symmetrised(emulator: Emulator) -> Emulator:
-    network = Symmetrised(
-        emulator.network,
-        list(emulator.fields.inputs),
-        list(emulator.fields.outputs),
-        vectors=emulator.fields.vectors,
-    )
-    return Emulator(network, emulator.fields, emulator.description, emulator.device, emulator.path)
-
-
-def check_resumable(checkpoint: Path, description: dict[str, Any]) -> None:
-    """Refuse to go on from a checkpoint of other inputs, scales or cases.
-
-    >>> import tempfile
-    >>> options = {"in_channels": 3, "out_channels": 2, "kernel_size": 1}
-    >>> told = {"recipe": "ice_flow", "maptype": "f2", "learnt_from": ["train/aletsch"]}
-    >>> task = FieldTask(network="torch.nn.Conv2d", network_options=options, description=told)
-    >>> path = Path(tempfile.mkdtemp()) / "last.ckpt"
-    >>> torch.save({"hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}, path)
-    >>> check_resumable(path, told)
-    >>> check_resumable(path, told | {"learnt_from": ["train/rhone"]})
-    Traceback (most recent call last):
-    fieldwise.errors.InputError: /...last.ckpt: was trained on other fields or cases ...
-    """
-    before = load_checkpoint(checkpoint, FieldTask).description
-    same = all(before.get(key) == description[key] for key in ("recipe", "maptype", "learnt_from"))
-    scales = [_scales(each) for each in (before, description)]
-    if not same or scales[0] != scales[1]:
-        raise InputError(
-            f"{checkpoint}: was trained on other fields or cases than the data now hold; choose another "
-            "--run, or --resume false"
-        )
-
-
-def _scales(description: dict[str, Any]) -> list[tuple[str, float]]:
-    sides = (description.get(side, {}) for side in ("inputs", "outputs"))
-    return [(name, entry["scale"]) for side in sides for name, entry in side.items()]
-
-
-def read_inputs(emulator: Emulator, case: PreparedCase, frame: int) -> tuple[np.ndarray, np.ndarray]:
+def read_inputs(emulator: Emulator, case: Case, frame: int) -> tuple[np.ndarray, np.ndarray]:
     """Read what an emulator needs of a frame: its inputs (input, y, x), and where ice can flow (y, x).
 
-    >>> import tempfile; folder = Path(tempfile.mkdtemp())
-    >>> np.save(folder / "thk.npy", [[[0.0, 50.0, 90.0]]])  # one frame of one row
-    >>> case = PreparedCase("made", "test", folder, 1, (1, 3), 100.0, None, ("thk",))
-    >>> fields = FieldMap({"thk": 2000.0}, {"ubar": 1000.0})
-    >>> emulator = Emulator(torch.nn.Identity(), fields, {}, torch.device("cpu"), folder)
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> (case,) = make_prepared({"thk": [[[0.0, 50.0, 90.0]]]}).cases()
+    >>> signature = make_signature({"thk": 2000.0}, {"ubar": 1000.0})
+    >>> emulator = Emulator(torch.nn.Identity(), signature, torch.device("cpu"), Path())
     >>> inputs, ice = read_inputs(emulator, case, 0)
     >>> inputs.tolist(), ice.tolist()
     ([[[0.0, 50.0, 90.0]]], [[False, True, True]])
     """
-    return case.read(emulator.fields.inputs, frame), flowing(case, frame)
+    return case.stack(emulator.signature.fields("inputs"), frame=frame), find_ice(case, frame)

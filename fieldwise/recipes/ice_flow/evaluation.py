@@ -12,7 +12,10 @@ import xarray as xr
 from tqdm import tqdm
 
 from fieldwise.errors import InputError, require_at_least
-from fieldwise.recipes.ice_flow.prepared import PreparedCase, choose_cases
+from fieldwise.recipes.ice_flow.samples import find_ice
+from fieldwise.recipes.ice_flow.signatures import RECIPE
+from fieldwise.samples.cases import Case
+from fieldwise.samples.prepared import Prepared
 
 MEANS = ("mae", "rmse", "relative_l1", "direction_cosine")
 
@@ -22,7 +25,7 @@ def evaluate(
     run: Path = Path("model/ice_flow"),
     data: Path = Path("data/ice_flow"),
     prediction: Path = Path("model/ice_flow/prediction"),
-    split: Literal["train", "valid", "test"] = "test",
+    split: Literal["training", "validation", "test"] = "test",
     energy_frames: int = 1,
     figures: bool = True,
     figure_frames: int = 10,
@@ -53,9 +56,10 @@ def evaluate(
     require_at_least(0, energy_frames=energy_frames, figure_frames=figure_frames)
     run, prediction = Path(run), Path(prediction)
     emulator = load_emulator(run, accelerator=accelerator)
-    cases = _find_predicted(choose_cases(data, split), prediction, list(emulator.fields.outputs))
+    wanted = Prepared(data, recipe=RECIPE).cases(split)
+    cases = _find_predicted(wanted, prediction, emulator.signature.fields("outputs"))
     scores = _score_cases(emulator, cases, energy_frames=energy_frames, progress=progress)
-    learnt_from = emulator.description.get("learnt_from", [])
+    learnt_from = emulator.signature.facts.get("learnt_from", [])
     scores["seen_in_training"] = [str(case) for case, _ in cases if str(case) in learnt_from]
     write_json(scores, run / "scores.json")
     print(format_scores(scores))
@@ -66,14 +70,12 @@ def evaluate(
     if figures:
         from fieldwise.recipes.ice_flow.figures import save_figures
 
-        for path in save_figures(run, cases, list(emulator.fields.outputs), frames=figure_frames):
+        for path in save_figures(run, cases, emulator.signature, frames=figure_frames):
             print(path)
     return scores
 
 
-def _find_predicted(
-    cases: list[PreparedCase], prediction: Path, names: list[str]
-) -> list[tuple[PreparedCase, xr.Dataset]]:
+def _find_predicted(cases: list[Case], prediction: Path, names: list[str]) -> list[tuple[Case, xr.Dataset]]:
     """Open what was predicted for each case."""
     if not prediction.exists():
         raise InputError(f"{prediction}: no such file; write it with `fieldwise ice_flow predict`")
@@ -87,7 +89,7 @@ def _find_predicted(
     return found
 
 
-def _open_predicted(path: Path, case: PreparedCase, names: list[str]) -> xr.Dataset:
+def _open_predicted(path: Path, case: Case, names: list[str]) -> xr.Dataset:
     try:
         opened = xr.open_dataset(path, engine="h5netcdf", decode_times=False)
     except (OSError, ValueError) as error:
@@ -102,25 +104,27 @@ def _open_predicted(path: Path, case: PreparedCase, names: list[str]) -> xr.Data
 
 
 def _score_cases(
-    emulator: Any, cases: list[tuple[PreparedCase, xr.Dataset]], *, energy_frames: int, progress: bool
+    emulator: Any, cases: list[tuple[Case, xr.Dataset]], *, energy_frames: int, progress: bool
 ) -> dict[str, Any]:
     """Score the ice of all cases together, and of each."""
-    from fieldwise.recipes.ice_flow.judgement import measure_energy_gap, measure_symmetry, score_values
+    from fieldwise.recipes.ice_flow.judgement import measure_symmetry, score_values
+    from fieldwise.recipes.ice_flow.physics import measure_energy_gap
 
-    names = list(emulator.fields.outputs)
+    signature = emulator.signature
+    names = signature.fields("outputs")
     pooled: list[np.ndarray] = []
     by_case, symmetry, leakage, energies, seconds = {}, [], [0.0], [], []
     for case, predicted in tqdm(cases, desc="judging", unit="case", disable=not progress):
         values = np.stack([predicted[name].values for name in names])
         parts = []
         for frame in range(case.frames):
-            true, ice = case.read(names, frame), case.ice(frame)
+            true, ice = case.stack(names, frame=frame), find_ice(case, frame, thicker_than_m=0)
             parts.append(np.stack([values[:, frame][:, ice], true[:, ice]]))
             if not ice.all():
                 leakage.append(float(np.abs(values[:, frame][:, ~ice]).max()))
         pooled += parts
-        by_case[case.name] = score_values(np.concatenate(parts, axis=-1), names)
-        extents = [int(case.ice(frame).sum()) for frame in range(case.frames)]
+        by_case[case.name] = score_values(np.concatenate(parts, axis=-1), signature)
+        extents = [int(find_ice(case, frame, thicker_than_m=0).sum()) for frame in range(case.frames)]
         largest = sorted(
             range(case.frames), key=lambda frame: -extents[frame]
         )  # the first may be without ice
@@ -131,7 +135,7 @@ def _score_cases(
             for frame in largest[:energy_frames]
             if extents[frame] and _has_energy(case, names)
         ]
-    scores: dict[str, Any] = score_values(np.concatenate(pooled, axis=-1), names)
+    scores: dict[str, Any] = score_values(np.concatenate(pooled, axis=-1), signature)
     scores |= {
         "symmetry_error": max(symmetry),
         "leakage_m_a": max(leakage),
@@ -144,17 +148,17 @@ def _score_cases(
     return scores
 
 
-def _has_energy(case: PreparedCase, names: list[str]) -> bool:
+def _has_energy(case: Case, names: list[str]) -> bool:
     """Tell whether a case has a surface, and the emulator gives flow at two depths."""
     places = {name[1:] for name in names if name[0] == "u"} & {"bar", "velbase", "velsurf"}
-    return {"thk", "usurf"} <= set(case.variables) and len(places) > 1
+    return {"thk", "usurf"} <= set(case.files) and len(places) > 1
 
 
 def _mean_of(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {key: float(np.mean([table[key] for table in tables])) for key in (tables[0] if tables else ())}
 
 
-def _time_frame(emulator: Any, case: PreparedCase, frame: int) -> float:
+def _time_frame(emulator: Any, case: Case, frame: int) -> float:
     from fieldwise.recipes.ice_flow.emulator import read_inputs
 
     inputs = read_inputs(emulator, case, frame)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
 from fieldwise.recipes.ice_flow.emulator import Emulator, read_inputs
-from fieldwise.recipes.ice_flow.energy import find_nodes
-from fieldwise.recipes.ice_flow.mapping import pair_channels, pair_vectors
-from fieldwise.recipes.ice_flow.prepared import PreparedCase
-from fieldwise.recipes.ice_flow.solution import read_ice, solve_frame
+from fieldwise.samples.cases import Case
 from fieldwise.samples.loaders import turn, turn_back
+from fieldwise.samples.signatures import Signature
 
 STILL_M_A = 1.0  # slower ice than this has no direction worth comparing
 SYMMETRIES = range(1, 8)
@@ -52,15 +50,15 @@ def direction_cosine(predicted: np.ndarray, true: np.ndarray) -> float:
     return float(np.mean(product / np.maximum(lengths[0] * lengths[1], 1e-12)[moving], dtype=np.float64))
 
 
-def score_values(values: np.ndarray, names: Iterable[str]) -> dict[str, Any]:
+def score_values(values: np.ndarray, signature: Signature) -> dict[str, Any]:
     """Judge velocities in the cells of the ice.
 
     Parameters
     ----------
     values
         (predicted and true, variable, cell), m/a.
-    names
-        Of the variables.
+    signature
+        Whose outputs they are.
 
     Returns
     -------
@@ -71,13 +69,15 @@ def score_values(values: np.ndarray, names: Iterable[str]) -> dict[str, Any]:
     Examples
     --------
     >>> true = np.array([[10.0, 20.0], [0.0, 0.0]])
-    >>> scores = score_values(np.stack([true + [[1.0, -3.0], [0.0, 0.0]], true]), ["ubar", "vbar"])
+    >>> from fieldwise.recipes.ice_flow.signatures import make_signature
+    >>> signature = make_signature({}, {"ubar": 1.0, "vbar": 1.0})
+    >>> scores = score_values(np.stack([true + [[1.0, -3.0], [0.0, 0.0]], true]), signature)
     >>> scores["mae"], round(scores["rmse"]["ubar"] ** 2, 6)  # (1 + 3) / 2, (1 + 9) / 2
     ({'ubar': 2.0, 'vbar': 0.0}, 5.0)
     >>> round(scores["relative_l1"]["bar"], 6), scores["direction_cosine"]["bar"]  # 4 / 30
     (0.133333, 1.0)
     """
-    names, (predicted, true) = list(names), values
+    names, (predicted, true) = signature.fields("outputs"), values
     errors = predicted.astype(np.float64) - true
     scores: dict[str, Any] = {
         "mae": dict(zip(names, np.abs(errors).mean(axis=1).tolist(), strict=True)),
@@ -85,15 +85,15 @@ def score_values(values: np.ndarray, names: Iterable[str]) -> dict[str, Any]:
         "relative_l1": {},
         "direction_cosine": {},
     }
-    for (east, north), (name, _) in zip(pair_channels(names), pair_vectors(names), strict=True):
+    places = [each.name for each in signature.outputs if each.vector]
+    for place, (east, north) in zip(places, signature.vectors()["targets"], strict=True):
         pair = [east, north]
-        place = name[1:]
         scores["relative_l1"][place] = relative_l1(speed_of(predicted[pair]), speed_of(true[pair]))
         scores["direction_cosine"][place] = direction_cosine(predicted[pair], true[pair])
     return scores
 
 
-def measure_symmetry(emulator: Emulator, case: PreparedCase, frame: int) -> float:
+def measure_symmetry(emulator: Emulator, case: Case, frame: int) -> float:
     """Give by how much turning the input changes the speed: relative L1, the worst of seven symmetries.
 
     Each turned or mirrored frame is predicted and turned back; vectors turn along. The speed is that of the
@@ -101,14 +101,12 @@ def measure_symmetry(emulator: Emulator, case: PreparedCase, frame: int) -> floa
 
     A network that hands slopes on as velocity turns with the map; one that lets nothing flow north does not:
 
-    >>> import tempfile; from pathlib import Path; folder = Path(tempfile.mkdtemp())
-    >>> for name, slope in (("slopsurfx", 1.0), ("slopsurfy", 0.0)):
-    ...     np.save(folder / f"{name}.npy", np.full((1, 3, 3), slope, dtype=np.float32))
-    >>> case = PreparedCase("made", "test", folder, 1, (3, 3), 100.0, None, ("slopsurfx", "slopsurfy"))
-    >>> from fieldwise.recipes.ice_flow.mapping import FieldMap
-    >>> fields = FieldMap({"slopsurfx": 1.0, "slopsurfy": 1.0}, {"uvelsurf": 1.0, "vvelsurf": 1.0})
+    >>> from fieldwise.recipes.ice_flow.signatures import make_signature
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> (case,) = make_prepared({"slopsurfx": 1.0, "slopsurfy": 0.0}, shape=(3, 3)).cases()
+    >>> signature = make_signature({"slopsurfx": 1.0, "slopsurfy": 1.0}, {"uvelsurf": 1.0, "vvelsurf": 1.0})
     >>> network = torch.nn.Conv2d(2, 2, 1, bias=False)
-    >>> emulator = Emulator(network, fields, {}, torch.device("cpu"), folder)
+    >>> emulator = Emulator(network, signature, torch.device("cpu"), case.folder)
     >>> for north in (1.0, 0.0):
     ...     network.weight = torch.nn.Parameter(torch.diag(torch.tensor([1.0, north])).view(2, 2, 1, 1))
     ...     print(measure_symmetry(emulator, case, 0))
@@ -117,71 +115,18 @@ def measure_symmetry(emulator: Emulator, case: PreparedCase, frame: int) -> floa
     """
     inputs, ice = read_inputs(emulator, case, frame)
     as_is = emulator.apply(inputs, ice)
-    pairs = pair_channels(emulator.fields.outputs)
-    if not pairs:
+    vectors = emulator.signature.vectors()
+    if not vectors["targets"]:
         return float("nan")
-    vectors = {"inputs": pair_channels(emulator.fields.inputs), "outputs": pairs}
     errors = []
     for symmetry in SYMMETRIES:
         arrays = {"inputs": torch.from_numpy(inputs)[None], "ice": torch.from_numpy(ice)[None, None]}
         turned = turn(arrays, symmetry, vectors=vectors)
         answer = emulator.apply(turned["inputs"][0].numpy(), turned["ice"][0, 0].numpy())
-        back = turn_back({"outputs": torch.from_numpy(answer)[None]}, symmetry, vectors=vectors)
-        last = list(pairs[-1])
-        errors.append(relative_l1(speed_of(back["outputs"][0].numpy()[last]), speed_of(as_is[last])))
+        back = turn_back({"targets": torch.from_numpy(answer)[None]}, symmetry, vectors=vectors)
+        last = list(vectors["targets"][-1])
+        errors.append(relative_l1(speed_of(back["targets"][0].numpy()[last]), speed_of(as_is[last])))
     return max(errors)
-
-
-def measure_energy_gap(
-    predicted: Mapping[str, np.ndarray], case: PreparedCase, frame: int
-) -> dict[str, float]:
-    """Compare the energy of predicted flow with that of the solver's, which is the least there is.
-
-    Parameters
-    ----------
-    predicted
-        Name to (y, x), m/a; two of base, mean and surface velocity.
-
-    Returns
-    -------
-    dict
-        Both energies in MPa m/a, and the gap as a share of the solver's.
-
-    Examples
-    --------
-    Still ice has the energy 0, above that of the flow of a glacier:
-
-    >>> import tempfile; from pathlib import Path; folder = Path(tempfile.mkdtemp())
-    >>> np.save(folder / "thk.npy", np.full((1, 3, 3), 100.0))
-    >>> np.save(folder / "usurf.npy", 2000 - 10.0 * np.ones((1, 3, 1)) * np.arange(3))  # down to the east
-    >>> case = PreparedCase("made", "test", folder, 1, (3, 3), 100.0, None, ("thk", "usurf"))
-    >>> still = dict.fromkeys(("ubar", "vbar", "uvelsurf", "vvelsurf"), np.zeros((3, 3)))
-    >>> gap = measure_energy_gap(still, case, 0)
-    >>> abs(gap["emulator"]) < 1e-6, gap["solver"] < 0, round(gap["gap"], 4)
-    (True, True, 1.0)
-    """
-    from fieldwise.physics.ice_flow import energy
-
-    flow = solve_frame(case, frame)
-    ice = read_ice(case, frame)
-    options: dict[str, Any] = {
-        "thickness": torch.as_tensor(ice.thickness)[None],
-        "surface": torch.as_tensor(ice.surface)[None],
-        "spacing_m": case.spacing_m,
-        "rate_factor": torch.as_tensor(ice.rate_factor)[None],
-        "sliding_coefficient": torch.as_tensor(ice.sliding_coefficient)[None],
-        "y_descending": True,
-    }
-    velocity = {name: torch.as_tensor(values.astype(np.float64))[None] for name, values in predicted.items()}
-    nodes = find_nodes(velocity, nodes=flow.velocity_x.shape[0])
-    found = energy(*nodes, **options).item()
-    least = energy(flow.velocity_x[None].double(), flow.velocity_y[None].double(), **options).item()
-    return {
-        "emulator": found,
-        "solver": least,
-        "gap": (found - least) / abs(least),
-        "solver_s": flow.seconds,
-    }
 
 
 def format_scores(scores: Mapping[str, Any]) -> str:

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from fieldwise.errors import InputError
 from fieldwise.networks.cells import Everywhere, Packed, choose_cells
 from fieldwise.networks.convnet import ConvNet, pass_layers
-from fieldwise.networks.equivariant import EquivariantConvNet
+from fieldwise.networks.equivariant import EquivariantConvNet, Vectors
 from fieldwise.physics.ice_flow.blatter_pattyn import RATE_FACTOR, SLIDING_COEFFICIENT, WEIGHT
-from fieldwise.recipes.ice_flow.frames import FLOWING_M, ICE_SLOPES, SLOPES
-from fieldwise.recipes.ice_flow.mapping import FieldMap
-from fieldwise.recipes.ice_flow.prepared import SPACING
+from fieldwise.physics.ice_flow.slopes import FLOWING_M
+from fieldwise.recipes.ice_flow.signatures import ICE_SLOPES, SLOPES, SPACING, scales_of
+from fieldwise.samples.signatures import Signature
 from fieldwise.tasks.imports import import_by_path
 
 NETWORKS = {
@@ -32,9 +32,9 @@ SPREAD = 0.1  # stress in units of rho g d that an answer of 1 adds: a bar at 10
 
 
 def describe_network(
-    network: str, fields: FieldMap, options: dict[str, Any], *, scaling: str
+    network: str, signature: Signature, options: dict[str, Any], *, scaling: str
 ) -> tuple[str, dict[str, Any]]:
-    """Give import path and arguments of a network for a mapping.
+    """Give import path and arguments of a network for what it is to read and give.
 
     Parameters
     ----------
@@ -45,47 +45,42 @@ def describe_network(
     scaling
         `physics` for :class:`StressScaled` around it, `plain` for the network itself.
 
-    >>> from fieldwise.recipes.ice_flow.mapping import read_map
-    >>> describe_network("cnn", read_map("f2"), {"layers": 8}, scaling="plain")
+    >>> from fieldwise.recipes.ice_flow.signatures import read_signature
+    >>> describe_network("cnn", read_signature("f2"), {"layers": 8}, scaling="plain")
     ('fieldwise.networks.convnet.ConvNet', {'in_channels': 3, 'out_channels': 2, 'layers': 8})
     """
+    inputs, outputs = scales_of(signature, "inputs"), scales_of(signature, "outputs")
+    vectors = signature.vectors()
     if scaling == "physics":
-        return SCALED, {
-            "network": network,
-            "network_options": options,
-            "inputs": dict(fields.inputs),
-            "outputs": dict(fields.outputs),
-        }
-    return _with_channels(network, list(fields.inputs), list(fields.outputs), fields.vectors, options)
+        check_scaling(signature)
+        given: dict[str, Any] = {"network": network, "network_options": options}
+        return SCALED, given | {"inputs": inputs, "outputs": outputs, "vectors": vectors}
+    return _with_channels(network, len(inputs), len(outputs), vectors, options)
 
 
 def _with_channels(
-    network: str,
-    inputs: list[str],
-    outputs: list[str],
-    vectors: list[tuple[str, str]],
-    options: dict[str, Any],
+    network: str, inputs: int, outputs: int, vectors: Vectors, options: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
-    if network == "equivariant":
-        channels = {"inputs": inputs, "outputs": outputs, "vectors": [list(pair) for pair in vectors]}
-    else:
-        channels = {"in_channels": len(inputs), "out_channels": len(outputs)}
     if network not in NETWORKS and "." not in network:
         raise InputError(f"--network: is {network!r}; give one of {', '.join(NETWORKS)}, or an import path")
+    channels: dict[str, Any] = {"in_channels": inputs, "out_channels": outputs}
+    if network == "equivariant":
+        channels["vectors"] = vectors
     return NETWORKS.get(network, network), channels | options
 
 
-def check_scaling(fields: FieldMap) -> None:
+def check_scaling(signature: Signature) -> None:
     """Refuse the scaling by physics for a mapping that is not from the shape of ice to its velocity.
 
-    >>> from fieldwise.recipes.ice_flow.mapping import read_map
-    >>> check_scaling(read_map("f15"))
-    >>> check_scaling(FieldMap({"thk": 1.0}, {"ubar": 1.0}))
+    >>> from fieldwise.recipes.ice_flow.signatures import make_signature, read_signature
+    >>> check_scaling(read_signature("f15"))
+    >>> check_scaling(make_signature({"thk": 1.0}, {"ubar": 1.0}))
     Traceback (most recent call last):
     fieldwise.errors.InputError: --scaling: the mapping reads no slopsurfx, slopsurfy; ...
     """
-    lacking = [name for name in ("thk", *_slopes_of(fields.inputs)) if name not in fields.inputs]
-    strange = [name for name in fields.outputs if _depth(name) is None]
+    inputs = signature.fields("inputs")
+    lacking = [name for name in ("thk", *_slopes_of(inputs)) if name not in inputs]
+    strange = [name for name in signature.fields("outputs") if _depth(name) is None]
     if lacking or strange:
         reason = f"reads no {', '.join(lacking)}" if lacking else f"gives {', '.join(strange)}"
         raise InputError(f"--scaling: the mapping {reason}; physics scales velocities only, give plain")
@@ -126,8 +121,10 @@ class StressScaled(nn.Module):
     network, network_options
         As of :func:`describe_network`.
     inputs, outputs
-        Names of the channels, and what they were divided by. A mapping without `arrhenius`, `slidingco`
+        Names of the channels, and what they were divided by. An emulator without `arrhenius`, `slidingco`
         or `dX` takes 78 MPa-3 a-1, 0.0464 MPa (m/a)^(-1/3) and 100 m. Any other input is passed on as it is.
+    vectors
+        Channels that are components: see :meth:`fieldwise.samples.signatures.Signature.vectors`.
     """
 
     input_scales: Tensor
@@ -144,17 +141,17 @@ class StressScaled(nn.Module):
         network_options: dict[str, Any],
         inputs: dict[str, float],
         outputs: dict[str, float],
+        vectors: Vectors,
     ) -> None:
         super().__init__()
-        fields = FieldMap(dict(inputs), dict(outputs))
-        check_scaling(fields)
-        self.inputs, self.outputs = fields.inputs, fields.outputs
+        self.inputs, self.outputs = inputs, outputs
         used = ("thk", *_slopes_of(inputs), "arrhenius", "slidingco", SPACING)
         self.passed_on = [name for name in inputs if name not in used]
         features = ["depth", "slopex", "slopey", "stressx", "stressy", "stickiness", *self.passed_on]
-        vectors = [("slopex", "slopey"), ("stressx", "stressy"), *fields.vectors]
-        vectors = [pair for pair in vectors if pair[0] in (*features, *outputs)]
-        path, arguments = _with_channels(network, features, list(outputs), vectors, network_options)
+        names = [[list(inputs)[channel] for channel in pair] for pair in vectors["inputs"]]
+        shown = [[features.index(name) for name in pair] for pair in names if pair[0] in self.passed_on]
+        turning = {"inputs": [[1, 2], [3, 4], *shown], "targets": vectors["targets"]}
+        path, arguments = _with_channels(network, len(features), len(outputs), turning, network_options)
         self.network = import_by_path(path, kind=nn.Module)(**arguments)
         self._describe_channels()
 

@@ -11,17 +11,18 @@ import numpy as np
 from fieldwise.fields.grids import load_values, open_field
 from fieldwise.recipes.ice_flow.emulator import Emulator, read_inputs
 from fieldwise.recipes.ice_flow.judgement import direction_cosine, measure_symmetry, speed_of
-from fieldwise.recipes.ice_flow.mapping import pair_channels
-from fieldwise.recipes.ice_flow.preparation import prepare
-from fieldwise.recipes.ice_flow.prepared import PreparedCase, choose_cases
+from fieldwise.recipes.ice_flow.prepare import prepare
+from fieldwise.recipes.ice_flow.signatures import RECIPE
+from fieldwise.samples.cases import Case
 from fieldwise.samples.datasets import write_yaml
+from fieldwise.samples.prepared import Prepared
 
 OBSERVED = ("uvelsurfobs", "vvelsurfobs")
 FLOW_PARAMETERS = {"arrhenius": 78.0, "slidingco": 0.0464, "strflowctrl": 78.0}
 SURE_M_A = 10.0  # slower than this, satellites do not see which way ice flows
 
 
-def prepare_observed(file: str | Path, out: str | Path, *, crs: str) -> PreparedCase:
+def prepare_observed(file: str | Path, out: str | Path, *, crs: str) -> Case:
     """Prepare a glacier of the Instructed Glacier Model's observation files as a test case.
 
     Parameters
@@ -40,7 +41,7 @@ def prepare_observed(file: str | Path, out: str | Path, *, crs: str) -> Prepared
     >>> fields = {"thkinit": (("y", "x"), np.full((3, 3), 80.0)), "usurfobs": (("y", "x"), np.eye(3))}
     >>> _ = xr.Dataset(fields, {"y": axis, "x": axis}).to_netcdf(folder / "aletsch.nc", engine="h5netcdf")
     >>> case = prepare_observed(folder / "aletsch.nc", folder / "data", crs="EPSG:32632")
-    >>> print(case, case.read(["thk", "arrhenius"], 0)[:, 0, 0])
+    >>> print(case, case.stack(["thk", "arrhenius"])[:, 0, 0])
     test/aletsch [80. 78.]
     """
     file, out = Path(file).resolve(), Path(out)
@@ -48,7 +49,7 @@ def prepare_observed(file: str | Path, out: str | Path, *, crs: str) -> Prepared
     entry = {"split": "test", "path": str(file), "variables": variables, "crs": crs}
     source = write_yaml({"cases": {file.stem: entry}}, out / "source.yaml")
     prepare(source=str(source), out=out, progress=False)
-    return choose_cases(out, "test")[0]
+    return Prepared(out, recipe=RECIPE).cases("test")[0]
 
 
 def read_observed_velocity(file: str | Path, *, crs: str) -> np.ndarray:
@@ -64,7 +65,7 @@ def read_observed_velocity(file: str | Path, *, crs: str) -> np.ndarray:
     return np.stack([load_values(open_field(file, variable=name, crs=crs)) for name in OBSERVED])
 
 
-def compare_with_observed(emulator: Emulator, case: PreparedCase, observed: np.ndarray) -> dict[str, Any]:
+def compare_with_observed(emulator: Emulator, case: Case, observed: np.ndarray) -> dict[str, Any]:
     """Judge the surface velocity that an emulator gives a real glacier.
 
     Parameters
@@ -81,14 +82,13 @@ def compare_with_observed(emulator: Emulator, case: PreparedCase, observed: np.n
 
     Examples
     --------
-    >>> import tempfile, torch; from fieldwise.recipes.ice_flow.mapping import FieldMap
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> np.save(folder / "thk.npy", np.array([[[0.0, 50.0], [90.0, 60.0]]], dtype=np.float32))
-    >>> case = PreparedCase("made", "test", folder, 1, (2, 2), 100.0, None, ("thk",))
+    >>> import torch; from fieldwise.recipes.ice_flow.signatures import make_signature
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> (case,) = make_prepared({"thk": [[[0.0, 50.0], [90.0, 60.0]]]}).cases()
     >>> network = torch.nn.Conv2d(1, 2, 1)
     >>> _ = torch.nn.init.constant_(network.weight, 0.5), torch.nn.init.constant_(network.bias, 0.1)
-    >>> fields = FieldMap({"thk": 100.0}, {"uvelsurf": 100.0, "vvelsurf": 100.0})
-    >>> emulator = Emulator(network, fields, {}, torch.device("cpu"), folder)
+    >>> signature = make_signature({"thk": 100.0}, {"uvelsurf": 100.0, "vvelsurf": 100.0})
+    >>> emulator = Emulator(network, signature, torch.device("cpu"), case.folder)
     >>> observed = 2 * emulator.apply(*read_inputs(emulator, case, 0))  # all twice as fast
     >>> scores = compare_with_observed(emulator, case, observed)
     >>> round(scores["correlation"], 6), round(scores["direction_cosine"], 6), scores["leakage_m_a"]
@@ -99,7 +99,7 @@ def compare_with_observed(emulator: Emulator, case: PreparedCase, observed: np.n
     started = time.perf_counter()
     outputs = emulator.apply(inputs, ice)
     seconds = time.perf_counter() - started
-    pair = list(pair_channels(emulator.fields.outputs)[-1])
+    pair = list(emulator.signature.vectors()["targets"][-1])
     found = outputs[pair]
     unmasked = speed_of(emulator.apply(inputs, np.ones_like(ice))[pair])
     seen = ice & np.isfinite(observed).all(axis=0)

@@ -9,8 +9,10 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from fieldwise.errors import InputError, require_at_least
-from fieldwise.recipes.ice_flow.mapping import FieldMap, read_map, write_map
-from fieldwise.recipes.ice_flow.prepared import PreparedCase, choose_cases
+from fieldwise.recipes.ice_flow.signatures import RECIPE, SIDES, read_signature, scales_of, write_map
+from fieldwise.samples.cases import Case
+from fieldwise.samples.prepared import Prepared
+from fieldwise.samples.signatures import Signature
 
 
 def train(
@@ -101,11 +103,10 @@ def train(
     """
     from lightning.pytorch import seed_everything
 
-    from fieldwise.recipes.ice_flow.emulator import check_resumable
-    from fieldwise.recipes.ice_flow.networks import check_scaling, describe_network
-    from fieldwise.recipes.ice_flow.samples import describe, fit_map
+    from fieldwise.recipes.ice_flow.networks import describe_network
+    from fieldwise.recipes.ice_flow.samples import check_directions, fit_signature
     from fieldwise.runs import fit, make_trainer, open_run
-    from fieldwise.tasks import FieldTask, choose_device
+    from fieldwise.tasks import FieldTask, choose_device, load_checkpoint
 
     settings = {key: value for key, value in locals().items() if key in train.__annotations__}
     require_at_least(1, max_epochs=max_epochs, batch_size=batch_size, patience=patience)
@@ -114,26 +115,28 @@ def train(
     require_at_least(0, regularization=regularization)
     require_at_least(1e-9, learning_rate=learning_rate)
     choose_device(accelerator)
-    losses, fields = parse_losses(loss), read_map(maptype)
-    if scaling == "physics":
-        check_scaling(fields)
-    training = choose_cases(data, "train", *(["test"] if include_test_in_train else []))
-    validation = choose_cases(data, "valid", required=False) or training
-    _check_variables([*training, *validation], fields, losses)
-    fields = fit_map(fields, training) if scales == "data" else fields
-    description = describe(fields, training) | {"maptype": str(maptype)}
-    description["learnt_from"] = [str(case) for case in training]
+    losses, signature = parse_losses(loss), read_signature(maptype)
+    describe_network(network, signature, {}, scaling=scaling)  # what it refuses is told before data are read
+    if data_augmentation or network == "equivariant":
+        check_directions(signature)
+    prepared = Prepared(data, recipe=RECIPE)
+    training = prepared.cases("training", *(["test"] if include_test_in_train else []))
+    validation = prepared.cases("validation", required=False) or training
+    _check_variables([*training, *validation], signature, losses)
+    signature = fit_signature(signature, training, rescale=scales == "data")
+    signature = signature.with_facts(learnt_from=[str(case) for case in training])
     given: dict[str, Any] = {"layers": layers, "filters": filters, "blocks": blocks}
     given |= {"kernel_size": kernel_size, "dilations": dilations}
     given |= {"activation": activation, "dropout": dropout}
     given |= network_options or {}
     options = {name: value for name, value in given.items() if value is not None}
-    loaders = _make_loaders(training, validation, fields, settings, with_physics=_needs_physics(losses))
+    loaders = _make_loaders(training, validation, signature, settings, with_physics=_needs_physics(losses))
     checkpoint = open_run(run, settings, resume=resume)
     if checkpoint:
-        check_resumable(checkpoint, description)
+        before = load_checkpoint(checkpoint, FieldTask).description
+        Signature.from_dict(before, checkpoint).check_same(signature, checkpoint)
     seed_everything(seed, verbose=False)
-    path, arguments = describe_network(network, fields, options, scaling=scaling)
+    path, arguments = describe_network(network, signature, options, scaling=scaling)
     task = FieldTask(
         network=path,
         network_options=arguments,
@@ -142,7 +145,7 @@ def train(
         decay_epochs=decay_epochs,
         clip_norm=clip_norm,
         l2=regularization,
-        description=description,
+        description=signature.to_dict(),
     )
     trainer = make_trainer(
         run,
@@ -157,24 +160,24 @@ def train(
     )
     started = time.perf_counter()
     fit(trainer, task, *loaders, ckpt_path=checkpoint, weights_only=True)
-    return _finish(trainer, settings, fields, seconds=time.perf_counter() - started)
+    return _finish(trainer, settings, signature, seconds=time.perf_counter() - started)
 
 
 def _make_loaders(
-    training: list[PreparedCase],
-    validation: list[PreparedCase],
-    fields: FieldMap,
+    training: list[Case],
+    validation: list[Case],
+    signature: Signature,
     settings: dict[str, Any],
     *,
     with_physics: bool,
 ) -> list[Any]:
     """Serve random patches to learn from, and whole frames to judge on."""
-    from fieldwise.recipes.ice_flow.samples import choose_patch, find_centres, find_vectors, list_frames
+    from fieldwise.recipes.ice_flow.samples import choose_patch, find_centres, list_frames
     from fieldwise.samples.loaders import SYMMETRIES, PatchSampler, make_patch_loader
 
     cells = choose_patch(settings["patch_size"], training)
     centres = find_centres(training, thicker_than_m=settings["thrice"])
-    frames = list_frames(training, fields, with_physics=with_physics, margin=cells // 8)
+    frames = list_frames(training, signature, with_physics=with_physics, margin=cells // 8)
     iced = [number for number, mask in enumerate(centres) if mask.any()]  # the others have nothing to show
     sampler = PatchSampler(
         [centres[number] for number in iced],
@@ -189,13 +192,13 @@ def _make_loaders(
             batch_size=settings["batch_size"],
             cells=cells,
             sampler=sampler,
-            vectors=find_vectors(fields),
+            vectors=signature.vectors(),
         ),
-        make_patch_loader(list_frames(validation, fields, with_physics=with_physics)),
+        make_patch_loader(list_frames(validation, signature, with_physics=with_physics)),
     ]
 
 
-def _finish(trainer: Any, settings: dict[str, Any], fields: FieldMap, *, seconds: float) -> Path:
+def _finish(trainer: Any, settings: dict[str, Any], signature: Signature, *, seconds: float) -> Path:
     """Leave the .dat files, the provenance and the learning curve beside the weights."""
     from fieldwise.figures import draw_loss_curves, save_figure
     from fieldwise.runs import close_trackers, read_metrics, record_provenance
@@ -203,9 +206,9 @@ def _finish(trainer: Any, settings: dict[str, Any], fields: FieldMap, *, seconds
     run = Path(settings["run"])
     best = run / "checkpoints" / "best.ckpt"
     if settings["scaling"] == "plain":
-        _export(best, run, fields)
+        _export(best, run, signature)
     else:
-        write_map(fields, run)
+        write_map(signature, run)
     record_provenance(
         run / "provenance.json",
         seed=settings["seed"],
@@ -217,16 +220,17 @@ def _finish(trainer: Any, settings: dict[str, Any], fields: FieldMap, *, seconds
     return best
 
 
-def _export(best: Path, run: Path, fields: FieldMap) -> None:
+def _export(best: Path, run: Path, signature: Signature) -> None:
     """Write model.h5, fieldin.dat and fieldout.dat for other models, where the network has layers for it."""
     from fieldwise.interop.emulators import save_emulator
     from fieldwise.tasks import FieldTask, load_checkpoint
 
     network = load_checkpoint(best, FieldTask).network
     try:
-        save_emulator(network, run, inputs=fields.inputs, outputs=fields.outputs)
+        sides = {side: scales_of(signature, side) for side in SIDES}
+        save_emulator(network, run, **sides)
     except InputError as error:
-        write_map(fields, run)
+        write_map(signature, run)
         tqdm.write(f"no model.h5 is written: {error}")
 
 
@@ -234,12 +238,12 @@ def parse_losses(text: str) -> dict[str, float]:
     """Read a sum of losses: names, each with a weight before it or not.
 
     >>> parse_losses("mae + 0.1*energy")
-    {'mae': 1.0, 'fieldwise.recipes.ice_flow.energy.energy_loss': 0.1}
+    {'mae': 1.0, 'fieldwise.recipes.ice_flow.physics.energy_loss': 0.1}
     >>> parse_losses("huber")
     Traceback (most recent call last):
     fieldwise.errors.InputError: --loss: 'huber' is no loss; give mae, mse, energy, an import path, ...
     """
-    from fieldwise.recipes.ice_flow.energy import LOSS
+    from fieldwise.recipes.ice_flow.physics import LOSS
 
     losses: dict[str, float] = {}
     for term in text.split("+"):
@@ -262,15 +266,16 @@ def _needs_physics(losses: dict[str, float]) -> bool:
     return any(name not in ("mae", "mse") for name in losses)
 
 
-def _check_variables(cases: list[PreparedCase], fields: FieldMap, losses: dict[str, float]) -> None:
+def _check_variables(cases: list[Case], signature: Signature, losses: dict[str, float]) -> None:
     """Refuse cases that lack what the mapping or the loss reads."""
-    from fieldwise.recipes.ice_flow.energy import LOSS, check_depths
+    from fieldwise.recipes.ice_flow.physics import LOSS, check_depths
     from fieldwise.recipes.ice_flow.samples import PHYSICS
 
     if LOSS in losses:
-        check_depths(fields.outputs)
-    wanted = [*fields.inputs, *fields.outputs, *(PHYSICS if _needs_physics(losses) else ())]
+        check_depths(signature.fields("outputs"))
+    wanted = [*signature.fields("inputs"), *signature.fields("outputs")]
+    wanted += PHYSICS if _needs_physics(losses) else ()
     for case in cases:
         case.check_has(dict.fromkeys(wanted), why="the mapping")
-    if cases and all(case.split == "train" for case in cases):
+    if cases and all(case.split == "training" for case in cases):
         tqdm.write("no validation cases: weights are selected on the training cases themselves")

@@ -13,10 +13,11 @@ from tqdm import tqdm
 from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError, require_at_least
 from fieldwise.fields.grids import write_netcdf
-from fieldwise.recipes.ice_flow.frames import FLOWING_M
-from fieldwise.recipes.ice_flow.mapping import STANDARD_NAMES, UNITS
-from fieldwise.recipes.ice_flow.prepared import PreparedCase, choose_cases
-from fieldwise.recipes.ice_flow.solution import solve_frame
+from fieldwise.recipes.ice_flow.physics import solve_frame
+from fieldwise.recipes.ice_flow.samples import find_ice
+from fieldwise.recipes.ice_flow.signatures import RECIPE, STANDARD_NAMES, UNITS
+from fieldwise.samples.cases import Case
+from fieldwise.samples.prepared import Prepared
 from fieldwise.verbs.blocks import round_up
 
 BEYOND = "beyond_training"  # marks the cells in which an input leaves what training has seen
@@ -28,7 +29,7 @@ def predict(
     run: Path = Path("model/ice_flow"),
     data: Path = Path("data/ice_flow"),
     out: Path = Path("model/ice_flow/prediction"),
-    split: Literal["train", "valid", "test"] = "test",
+    split: Literal["training", "validation", "test"] = "test",
     case: str | None = None,
     frame: int | None = None,
     symmetrise: bool = False,
@@ -66,11 +67,11 @@ def predict(
     require_at_least(1, block_cells=block_cells)
     require_at_least(0, solver_frames=solver_frames, frame=frame)
     out = Path(out)
-    cases = choose_cases(data, split, name=case)
+    cases = Prepared(data, recipe=RECIPE).cases(split, name=case)
     _check_out(out, cases, frame)
     emulator = load_emulator(run, weights=weights, accelerator=accelerator, symmetrise=symmetrise)
     for each in cases:
-        each.check_has(emulator.fields.inputs, why=f"the emulator {emulator.path}")
+        each.check_has(emulator.signature.fields("inputs"), why=f"the emulator {emulator.path}")
     times: dict[str, Any] = {}
     for each in tqdm(cases, desc="predicting", unit="case", disable=not progress or len(cases) == 1):
         frames = list(range(each.frames)) if frame is None else [frame]
@@ -88,7 +89,7 @@ def predict(
     return out
 
 
-def _check_out(out: Path, cases: list[PreparedCase], frame: int | None) -> None:
+def _check_out(out: Path, cases: list[Case], frame: int | None) -> None:
     """Refuse a file that cannot hold what is asked for, before anything is computed."""
     if frame is not None:
         short = [case for case in cases if frame >= case.frames]
@@ -104,13 +105,13 @@ def _check_out(out: Path, cases: list[PreparedCase], frame: int | None) -> None:
 
 
 def _predict_case(
-    emulator: Any, case: PreparedCase, frames: list[int], *, block_cells: int
+    emulator: Any, case: Case, frames: list[int], *, block_cells: int
 ) -> tuple[xr.Dataset, float]:
     """Predict frames of a case, and give the median time of one in seconds, reading apart."""
     from fieldwise.recipes.ice_flow.emulator import read_inputs
     from fieldwise.verbs.domains import apply_by_blocks
 
-    outputs = list(emulator.fields.outputs)
+    outputs = emulator.signature.fields("outputs")
     values = np.zeros((len(outputs), len(frames), *case.shape), dtype=np.float32)
     beyond = np.zeros((len(frames), *case.shape), dtype=np.int8)
     seconds = []
@@ -151,10 +152,10 @@ def measure_reach(network: Any) -> tuple[int, int]:
 
 
 def _to_dataset(
-    outputs: dict[str, np.ndarray], beyond: np.ndarray, case: PreparedCase, frames: list[int]
+    outputs: dict[str, np.ndarray], beyond: np.ndarray, case: Case, frames: list[int]
 ) -> xr.Dataset:
     """Lay out what was predicted as CF asks: units, standard names, coordinates, grid mapping."""
-    coordinates, dims = case.coordinates(), ("time", "y", "x")
+    coordinates, dims = {"time": case.frame_times, "y": case.grid.y, "x": case.grid.x}, ("time", "y", "x")
     fields: dict[str, Any] = {}
     for name, values in outputs.items():
         labels = {"units": UNITS.get(name, "1"), "long_name": name}
@@ -176,31 +177,28 @@ def _to_dataset(
 
 def _mark_beyond(emulator: Any, inputs: np.ndarray, ice: np.ndarray) -> np.ndarray:
     """Mark the cells with ice in which an input is below or above what training has seen: (y, x) bool."""
-    marked = np.zeros(ice.shape, dtype=bool)
-    for values, entry in zip(inputs, emulator.description["inputs"].values(), strict=True):
-        if entry.get("range"):
-            low, high = entry["range"]
-            slack = 1e-5 * max(abs(low), abs(high))
-            marked |= (values < low - slack) | (values > high + slack)
-    return marked & ice
+    signature = emulator.signature
+    return np.any(list(signature.beyond(signature.split(inputs, "inputs")).values()), axis=0) & ice
 
 
-def _warn(emulator: Any, case: PreparedCase, frames: list[int], beyond: np.ndarray) -> None:
+def _warn(emulator: Any, case: Case, frames: list[int], beyond: np.ndarray) -> None:
     """Say which inputs leave the trained range, and in how much of the ice; and whether the cells do."""
-    known = emulator.description.get("spacing_m") or [case.spacing_m]
-    if not 0.99 * min(known) <= case.spacing_m <= 1.01 * max(known):
+    known = emulator.signature.spacings or [case.spacing]
+    if not 0.99 * min(known) <= case.spacing <= 1.01 * max(known):
         trained = ", ".join(f"{spacing:g}" for spacing in known)
         tqdm.write(
-            f"warning: case {case}: cells of {case.spacing_m:g} m, training has seen {trained} m; bring them "
+            f"warning: case {case}: cells of {case.spacing:g} m, training has seen {trained} m; bring them "
             "to that with `prepare --resample`"
         )
     if not beyond.any():
         return
-    masks = [case.ice(frame, thicker_than_m=FLOWING_M) for frame in frames]
+    masks = [find_ice(case, frame) for frame in frames]
     far = []
-    for name, entry in emulator.description["inputs"].items():
-        low, high = entry.get("range") or (-np.inf, np.inf)
-        on_ice = [case.read([name], frame)[0][mask] for frame, mask in zip(frames, masks) if mask.any()]
+    for name, variable in [(name, each) for each in emulator.signature.inputs for name in each.fields]:
+        low, high = variable.range or (-np.inf, np.inf)
+        on_ice = [
+            case.stack([name], frame=frame)[0][mask] for frame, mask in zip(frames, masks) if mask.any()
+        ]
         least, largest = min(map(np.min, on_ice)), max(map(np.max, on_ice))
         if least < low or largest > high:
             far.append(f"{name} {least:.4g} to {largest:.4g} (trained {low:.4g} to {high:.4g})")
@@ -222,7 +220,7 @@ def _write(predicted: xr.Dataset, path: Path) -> None:
         single.rio.to_raster(partial, driver="COG", compress="DEFLATE")
 
 
-def _say_times(case: PreparedCase, times: dict[str, Any], path: Path) -> str:
+def _say_times(case: Case, times: dict[str, Any], path: Path) -> str:
     line = f"{path}: {1000 * times['emulator_s']:.1f} ms a frame of {case.shape[0]} x {case.shape[1]} cells"
     if "solver_s" in times:
         ratio = times["solver_s"] / times["emulator_s"]
