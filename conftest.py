@@ -73,7 +73,8 @@ def own_files(tmp_path) -> Path:
 
 def write_own_files(folder: Path, *, lowres_corner=(CORNER_X, CORNER_Y)) -> Path:
     """Write a low-res bed, a surface, a dense survey, a held-out flight and their FILE.yaml."""
-    from fieldwise.fields.grids import Grid, make_field, write_cog
+    from fieldwise.fields.grids import Grid, make_field
+    from fieldwise.fields.rasters import write_cog
 
     folder.mkdir()
     west, south = lowres_corner

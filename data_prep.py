@@ -54,11 +54,9 @@ block_tiles = 2.0  # edge of the areas drawn for that, in tiles
 # %%
 from pathlib import Path
 
-import geopandas
-
 from fieldwise import figures
-from fieldwise.fields.grids import open_field
-from fieldwise.fields.tiles import read_tiles
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.tiles import read_bounds, read_tiles
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.figures import draw_inputs
 from fieldwise.recipes.bed_topography.surveys import open_targets, read_held_out
@@ -131,7 +129,7 @@ tiles = read_tiles(folder / "tiles.zarr")
 tiles
 
 # %%
-outlines = geopandas.read_file(folder / f"tiles_{dataset.crs.split(':')[-1]}.geojson")
+outlines = read_bounds(folder / "tiles.geojson", crs=dataset.crs)
 outlines["split"].value_counts()
 
 # %%

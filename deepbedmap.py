@@ -50,7 +50,7 @@ import json
 from pathlib import Path
 
 from fieldwise import figures
-from fieldwise.fields.grids import open_field
+from fieldwise.fields.formats import open_field
 from fieldwise.recipes import bed_topography
 from fieldwise.samples.datasets import Dataset
 

@@ -16,8 +16,9 @@ import rasterio
 import scipy.ndimage
 from rasterio.transform import from_origin
 
+from fieldwise.fields.formats import open_field
 from fieldwise.fields.gaps import fill_gaps
-from fieldwise.fields.grids import open_field
+from fieldwise.fields.resampling import block_mean
 from fieldwise.fields.trends import regional_spread, regional_trend
 
 CELLS = 8192
@@ -28,7 +29,7 @@ def write_mosaics(folder: Path) -> None:
     rng = np.random.default_rng(0)
     relief = scipy.ndimage.zoom(rng.normal(0, 200, (CELLS // 128,) * 2), 128, order=1).astype(np.float32)
     fine = relief + rng.standard_normal((CELLS, CELLS), dtype=np.float32)
-    coarse = fine.reshape(CELLS // 2, 2, CELLS // 2, 2).mean(axis=(1, 3))
+    coarse = block_mean(fine, 2)
     fine[1000:1500, 2000:2600] = -9999
     for name, values, spacing in (
         ("REMA_100m_dem.tif", fine, 100),

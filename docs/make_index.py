@@ -17,8 +17,8 @@ PACKAGE = "fieldwise"
 HEAD = """# fieldwise: the index
 
 One line for every public class and function, from the ground up: what stands further down uses what
-stands above it. Written by `make index` from the docstrings; `help(fieldwise.fields.grids.open_field)` tells
-more.
+stands above it. Written by `make index` from the docstrings; `help(fieldwise.fields.formats.open_field)`
+tells more.
 """
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 

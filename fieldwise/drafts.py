@@ -1,18 +1,62 @@
-"""Drafts: files and folders that take their place only when all went well."""
+"""Drafts: files and folders that take their place only when all went well, and names fit for them."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from fieldwise.errors import InputError
 
 WHOLE_FOLDERS = {".zarr"}  # suffixes of folders that are one thing, as a file is
+PLAIN_NAME = re.compile(r"\w[\w .,+()-]{0,99}")
+
+
+def check_plain_name(name: Any, place: str, *, kind: str = "file") -> str:
+    """Refuse a name that would not name one file of one folder: with a path, hidden, empty or endless.
+
+    Parameters
+    ----------
+    name
+        Such as that of a variable, which becomes `name.tif`.
+    place
+        Where it stands, for the message.
+    kind
+        What the name is given to: a file, or a folder.
+
+    >>> check_plain_name("ice_velocity", "own.yaml: input")
+    'ice_velocity'
+    >>> check_plain_name("../../evil", "own.yaml: input")
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: own.yaml: input '../../evil' names a file to be written; give a plain ...
+    """
+    if isinstance(name, str | int) and PLAIN_NAME.fullmatch(str(name)):
+        return str(name)
+    shown = str(name)[:60]
+    raise InputError(
+        f"{place} {shown!r} names a {kind} to be written; give a plain name, of letters, digits, - and _"
+    )
+
+
+def check_inside(folder: str | Path, path: Any, place: str) -> Path:
+    """Give the path of a file in a folder; one that leads out of the folder is refused.
+
+    >>> check_inside("data", "inputs/bed.tif", "dataset.yaml").as_posix()
+    'data/inputs/bed.tif'
+    >>> check_inside("data", "../bed.tif", "data/dataset.yaml")
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: data/dataset.yaml: '../bed.tif' leads out of data; prepare the folder again
+    """
+    parts = Path(os.path.normpath(str(path))).parts
+    if not isinstance(path, str | Path) or not parts or parts[0] in ("..", "/") or Path(path).is_absolute():
+        raise InputError(f"{place}: {str(path)[:60]!r} leads out of {folder}; prepare the folder again")
+    return Path(folder) / path
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The one kind of error that is the user's to mend, a case of it, and the commonest check that raises it."""
+"""The one kind of error that is the user's to mend, a case of it, and the commonest checks that raise it."""
 
 
 class InputError(ValueError):
@@ -32,3 +32,12 @@ def require_at_least(least: float, **options: float | None) -> None:
     for name, value in options.items():
         if value is not None and not value >= least:
             raise InputError(f"--{name}: is {value:g}; give at least {least:g}")
+
+
+def first_line(error: BaseException) -> str:
+    """Give the first line of what an error says, or its kind where it says nothing.
+
+    >>> first_line(OSError("it is gone\\nfor ever")), first_line(KeyError())
+    ('it is gone', 'KeyError')
+    """
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

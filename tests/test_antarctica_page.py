@@ -17,7 +17,8 @@ import yaml
 
 from fieldwise.cli import main
 from fieldwise.downloads import transfers
-from fieldwise.fields.grids import grid_of, open_field
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import grid_of
 from fieldwise.samples.datasets import Dataset
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,10 +13,13 @@ import pytest
 from fieldwise.errors import InputError
 from fieldwise.fields import gaps, tiles
 from fieldwise.fields.arrays import choose_module, module_of, ndimage_of, to_host
-from fieldwise.fields.gaps import fill_by_distance, fill_from_neighbours, fill_gaps
-from fieldwise.fields.grids import Grid, load_values, make_field, move_field, open_field, write_cog
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.gaps import fill_from_neighbours, fill_gaps, fill_narrow
+from fieldwise.fields.grids import Grid, load_values, make_field, move_field
+from fieldwise.fields.rasters import write_cog
+from fieldwise.fields.resampling import average_cells
 from fieldwise.fields.tiles import cut, slide_windows
-from fieldwise.fields.trends import average_cells, regional_spread, regional_trend
+from fieldwise.fields.trends import regional_spread, regional_trend
 from fieldwise.scores.fields import roughness, roughness_ratio, sample_at_points
 
 try:
@@ -105,23 +108,22 @@ def test_trend_and_spread(gpu, holes, chunks):
     assert_same(spread, regional_spread(field, expected, width=2000), gpu, rtol=1e-5)
 
 
-def test_fill_by_distance(gpu):
+def test_fill_narrow(gpu):
     values = noise(holes=0.4).values
     values[40:, 70:] = np.nan
     moved = choose_module("cupy").asarray(values)
-    assert_same(fill_by_distance(moved, reach=15), fill_by_distance(values, reach=15), gpu)
+    assert_same(fill_narrow(moved, reach=15), fill_narrow(values, reach=15), gpu)
 
 
 @pytest.mark.parametrize("size", [2048, 32])
 def test_filled_mosaics_are_the_same_files(gpu, tmp_path, monkeypatch, size):
     monkeypatch.setattr(gaps, "BLOCK_CELLS", size)
-    monkeypatch.setattr(gaps, "SEARCH_CELLS", 20)
     fine, coarse = noise(holes=0.2), noise(46, 56, spacing=200, holes=0.05)
     for name, move in (("host", lambda field: field), ("gpu", on_gpu)):
         fill_gaps(move(fine), move(coarse), tmp_path / f"{name}_mosaic.tif")
         mosaic = open_field(tmp_path / f"{name}_mosaic.tif")
         assert mosaic.attrs["vertical_datum"] == "WGS84 ellipsoid"
-        fill_from_neighbours(move(mosaic), tmp_path / f"{name}_filled.tif")
+        fill_from_neighbours(move(mosaic), tmp_path / f"{name}_filled.tif", reach=20)
     for step in ("mosaic", "filled"):
         host, moved = (open_field(tmp_path / f"{where}_{step}.tif").values for where in ("host", "gpu"))
         np.testing.assert_allclose(moved, host, rtol=2e-6)

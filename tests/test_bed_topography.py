@@ -16,8 +16,9 @@ from scipy import ndimage
 
 from fieldwise.cli import main
 from fieldwise.errors import InputError
-from fieldwise.fields import gaps
-from fieldwise.fields.grids import make_field, open_field, write_cog
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import make_field
+from fieldwise.fields.rasters import write_cog
 from fieldwise.fields.tiles import read_tiles
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography import networks
@@ -98,9 +99,8 @@ def test_tiles_start_on_low_res_cells_wherever_these_lie(tmp_path, offset):
             np.testing.assert_array_equal(tiles["bed_lowres"].values[tile, 0], expected)
 
 
-def test_tiles_that_miss_a_value_of_an_input_are_left_out(own_files, tmp_path, monkeypatch):
-    """A hole in the surface of 12 km, filled from its edge by 1 km only: what remains is no input."""
-    monkeypatch.setattr(gaps, "SEARCH_CELLS", 10)
+def test_tiles_that_miss_a_value_of_an_input_are_left_out(own_files, tmp_path):
+    """A hole in the surface of 12 km is too wide to be filled: it is no input."""
     file = own_files.parent / "surface.tif"
     with rasterio.open(file) as opened:
         values, profile = opened.read(1), opened.profile | {"driver": "GTiff"}
@@ -111,8 +111,8 @@ def test_tiles_that_miss_a_value_of_an_input_are_left_out(own_files, tmp_path, m
     folder = bed_topography.prepare(source=str(own_files), **options)
     tiles = read_tiles(folder / "tiles.zarr")
     assert all(np.isfinite(tiles[name].values).all() for name in tiles.data_vars)
-    # Inputs reach 1 km farther than their tiles: the first that is whole starts 12 km from the edge.
-    assert tiles["bounds"].values[:, 0].min() == -1_500_000 + 12_000
+    # Inputs reach 1 km farther than their tiles: the first that is whole starts 13 km from the edge.
+    assert tiles["bounds"].values[:, 0].min() == -1_500_000 + 13_000
 
 
 # --- train ----------------------------------------------------------------------------------------

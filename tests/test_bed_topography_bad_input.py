@@ -12,8 +12,10 @@ import torch
 import yaml
 
 from fieldwise.cli import main
-from fieldwise.fields import grids
-from fieldwise.fields.grids import Grid, make_field, open_field, write_cog
+from fieldwise.fields import rasters
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import Grid, make_field
+from fieldwise.fields.rasters import write_cog
 
 FAR = Grid(0, 0, 30_000, 30_000, 1000, "EPSG:3031")  # half a continent away
 
@@ -179,7 +181,7 @@ def test_disk_full_while_predicting(sandbox, trained_run, tmp_path, refusal, mon
     words += ["--halo_cells", 16, "--progress", "false"]
     with monkeypatch.context() as patch:
         if out == "map.tif":
-            patch.setattr(grids.rasterio.shutil, "copy", disk_full)
+            patch.setattr(rasters.rasterio.shutil, "copy", disk_full)
         else:
             import xarray
 

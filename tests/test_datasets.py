@@ -9,16 +9,13 @@ import xarray as xr
 
 from fieldwise.errors import InputError
 from fieldwise.fields.entries import open_entry
-from fieldwise.fields.grids import Grid, grid_of, make_field, open_field, write_cog, write_netcdf
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import Grid, grid_of, make_field
+from fieldwise.fields.rasters import write_cog, write_netcdf
+from fieldwise.fields.resampling import degrade
 from fieldwise.fields.trends import regional_trend
-from fieldwise.samples.datasets import (
-    DESCRIPTION,
-    Dataset,
-    degrade,
-    prepare_inputs,
-    read_yaml,
-    write_yaml,
-)
+from fieldwise.samples.datasets import DESCRIPTION, Dataset, read_yaml, write_yaml
+from fieldwise.samples.inputs import prepare_inputs
 
 DATA = Path(os.environ.get("FIELDWISE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 CRS = "EPSG:3031"
@@ -170,7 +167,7 @@ def test_prepare_and_read(files):
     assert data.grid.shape == (92, 124)
     assert {name: entry.units for name, entry in data.inputs.items()} == {
         "bed_lowres": "m",
-        "surface_elevation": "",
+        "surface_elevation": "m",  # as its file says
         "ice_velocity": "m a-1",
     }
     arrays = data.read(np.array([[2000, 3000, 11000, 12000], [5000, 9000, 14000, 18000]]), padding=1000)
@@ -257,7 +254,10 @@ def test_what_the_coarser_file_misses_too_comes_from_neighbours(tmp_path):
     inputs = {"surface": {"path": "fine.tif", "fill_from": "coarse.tif"}}
     data = prepare(tmp_path, inputs, lowres_spacing_m=400, lines=lines)
     np.testing.assert_allclose(data.field("surface").values, 7, rtol=1e-6)
-    assert lines == ["surface: 25.0% of its cells were missing and were filled from their neighbours"]
+    assert lines == [
+        "surface: 25.0% of its cells were missing: 8 in gaps up to 2.4 km wide were filled from around them, "
+        "0 stay missing"
+    ]
     assert sorted(path.name for path in (tmp_path / "out" / "inputs").iterdir()) == ["surface.tif"]
 
 

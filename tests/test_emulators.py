@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fieldwise.errors import InputError
-from fieldwise.fields.grids import open_field
+from fieldwise.fields.formats import open_field
 from fieldwise.interop.emulators import load_emulator, save_emulator
 from fieldwise.interop.keras_h5 import load_keras_h5, save_keras_h5
 from fieldwise.networks.convnet import ConvNet

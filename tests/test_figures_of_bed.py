@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 
 from fieldwise.errors import InputError
-from fieldwise.fields.grids import Grid, grid_of, make_field, open_field, write_cog
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import Grid, grid_of, make_field
+from fieldwise.fields.rasters import write_cog
 from fieldwise.recipes.bed_topography.example import run_on_a_tile
 from fieldwise.recipes.bed_topography.figures import PLATES, print_figure, save_figures
 from fieldwise.recipes.bed_topography.material import CUBIC, PREDICTION, gather

@@ -13,21 +13,13 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError
-from fieldwise.fields import grids
-from fieldwise.fields.grids import (
-    Grid,
-    align,
-    grid_of,
-    load_values,
-    make_field,
-    open_field,
-    overlap,
-    replace_when_done,
-    write_cog,
-    write_cog_by_blocks,
-    write_netcdf,
-)
+from fieldwise.fields import rasters
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import Grid, crs_name, grid_of, load_values, make_field, overlap
+from fieldwise.fields.rasters import write_cog, write_cog_by_blocks, write_netcdf
+from fieldwise.fields.resampling import align
 
 DATA = Path(os.environ.get("FIELDWISE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 GRID = Grid(1000, -500, 2000, 250, 250, "EPSG:3031")
@@ -113,7 +105,7 @@ def test_overlap_of_boxes_that_only_touch_is_none():
 
 def test_unknown_crs_is_an_error():
     with pytest.raises(InputError, match=r"unknown CRS 'EPSG:99999'; give an EPSG code"):
-        grids.crs_name("EPSG:99999")
+        crs_name("EPSG:99999")
 
 
 # --- opening --------------------------------------------------------------------------------------
@@ -389,7 +381,7 @@ def test_full_disk_while_gdal_writes(tmp_path, field, monkeypatch):
     def refuse(*arguments, **options):
         raise rasterio.errors.RasterioIOError("TIFFAppendToStrip: Write error: No space left on device")
 
-    monkeypatch.setattr(grids.rasterio.shutil, "copy", refuse)
+    monkeypatch.setattr(rasters.rasterio.shutil, "copy", refuse)
     with pytest.raises(InputError, match=r"bed\.tif: .*disk .* full"):
         write_cog(field, tmp_path / "bed.tif")
     assert list(tmp_path.iterdir()) == []
@@ -399,7 +391,7 @@ def test_what_gdal_loses_without_a_word_is_noticed(tmp_path, field, monkeypatch)
     def lose(plain, partial, **options):
         write_raster(partial, np.zeros((3, 4), "float32"))
 
-    monkeypatch.setattr(grids.rasterio.shutil, "copy", lose)
+    monkeypatch.setattr(rasters.rasterio.shutil, "copy", lose)
     with pytest.raises(InputError, match=r"bed\.tif: .*reads back different"):
         write_cog(field, tmp_path / "bed.tif")
     assert list(tmp_path.iterdir()) == []

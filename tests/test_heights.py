@@ -9,8 +9,10 @@ import xarray as xr
 from fieldwise.errors import InputError
 from fieldwise.fields.datums import ELLIPSOID
 from fieldwise.fields.entries import open_entry
-from fieldwise.fields.grids import Grid, make_field, open_field, write_cog, write_netcdf
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.heights import Heights, open_geoid, open_geoids, settle_datum
+from fieldwise.fields.rasters import write_cog, write_netcdf
 from fieldwise.fields.tiles import cut
 
 CRS = "EPSG:3031"

@@ -136,7 +136,7 @@ def no_axes(dataset, folder):
     [
         (no_ice, "one/ex.nc: has no ice: thk is nowhere above 0; leave case one out"),
         (gap, "one/ex.nc: thk has 1 missing values; fill them, or leave the variable out with --variables"),
-        (truncated, "one/ex.nc: cannot be read as NetCDF or Zarr"),
+        (truncated, "one/ex.nc: cannot be read as NetCDF, HDF5 or Zarr"),
         (uneven, "one/ex.nc: x is not evenly spaced"),
         (one_width, "one/ex.nc: x is not evenly spaced"),
         (kilometres, "one/ex.nc: x is in km; give a grid in metres"),
@@ -176,7 +176,7 @@ def test_prepare_refuses(source, options, message, tmp_path, refused):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"cases": {}}, "should hold `cases:`"),
+        ({"cases": {}}, "cases is {}; give an entry for each case"),
         ({"cases": {"a": {"split": "test"}}}, "case a is {'split': 'test'}"),
         ({"cases": {"../a": {"path": "x.nc"}}}, "case '../a' names a folder to be written"),
         ({"cases": {"a": {"path": "x.nc", "colour": 1}}}, "case a: colour is not known"),

@@ -8,7 +8,9 @@ import yaml
 
 from conftest import CORNER_X, CORNER_Y, SIZE_M, hills
 from fieldwise.errors import InputError
-from fieldwise.fields.grids import Grid, make_field, open_field, write_cog
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import Grid, make_field
+from fieldwise.fields.rasters import write_cog
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.levels import read_heights
 from fieldwise.recipes.bed_topography.own_files import list_files, read_own_files

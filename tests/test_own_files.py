@@ -12,8 +12,10 @@ import rasterio
 import yaml
 
 from fieldwise.cli import main
-from fieldwise.fields import grids
-from fieldwise.fields.grids import Grid, make_field, open_field, write_cog
+from fieldwise.fields import rasters
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import Grid, make_field
+from fieldwise.fields.rasters import write_cog
 from fieldwise.recipes.bed_topography.own_files import list_files, read_own_files
 from fieldwise.runs import hash_file
 from fieldwise.samples.datasets import DESCRIPTION
@@ -263,7 +265,7 @@ def test_disk_full_while_preparing(own_files, tmp_path, monkeypatch, function, r
     """Full while a raster, any file, or the tiles are written."""
     import xarray
 
-    owner = {"copy": grids.rasterio.shutil, "replace": os, "to_zarr": xarray.Dataset}[function]
+    owner = {"copy": rasters.rasterio.shutil, "replace": os, "to_zarr": xarray.Dataset}[function]
     words = ["prepare", "--source", own_files, "--out", tmp_path / "out", "--step_cells", 8]
     with monkeypatch.context() as patch:
         patch.setattr(owner, function, disk_full)

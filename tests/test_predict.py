@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import correlate
 
 from fieldwise.errors import InputError
-from fieldwise.fields import grids
+from fieldwise.fields import rasters
 from fieldwise.fields.grids import Grid
 from fieldwise.verbs.domains import lay_out, measure_halo, predict_domain
 
@@ -314,7 +314,7 @@ def test_disk_full_is_one_line_and_leaves_no_map(tmp_path, monkeypatch, when):
 
     grid, path = grid_of_cells(0, 0, 20, 20), tmp_path / "map.tif"
     with monkeypatch.context() as patch:
-        patch.setattr(*((os, "fsync") if when == "block" else (grids.rasterio.shutil, "copy")), full)
+        patch.setattr(*((os, "fsync") if when == "block" else (rasters.rasterio.shutil, "copy")), full)
         with pytest.raises(InputError, match=r"^[^\n]*map\.tif[^\n]*disk is full[^\n]*$"):
             predict(smoother(0), Noise(20, 20), grid, path, block_cells=10)
     assert os.listdir(tmp_path) == ["map.tif.partial"]

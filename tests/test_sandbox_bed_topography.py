@@ -11,7 +11,8 @@ from scipy import fft
 from scipy.spatial import cKDTree
 
 from fieldwise.errors import InputError
-from fieldwise.fields.grids import Grid, open_field
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import Grid
 from fieldwise.fields.tiles import cut
 from fieldwise.physics.local_filters import filter_locally, wiener_estimate
 from fieldwise.physics.spectra import power_law_spectrum, variance_of, wavenumbers

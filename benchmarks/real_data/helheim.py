@@ -27,13 +27,15 @@ import scipy.io
 import xarray as xr
 
 from fieldwise.errors import InputError
-from fieldwise.fields.grids import grid_of, load_values, open_field
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import grid_of, load_values
+from fieldwise.fields.resampling import degrade
 from fieldwise.fields.tiles import cut
 from fieldwise.figures import draw_map
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.judgement import baselines
 from fieldwise.recipes.bed_topography.surveys import read_held_out
-from fieldwise.samples.datasets import Dataset, degrade, write_yaml
+from fieldwise.samples.datasets import Dataset, write_yaml
 from fieldwise.scores.fields import bias, mae, rmse, sample_at_points
 
 FILES = Path(os.environ.get("FIELDWISE_DATA", Path(__file__).parents[3] / "shared" / "data"))

@@ -16,7 +16,7 @@ import geopandas
 import xarray as xr
 
 from fieldwise.errors import InputError
-from fieldwise.fields.grids import write_cog
+from fieldwise.fields.rasters import write_cog
 from fieldwise.fields.tiles import cut, slide_windows, split_by_area, write_bounds, write_tiles
 from fieldwise.figures import draw_map
 from fieldwise.surveys import grid_survey, read_survey

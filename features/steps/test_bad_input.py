@@ -11,7 +11,9 @@ import yaml
 from pytest_bdd import given, parsers, scenarios, then, when
 
 from fieldwise.cli import main
-from fieldwise.fields.grids import Grid, make_field, open_field, write_cog
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import Grid, make_field
+from fieldwise.fields.rasters import write_cog
 
 scenarios("bad_input.feature")
 

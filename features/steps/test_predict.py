@@ -11,7 +11,7 @@ import rasterio
 from pytest_bdd import given, parsers, scenarios, then, when
 
 from fieldwise.errors import InputError
-from fieldwise.fields.grids import open_field
+from fieldwise.fields.formats import open_field
 from fieldwise.recipes import bed_topography
 
 scenarios("predict.feature")

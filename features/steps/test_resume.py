@@ -14,7 +14,7 @@ from pytest_bdd import given, parsers, scenarios, then, when
 
 from conftest import write_own_files
 from fieldwise.errors import InputError
-from fieldwise.fields.grids import open_field
+from fieldwise.fields.formats import open_field
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography import networks
 from fieldwise.runs import read_metrics

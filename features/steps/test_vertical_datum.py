@@ -9,7 +9,9 @@ from pytest_bdd import given, parsers, scenarios, then, when
 from conftest import CORNER_X, CORNER_Y, SIZE_M, hills
 from fieldwise.errors import InputError
 from fieldwise.fields.datums import parse_datum
-from fieldwise.fields.grids import Grid, make_field, open_field, write_cog
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import Grid, make_field
+from fieldwise.fields.rasters import write_cog
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography import preparation
 from fieldwise.recipes.bed_topography.judgement import score_map

@@ -11,8 +11,9 @@ import xarray as xr
 from fieldwise.errors import InputError
 from fieldwise.fields.datums import ATTRIBUTE as DATUM
 from fieldwise.fields.datums import parse_datum
-from fieldwise.fields.grids import align, open_field
+from fieldwise.fields.formats import open_field
 from fieldwise.fields.heights import Heights
+from fieldwise.fields.resampling import align
 
 FIELD_KEYS = {"path", "variable", "variables", "x", "y", "crs"}
 INPUT_KEYS = FIELD_KEYS | {"spacing_m", "fill_from", "degrade", "units", "datum"}
@@ -38,7 +39,8 @@ def open_entry(
     >>> import numpy as np
     >>> from pathlib import Path
     >>> home = Path(tempfile.mkdtemp())
-    >>> from fieldwise.fields.grids import Grid, make_field, write_netcdf
+    >>> from fieldwise.fields.grids import Grid, make_field
+    >>> from fieldwise.fields.rasters import write_netcdf
     >>> grid = Grid(0, 0, 900, 900, 450, "EPSG:3031")
     >>> velocity = xr.Dataset({name: make_field(np.ones((2, 2)), grid, name=name) for name in ("VX", "VY")})
     >>> _ = write_netcdf(velocity, home / "velocity.nc")

@@ -14,7 +14,8 @@ import xarray as xr
 
 from fieldwise.errors import InputError
 from fieldwise.fields.datums import ATTRIBUTE, ELLIPSOID, parse_datum
-from fieldwise.fields.grids import Bounds, Grid, grid_of, load_values, make_field, open_field
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import Bounds, Grid, grid_of, load_values, make_field, same_crs
 from fieldwise.fields.tiles import cut
 
 # A geoid lies between 107 m below the ellipsoid (south of India) and 86 m above it (New Guinea).
@@ -35,7 +36,7 @@ class Heights:
     geoids
         Vertical datum to the geoid's height above the ellipsoid, in metres.
 
-    >>> from fieldwise.fields.grids import make_field
+    >>> from fieldwise.fields.grids import make_field, same_crs
     >>> grid = Grid(0, 0, 2000, 2000, 1000, "EPSG:3031")
     >>> bed = make_field(np.full((2, 2), -500.0), grid, name="bed", vertical_datum="EIGEN-GL04C geoid")
     >>> geoid = make_field(np.full((2, 2), -30.0), grid, name="geoid")
@@ -132,7 +133,8 @@ def open_geoid(entry: Mapping[str, Any], *, folder: Path, crs: str, bounds: Boun
 
     >>> import tempfile
     >>> home = Path(tempfile.mkdtemp())
-    >>> from fieldwise.fields.grids import make_field, write_cog
+    >>> from fieldwise.fields.grids import make_field, same_crs
+    >>> from fieldwise.fields.rasters import write_cog
     >>> grid = Grid(0, 0, 9000, 9000, 1000, "EPSG:3031")
     >>> _ = write_cog(make_field(np.full((9, 9), -30.0), grid, name="geoid"), home / "geoid.tif")
     >>> entry, box = {"path": "geoid.tif"}, (3000, 3000, 5000, 5000)
@@ -145,7 +147,7 @@ def open_geoid(entry: Mapping[str, Any], *, folder: Path, crs: str, bounds: Boun
     units = str(entry.get("units") or geoid.attrs.get("units", "")).strip()
     if units.lower() not in METRES:
         raise InputError(f"{file}: is in {units}; a geoid's height above the ellipsoid is wanted in metres")
-    if pyproj.CRS(geoid.rio.crs) != pyproj.CRS(crs):
+    if not same_crs(geoid.rio.crs, crs):
         geoid = _resample(geoid, crs, bounds, file=str(file))
     grid = grid_of(geoid)
     west, south, east, north = bounds
@@ -249,7 +251,8 @@ def open_geoids(
 
     >>> import tempfile
     >>> home = Path(tempfile.mkdtemp())
-    >>> from fieldwise.fields.grids import make_field, write_cog
+    >>> from fieldwise.fields.grids import make_field, same_crs
+    >>> from fieldwise.fields.rasters import write_cog
     >>> grid = Grid(0, 0, 9000, 9000, 1000, "EPSG:3031")
     >>> _ = write_cog(make_field(np.full((9, 9), -30.0), grid, name="geoid"), home / "geoid.tif")
     >>> entry, box = {"path": "geoid.tif", "name": "EIGEN-GL04C"}, (3000, 3000, 5000, 5000)

@@ -14,7 +14,7 @@ import xarray as xr
 from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError
 from fieldwise.fields.arrays import module_of, to_host
-from fieldwise.fields.grids import Bounds, Grid, grid_of, load_values
+from fieldwise.fields.grids import Bounds, Grid, crs_name, grid_of, load_values
 
 Method = Literal["linear", "cubic"]
 
@@ -286,6 +286,17 @@ def _stencil(
     return taps, stacked
 
 
+def bounds_path(path: str | Path, crs: str) -> Path:
+    """Name the file of windows in a CRS: by its EPSG code, or plainly where it has none.
+
+    >>> bounds_path("tiles.geojson", "+proj=tmerc +k=0.9").name
+    'tiles_local.geojson'
+    """
+    path, name = Path(path), crs_name(crs)
+    code = name.removeprefix("EPSG:") if name.startswith("EPSG:") else "local"
+    return path.with_name(f"{path.stem}_{code}.geojson")
+
+
 def write_bounds(windows: np.ndarray, path: str | Path, *, crs: str, splits: Sequence[str]) -> Path:
     """Write windows as GeoJSON polygons with their split: in `crs`, and beside it in EPSG:4326.
 
@@ -293,16 +304,19 @@ def write_bounds(windows: np.ndarray, path: str | Path, *, crs: str, splits: Seq
     >>> home = Path(tempfile.mkdtemp())
     >>> windows = np.array([[0, 0, 9000, 9000]])
     >>> path = write_bounds(windows, home / "tiles.geojson", crs="EPSG:3031", splits=["training"])
-    >>> path.name, geopandas.read_file(path).total_bounds.tolist()
+    >>> path.name, read_bounds(home / "tiles.geojson", crs="EPSG:3031").total_bounds.tolist()
     ('tiles_3031.geojson', [0.0, 0.0, 9000.0, 9000.0])
     """
-    path = Path(path)
     frame = geopandas.GeoDataFrame({"split": list(splits)}, geometry=shapely.box(*windows.T), crs=crs)
     for target in (crs, "EPSG:4326"):
-        name = path.with_name(f"{path.stem}_{target.split(':')[-1]}.geojson")
-        with replace_when_done(name) as partial:
+        with replace_when_done(bounds_path(path, target)) as partial:
             frame.to_crs(target).to_file(partial, driver="GeoJSON")
-    return path.with_name(f"{path.stem}_{crs.split(':')[-1]}.geojson")
+    return bounds_path(path, crs)
+
+
+def read_bounds(path: str | Path, *, crs: str) -> geopandas.GeoDataFrame:
+    """Read windows that :func:`write_bounds` wrote; GeoJSON itself cannot tell of a CRS without a code."""
+    return geopandas.read_file(bounds_path(path, crs)).set_crs(crs, allow_override=True)
 
 
 def write_tiles(

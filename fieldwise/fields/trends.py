@@ -6,41 +6,14 @@ import numpy as np
 import xarray as xr
 
 from fieldwise.fields.arrays import module_of, ndimage_of
-from fieldwise.fields.datums import ATTRIBUTE as DATUM
-from fieldwise.fields.grids import Grid, grid_of, load_values, make_field
-
-
-def average_cells(field: xr.DataArray, *, cell: float) -> xr.DataArray:
-    """Average a field over coarse cells, reading it strip by strip; a cell without any value is missing.
-
-    >>> values = np.array([[1.0, 3.0, np.nan, np.nan], [5.0, np.nan, np.nan, np.nan]])
-    >>> fine = make_field(values, Grid(0, 0, 4, 2, 1, "EPSG:3031"), name="bed")
-    >>> average_cells(fine, cell=2).values.tolist()
-    [[3.0, nan]]
-    """
-    grid = grid_of(field)
-    around = Grid.around(grid.bounds, cell, grid.crs)
-    size = around.shape[0] * around.shape[1]
-    total, count = 0.0, 0.0
-    columns = np.minimum(((grid.x - around.west) / cell).astype(int), around.shape[1] - 1)
-    strip = 64 * max(1, round(cell / grid.spacing))
-    for start in range(0, grid.shape[0], strip):
-        values = load_values(field[start : start + strip]).astype(np.float64)
-        xp = module_of(values)
-        rows = ((around.north - grid.y[start : start + strip]) / cell).astype(int)
-        cells = (np.minimum(rows, around.shape[0] - 1)[:, None] * around.shape[1] + columns).ravel()
-        valid = xp.isfinite(values).ravel()
-        inside = xp.asarray(cells)[valid]
-        total = total + xp.bincount(inside, values.ravel()[valid], size)
-        count = count + xp.bincount(inside, minlength=size)
-    means = (total / xp.where(count > 0, count, np.nan)).reshape(around.shape)
-    units, datum = field.attrs.get("units", "m"), field.attrs.get(DATUM)
-    return make_field(means, around, name=str(field.name), units=units, vertical_datum=datum)
+from fieldwise.fields.grids import grid_of, make_field
+from fieldwise.fields.resampling import average_cells
 
 
 def smooth(field: xr.DataArray, *, width: float) -> xr.DataArray:
     """Smooth with a Gaussian of a standard deviation in the field's units; missing cells do not count.
 
+    >>> from fieldwise.fields.grids import Grid
     >>> grid = Grid(0, 0, 64, 64, 1, "EPSG:3031")
     >>> step = make_field(np.repeat([[0.0] * 32 + [100.0] * 32], 64, axis=0), grid, name="surface")
     >>> smoothed = smooth(step, width=4.0).values[32]
@@ -69,6 +42,7 @@ def regional_trend(field: xr.DataArray, *, cell: float, width: float) -> xr.Data
     cell, width
         Spacing of the coarse grid and standard deviation of the Gaussian, in the field's units.
 
+    >>> from fieldwise.fields.grids import Grid
     >>> grid = Grid(0, 0, 64, 64, 1, "EPSG:3031")
     >>> step = make_field(np.repeat([[0.0] * 32 + [100.0] * 32], 64, axis=0), grid, name="surface")
     >>> trend = regional_trend(step, cell=8, width=8)
@@ -91,6 +65,7 @@ def regional_spread(field: xr.DataArray, trend: xr.DataArray, *, width: float) -
     width
         Standard deviation of the Gaussian, in the field's units.
 
+    >>> from fieldwise.fields.grids import Grid
     >>> grid = Grid(0, 0, 64, 64, 1, "EPSG:3031")
     >>> waves = np.where(np.arange(64) // 2 % 2, 3.0, -3.0) * np.ones((64, 1))
     >>> surface = make_field(waves, grid, name="surface")

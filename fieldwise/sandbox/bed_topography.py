@@ -21,7 +21,9 @@ from tqdm import tqdm
 from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError
 from fieldwise.fields.datums import ELLIPSOID
-from fieldwise.fields.grids import Bounds, Grid, make_field, write_cog, write_netcdf
+from fieldwise.fields.grids import Bounds, Grid, make_field
+from fieldwise.fields.rasters import write_cog, write_netcdf
+from fieldwise.fields.resampling import block_mean
 from fieldwise.fields.tiles import cut
 from fieldwise.physics.local_filters import wiener_estimate
 from fieldwise.physics.spectra import power_of, wavenumbers
@@ -209,7 +211,7 @@ def _write_surface(sector: Sector, folder: Path, *, rng: np.random.Generator) ->
         folder / "REMA_100m_dem.tif",
     )
     filled = np.where(holes, surface + ndimage.gaussian_filter(noise, 5), seen)
-    filled = filled.reshape(grid.shape[0] // 2, 2, grid.shape[1] // 2, 2).mean(axis=(1, 3))
+    filled = block_mean(filled, 2)
     filled_field = _make_heights(filled, replace(grid, spacing=200.0), name="surface_elevation")
     write_cog(filled_field, folder / "REMA_200m_dem_filled.tif")
     return noise
@@ -291,11 +293,11 @@ def _estimate_departure(sector: Sector, departure: np.ndarray, noise: np.ndarray
     grounded = sector.fine(sector.sheet.grounded, kilometre)
     padded = np.pad(departure, round(MARGIN / SPACING))
     seen = sector.fine(sector.sheet.grounded) * sector.see(padded)
-    seen = average_cells(seen, cells) + np.pad(
-        average_cells(noise, round(LOWRES_SPACING / 100)), round(MARGIN / LOWRES_SPACING), mode="reflect"
+    seen = block_mean(seen, cells) + np.pad(
+        block_mean(noise, round(LOWRES_SPACING / 100)), round(MARGIN / LOWRES_SPACING), mode="reflect"
     )
-    coarse = average_cells(padded, cells)
-    inside = average_cells(np.pad(np.ones_like(departure), round(MARGIN / SPACING)), cells)
+    coarse = block_mean(padded, cells)
+    inside = block_mean(np.pad(np.ones_like(departure), round(MARGIN / SPACING)), cells)
     east, north = wavenumbers(coarse.shape, LOWRES_SPACING)
     white = DEM_NOISE_M**2 * 100.0**2
     blurred = DEM_BLUR_NOISE_M**2 * 4 * np.pi * DEM_BLUR_M**2 * np.exp(-(east**2 + north**2) * DEM_BLUR_M**2)
@@ -310,16 +312,6 @@ def _estimate_departure(sector: Sector, departure: np.ndarray, noise: np.ndarray
     )
     field = make_field(estimate, kilometre, name="departure")
     return cut(field, [sector.box.bounds], spacing=SPACING, method="cubic")[0]
-
-
-def average_cells(values: np.ndarray, cells: int) -> np.ndarray:
-    """Average blocks of cells.
-
-    >>> average_cells(np.array([[1.0, 3.0, 5.0, 5.0], [1.0, 3.0, 5.0, 5.0]]), 2).tolist()
-    [[2.0, 5.0]]
-    """
-    rows, columns = values.shape
-    return values.reshape(rows // cells, cells, columns // cells, cells).mean(axis=(1, 3))
 
 
 def _write_sources(out: Path, box: Grid, blocks: list[str]) -> Path:

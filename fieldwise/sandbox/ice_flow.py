@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError
-from fieldwise.fields.grids import write_netcdf
+from fieldwise.fields.rasters import write_netcdf
 from fieldwise.physics.ice_flow import solve
 from fieldwise.physics.ice_flow.blatter_pattyn import MINIMUM_THICKNESS, SLIDING_COEFFICIENT
 from fieldwise.sandbox.valley import Valley, grow_ice, make_climate, make_valley

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from fieldwise.fields.grids import Grid, make_field
+from fieldwise.fields.resampling import block_mean
 from fieldwise.fields.tiles import cut
 from fieldwise.physics.local_filters import filter_locally
 from fieldwise.physics.spectra import power_law_spectrum, variance_of, wavenumbers
@@ -51,8 +52,7 @@ class Sector:
         It is computed at twice the spacing: no wave that short reaches the surface.
         """
         coarse = replace(self.grid, spacing=2 * self.grid.spacing)
-        rows, columns = coarse.shape
-        halved = undulation.reshape(rows, 2, columns, 2).mean(axis=(1, 3))
+        halved = block_mean(undulation, 2)
         responses = self.transfer.responses(*wavenumbers(halved.shape, coarse.spacing))
         weights = (self.fine(plane, coarse) for plane in self.transfer.weights)
         seen = filter_locally(halved, responses, weights)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage, spatial
 
+from fieldwise.fields.resampling import block_mean
 from fieldwise.physics.shallow_ice import Balance, evolve
 from fieldwise.physics.spectra import power_law_spectrum, wavenumbers
 
@@ -198,7 +199,7 @@ def grow_ice(
     """
     flow = {"rate_factor": rate_factor, "sliding_coefficient": sliding_coefficient}
     spacing = float(valley.x[1] - valley.x[0])
-    bed, gathers = _halve(valley.bed_m), _halve(valley.gathers)
+    bed, gathers = block_mean(valley.bed_m, 2), block_mean(valley.gathers, 2)
     last = climate.advance_years + climate.retreat_years
     thickness, now = np.zeros_like(bed), 0.0
     first = climate.advance_years if snapshots == 1 else min(FIRST_YEARS, last / snapshots)
@@ -216,9 +217,3 @@ def grow_ice(
             fine, valley.bed_m, spacing_m=spacing, years=SETTLING_YEARS, balance=balance, **flow
         ).thickness
         yield float(year), settled
-
-
-def _halve(field: np.ndarray) -> np.ndarray:
-    """Average 2 x 2 cells into one."""
-    rows, columns = field.shape
-    return field.reshape(rows // 2, 2, columns // 2, 2).mean(axis=(1, 3))

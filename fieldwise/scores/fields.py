@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from fieldwise.errors import InputError
 from fieldwise.fields.arrays import module_of, ndimage_of, to_host
-from fieldwise.fields.grids import grid_of
+from fieldwise.fields.grids import grid_of, same_crs
 
 GROUP_CELLS = 4096  # points are read in groups this wide, so that no more of a large raster is in memory
 
@@ -248,7 +248,7 @@ def roughness_ratio(prediction: xr.DataArray, truth: xr.DataArray, *, cells: int
 def _check_same_grid(prediction: xr.DataArray, truth: xr.DataArray) -> None:
     first, second = grid_of(prediction), grid_of(truth)
     near = np.allclose(first.bounds, second.bounds, rtol=0, atol=first.spacing / 1000)
-    if first.shape != second.shape or first.crs != second.crs or not near:
+    if first.shape != second.shape or not same_crs(first.crs, second.crs) or not near:
         raise InputError(f"prediction is on {first} and truth on {second}; cut both on one grid")
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ast
 import csv
-import glob
 import io
-import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,19 +67,14 @@ def read_survey(pipeline_path: Path | str, *, measured: Literal["z", "thickness"
     """
     pipeline = load_pipeline(Path(pipeline_path))
     axes = {axis: pipeline.axis(axis) for axis in ("x", "y", measured)}
-    folder = glob.escape(str(pipeline.path.parent))
-    paths = sorted(
-        path for path in glob.glob(os.path.join(folder, pipeline.filename)) if os.path.isfile(path)
-    )
+    paths = pipeline.files()
     if not paths:
         raise InputError(
             f"{pipeline.path}: no file matches {pipeline.filename!r} in {pipeline.path.parent}; "
             "download the survey or correct filename"
         )
     tables = [
-        _read_picks(label, stream, pipeline, axes)
-        for path in paths
-        for label, stream in _open_texts(Path(path))
+        _read_picks(label, stream, pipeline, axes) for path in paths for label, stream in _open_texts(path)
     ]
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*axes])
     if table.empty:

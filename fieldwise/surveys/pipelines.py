@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import glob
 import itertools
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,6 +56,11 @@ class Pipeline:
         if name not in self.axes:
             raise InputError(f"{self.path}: step 1 (readers.text): header {_lacking(name, self.header)}")
         return self.axes[name]
+
+    def files(self) -> list[Path]:
+        """List the text files that the pipeline reads, in order."""
+        found = glob.glob(os.path.join(glob.escape(str(self.path.parent)), self.filename))
+        return [Path(path) for path in sorted(found) if os.path.isfile(path)]
 
 
 def load_pipeline(path: Path) -> Pipeline:

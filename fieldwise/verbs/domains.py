@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError
-from fieldwise.fields.grids import CACHE_BYTES, Bounds, Grid, write_cog_by_blocks
+from fieldwise.fields.grids import Bounds, Grid
+from fieldwise.fields.rasters import CACHE_BYTES, write_cog_by_blocks
 from fieldwise.verbs.blocks import Box, Layout, lay_out, round_up
 
 Arrays = dict[str, np.ndarray]

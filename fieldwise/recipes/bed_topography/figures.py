@@ -14,6 +14,7 @@ import pygmt
 
 from fieldwise import figures
 from fieldwise.fields.grids import grid_of, load_values, make_field
+from fieldwise.fields.tiles import bounds_path, read_bounds
 from fieldwise.figures.panels import MIDDLE_CM, PAGE_CM
 from fieldwise.recipes.bed_topography.material import CUBIC, PREDICTION, Material, gather
 from fieldwise.recipes.bed_topography.places import longest_flight
@@ -91,7 +92,7 @@ def print_figure(name: str, material: Material, folder: str | Path) -> Printed:
 
     >>> import tempfile
     >>> from fieldwise.samples.datasets import write_yaml
-    >>> from fieldwise.fields.grids import write_cog
+    >>> from fieldwise.fields.rasters import write_cog
     >>> home = Path(tempfile.mkdtemp())
     >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
     >>> dataset = Dataset(write_yaml({**facts, "inputs": {}}, home / "dataset.yaml").parent)
@@ -128,7 +129,8 @@ def draw_inputs(dataset: Dataset) -> pygmt.Figure:
 
     >>> import tempfile
     >>> from fieldwise.samples.datasets import write_yaml
-    >>> from fieldwise.fields.grids import Grid, write_cog
+    >>> from fieldwise.fields.grids import Grid
+    >>> from fieldwise.fields.rasters import write_cog
     >>> home = Path(tempfile.mkdtemp())
     >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
     >>> facts["inputs"] = {"bed_lowres": {"spacing_m": 1000, "units": "m", "paths": ["bed.tif"]}}
@@ -156,7 +158,8 @@ def draw_inputs(dataset: Dataset) -> pygmt.Figure:
 def _draw_bed(material: Material) -> pygmt.Figure:
     """Draw the map of the bed with tiles, grounding line, coast, and the places of the other figures."""
     dataset, places = material.dataset, material.places
-    tiles = next(iter(sorted(dataset.folder.glob(f"tiles_{dataset.crs.split(':')[-1]}.geojson"))), None)
+    bounds = dataset.folder / "tiles.geojson"
+    tiles = read_bounds(bounds, crs=dataset.crs) if bounds_path(bounds, dataset.crs).exists() else None
     line = dataset.description.get("grounding_line")
     boxes = {name.split()[0]: box for name, box in places.closeups.items()}  # by their letters
     boxes["Fig. 3"] = places.view
@@ -165,7 +168,7 @@ def _draw_bed(material: Material) -> pygmt.Figure:
     coast = next(iter(sorted((dataset.folder / line).parent.glob("Coastline*.shp"))), None) if line else None
     return figures.draw_map(
         material.prediction,
-        tiles=geopandas.read_file(tiles) if tiles else None,
+        tiles=tiles,
         tiles_label="training and validation tiles",
         boxes=boxes,
         outline=geopandas.read_file(dataset.folder / line) if line else None,

@@ -11,9 +11,10 @@ import shapely
 from tqdm import tqdm
 
 from fieldwise.fields.arrays import to_host
-from fieldwise.fields.grids import Grid, make_field, write_cog
+from fieldwise.fields.grids import Grid, make_field
+from fieldwise.fields.rasters import write_cog
+from fieldwise.fields.resampling import average_cells
 from fieldwise.fields.tiles import cut
-from fieldwise.fields.trends import average_cells
 from fieldwise.recipes.bed_topography.own_files import LOWRES
 from fieldwise.samples.datasets import Dataset
 
@@ -47,7 +48,7 @@ def add_surface_inversion(
     >>> import tempfile
     >>> from pathlib import Path
     >>> from fieldwise.samples.datasets import write_yaml
-    >>> from fieldwise.fields.grids import open_field
+    >>> from fieldwise.fields.formats import open_field
     >>> home, grid = Path(tempfile.mkdtemp()), Grid(0, 0, 4000, 4000, 1000, "EPSG:3413")
     >>> facts = {"crs": "EPSG:3413", "region": list(grid.bounds), "spacing_m": 250, "lowres_spacing_m": 1000}
     >>> facts["inputs"] = {}

@@ -9,12 +9,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pygmt
-import pyproj
 import xarray as xr
 
 from fieldwise.errors import InputError
 from fieldwise.fields.datums import ATTRIBUTE as DATUM
-from fieldwise.fields.grids import Bounds, Grid, grid_of, load_values, make_field, open_field, overlap
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import (
+    Bounds,
+    Grid,
+    crs_label,
+    grid_of,
+    load_values,
+    make_field,
+    overlap,
+    same_crs,
+)
 from fieldwise.fields.tiles import cut, read_tiles
 from fieldwise.recipes.bed_topography.inversion import INVERSION
 from fieldwise.recipes.bed_topography.levels import require_datum
@@ -43,7 +52,7 @@ def baselines(dataset: Dataset, like: xr.DataArray, *, spline: bool = True) -> d
 
     >>> import tempfile
     >>> from fieldwise.samples.datasets import write_yaml
-    >>> from fieldwise.fields.grids import write_cog
+    >>> from fieldwise.fields.rasters import write_cog
     >>> home, grid = Path(tempfile.mkdtemp()), Grid(0, 0, 4000, 4000, 1000, "EPSG:3413")
     >>> slope = np.tile(grid.x / 10, (4, 1))  # rises by 100 m a kilometre
     >>> _ = write_cog(make_field(slope, grid, name="bed"), home / "bed.tif")
@@ -106,7 +115,7 @@ def score_map(dataset: Dataset, path: Path) -> dict[str, Any]:
 
     >>> import tempfile
     >>> from fieldwise.samples.datasets import write_yaml
-    >>> from fieldwise.fields.grids import write_cog
+    >>> from fieldwise.fields.rasters import write_cog
     >>> home, region = Path(tempfile.mkdtemp()), (0, 0, 8000, 8000)
     >>> for name, spacing, higher in (("lowres", 1000, 40), ("truth", 250, 0), ("map", 250, 10)):
     ...     grid = Grid(*region, spacing, "EPSG:3413")
@@ -121,9 +130,10 @@ def score_map(dataset: Dataset, path: Path) -> dict[str, Any]:
     (10.0, 40.0, 0.25)
     """
     prediction = open_field(path)
-    if pyproj.CRS(prediction.rio.crs) != pyproj.CRS(dataset.crs):
+    if not same_crs(prediction.rio.crs, dataset.crs):
         raise InputError(
-            f"{path}: is in {grid_of(prediction).crs}, the data are in {dataset.crs}; reproject it"
+            f"{path}: is in {crs_label(prediction.rio.crs)}, the data are in {crs_label(dataset.crs)}; "
+            "reproject it"
         )
     require_datum(path, prediction.attrs.get(DATUM), dataset.description.get(DATUM))
     if overlap(grid_of(prediction).bounds, dataset.region) is None:

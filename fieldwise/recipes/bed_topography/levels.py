@@ -40,7 +40,8 @@ def read_heights(source: Mapping[str, Any], *, folder: Path, report: Callable[[s
 
     >>> import tempfile
     >>> import numpy as np
-    >>> from fieldwise.fields.grids import Grid, make_field, write_cog
+    >>> from fieldwise.fields.grids import Grid, make_field
+    >>> from fieldwise.fields.rasters import write_cog
     >>> home, grid = Path(tempfile.mkdtemp()), Grid(0, 0, 4000, 4000, 1000, "EPSG:3031")
     >>> _ = write_cog(make_field(np.zeros((4, 4)), grid, name="bed"), home / "bed.tif")
     >>> inputs = {"bed_lowres": {"path": "bed.tif", "datum": "ellipsoid"}}

@@ -13,7 +13,9 @@ from numpy.typing import ArrayLike
 
 from fieldwise.errors import InputError
 from fieldwise.fields.datums import ATTRIBUTE as DATUM
-from fieldwise.fields.grids import Bounds, align, grid_of, make_field, open_field, overlap
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import Bounds, grid_of, make_field, overlap
+from fieldwise.fields.resampling import align
 from fieldwise.fields.tiles import cut
 from fieldwise.recipes.bed_topography.judgement import baselines
 from fieldwise.recipes.bed_topography.places import Places, choose_places
@@ -127,7 +129,7 @@ def gather(
 
     >>> import tempfile
     >>> from fieldwise.samples.datasets import write_yaml
-    >>> from fieldwise.fields.grids import write_cog
+    >>> from fieldwise.fields.rasters import write_cog
     >>> home = Path(tempfile.mkdtemp())
     >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
     >>> dataset = Dataset(write_yaml({**facts, "inputs": {}}, home / "dataset.yaml").parent)

@@ -111,7 +111,8 @@ def make_reader(dataset: Dataset, description: dict[str, Any]) -> Callable[[Boun
 
     >>> import tempfile
     >>> from fieldwise.samples.datasets import write_yaml
-    >>> from fieldwise.fields.grids import make_field, write_cog
+    >>> from fieldwise.fields.grids import make_field
+    >>> from fieldwise.fields.rasters import write_cog
     >>> home, region = Path(tempfile.mkdtemp()), [0, 0, 4000, 4000]
     >>> bed = make_field(np.full((4, 4), -90.0), Grid(*region, 1000, "EPSG:3413"), name="bed")
     >>> _ = write_cog(bed, home / "bed.tif")

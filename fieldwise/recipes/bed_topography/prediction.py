@@ -10,7 +10,9 @@ from tqdm import tqdm
 
 from fieldwise.errors import InputError, require_at_least
 from fieldwise.fields.datums import ATTRIBUTE as DATUM
-from fieldwise.fields.grids import Bounds, Grid, open_field, write_netcdf
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import Bounds, Grid
+from fieldwise.fields.rasters import write_netcdf
 from fieldwise.recipes.bed_topography.own_files import UPSAMPLING
 from fieldwise.samples.datasets import DESCRIPTION, Dataset
 from fieldwise.verbs.blocks import lay_out

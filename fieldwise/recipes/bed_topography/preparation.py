@@ -14,12 +14,15 @@ from fieldwise.errors import InputError, require_at_least
 from fieldwise.fields.arrays import ArrayModule, choose_module, to_host
 from fieldwise.fields.datums import ATTRIBUTE as DATUM
 from fieldwise.fields.entries import open_entry
-from fieldwise.fields.grids import open_field, write_cog
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import same_crs
 from fieldwise.fields.heights import Heights
+from fieldwise.fields.rasters import write_cog
 from fieldwise.fields.tiles import cut, slide_windows, split_by_area, write_bounds, write_tiles
 from fieldwise.recipes.bed_topography.levels import ELEVATIONS, read_heights
 from fieldwise.recipes.bed_topography.own_files import list_files, read_own_files
-from fieldwise.samples.datasets import DESCRIPTION, Dataset, prepare_inputs, write_yaml
+from fieldwise.samples.datasets import DESCRIPTION, Dataset, write_yaml
+from fieldwise.samples.inputs import prepare_inputs
 
 UNITS = {
     "bed_lowres": "m",
@@ -201,7 +204,7 @@ def _link_files(
         linked = set(config[key]) == {"path"}
         if linked:
             own = open_field(folder / config[key]["path"])
-            linked = own.rio.crs == field.rio.crs and not heights.offsets(own.attrs.get(DATUM))
+            linked = same_crs(own.rio.crs, field.rio.crs) and not heights.offsets(own.attrs.get(DATUM))
         if not linked:
             paths[key] = f"{key}.tif"
             write_cog(field, out / paths[key])

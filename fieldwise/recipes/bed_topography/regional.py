@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fieldwise.fields.grids import make_field, write_cog
+from fieldwise.fields.grids import make_field
+from fieldwise.fields.rasters import write_cog
 from fieldwise.fields.tiles import cut
 from fieldwise.samples.datasets import Dataset
 
@@ -28,7 +29,8 @@ def add_regional_inputs(dataset: Dataset) -> dict[str, Any]:
     >>> import tempfile
     >>> from pathlib import Path
     >>> from fieldwise.samples.datasets import write_yaml
-    >>> from fieldwise.fields.grids import Grid, open_field
+    >>> from fieldwise.fields.formats import open_field
+    >>> from fieldwise.fields.grids import Grid
     >>> home, grid = Path(tempfile.mkdtemp()), Grid(0, 0, 4000, 4000, 1000, "EPSG:3413")
     >>> eastward = np.tile(grid.x, (4, 1))
     >>> trends = {"surface_elevation": 800 - eastward / 100, "bed_lowres": -200 + 0 * eastward}

@@ -29,7 +29,8 @@ def choose_inputs(dataset: Dataset, names: list[str] | str | None, *, departure:
     >>> import tempfile
     >>> from pathlib import Path
     >>> from fieldwise.samples.datasets import write_yaml
-    >>> from fieldwise.fields.grids import Grid, make_field, write_cog
+    >>> from fieldwise.fields.grids import Grid, make_field
+    >>> from fieldwise.fields.rasters import write_cog
     >>> home, region = Path(tempfile.mkdtemp()), [0, 0, 4000, 4000]
     >>> zeros = make_field(np.zeros((4, 4)), Grid(*region, 1000, "EPSG:3413"), name="zeros")
     >>> _ = write_cog(zeros, home / "zeros.tif")
@@ -70,7 +71,8 @@ def read_samples(
     >>> import tempfile
     >>> from pathlib import Path
     >>> from fieldwise.samples.datasets import write_yaml
-    >>> from fieldwise.fields.grids import Grid, make_field, write_cog
+    >>> from fieldwise.fields.grids import Grid, make_field
+    >>> from fieldwise.fields.rasters import write_cog
     >>> from fieldwise.fields.tiles import write_tiles
     >>> home, region = Path(tempfile.mkdtemp()), [0, 0, 4000, 4000]
     >>> lowres = make_field(np.full((4, 4), -90.0), Grid(*region, 1000, "EPSG:3413"), name="bed")
@@ -155,7 +157,8 @@ def interpolate(dataset: Dataset, name: str, windows: np.ndarray) -> np.ndarray:
     >>> import tempfile
     >>> from pathlib import Path
     >>> from fieldwise.samples.datasets import write_yaml
-    >>> from fieldwise.fields.grids import Grid, make_field, write_cog
+    >>> from fieldwise.fields.grids import Grid, make_field
+    >>> from fieldwise.fields.rasters import write_cog
     >>> home, grid = Path(tempfile.mkdtemp()), Grid(0, 0, 4000, 4000, 1000, "EPSG:3413")
     >>> slope = np.tile(grid.x / 10, (4, 1))  # rises by 100 m a kilometre
     >>> _ = write_cog(make_field(slope, grid, name="bed"), home / "bed.tif")

@@ -17,18 +17,10 @@ from fieldwise.errors import InputError
 from fieldwise.fields.datums import ATTRIBUTE as DATUM
 from fieldwise.fields.datums import parse_datum
 from fieldwise.fields.entries import open_entry
-from fieldwise.fields.grids import (
-    Grid,
-    crs_name,
-    grid_of,
-    load_values,
-    make_field,
-    open_field,
-    overlap,
-    write_cog,
-    write_netcdf,
-)
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import Grid, crs_name, grid_of, load_values, make_field, overlap
 from fieldwise.fields.heights import Heights
+from fieldwise.fields.rasters import write_cog, write_netcdf
 from fieldwise.fields.tiles import cut
 from fieldwise.recipes.bed_topography.own_files import list_entries
 from fieldwise.samples.datasets import Dataset

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fieldwise.fields.grids import load_values, open_field
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import load_values
 from fieldwise.recipes.ice_flow.emulator import Emulator, read_inputs
 from fieldwise.recipes.ice_flow.judgement import direction_cosine, measure_symmetry, speed_of
 from fieldwise.recipes.ice_flow.prepare import prepare

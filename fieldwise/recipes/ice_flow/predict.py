@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError, require_at_least
-from fieldwise.fields.grids import write_netcdf
+from fieldwise.fields.rasters import write_netcdf
 from fieldwise.recipes.ice_flow.physics import solve_frame
 from fieldwise.recipes.ice_flow.samples import find_ice
 from fieldwise.recipes.ice_flow.signatures import RECIPE, STANDARD_NAMES, UNITS

@@ -14,13 +14,17 @@ import xarray as xr
 from scipy import ndimage
 from tqdm import tqdm
 
-from fieldwise.errors import InputError, require_at_least
+from fieldwise.drafts import check_plain_name
+from fieldwise.errors import InputError, first_line, require_at_least
+from fieldwise.fields.formats import UNREADABLE
+from fieldwise.fields.resampling import block_mean
 from fieldwise.physics.ice_flow.slopes import derive_ice_slopes, derive_slopes
-from fieldwise.recipes.ice_flow.cases import UNREADABLE, open_folder, read_case_list
 from fieldwise.recipes.ice_flow.cases import Case as Source
+from fieldwise.recipes.ice_flow.cases import open_folder, read_case_list
 from fieldwise.recipes.ice_flow.signatures import ICE_SLOPES, RECIPE, SLOPES, SPACING, group_fields
 from fieldwise.samples.cases import Case
 from fieldwise.samples.prepared import SPLITS, Draft, prepare_folder
+from fieldwise.samples.rules import list_whole_files
 
 BLOCK_BYTES = 2**26  # of a case in memory
 OLD_WORDS = {"train": "training", "valid": "validation"}  # of splits, in users' folders and files
@@ -85,7 +89,7 @@ def prepare(
             file = _check_source(Path(source))
         cases = _hold_out(_open_cases(file), validation_fraction, seed=seed)
         places = [out / case.split / case.name for case in cases]
-        inputs = _list_files(cases)
+        inputs = list_whole_files(path for case in cases for path in case.sources.values())
         _check_apart(places, inputs)
         for case in tqdm(cases, desc="preparing", unit="case", disable=not progress):
             draft.add(_write_case(case, draft, variables=variables, resample=resample, step=step))
@@ -129,12 +133,6 @@ def _hold_out(cases: list[Source], fraction: float, *, seed: int) -> list[Source
     return [
         replace(case, split="validation") if number in drawn else case for number, case in enumerate(cases)
     ]
-
-
-def _list_files(cases: list[Source]) -> list[Path]:
-    named = {file for case in cases for file in case.sources.values()}
-    inside = [part for path in named for part in (path.rglob("*") if path.is_dir() else [path])]
-    return sorted({path for path in inside if path.is_file()})
 
 
 def _check_apart(places: list[Path], inputs: list[Path]) -> None:
@@ -224,9 +222,8 @@ def _refuse_missing(case: Source, missing: Mapping[str, int]) -> NoReturn:
 def _choose_variables(case: Source, names: list[str] | None) -> dict[str, xr.DataArray]:
     """Give the variables to keep: numbers on x and y; slopes are derived wherever there is a surface."""
     known = {name: field for name, field in case.variables.items() if name != SPACING}
-    for name in (case.name, *known):
-        if Path(name).name != name or name.startswith("."):
-            raise InputError(f"{case.place}: {name!r} names a file to be written; give a plain name")
+    for name in known:
+        check_plain_name(name, f"{case.place}: variable")
     if names is None:
         return {name: field for name, field in known.items() if field.dtype.kind in "fiub"}
     derived = {*SLOPES, *ICE_SLOPES} if "usurf" in known else set()
@@ -250,8 +247,8 @@ def _read_frames(
             try:
                 block[name] = np.asarray(field[chosen].values, dtype=np.float32)
             except UNREADABLE as error:
-                file, reason = case.sources[name], (str(error) or type(error).__name__).splitlines()[0]
-                raise InputError(f"{file}: {name} cannot be read ({reason}); copy the file again") from None
+                reason = f"{name} cannot be read ({first_line(error)})"
+                raise InputError(f"{case.sources[name]}: {reason}; copy the file again") from None
         if {"icemask", "thk"} <= block.keys():
             block["thk"] = np.where(block["icemask"] > 0.5, block["thk"], np.float32(0))
         for number in range(max(len(values) for values in block.values())):
@@ -277,19 +274,13 @@ def resample_frame(fields: Mapping[str, np.ndarray], factor: float) -> dict[str,
     """
     kept = {name: values for name, values in fields.items() if name not in (*SLOPES, *ICE_SLOPES)}
     if factor >= 1:
-        return {name: _average(values, round(factor)) for name, values in kept.items()}
+        return {name: block_mean(values, round(factor)) for name, values in kept.items()}
     times = round(1 / factor)
     finer = {name: _refine(values, times) for name, values in kept.items()}
     if "thk" in kept:
         ice = np.kron(kept["thk"] > 0, np.ones((times, times), dtype=bool))
         finer["thk"] = np.where(ice, finer["thk"], np.float32(0))
     return finer
-
-
-def _average(values: np.ndarray, factor: int) -> np.ndarray:
-    rows, columns = (size // factor for size in values.shape)
-    blocks = values[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor)
-    return blocks.mean(axis=(1, 3), dtype=np.float64).astype(np.float32)
 
 
 def _refine(values: np.ndarray, times: int) -> np.ndarray:
