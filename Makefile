@@ -50,9 +50,8 @@ gmt: # the maps are drawn, and the surveys gridded, by GMT
 	  echo "installing GMT: $(GMT_PACKAGES)"; \
 	  $$as_root apt-get update -qq && $$as_root apt-get install -y -qq $(GMT_PACKAGES) >/dev/null; }
 
-# Waiting threads give way: on shared cores spinning ones would slow training down several times.
 override PARAMETERS += $(if $(SEED),seed=$(SEED))
-RUN_NOTEBOOKS = @OMP_WAIT_POLICY=PASSIVE $(BIN)/fieldwise notebooks --out $(OUT) \
+RUN_NOTEBOOKS = @$(BIN)/fieldwise notebooks --out $(OUT) \
   $(if $(strip $(PARAMETERS)),--parameters $(PARAMETERS))
 
 demo: install ## Run the main job on the sandbox: survey files -> map of the bed, judged (10 minutes)

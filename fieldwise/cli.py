@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import importlib
+import inspect
 import json
 import os
+import pkgutil
 import re
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, get_type_hints
 
 from fieldwise import __version__
 from fieldwise.errors import InputError
+from fieldwise.recipes import VERBS, find_recipes, list_verbs, load_recipe, load_verb
 
-RECIPES = {
-    "bed_topography": "a fine map of the bed under ice (DeepBedMap)",
-    "ice_flow": "velocity of glaciers from their shape, as a solver would give it",
-}
-VERBS = {
-    "prepare": "turn files into tiles to learn from and data to judge on",
-    "train": "train a network; a run that was cut off goes on",
-    "predict": "apply it to the whole region or a bounding box, block by block",
-    "evaluate": "judge the result on data that training has not seen",
-    "tune": "search for the best options of train (bed_topography)",
-}
 COMMANDS = {  # what serves every recipe
-    "download": ("fieldwise.downloads.sources", "download_data"),
-    "fetch": ("fieldwise.runs", "fetch_run"),
-    "notebooks": ("fieldwise.notebooks", "run_notebooks"),
+    "download": "fieldwise.downloads.sources:download_data",
+    "fetch": "fieldwise.runs:fetch_run",
+    "notebooks": "fieldwise.notebooks:run_notebooks",
 }
+UNFINISHED = {"out": ".partial", "study": ""}  # option: what is appended to its path while it is unfinished
+MENDABLE = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
 USAGE = """usage: fieldwise RECIPE VERB [--option ...]
        fieldwise download [--names FILE ...] [--folder FOLDER]
        fieldwise fetch --experiment KEY_OR_ZIP [--run RUN]
@@ -37,7 +34,7 @@ USAGE = """usage: fieldwise RECIPE VERB [--option ...]
 
 Learn maps between gridded fields.
 
-recipes:
+recipes, or the path of your own (RECIPE.py) or its import path:
 {recipes}
 
 verbs:
@@ -49,16 +46,17 @@ file, `--print_config` writes one. `fieldwise download --help` fetches the files
 """
 
 
+class Terminated(KeyboardInterrupt):
+    """The signal SIGTERM, which a scheduler sends; what stops on Ctrl-C stops on it too."""
+
+
 def usage() -> str:
     """Say what the command line offers, without loading any of it.
 
     >>> print(usage().splitlines()[0])
     usage: fieldwise RECIPE VERB [--option ...]
     """
-    lists = [
-        "\n".join(f"  {name:<16}{caption}" for name, caption in table.items()) for table in (RECIPES, VERBS)
-    ]
-    return USAGE.format(recipes=lists[0], verbs=lists[1])
+    return USAGE.format(recipes=_table(find_recipes()), verbs=_table(VERBS))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fieldwise 0.1.0
     True
     """
+    # Waiting threads give way: on shared cores spinning ones would slow training down several times.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in {"-h", "--help"}:
         print(usage(), end="")
@@ -75,63 +75,139 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] == "--version":
         print(f"fieldwise {__version__}")
         return 0
-    if words[0] not in {*RECIPES, *COMMANDS}:
-        return _refuse(f"{words[0]!r} is no recipe; choose {', '.join(RECIPES)}, or {', '.join(COMMANDS)}")
     try:
         return _run(words)
     except InputError as error:
         return _refuse(str(error))
     except SystemExit as stop:  # of --help and --print_config
         return int(stop.code or 0)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 128 + signal.SIGPIPE
-        if error.errno in {
-            errno.ENOSPC,
-            errno.EACCES,
-            errno.ENOENT,
-            errno.EEXIST,
-            errno.EISDIR,
-            errno.ENOTDIR,
-            errno.EROFS,
-        }:
+        if isinstance(error, MENDABLE) or error.errno in {errno.ENOSPC, errno.EROFS}:
             return _refuse(f"{error.filename or 'output'}: {error.strerror}")
         raise
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it was", file=sys.stderr)
-        return 128 + signal.SIGINT
+    except KeyboardInterrupt as stop:
+        return _stop(stop, again="begins anew")
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM come out as an exception, once, where nobody handles it; Lightning then calls this too."""
+    received = []
+
+    def terminate(*_: object) -> None:
+        received.append(True)
+        if len(received) == 1:  # a second one, to all processes of a group, must not break the tidying up
+            raise Terminated
+
+    free = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if not free or threading.current_thread() != threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if received:  # Lightning may end the program in a way of its own, even as if all were well
+            raise Terminated from None
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _run(words: list[str]) -> int:
-    from jsonargparse import ArgumentError, ArgumentParser
-
     if words[0] in COMMANDS:
-        module, attribute = COMMANDS[words[0]]
-        function = getattr(importlib.import_module(module), attribute)
+        function = pkgutil.resolve_name(COMMANDS[words[0]])
         name, rest = words[0], words[1:]
     else:
+        recipe = load_recipe(words[0], besides=list(COMMANDS))
         if len(words) == 1 or words[1] in {"-h", "--help"}:
-            print(usage(), end="")
+            print(_usage_of(words[0], recipe), end="")
             return 0
-        if words[1] not in VERBS:
-            return _refuse(f"{words[1]!r} is no verb; choose {', '.join(VERBS)}")
-        recipe = importlib.import_module(f"fieldwise.recipes.{words[0]}")
-        function = getattr(recipe, words[1], None)
-        if function is None:
-            return _refuse(f"{words[0]} has no verb {words[1]}; choose {', '.join(recipe.__all__)}")
+        function = load_verb(recipe, words[1])
         name, rest = " ".join(words[:2]), words[2:]
-    caption = (function.__doc__ or "").split("\n\n")[0]
-    parser = ArgumentParser(prog=f"fieldwise {name}", description=caption, exit_on_error=False)
-    parser.add_argument("--config", action="config", help="read options from this YAML file")
-    parser.add_function_arguments(function, as_group=False)
+    options = _parse(function, name, rest)
     try:
-        options = parser.parse_args(join_lists(rest)).as_dict()
-    except ArgumentError as error:
-        return _refuse(f"{_plain(str(error))}; see `fieldwise {name} --help`")
-    del options["config"]
-    function(**options)
+        with _terminable():
+            function(**options)
+    except KeyboardInterrupt as stop:
+        goes_on = _goes_on(name.split()[-1], options)
+        return _stop(stop, again="goes on where it was" if goes_on else "begins anew")
     return 0
+
+
+def _usage_of(name: str, recipe: Any) -> str:
+    verbs = {verb: VERBS.get(verb) or _caption(getattr(recipe, verb)) for verb in list_verbs(recipe)}
+    head = f"usage: fieldwise {name} VERB [--option ... | --help]\n\n{_caption(recipe)}"
+    return f"{head}\n\nverbs:\n{_table(verbs)}\n"
+
+
+def _caption(documented: Any) -> str:
+    return " ".join((documented.__doc__ or "").split("\n\n")[0].split())
+
+
+def _parse(function: Callable[..., Any], name: str, words: Sequence[str]) -> dict[str, Any]:
+    """Make options of words, as the signature of a function says."""
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    parser = ArgumentParser(prog=f"fieldwise {name}", description=_caption(function), exit_on_error=False)
+    parser.add_argument("--config", action="config", help="read options from this YAML file")
+    try:
+        parser.add_function_arguments(_resolve(function), as_group=False)
+    except ValueError as error:
+        raise InputError(f"{name}: cannot be a command ({error})") from error
+    try:
+        options = parser.parse_args(join_lists(words)).as_dict()
+    except ArgumentError as error:
+        raise InputError(f"{_plain(str(error))}; see `fieldwise {name} --help`") from None
+    return {name: value for name, value in options.items() if name != "config"}
+
+
+def _resolve(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Stand in for a function with the annotations of its parameters evaluated.
+
+    Where they are text, jsonargparse would load what their module imports for the type checker alone.
+    """
+    signature = inspect.signature(function)
+    parameters = signature.parameters.values()
+    if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
+        return function
+    texts = {parameter.name: parameter.annotation for parameter in parameters}
+    try:
+        names = vars(sys.modules[function.__module__])
+        hints = get_type_hints(SimpleNamespace(__annotations__=texts), names, include_extras=True)
+    except NameError:
+        return function
+
+    def resolved() -> None: ...
+
+    resolved.__doc__, resolved.__module__ = function.__doc__, function.__module__
+    whole = [parameter.replace(annotation=hints[parameter.name]) for parameter in parameters]
+    vars(resolved)["__signature__"] = signature.replace(parameters=whole)
+    return resolved
+
+
+def _goes_on(verb: str, options: Mapping[str, Any]) -> bool:
+    """Tell whether a verb that was stopped has left something that the same command would go on with."""
+    if options.get("resume") is False:
+        return False
+    if verb == "train":
+        return os.path.exists(f"{options.get('run')}/checkpoints/last.ckpt")
+    paths = [f"{options[name]}{suffix}" for name, suffix in UNFINISHED.items() if options.get(name)]
+    return verb == "download" or any(map(os.path.exists, paths))
+
+
+def _stop(stop: KeyboardInterrupt, *, again: str) -> int:
+    """Say what happens when the command is given again; give the status of a program ended by a signal."""
+    terminated = isinstance(stop, Terminated)
+    print(f"{'terminated' if terminated else 'interrupted'}; the same command {again}", file=sys.stderr)
+    return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
+
+
+def _table(captions: Mapping[str, str]) -> str:
+    return "\n".join(f"  {name:<16}{caption}".rstrip() for name, caption in captions.items())
 
 
 def _plain(message: str) -> str:

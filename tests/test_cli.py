@@ -1,5 +1,11 @@
 """The command line: quick, and a mistake is one line on standard error and status 2."""
 
+import importlib
+import importlib.metadata
+import json
+import os
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -7,8 +13,9 @@ import time
 import pytest
 
 from fieldwise import __version__
-from fieldwise.cli import join_lists, main
+from fieldwise.cli import join_lists, main, usage
 from fieldwise.recipes import bed_topography
+from fieldwise.verbs.options import TRAINING, Training
 
 HELP = (
     "import sys, fieldwise.cli; sys.exit(fieldwise.cli.main(['--help']) or bool({heavy} & set(sys.modules)))"
@@ -41,10 +48,20 @@ def test_help_is_quick_and_loads_nothing_heavy():
         assert word in done.stdout
 
 
-@pytest.mark.parametrize("words", [[], ["-h"], ["--help"], ["bed_topography"], ["bed_topography", "-h"]])
+@pytest.mark.parametrize("words", [[], ["-h"], ["--help"]])
 def test_usage(capsys, words):
     assert main(words) == 0
     assert capsys.readouterr().out.startswith("usage: fieldwise RECIPE VERB")
+
+
+@pytest.mark.parametrize("words", [["ice_flow"], ["ice_flow", "-h"], ["ice_flow", "--help"]])
+def test_usage_of_a_recipe(capsys, words):
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("usage: fieldwise ice_flow VERB")
+    assert [line.split()[0] for line in told.splitlines() if line.startswith("  ")] == [
+        *("prepare", "train", "predict", "evaluate")
+    ]
 
 
 def test_module_and_command_are_one():
@@ -57,7 +74,7 @@ def test_wrong_words(capsys):
     assert "'bed' is no recipe; choose bed_topography, " in told
     assert "or download, " in told
     line = refusal(capsys, "bed_topography", "learn")
-    assert "'learn' is no verb; choose prepare, train, predict, evaluate" in line
+    assert "'learn' is no verb of bed_topography; choose prepare, train, predict, evaluate, tune" in line
 
 
 @pytest.mark.parametrize(
@@ -78,6 +95,67 @@ def test_wrong_options(capsys, monkeypatch, tmp_path, options, named):
     assert named in line
     assert line.endswith("see `fieldwise bed_topography train --help`")
     assert list(tmp_path.iterdir()) == []
+
+
+SAY_LOADED = """
+import sys
+from fieldwise.cli import main
+from fieldwise.recipes import BUILT_IN, list_verbs, load_recipe
+for recipe in BUILT_IN:
+    for verb in list_verbs(load_recipe(recipe)):
+        assert main([recipe, verb, "--help"]) == 0
+        for words in (["--nothing", "1"], ["--data", "{"], ["--bounds", "1"], ["--max_epochs", "many"]):
+            assert main([recipe, verb, *words, "--progress", "maybe"]) == 2
+print(*sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
+"""
+NEURAL = {"torch", "lightning", "matplotlib", "pygmt", "optuna"}
+SPATIAL = {"xarray", "pandas", "rasterio", "geopandas", "scipy", "dask", "h5py", "zarr"}
+
+
+@pytest.fixture(scope="module")
+def looked_up():
+    """Ask every verb for help and have its options refused, in one process; give what that has loaded."""
+    done = subprocess.run([sys.executable, "-c", SAY_LOADED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.splitlines()[-1].split())
+
+
+def test_what_is_looked_up_or_refused_loads_no_networks(looked_up):
+    assert looked_up & NEURAL == set()
+    assert "jsonargparse" in looked_up
+
+
+@pytest.mark.xfail(reason="the verbs' modules still load what their signatures do not need")
+def test_what_is_looked_up_or_refused_loads_no_fields(looked_up):
+    assert looked_up & SPATIAL == set()
+
+
+def test_recipes_load_their_verbs_when_asked():
+    code = "import sys; from fieldwise.recipes import bed_topography, ice_flow; print(dir(bed_topography)); "
+    code += "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    names, modules = done.stdout.splitlines()
+    assert "'evaluate'" in names
+    assert set(modules.split()) & (NEURAL | SPATIAL | {"numpy", "yaml", "jsonargparse"}) == set()
+
+
+def test_a_verb_is_a_function_even_where_its_module_has_its_name(tmp_path, monkeypatch):
+    """As in a package with the file train.py, which Python would put in the place of the function train."""
+    package = tmp_path / "means_package"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from fieldwise.recipes import load_when_used\nload_when_used(__name__, train='train')\n"
+    )
+    (package / "train.py").write_text("def train():\n    return 7\n\ndef help():\n    return 8\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    means = importlib.import_module("means_package")
+    assert "train" not in vars(means)
+    assert importlib.import_module("means_package.train").help() == 8
+    assert means.train() == 7
+    with pytest.raises(AttributeError, match="module 'means_package' has no attribute 'predict'"):
+        means.predict()
+    for name in ("means_package", "means_package.train"):
+        del sys.modules[name]
 
 
 def test_a_mistake_in_the_data_is_one_line(capsys, tmp_path):
@@ -148,3 +226,263 @@ def test_help_behind_an_option(capsys):
     assert join_lists(["--run", "model", "-h"]) == ["--run", "model", "-h"]
     assert main(["bed_topography", "predict", "--run", "model", "-h"]) == 0
     assert "--bounds" in capsys.readouterr().out
+
+
+# --- recipes of others ------------------------------------------------------------------------------------
+
+MADE = '''"""Means of fields."""
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Unpack
+
+from fieldwise.verbs.options import TRAINING, Training, with_options
+
+__all__ = ["WIDTH", "compare", "train", "predict"]
+WIDTH = 3
+
+
+@with_options(Training, TRAINING, max_epochs=7)
+def train(
+    *, run: Path = Path("run"), rate: float = 0.5, signal_number: int = 0, **training: Unpack[Training]
+) -> None:
+    """Learn a mean.
+
+    Args:
+        run: Where it goes.
+        rate: Of learning.
+    """
+    if signal_number:
+        signal.raise_signal(signal_number)
+    print(json.dumps({"run": str(run), "rate": rate, **training}))
+
+
+def predict(*, out: Path, signal_number: int = 0) -> None:
+    """Draw the mean."""
+    if signal_number:
+        signal.raise_signal(signal_number)
+
+
+def compare(*, names: list[str]) -> None:
+    """Hold means against each other."""
+    print(*names, sep="|")
+'''
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """Write a recipe of somebody else's; what importing it changes is undone."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "tools" / "means_of_fields.py"
+    file.parent.mkdir()
+    file.write_text(MADE)
+    yield file
+    for name in [name for name in sys.modules if name.startswith(("means_of", "tools"))]:
+        del sys.modules[name]
+
+
+@pytest.fixture(params=["path", "folder", "import path", "entry point"])
+def word(request, made, tmp_path, monkeypatch):
+    """Name the made recipe in each way that there is."""
+    if request.param == "import path":
+        return "tools.means_of_fields"
+    if request.param == "folder":
+        made.rename(made.with_name("__init__.py"))
+        return "./tools"
+    if request.param == "entry point":
+        installed = tmp_path / "means-1.0.dist-info"
+        installed.mkdir()
+        (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: means\nVersion: 1.0\n")
+        (installed / "entry_points.txt").write_text("[fieldwise.recipes]\nmeans = tools.means_of_fields\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        return "means"
+    return "tools/means_of_fields.py"
+
+
+def test_recipes_of_others_are_found(capsys, word):
+    assert main([word, "compare", "--names", "a", "b"]) == 0
+    assert capsys.readouterr().out == "a|b\n"
+    assert main([word]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(f"usage: fieldwise {word} VERB [--option ... | --help]\n\nMeans of fields.\n")
+    assert [line.split()[0] for line in told.splitlines() if line.startswith("  ")] == [
+        *("train", "predict", "compare")
+    ]
+    assert "compare         Hold means against each other." in told
+    line = refusal(capsys, word, "prepare")
+    assert re.search(r"'prepare' is no verb of \w+; choose train, predict, compare$", line)
+
+
+def test_help_lists_installed_recipes(capsys, monkeypatch):
+    assert "means" not in usage()
+    entry = importlib.metadata.EntryPoint("means", "tools.means_of_fields", "fieldwise.recipes")
+    monkeypatch.setattr("fieldwise.recipes._entry_points", lambda: {"means": entry})
+    assert "  means           from tools.means_of_fields\n" in usage()
+    assert "ice_flow, means, " in refusal(capsys, "mean")
+
+
+def test_without_a_list_the_usual_verbs_count(capsys, made):
+    made.write_text(MADE.replace("__all__ =", "also ="))
+    assert "choose train, predict" in (line := refusal(capsys, "tools/means_of_fields.py", "compare"))
+    assert not line.endswith("compare")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "tools/means_of_fields.py: no such recipe; give the path of its Python file"),
+        (
+            "import nowhere_at_all",
+            "No module named 'nowhere_at_all', in {file}, line 1); mend it, or install",
+        ),
+        ("\n\n1 / 0", "ZeroDivisionError: division by zero, in {file}, line 3); mend it"),
+        ("def train(:", "SyntaxError: "),
+        ("raise SystemExit(3)", "SystemExit: 3, in {file}, line 1); mend it"),
+        ("train = 3", "'train' of means_of_fields is no function"),
+        ("def train(rate): pass", "cannot be a command (With fail_untyped=True"),
+        ("def prepare(): pass", "'train' is no verb of means_of_fields; choose prepare"),
+        ("x = 1", "'train' is no verb of means_of_fields; choose another recipe"),
+    ],
+)
+def test_what_is_wrong_with_a_recipe_is_one_line(capsys, made, content, told):
+    made.unlink() if content is None else made.write_text(content)
+    line = refusal(capsys, "tools/means_of_fields.py", "train")
+    assert told.format(file=made) in line
+
+
+def test_two_modules_of_one_name(capsys, made):
+    (made.parent / "json.py").write_text(MADE)
+    line = refusal(capsys, "tools/json.py", "train")
+    assert "tools/json.py: another module is called json too; rename the file" in line
+    assert "No module named 'gone'" in refusal(capsys, "gone.recipe", "train")
+
+
+# --- options that every training shares --------------------------------------------------------------------
+
+
+def test_shared_options_have_help_and_defaults(capsys, made):
+    assert main(["tools/means_of_fields.py", "train", "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "--max_epochs MAX_EPOCHS Passes over the training samples. (type: int, default: 7)" in told
+    assert "--rate RATE Of learning. (type: float, default: 0.5)" in told
+    assert "--resume {true,false} Go on from the last checkpoint" in told
+    assert "--tracker {none,tensorboard,comet}" in told
+    for name in Training.__annotations__:
+        assert f"--{name} " in told
+
+
+def test_shared_options_come_whole(capsys, made):
+    words = ["train", "--batch_size", "5", "--devices", "2", "--patience", "4", "--resume", "false"]
+    assert main(["tools/means_of_fields.py", *words]) == 0
+    changed = {"batch_size": 5, "devices": 2, "patience": 4, "resume": False}
+    expected = {"run": "run", "rate": 0.5, **TRAINING, "max_epochs": 7, **changed}
+    assert json.loads(capsys.readouterr().out) == expected
+
+
+def test_shared_options_are_written_and_read(capsys, made, tmp_path):
+    assert main(["tools/means_of_fields.py", "train", "--max_epochs", "3", "--print_config"]) == 0
+    (tmp_path / "run.yaml").write_text(capsys.readouterr().out)
+    assert main(["tools/means_of_fields.py", "train", "--config", "run.yaml", "--seed", "1"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["max_epochs"], told["seed"]) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--max_epochs", "many"], "--max_epochs: Expected a int. Got value: many"),
+        (["--tracker", "mlflow"], "--tracker: "),
+        (["--precision", "8"], "--precision: "),
+        (["--epochs", "3"], "--epochs"),
+        (["--training", "3"], "--training"),
+    ],
+)
+def test_shared_options_are_checked(capsys, made, words, told):
+    line = refusal(capsys, "tools/means_of_fields.py", "train", *words)
+    assert told in line
+    assert line.endswith("; see `fieldwise tools/means_of_fields.py train --help`")
+
+
+# --- stopping ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+@pytest.mark.parametrize(
+    ("left", "words", "again"),
+    [
+        (None, ["predict", "--out", "map.tif"], "begins anew"),
+        ("map.tif.partial/plan.json", ["predict", "--out", "map.tif"], "goes on where it was"),
+        ("run/config.yaml", ["train"], "begins anew"),
+        ("run/checkpoints/last.ckpt", ["train"], "goes on where it was"),
+        ("run/checkpoints/last.ckpt", ["train", "--resume", "false"], "begins anew"),
+        ("run/checkpoints/last.ckpt", ["predict", "--out", "map.tif"], "begins anew"),
+    ],
+)
+def test_a_stopped_verb_says_how_it_goes_on(capsys, made, tmp_path, number, word, left, words, again):
+    if left:
+        (tmp_path / left).parent.mkdir(parents=True)
+        (tmp_path / left).touch()
+    assert main(["tools/means_of_fields.py", *words, "--signal_number", str(int(number))]) == 128 + number
+    assert capsys.readouterr().err == f"{word}; the same command {again}\n"
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+SLOW = '''"""A training that takes its time."""
+
+import time
+from pathlib import Path
+
+
+def train(*, run: Path = Path("run")) -> None:
+    """Learn slowly."""
+    import torch
+    from lightning.pytorch import LightningModule
+    from fieldwise.runs import fit, make_trainer
+
+    class Slow(LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+        def training_step(self, batch, number):
+            time.sleep(0.05)
+            return (self.weight * batch).sum()
+
+        def validation_step(self, batch, number):
+            self.log("loss", 1.0)
+
+    options = {"accelerator": "cpu", "progress": False, "tracker": "none", "monitor": "loss"}
+    loader = torch.utils.data.DataLoader(torch.ones(4, 1))
+    fit(make_trainer(run, max_epochs=2000, **options), Slow(), loader, loader)
+'''
+
+
+def test_a_terminated_training_does_not_pass_for_a_finished_one(tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW)
+    command = [sys.executable, "-m", "fieldwise", "./slow.py", "train"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as training:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
+            assert training.poll() is None, training.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        training.terminate()
+        _, told = training.communicate(timeout=60)
+    assert training.returncode == 143
+    assert told.splitlines()[-1] == "terminated; the same command goes on where it was"
+    assert "Traceback" not in told
+
+
+def test_waiting_threads_give_way_unless_told_otherwise(monkeypatch, capsys):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    main(["--version"])
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    main(["--version"])
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"

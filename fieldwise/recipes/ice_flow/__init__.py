@@ -3,9 +3,16 @@
 After Jouvet et al. (2021), https://doi.org/10.1017/jog.2021.120.
 """
 
-from fieldwise.recipes.ice_flow.evaluation import evaluate
-from fieldwise.recipes.ice_flow.predict import predict
-from fieldwise.recipes.ice_flow.prepare import prepare
-from fieldwise.recipes.ice_flow.train import train
+from typing import TYPE_CHECKING
 
-__all__ = ["evaluate", "predict", "prepare", "train"]
+from fieldwise.recipes import load_when_used
+
+if TYPE_CHECKING:
+    from fieldwise.recipes.ice_flow.evaluate import evaluate
+    from fieldwise.recipes.ice_flow.predict import predict
+    from fieldwise.recipes.ice_flow.prepare import prepare
+    from fieldwise.recipes.ice_flow.train import train
+    from fieldwise.recipes.ice_flow.tune import tune
+
+__all__ = ["evaluate", "predict", "prepare", "train", "tune"]
+load_when_used(__name__, prepare="prepare", train="train", predict="predict", evaluate="evaluate", tune="tune")

@@ -1,0 +1,140 @@
+"""Options that every application shares: declared once, with one help text and one default."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, ParamSpec, TypedDict, TypeVar, cast, get_type_hints
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Training(TypedDict, total=False):
+    """How any training is carried out, whatever it learns.
+
+    Args:
+        max_epochs: Passes over the training samples.
+        batch_size: Samples a step.
+        accumulate: Batches whose gradients are added up for one step: as a batch that many times as large.
+        patience: Epochs without improvement on the validation samples after which training stops.
+        seed: Of weights and order.
+        resume: Go on from the last checkpoint in the run folder, if there is one.
+        accelerator: cpu, gpu or auto.
+        devices: How many of them.
+        precision: Of the numbers; auto takes bf16-mixed where that is faster and within tolerance.
+        progress: Whether to show how far it is.
+        tracker: What is told of the run, besides metrics.csv: nothing, TensorBoard, or Comet too; the latter
+            online where COMET_API_KEY is in the environment, otherwise as an archive in the run folder.
+    """
+
+    max_epochs: int
+    batch_size: int
+    accumulate: int
+    patience: int | None
+    seed: int
+    resume: bool
+    accelerator: str
+    devices: int | str
+    precision: Literal["auto", "32-true", "64-true", "16-mixed", "bf16-mixed"]
+    progress: bool
+    tracker: Literal["none", "tensorboard", "comet"]
+
+
+TRAINING: Training = {
+    "max_epochs": 100,
+    "batch_size": 64,
+    "accumulate": 1,
+    "patience": None,
+    "seed": 42,
+    "resume": True,
+    "accelerator": "auto",
+    "devices": "auto",
+    "precision": "auto",
+    "progress": True,
+    "tracker": "tensorboard",
+}
+
+
+def with_options(
+    kind: Any, defaults: Mapping[str, Any], **own: Any
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Complete a verb that takes shared options as ``**options: Unpack[kind]``.
+
+    The verb is given every one of them, its default where the caller states none; and its signature and
+    docstring list them, for the command line, for ``help`` and for notebooks.
+
+    Parameters
+    ----------
+    kind
+        A TypedDict of their types, whose docstring describes each under ``Args:``; as :class:`Training`.
+    defaults
+        Their defaults; as `TRAINING`.
+    own
+        Defaults that are others for this verb.
+
+    Examples
+    --------
+    >>> from typing import Unpack
+    >>> @with_options(Training, TRAINING, max_epochs=7)
+    ... def train(*, rate: float = 0.1, **training: Unpack[Training]):
+    ...     '''Learn.
+    ...
+    ...     Args:
+    ...         rate: Of learning.
+    ...     '''
+    ...     return rate, training["max_epochs"], training["batch_size"]
+    >>> train(batch_size=2)
+    (0.1, 7, 2)
+    >>> inspect.signature(train).parameters["max_epochs"]
+    <Parameter "max_epochs: int = 7">
+    >>> train(epochs=3)
+    Traceback (most recent call last):
+    TypeError: train() takes no 'epochs'; it takes rate, max_epochs, batch_size, ...
+    """
+    types = get_type_hints(kind)
+    if own.keys() - types.keys() or defaults.keys() != types.keys():
+        raise TypeError(f"{kind.__name__} has {', '.join(types)}: each needs a default, and no other has one")
+    shared = {**defaults, **own}
+
+    def complete(verb: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(verb)
+        parameters = [
+            parameter
+            for parameter in signature.parameters.values()
+            if parameter.kind != inspect.Parameter.VAR_KEYWORD and parameter.name not in shared
+        ] + [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=shared[name], annotation=hint)
+            for name, hint in types.items()
+        ]
+        names = [parameter.name for parameter in parameters]
+
+        @functools.wraps(verb)
+        def completed(*arguments: P.args, **given: P.kwargs) -> R:
+            for name in given:
+                if name not in names:
+                    raise TypeError(f"{verb.__name__}() takes no {name!r}; it takes {', '.join(names)}")
+            return verb(*arguments, **cast(Any, shared | given))
+
+        whole = cast(Any, completed)
+        whole.__signature__ = signature.replace(parameters=parameters)
+        whole.__annotations__ = {
+            **{name: hint for name, hint in verb.__annotations__.items() if name in {*names, "return"}},
+            **types,
+        }
+        whole.__doc__ = _join_descriptions(verb.__doc__ or "", kind.__doc__ or "")
+        del whole.__wrapped__  # jsonargparse would look behind it, where the shared options are missing
+        return completed
+
+    return complete
+
+
+def _join_descriptions(own: str, shared: str) -> str:
+    """Append the lines under ``Args:`` of one docstring to those of another."""
+    before, heading, after = inspect.cleandoc(own).partition("\n\nArgs:\n")
+    lines, gap, rest = after.partition("\n\n")
+    added = inspect.cleandoc(shared).partition("\nArgs:\n")[2].partition("\n\n")[0]
+    return (
+        f"{before}{heading or chr(10) * 2 + 'Args:' + chr(10)}{lines and lines + chr(10)}{added}{gap}{rest}"
+    )
