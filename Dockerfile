@@ -1,10 +1,10 @@
-# The project with GMT and JupyterLab. Binder builds the same file (.binder/Dockerfile points to it).
+# The project with GMT and JupyterLab. .binder/Dockerfile is the same but for the index of PyTorch.
 #
 #   docker build -t fieldwise .
 #   docker run --rm -p 8888:8888 fieldwise                        JupyterLab
 #   docker run --rm -v "$PWD/model:/home/fieldwise/fieldwise/model" fieldwise make demo
 #
-# Without a GPU, PyTorch's index of CPU builds saves gigabytes: --build-arg PIP_EXTRA_INDEX_URL=...
+# Without a GPU, PyTorch's CPU build saves gigabytes: docker build -f .binder/Dockerfile -t fieldwise .
 FROM python:3.12-slim-bookworm
 
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]

@@ -4,20 +4,23 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 GMT_PACKAGES := gmt libgmt-dev ghostscript
+GMT_LEAST := 6.4
 CHAIN := data_prep srgan_train deepbedmap paper_figures
 PAIRS := $(filter $(basename $(wildcard *.ipynb)),$(basename $(wildcard *.py)))
 ALL_NOTEBOOKS := $(CHAIN) $(filter-out $(CHAIN) test_ipynb,$(PAIRS)) test_ipynb
 NOTEBOOKS ?= $(ALL_NOTEBOOKS)
 OUT ?= model/notebooks
-LAB_SETTINGS := etc/jupyter/labconfig/default_setting_overrides.json
+JUPYTER_SETTINGS := labconfig/default_setting_overrides.json jupyter_server_config.json
 
-.PHONY: help install gmt demo demo-ice-flow test lint types layers unit notebooks pairs index address chainer clean
+.PHONY: help install packages gmt demo demo-ice-flow test lint types layers unit notebooks pairs index address chainer clean
 .DEFAULT_GOAL := help
 
 help: ## Show this menu
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-install: gmt $(VENV)/installed $(VENV)/$(LAB_SETTINGS) ## Set everything up: .venv, Python packages, GMT where it is missing
+install: gmt packages ## Set everything up: .venv, Python packages, GMT where it is missing
+
+packages: $(VENV)/installed $(addprefix $(VENV)/etc/jupyter/,$(JUPYTER_SETTINGS)) ## Set up .venv and the Python packages alone
 
 $(VENV)/installed: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
@@ -26,12 +29,12 @@ $(VENV)/installed: pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-# JupyterLab opens the paired scripts as notebooks.
-$(VENV)/$(LAB_SETTINGS): .jupyter/labconfig/default_setting_overrides.json | $(VENV)/installed
+# JupyterLab opens the paired scripts as notebooks, and saves nothing of its kernel in them.
+$(VENV)/etc/jupyter/%: .jupyter/% | $(VENV)/installed
 	@mkdir -p $(@D) && cp $< $@
 
 # Its source package needs an older setuptools to build; a throw-away environment builds the wheel with it.
-CHAINER := $(shell sed -n 's/^chainer = \["\([^"]*\)"\].*/\1/p' pyproject.toml)
+CHAINER = $(shell sed -n 's/^chainer = \["\([^"]*\)"\].*/\1/p' pyproject.toml)
 chainer: $(VENV)/installed ## Install Chainer, to check old weights against (a minute)
 	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	  pip="-m pip --disable-pip-version-check --quiet"; \
@@ -41,14 +44,23 @@ chainer: $(VENV)/installed ## Install Chainer, to check old weights against (a m
 	  $(BIN)/python $$pip install $$folder/chainer-*.whl; \
 	  $(BIN)/python -c 'from fieldwise.interop.chainer_reference import chainer; print("Chainer", chainer.__version__)'
 
-gmt: # the maps are drawn, and the surveys gridded, by GMT
-	@ldconfig -p 2>/dev/null | grep -q 'libgmt\.so ' && command -v gs >/dev/null || \
-	test -n "$$CONDA_PREFIX" -a -e "$$CONDA_PREFIX/lib/libgmt.so" || { \
-	  if [ "$$(id -u)" = 0 ]; then as_root=; elif sudo -n true 2>/dev/null; then as_root=sudo; else \
-	    echo "GMT is missing; run: sudo apt-get install $(GMT_PACKAGES)   (or use conda: environment.yml)"; exit 1; fi; \
-	  command -v apt-get >/dev/null || { echo "GMT is missing; use conda: environment.yml"; exit 1; }; \
-	  echo "installing GMT: $(GMT_PACKAGES)"; \
-	  $$as_root apt-get update -qq && $$as_root apt-get install -y -qq $(GMT_PACKAGES) >/dev/null; }
+# The maps are drawn, and the surveys gridded, by GMT. PyGMT loads the library that `gmt` names.
+gmt:
+	@enough() { printf '%s\n' $(GMT_LEAST) "$$1" | sort -CV; }; refuse() { echo "$$1"; exit 1; }; \
+	found="$$(gmt --version 2>/dev/null)"; conda="use conda: conda env create -f environment.yml"; \
+	if test -n "$$found" && enough "$$found" && test -e "$$(gmt --show-library)" && command -v gs >/dev/null; \
+	then exit; fi; \
+	command -v apt-get >/dev/null || refuse "GMT $(GMT_LEAST) or later is missing; $$conda"; \
+	if [ "$$(id -u)" = 0 ]; then as_root=; elif sudo -n true 2>/dev/null; then as_root=sudo; else as_root=no; fi; \
+	test "$$as_root" = no || $$as_root apt-get update -qq; \
+	packaged="$$(LC_ALL=C apt-cache policy gmt | sed -n 's/^ *Candidate: *\([0-9]\)/\1/p')"; \
+	test -z "$$packaged" || enough "$$packaged" || \
+	  refuse "GMT $$packaged, which this system packages, is too old: PyGMT needs $(GMT_LEAST); $$conda"; \
+	test "$$as_root" != no || \
+	  refuse "GMT $(GMT_LEAST) or later is missing; run: sudo apt-get install $(GMT_PACKAGES)   (or $$conda)"; \
+	echo "installing GMT: $(GMT_PACKAGES)"; \
+	$$as_root apt-get install -y -qq $(GMT_PACKAGES) >/dev/null || exit 1; \
+	enough "$$(gmt --version)" || refuse "$$(command -v gmt) is older than $(GMT_LEAST), which PyGMT needs; $$conda"
 
 override PARAMETERS += $(if $(SEED),seed=$(SEED))
 RUN_NOTEBOOKS = @$(BIN)/fieldwise notebooks --out $(OUT) \
@@ -57,7 +69,7 @@ RUN_NOTEBOOKS = @$(BIN)/fieldwise notebooks --out $(OUT) \
 demo: install ## Run the main job on the sandbox: survey files -> map of the bed, judged (10 minutes)
 	$(RUN_NOTEBOOKS) --names $(CHAIN)
 
-demo-ice-flow: install ## Emulate the flow of made glaciers, judged on valleys it has not seen (10 minutes)
+demo-ice-flow: packages ## Emulate the flow of made glaciers, judged on valleys it has not seen (10 minutes)
 	$(RUN_NOTEBOOKS) --names ice_flow
 
 test: install lint types layers unit ## Run everything: style, types, layers, tests, doctests, features, notebooks

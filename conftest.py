@@ -116,6 +116,40 @@ def write_survey(folder: Path, name: str, x, y) -> None:
     (folder / f"{name}.json").write_text(json.dumps({"pipeline": [reader, projection]}))
 
 
+@pytest.fixture(scope="session")
+def tuning_data(tmp_path_factory) -> Path:
+    """Prepare a user's own survey in small tiles, to search on. To be read only."""
+    from fieldwise.recipes import bed_topography
+
+    folder = tmp_path_factory.mktemp("own")
+    source = write_own_files(folder / "files")
+    return bed_topography.prepare(
+        source=str(source), out=folder / "data", tile_cells=36, step_cells=24, progress=False
+    )
+
+
+@pytest.fixture(scope="session")
+def tuned(tuning_data, tmp_path_factory):
+    """Search with three trials, in two parts; give the study and its best options. To be read only."""
+    from searching import SMALL
+
+    from fieldwise.recipes.bed_topography import tuning
+
+    study = tmp_path_factory.mktemp("study") / "study.db"
+    tuning.tune(data=tuning_data, study=study, trials=2, **SMALL)
+    return study, tuning.tune(data=tuning_data, study=study, trials=3, progress=False, **SMALL)
+
+
+@pytest.fixture
+def pretending(monkeypatch):
+    """Let searches pretend to train."""
+    from searching import pretend
+
+    from fieldwise.recipes.bed_topography import tuning
+
+    monkeypatch.setattr(tuning, "fit_generator", pretend)
+
+
 @pytest.fixture
 def refusal(capsys):
     """Give a function that runs a command which must be refused, and returns its one line."""

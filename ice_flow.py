@@ -2,9 +2,7 @@
 # jupyter:
 #   jupytext:
 #     formats: ipynb,py:percent
-#     text_representation:
-#       extension: .py
-#       format_name: percent
+#     notebook_metadata_filter: -jupytext.text_representation
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -37,8 +35,10 @@ if "google.colab" in sys.modules:
     if not os.path.isdir(here):
         clone = ["git", "clone", "--depth", "1", "https://github.com/YOUR_ORGANISATION/fieldwise", here]
         subprocess.run(clone, check=True)
-    subprocess.run(["make", "-C", here, "gmt"], check=True)
-    install = [sys.executable, "-m", "pip", "install", "--quiet", f"{here}[notebooks,comet,tuning]"]
+    # GMT, for maps; where it cannot be had, make says why, and what needs no GMT runs.
+    subprocess.run(["make", "-C", here, "gmt"], check=False)
+    # Colab has a kernel and widgets of its own: they stay as they are.
+    install = [sys.executable, "-m", "pip", "install", "--quiet", f"{here}[comet,tuning]"]
     subprocess.run(install, check=True)
     os.chdir(here)
 
@@ -60,7 +60,6 @@ figure_frames = 2  # frames of each test glacier to draw
 observed = "../shared/data"  # folder with aletsch_observation.nc and dle_model_f12/, where there is one
 
 # %%
-import json
 import os
 from pathlib import Path
 
@@ -68,28 +67,28 @@ from IPython.display import Image, display
 
 from fieldwise import figures
 from fieldwise.recipes import ice_flow
-from fieldwise.recipes.ice_flow.emulator import load_emulator
-from fieldwise.recipes.ice_flow.prepared import choose_cases, open_prepared
+from fieldwise.recipes.ice_flow.networks import load_emulator
+from fieldwise.samples.prepared import Prepared
 
 # %% [markdown]
 # ## Glaciers
 #
 # `prepare` makes the valleys or opens your files, brings every frame to one orientation (rows from north to
 # south), derives the slopes of the surface, and refuses what has gaps. Whole valleys are set apart: some to select weights
-# on (`valid`), some to judge on (`test`), since two frames of one glacier are too much alike to test one
+# on (`validation`), some to judge on (`test`), since two frames of one glacier are too much alike to test one
 # with the other.
 
 # %%
 folder = ice_flow.prepare(
     source=source, out=Path(data), seed=seed, size_cells=size_cells, valleys=valleys, snapshots=snapshots
 )
-for case in open_prepared(folder):
-    print(f"{case!s:<20}{case.frames:>4} frames of {case.shape} cells of {case.spacing_m:g} m")
+prepared = Prepared(folder)
+for case in prepared.cases():
+    print(f"{case!s:<24}{case.frames:>4} frames of {case.shape} cells of {case.spacing:g} m")
 
 # %%
-case = choose_cases(folder, "train")[0]
-middle = case.frames // 2
-shown = {name: case.wrap(case.read([name], middle)[0], name) for name in ("thk", "usurf")}
+case = prepared.cases("training")[0]
+shown = {name: case.field(name, case.frames // 2).assign_attrs(units="m") for name in ("thk", "usurf")}
 figures.draw_inputs(shown).show(width=700)
 
 # %% [markdown]
@@ -155,7 +154,7 @@ prediction = ice_flow.predict(run=Path(run), data=folder, out=Path(run) / "predi
 scores = ice_flow.evaluate(run=Path(run), data=folder, prediction=prediction, figure_frames=figure_frames)
 
 # %%
-test = choose_cases(folder, "test")[0]
+test = prepared.cases("test")[0]
 display(Image(sorted((Path(run) / "figures").glob(f"{test.name}_*.png"))[0], width=800))
 
 # %% [markdown]
@@ -165,7 +164,7 @@ display(Image(sorted((Path(run) / "figures").glob(f"{test.name}_*.png"))[0], wid
 # has seen made valleys only. Where the files are not at hand this part is passed over.
 
 # %%
-from fieldwise.recipes.ice_flow.observation import (
+from fieldwise.recipes.ice_flow.judgement import (
     compare_with_observed,
     format_comparison,
     prepare_observed,
@@ -184,5 +183,4 @@ else:
     print(f"{aletsch}: not at hand")
 
 # %%
-print(json.dumps({key: scores[key] for key in ("relative_l1", "direction_cosine", "energy")}, indent=1))
 print(f"scores: {Path(run) / 'scores.json'}")

@@ -29,7 +29,7 @@ import torch
 from fieldwise.interop import chainer_reference as reference
 from fieldwise.interop.chainer_npz import load_chainer_npz
 from fieldwise.networks.esrgan import DEEPBEDMAP_INPUTS
-from fieldwise.tasks import AdversarialTask
+from fieldwise.recipes.bed_topography.generator import BedTask, choose_options
 
 RATIOS = {"X": 1, "W1": 10, "W2": 2, "W3": 1}  # cells of an input on a side of a low-resolution cell
 TILE = 11  # low-resolution cells on a side of a training tile, with its border
@@ -52,19 +52,19 @@ def to_tensors(batch: dict[str, np.ndarray]) -> dict:
         channels.name: torch.from_numpy(batch[name]) for channels, name in zip(DEEPBEDMAP_INPUTS, RATIOS)
     }
     bed, lowres = torch.from_numpy(batch["Y"]), torch.from_numpy(batch["X"])
-    return {"inputs": inputs, "bed": bed, "bed_lowres": lowres, "base": torch.zeros_like(bed)}
+    return {"inputs": inputs, "targets": bed, "bed_lowres": lowres, "base": torch.zeros_like(bed)}
 
 
-def make_pair(blocks: int) -> tuple[AdversarialTask, Any, Any]:
+def make_pair(blocks: int) -> tuple[BedTask, Any, Any]:
     """Make the networks in both systems, with the same weights and offsets of the order of a cell."""
     generator = reference.Generator(num_residual_blocks=blocks, residual_scaling=0.2)
     discriminator = reference.Discriminator()
     for layer in (generator.final_conv_layer1, generator.final_conv_layer2):
         layer.offset_conv.b.array[:] = np.random.default_rng(3).normal(size=18)
     inputs = [vars(channels) for channels in DEEPBEDMAP_INPUTS]
-    task = AdversarialTask(inputs=inputs, num_residual_blocks=blocks, residual_scaling=0.2)
+    task = BedTask(**choose_options(inputs, num_residual_blocks=blocks, residual_scaling=0.2))
     with tempfile.TemporaryDirectory() as folder:
-        for network, ours in ((generator, task.generator), (discriminator, task.discriminator)):
+        for network, ours in ((generator, task.network), (discriminator, task.discriminator)):
             reference.chainer.serializers.save_npz(Path(folder) / "weights.npz", network)
             load_chainer_npz(Path(folder) / "weights.npz", ours)
     return task, generator, discriminator
@@ -93,7 +93,8 @@ def compare_forward(cells: int, *, blocks: int, runs: int) -> None:
     results: list[Any] = [None, None]
 
     def run_ours() -> None:
-        results[0] = task.predict_departure(tensors).numpy()
+        with torch.inference_mode():
+            results[0] = task(tensors).numpy()
 
     def run_theirs() -> None:
         with reference.chainer.no_backprop_mode(), reference.chainer.using_config("train", False):

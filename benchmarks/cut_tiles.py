@@ -19,7 +19,9 @@ import xarray as xr
 from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog, write_netcdf
-from fieldwise.samples.datasets import DESCRIPTION, Dataset, write_yaml
+from fieldwise.samples.datasets import Dataset
+from fieldwise.samples.prepared import DESCRIPTION
+from fieldwise.samples.rules import write_yaml
 from fieldwise.samples.inputs import prepare_inputs
 
 TILE_M, PADDING_M, SAMPLE = 9000.0, 1000.0, 100

@@ -58,7 +58,7 @@ Feature: Emulate the flow of glaciers
     Given an emulator with equivariant
     When I predict the test glaciers
     And I evaluate the prediction
-    Then the scores tell mae, rmse, relative_l1, direction_cosine, symmetry_error, leakage_m_a, energy
+    Then the scores tell mae, rmse, relative_l1, direction_cosine, symmetry_error, leakage, energy_gap
     And the leakage is exactly 0
     And the symmetry error is below 2 %
 

@@ -1,5 +1,7 @@
 """The one kind of error that is the user's to mend, a case of it, and the commonest checks that raise it."""
 
+import re
+
 
 class InputError(ValueError):
     """Something that a user gave cannot be used.
@@ -10,7 +12,25 @@ class InputError(ValueError):
     >>> raise InputError("radar.csv has no column THICK; name one of LAT, LON in the pipeline's header")
     Traceback (most recent call last):
     fieldwise.errors.InputError: radar.csv has no column THICK; name one of LAT, LON in the pipeline's header
+
+    In a notebook the line stands alone, without a traceback, and an option is called as the parameter is:
+
+    >>> InputError("--batch_size: is 0; give at least 1")._render_traceback_()
+    ['batch_size: is 0; give at least 1']
     """
+
+    def _render_traceback_(self) -> list[str]:
+        """Give IPython what to show in place of a traceback; the cell fails all the same."""
+        return [name_parameters(str(self))]
+
+
+def name_parameters(message: str) -> str:
+    """Call options as parameters are called in Python; a command in backticks stays as it is typed.
+
+    >>> name_parameters("--step_cells: is 0; give 4, or run `fieldwise ice_flow train --help`")
+    'step_cells: is 0; give 4, or run `fieldwise ice_flow train --help`'
+    """
+    return re.sub(r"(`[^`]*`)|--(?=[a-z])", lambda found: found[1] or "", message)
 
 
 class DivergenceError(InputError):

@@ -1,8 +1,10 @@
 """What a drawn field is held to: cell by cell, in structure, in its coarse means, and by a discriminator.
 
-Fields are (batch, channel, y, x). Those of a bed have one channel, in metres; their terms and weights are
-those of DeepBedMap (Leong & Horgan 2020, doi 10.5194/tc-14-3687-2020).
+Fields are (batch, channel, y, x). Contents, structure and coarse means are compared as in DeepBedMap (Leong &
+Horgan 2020, doi 10.5194/tc-14-3687-2020), where fields are beds in metres.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -52,36 +54,153 @@ def _masked_mean(errors: Tensor, mask: Tensor | None) -> Tensor:
     return (errors * weights).sum() / (weights.sum() * errors.shape[1]).clamp(min=1)
 
 
-def discriminator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """Return how badly scores tell real from fake, each side against the mean of the other.
+def fair_crps(members: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return the fair continuous ranked probability score of an ensemble, the mean over cells that count.
 
-    The relativistic average GAN of Jolicoeur-Martineau (2018, arXiv:1807.00734): sigmoid cross-entropy of
-    "real ones look realer than the average fake" plus that of "fakes look less real than the average real".
+    Mean distance of the members from the truth, less half their mean distance from each other (Ferro 2014,
+    doi 10.1002/qj.2270): least where members are drawn as the truth is, however few they are.
+
+    Parameters
+    ----------
+    members : Tensor
+        (member, batch, channel, y, x), two members at least.
+    truth, mask : Tensor
+        As for :func:`masked_mae`.
+
+    Examples
+    --------
+    Distances from the truth: 1 and 3; of the two from each other: 4.
+
+    >>> members = torch.tensor([1.0, -3.0]).view(2, 1, 1, 1, 1)
+    >>> fair_crps(members, torch.zeros(1, 1, 1, 1)).item()  # (1 + 3) / 2 - 4 / 2
+    0.0
+    """
+    count = len(members)
+    ordered = members.sort(dim=0).values
+    # Of the k-th of n in order, k lie below and n - 1 - k above: sum |a - b| over pairs without n^2 memory.
+    rank = torch.arange(count, device=members.device, dtype=members.dtype)
+    weights = (2 * rank - (count - 1)).view(-1, *(1,) * (members.ndim - 1))
+    apart = (weights * ordered).sum(0) / (count * (count - 1))
+    return _masked_mean((members - truth).abs().mean(0) - apart, mask)
+
+
+GAMES = ("relativistic", "bce", "least_squares", "wasserstein")
+
+
+def discriminator_loss(
+    real_scores: Tensor, fake_scores: Tensor, *, game: str = "relativistic", smoothing: float = 0.0
+) -> Tensor:
+    """Return how badly scores tell real from fake; by default each side against the mean of the other.
 
     Parameters
     ----------
     real_scores, fake_scores : Tensor
-        (batch, 1), before the sigmoid.
+        (batch, 1) or (batch, 1, y, x), before any sigmoid.
+    game : str
+        `relativistic`: the relativistic average GAN of Jolicoeur-Martineau (2018, arXiv:1807.00734), sigmoid
+        cross-entropy of "real ones look realer than the average fake" plus that of "fakes look less real
+        than the average real"; `bce`: cross-entropy of each on its own (Goodfellow et al. 2014);
+        `least_squares`: half the squares of what scores miss 1 and 0 by (Mao et al. 2017, arXiv:1611.04076);
+        `wasserstein`: by how much fakes score higher (Arjovsky et al. 2017, arXiv:1701.07875).
+    smoothing : float
+        What the label of real ones is short of 1.
 
     Examples
     --------
-    >>> loss = discriminator_loss(torch.tensor([[1.1], [-0.5]]), torch.tensor([[-0.3], [1.0]]))
-    >>> print(f"{loss.item():.7f}")  # published: 1.56670504
+    >>> real, fake = torch.tensor([[1.1], [-0.5]]), torch.tensor([[-0.3], [1.0]])
+    >>> print(f"{discriminator_loss(real, fake).item():.7f}")  # published: 1.56670504
     1.5667050
+    >>> print(f"{discriminator_loss(0 * real, 0 * fake, game='bce').item():.4f}")  # 2 ln 2
+    1.3863
+    >>> one, half = torch.ones(1, 1), torch.full((1, 1), 0.5)
+    >>> discriminator_loss(half, one, game="least_squares").item()  # (0.5 squared + 1 squared) / 2
+    0.625
+    >>> discriminator_loss(half, one, game="wasserstein").item()
+    0.5
     """
-    realer = functional.softplus(fake_scores.mean() - real_scores).mean()
+    if game == "wasserstein":
+        return fake_scores.mean() - real_scores.mean()
+    if game == "least_squares":
+        label = 1 - smoothing
+        return ((real_scores - label).square().mean() + fake_scores.square().mean()) / 2
+    if game == "bce":
+        return _call_real(real_scores, smoothing) + functional.softplus(fake_scores).mean()
+    if smoothing:
+        realer = _call_real(real_scores - fake_scores.mean(), smoothing)
+    else:
+        realer = functional.softplus(fake_scores.mean() - real_scores).mean()
     faker = functional.softplus(fake_scores - real_scores.mean()).mean()
     return realer + faker
 
 
-def adversarial_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """Return how badly the fakes pass for real: the discriminator's loss with the sides exchanged.
+def _call_real(scores: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Sigmoid cross-entropy with the label of real ones: softplus(-x) + s x for a label of 1 - s."""
+    return (functional.softplus(-scores) + smoothing * scores).mean()
+
+
+def adversarial_loss(real_scores: Tensor, fake_scores: Tensor, *, game: str = "relativistic") -> Tensor:
+    """Return how badly the fakes pass for real: in the relativistic game, the sides exchanged.
 
     >>> indistinguishable = torch.zeros(2, 1)
     >>> print(f"{adversarial_loss(indistinguishable, indistinguishable).item():.4f}")  # 2 ln 2
     1.3863
+    >>> half = torch.full((1, 1), 0.5)
+    >>> [adversarial_loss(half, half, game=game).item() for game in ("least_squares", "wasserstein")]
+    [0.125, -0.5]
+    >>> print(f"{adversarial_loss(half, 0 * half, game='bce').item():.4f}")  # ln 2, whatever the real ones
+    0.6931
     """
+    if game == "wasserstein":
+        return -fake_scores.mean()
+    if game == "least_squares":
+        return (fake_scores - 1).square().mean() / 2
+    if game == "bce":
+        return _call_real(fake_scores)
     return discriminator_loss(fake_scores, real_scores)
+
+
+def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
+    """Return half the mean squared gradient of scores in the real fields (Mescheder et al. 2018, R1).
+
+    >>> slopes = torch.tensor([[3.0, 4.0]])
+    >>> r1_penalty(lambda fields: (slopes * fields).sum(1), torch.rand(5, 2)).item()  # 25 / 2
+    12.5
+    """
+    return _slopes(discriminator, real).square().sum(1).mean() / 2
+
+
+def gradient_penalty(
+    discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, share: Tensor | None = None
+) -> Tensor:
+    """Return by how much slopes of scores between real and fake differ from 1, squared (WGAN-GP).
+
+    Gulrajani et al. (2017, arXiv:1704.00028). Each pair is judged at one place between its two.
+
+    Parameters
+    ----------
+    discriminator
+        Fields to scores.
+    real, fake : Tensor
+        As the discriminator takes them.
+    share : Tensor, optional
+        (batch,), of the real one in each pair; by default drawn from 0 to 1.
+
+    Examples
+    --------
+    >>> slopes = torch.tensor([[3.0, 4.0]])
+    >>> gradient_penalty(lambda fields: (slopes * fields).sum(1), torch.rand(2, 2), torch.rand(2, 2)).item()
+    16.0
+    """
+    share = torch.rand(len(real), device=real.device) if share is None else share
+    between = torch.lerp(fake, real, share.to(real.dtype).view(-1, *(1,) * (real.ndim - 1)))
+    return (_slopes(discriminator, between).norm(dim=1) - 1).square().mean()
+
+
+def _slopes(discriminator: Callable[[Tensor], Tensor], fields: Tensor) -> Tensor:
+    """Return the gradient of each field's score, (batch, cells), itself open to gradients."""
+    fields = fields.detach().requires_grad_()
+    (slopes,) = torch.autograd.grad(discriminator(fields).sum(), fields, create_graph=True)
+    return slopes.flatten(1)
 
 
 def topographic_loss(prediction: Tensor, lowres: Tensor, *, factor: int = 4) -> Tensor:
@@ -161,52 +280,13 @@ def _window_means(fields: Tensor) -> Tensor:
     return means.view(*fields.shape[:3], *means.shape[-2:])
 
 
-def generator_loss(
-    prediction: Tensor,
-    truth: Tensor,
-    lowres: Tensor,
-    scores: tuple[Tensor, Tensor] | None = None,
-    *,
-    content_weight: float = 1e-2,
-    adversarial_weight: float = 2e-2,
-    topographic_weight: float = 2e-3,
-    structural_weight: float = 5.25,
-) -> Tensor:
-    """Return the weighted sum of the four terms.
-
-    Parameters
-    ----------
-    prediction, truth : Tensor
-        (batch, 1, y, x) in metres.
-    lowres : Tensor
-        (batch, 1, y / 4 + 2, x / 4 + 2): the low-resolution field with a border of one cell.
-    scores : tuple of Tensor, optional
-        The discriminator's scores of the real and of the fake tiles, (batch, 1) each; without them there is
-        no adversarial term.
-
-    Examples
-    --------
-    >>> ones = torch.ones(2, 1, 12, 12)
-    >>> scores = torch.tensor([[0.5], [-0.8]]), torch.tensor([[-1.2], [0.5]])  # of real, of fake
-    >>> loss = generator_loss(ones, 10 * ones, torch.full((2, 1, 5, 5), 9.0), scores)
-    >>> print(f"{loss.item():.6f}")  # published: 4.35108415
-    4.351084
-    """
-    loss = content_weight * content_loss(prediction, truth)
-    loss = loss + topographic_weight * topographic_loss(prediction, lowres)
-    loss = loss + structural_weight * (1 - structural_similarity(prediction, truth))
-    if scores is not None:
-        loss = loss + adversarial_weight * adversarial_loss(*scores)
-    return loss
-
-
-def psnr(prediction: Tensor, truth: Tensor, *, data_range: float = 2.0**32) -> Tensor:
+def psnr(prediction: Tensor, truth: Tensor, *, data_range: float) -> Tensor:
     """Return the peak signal-to-noise ratio in dB: 20 lg(data_range / RMSE), over all cells of the batch.
 
-    The data range of 32-bit integers is DeepBedMap's choice; it only shifts the scale.
+    The data range only shifts the scale.
 
     >>> ones = torch.ones(2, 1, 3, 3, dtype=torch.float64)
-    >>> print(f"{psnr(ones, 2 * ones).item():.10f}")  # published: 192.65919722494797
+    >>> print(f"{psnr(ones, 2 * ones, data_range=2**32).item():.10f}")  # published: 192.65919722494797
     192.6591972249
     """
     rmse = functional.mse_loss(prediction, truth).sqrt()

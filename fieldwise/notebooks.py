@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from fieldwise.errors import InputError
+from fieldwise.errors import InputError, name_parameters
 
 SUFFIX = ".ipynb"
 KINDS = {
@@ -75,12 +75,29 @@ def run_notebooks(
                 progress_bar=False,
                 stdout_file=sys.stdout if progress else None,
                 stderr_file=sys.stderr if progress else None,
+                extra_arguments=["--IPKernelApp.log_level=40"],  # it warns that it listens on TCP
             )
         except PapermillExecutionError as error:
             # A user's mistake is told as the command line tells it; the traceback stands in the notebook.
-            raise InputError(f"{path}: In [{error.exec_count}]: {error.ename}: {error.evalue}") from error
+            reason = f"{error.ename}: {name_parameters(error.evalue)}"
+            raise InputError(f"{path}: In [{error.exec_count}]: {reason}") from error
         paths.append(path)
     return paths
+
+
+def forget_kernel(model: dict[str, Any], **_: Any) -> None:
+    """Drop what JupyterLab notes of the kernel in a notebook; its server calls this before it saves.
+
+    To have opened a notebook is then no change of it: the notes differ from one Python to the next.
+
+    >>> metadata = {"kernelspec": {"name": "python3"}, "language_info": {"version": "3.12.4"}}
+    >>> forget_kernel({"type": "notebook", "content": {"metadata": metadata}})
+    >>> metadata
+    {'kernelspec': {'name': 'python3'}}
+    """
+    if model["type"] == "notebook":
+        for key in ("language_info", "widgets"):
+            model["content"]["metadata"].pop(key, None)
 
 
 def _parameters_of(name: str, folder: Path) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from fieldwise.cli import main
 from fieldwise.downloads import transfers
 from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import grid_of
-from fieldwise.samples.datasets import Dataset
+from fieldwise.recipes.bed_topography.region import open_region
+from fieldwise.scores import pick, read_scores, value_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "antarctica.md").read_text(encoding="utf-8")
@@ -106,7 +107,7 @@ def test_options_of_the_page_exist_as_they_stand(capsys):
 def test_inputs_are_what_the_files_say(home):
     """At cell centres each input has the value of the function that it was written from."""
     for folder, lowres_step in (("data", 0.5), ("data_today", 60.0)):
-        dataset = Dataset(home / folder)
+        dataset = open_region(home / folder)
         wanted = {"bed_lowres": antarctica.bed, "surface_elevation": antarctica.surface}
         tolerance = {"bed_lowres": lowres_step + 0.1, "surface_elevation": 8.0}
         for name, function in wanted.items():
@@ -121,14 +122,14 @@ def test_inputs_are_what_the_files_say(home):
             error = np.abs(field.values - function(x, y))
             assert np.median(error) < 1e-3
             assert error.max() < 30  # in the corner that is missing in the file
-    snow = Dataset(home / "data").field("snow_accumulation")
+    snow = open_region(home / "data").field("snow_accumulation")
     x, y = np.meshgrid(snow["x"], snow["y"])
     np.testing.assert_allclose(snow.values, antarctica.accumulation(x, y), atol=0.26)
 
 
 def test_heights_count_from_the_ellipsoid(home):
     """Otherwise the bed would be off by the geoid: 25 m in the west of the copy, 13 m in its east."""
-    field = Dataset(home / "data").field("bed_lowres")
+    field = open_region(home / "data").field("bed_lowres")
     x, y = np.meshgrid(field["x"], field["y"])
     assert abs(np.mean(field.values - antarctica.bed(x, y))) < 0.1
     with rasterio.open(home / "lowres" / "bedmap2_bed.tif") as original:
@@ -137,29 +138,29 @@ def test_heights_count_from_the_ellipsoid(home):
 
 
 def test_tiles_lie_on_the_cells_of_the_coarse_bed(home):
-    dataset = Dataset(home / "data")
-    west, south, *_ = dataset.region
+    dataset = open_region(home / "data")
+    west, south, *_ = dataset.bounds
     assert (west % 1000, south % 1000) == (500, 500)
-    assert dataset.description["tiles"]["training"] > 20
-    assert dataset.description["tiles"]["validation"] > 0
+    assert dataset.facts["tiles"]["training"] > 20
+    assert dataset.facts["tiles"]["validation"] > 0
 
 
 def test_maps_cover_what_was_asked_for(home):
     box = grid_of(open_field(home / "model" / "thwaites.tif"))
     assert box.bounds == (-1450000, -470000, -1420000, -440000)
     whole = open_field(home / "model" / "deepbedmap_dem.tif")
-    assert grid_of(whole).bounds == Dataset(home / "data").region
+    assert grid_of(whole).bounds == open_region(home / "data").bounds
     assert np.isfinite(whole.values).all()
 
 
 def test_maps_were_judged(home):
-    ours, published = (
-        yaml.safe_load((home / folder / "scores.json").read_text()) for folder in ("model", "model/published")
-    )
+    ours, published = (read_scores(home / folder / "scores.json") for folder in ("model", "model/published"))
     assert ours["n_picks"] > 300
-    assert ours["rmse_m"].keys() >= {"prediction", "cubic"}
+    radar = pick(ours["scores"], against="held-out picks", measure="rmse")
+    assert {row["name"] for row in radar} >= {"prediction", "cubic"}
     # it was written from the true bed in whole metres, and is read between its cells
-    assert published["rmse_m"]["prediction"] < 5
+    radar = pick(published["scores"], against="held-out picks", name="prediction")
+    assert value_of(radar, measure="rmse") < 5
     assert (home / "model" / "figures" / "bed_map.png").exists()
 
 

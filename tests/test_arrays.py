@@ -20,7 +20,7 @@ from fieldwise.fields.rasters import write_cog
 from fieldwise.fields.resampling import average_cells
 from fieldwise.fields.tiles import cut, slide_windows
 from fieldwise.fields.trends import regional_spread, regional_trend
-from fieldwise.scores.fields import roughness, roughness_ratio, sample_at_points
+from fieldwise.scores import roughness, roughness_ratio, sample_at_points
 
 try:
     import cupy

@@ -17,12 +17,13 @@ from scipy import ndimage
 from fieldwise.cli import main
 from fieldwise.errors import InputError
 from fieldwise.fields.formats import open_field
-from fieldwise.fields.grids import make_field
+from fieldwise.fields.grids import load_values, make_field
 from fieldwise.fields.rasters import write_cog
 from fieldwise.fields.tiles import read_tiles
 from fieldwise.recipes import bed_topography
-from fieldwise.recipes.bed_topography import networks
-from fieldwise.samples.datasets import Dataset
+from fieldwise.recipes.bed_topography import judgement, networks
+from fieldwise.recipes.bed_topography.region import open_region
+from fieldwise.scores import pick, value_of
 from fieldwise.tasks import load_task
 
 LOWRES_M = 1000.0
@@ -87,7 +88,7 @@ def test_tiles_start_on_low_res_cells_wherever_these_lie(tmp_path, offset):
     source["region"] = [corner[0] + 2000, corner[1] + 3000, corner[0] + 28000, corner[1] + 30000]
     file.write_text(yaml.safe_dump(source))
     folder = bed_topography.prepare(source=str(file), out=tmp_path / "data", step_cells=4, progress=False)
-    assert Dataset(folder).region == tuple(source["region"])
+    assert open_region(folder).bounds == tuple(source["region"])
     tiles = read_tiles(folder / "tiles.zarr")
     cells = (tiles["bounds"].values[:, :2] - corner) / LOWRES_M
     np.testing.assert_array_equal(cells, np.round(cells))
@@ -152,23 +153,24 @@ def test_a_block_without_halo_is_a_tile(sandbox, trained_run, raw_run, tmp_path,
         progress=False,
     )
     from fieldwise.recipes.bed_topography.samples import interpolate, read_samples
+
     from fieldwise.recipes.bed_topography.surveys import read_grounded_area
 
     task = load_task(run / "checkpoints" / "best.ckpt")
     description = task.hparams["description"]
     names = list(description["inputs"])
-    arrays, _ = read_samples(Dataset(sandbox), "validation", names, departure=departure, like=description)
+    arrays, _ = read_samples(open_region(sandbox), "validation", names, departure=departure, like=description)
     inputs = {name: torch.from_numpy(values[3:4]) for name, values in arrays["inputs"].items()}
     with torch.inference_mode():
         drawn = task(inputs, torch.from_numpy(arrays["base"][3:4]))[0, 0].numpy()
     inverted = arrays["base"][3, 0]
     drawn = inverted + float(task.departure_share) * (drawn - inverted)
     # What is drawn fades into the cubic low-res bed within 10 km of the grounding line.
-    dataset = Dataset(sandbox)
-    line = read_grounded_area(sandbox / dataset.description["grounding_line"], crs=dataset.crs)
+    dataset = open_region(sandbox)
+    line = read_grounded_area(sandbox / dataset.facts["grounding_line"], crs=dataset.crs)
     west, south, east, north = tile["bounds"].values[0]
     x, y = np.arange(west + 125, east, 250), np.arange(north - 125, south, -250)
-    afloat = shapely.box(*dataset.region).difference(line)
+    afloat = shapely.box(*dataset.bounds).difference(line)
     distance = shapely.distance(afloat, shapely.points(*np.meshgrid(x, y)))
     base = interpolate(dataset, "bed_lowres", tile["bounds"].values)[0]
     mapped = open_field(out).values
@@ -286,11 +288,49 @@ def errors_at_picks(values, folder):
 
 def test_scores_have_the_agreed_structure(scores):
     names = {"prediction", "cubic", "inversion", "spline"}
-    for key in ("rmse_m", "bias_m", "roughness_ratio"):
-        assert set(scores[key]) == names
-        assert set(scores["truth"][key]) >= names
+    for measure, unit in (("rmse", "m"), ("mae", "m"), ("bias", "m"), ("roughness_ratio", "1")):
+        for against, others in (("held-out picks", set()), ("truth", {"bound"})):
+            found = pick(scores["scores"], measure=measure, against=against)
+            assert {row["name"] for row in found} == names | others
+            assert len(found) == len(names | others)
+            assert {row["unit"] for row in found} == {unit}
     assert isinstance(scores["n_picks"], int)
-    assert scores["truth"]["rmse_m"]["wiener"] < scores["truth"]["rmse_m"]["cubic"]
+    assert sum(scores["surveys"].values()) == scores["n_picks"]
+    truth = pick(scores["scores"], against="truth", measure="rmse")
+    assert value_of(truth, name="bound") < value_of(truth, name="cubic")
+
+
+def test_intervals_hold_the_scores(scores):
+    """Of whole flights: the score itself lies well within."""
+    rows = pick(scores["scores"], against="held-out picks", measure="rmse")
+    assert all(row["low"] < row["value"] < row["high"] for row in rows)
+    assert not [row for row in pick(scores["scores"], against="truth") if "low" in row]
+
+
+def test_a_map_judged_block_by_block_is_judged_as_a_whole(scores, sandbox, whole_map, monkeypatch):
+    """Blocks of 37 cells cut through flights, tiles and windows of roughness."""
+    monkeypatch.setattr(judgement, "BLOCK_CELLS", 37)
+    rows, facts = judgement.score_map(open_region(sandbox), whole_map)
+    assert facts == {key: value for key, value in scores.items() if key != "scores"}
+    assert [[row[key] for key in ("against", "measure", "name")] for row in rows] == [
+        [row[key] for key in ("against", "measure", "name")] for row in scores["scores"]
+    ]
+    for row, whole in zip(rows, scores["scores"]):
+        assert row["value"] == pytest.approx(whole["value"], rel=1e-5, abs=1e-5), row
+
+
+def test_no_more_of_a_map_than_a_block_is_read(sandbox, whole_map, monkeypatch):
+    read = []
+
+    def load(field):
+        read.append(field.shape)
+        return load_values(field)
+
+    monkeypatch.setattr(judgement, "BLOCK_CELLS", 64)
+    monkeypatch.setattr(judgement, "load_values", load)
+    judgement.score_map(open_region(sandbox), whole_map)
+    lowres = open_region(sandbox).field("bed_lowres").shape
+    assert max(max(shape) for shape in read if shape != lowres) == 64 + 2 * 2
 
 
 def test_scores_at_picks_by_hand(scores, sandbox, whole_map):
@@ -300,8 +340,9 @@ def test_scores_at_picks_by_hand(scores, sandbox, whole_map):
     }.items():
         errors = errors_at_picks(values, sandbox)
         assert scores["n_picks"] == len(errors)
-        assert scores["rmse_m"][name] == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-4)
-        assert scores["bias_m"][name] == pytest.approx(np.mean(errors), abs=1e-3)
+        rows = pick(scores["scores"], against="held-out picks", name=name)
+        assert value_of(rows, measure="rmse") == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-4)
+        assert value_of(rows, measure="bias") == pytest.approx(np.mean(errors), abs=1e-3)
 
 
 def test_scores_against_the_truth_by_hand(scores, sandbox):
@@ -314,7 +355,10 @@ def test_scores_against_the_truth_by_hand(scores, sandbox):
     tiles = geopandas.read_file(sandbox / "tiles_3031.geojson").geometry
     seen = rasterize(tiles, out_shape=truth.shape, transform=transform).astype(bool)
     errors = (cubic_by_pillow(sandbox) - truth)[~seen]
-    assert scores["truth"]["rmse_m"]["cubic"] == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-4)
+    rows = pick(scores["scores"], against="truth", name="cubic")
+    assert value_of(rows, measure="rmse") == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-4)
+    assert value_of(rows, measure="mae") == pytest.approx(np.mean(np.abs(errors)), rel=3e-4)
+    assert scores["share_of_map"] == pytest.approx(np.mean(~seen))
 
 
 def test_the_truth_itself_scores_best(sandbox, tmp_path):
@@ -325,21 +369,25 @@ def test_the_truth_itself_scores_best(sandbox, tmp_path):
     shutil.copy(sandbox / "truth" / "bed.tif", tmp_path / "truth.tif")
     options = {"run": tmp_path, "data": sandbox, "prediction": tmp_path / "truth.tif", "figures": False}
     judged = bed_topography.evaluate(**options)
-    assert judged["rmse_m"]["prediction"] == pytest.approx(np.hypot(12, 5), abs=2)
-    assert judged["truth"]["rmse_m"]["prediction"] == 0
-    assert judged["truth"]["roughness_ratio"]["prediction"] == 1
-    assert judged["roughness_ratio"]["prediction"] == pytest.approx(1, abs=0.1)
+    radar, truth = (
+        pick(judged["scores"], against=against, name="prediction") for against in ("held-out picks", "truth")
+    )
+    assert value_of(radar, measure="rmse") == pytest.approx(np.hypot(12, 5), abs=2)
+    assert value_of(truth, measure="rmse") == 0
+    assert value_of(truth, measure="roughness_ratio") == 1
+    assert value_of(radar, measure="roughness_ratio") == pytest.approx(1, abs=0.1)
 
 
 def test_a_single_held_out_flight_is_judged_without_an_interval(own_files, tmp_path):
     """The exact bed under one flight, 3 m too high: that is its error; nothing tells how flights differ."""
     data = bed_topography.prepare(source=str(own_files), out=tmp_path / "data", step_cells=8, progress=False)
-    grid = Dataset(data).grid
+    grid = open_region(data).grid
     x, y = np.meshgrid(grid.x, grid.y)
     hills = -400 + 80 * np.sin(2 * np.pi * x / 7e3) + 60 * np.cos(2 * np.pi * y / 11e3)  # as own_files has it
     bed = make_field(hills + 3, grid, name="bed")
     prediction = write_cog(bed, tmp_path / "map.tif")
     judged = bed_topography.evaluate(run=tmp_path, data=data, prediction=prediction, figures=False)
     assert judged["n_flights"] == 1
-    assert judged["bias_m"]["prediction"] == pytest.approx(3, abs=0.5)
-    assert "rmse_m_interval" not in judged
+    (bias,) = pick(judged["scores"], against="held-out picks", measure="bias", name="prediction")
+    assert bias["value"] == pytest.approx(3, abs=0.5)
+    assert not [row for row in judged["scores"] if "low" in row]

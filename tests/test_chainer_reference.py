@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fieldwise import losses
 from fieldwise.interop.chainer_npz import load_chainer_npz, save_chainer_npz
 from fieldwise.networks.esrgan import DEEPBEDMAP_INPUTS, Discriminator, Generator
-from fieldwise.tasks import AdversarialTask
+from fieldwise.recipes.bed_topography.generator import BedTask, choose_options
 
 reference = pytest.importorskip(
     "fieldwise.interop.chainer_reference",
@@ -181,9 +181,7 @@ def test_losses_agree() -> None:
         losses.topographic_loss(x, z): reference.topographic_loss(prediction, lowres),
         losses.structural_similarity(x, y): reference.structural_similarity(prediction, truth),
         losses.discriminator_loss(r, f): reference.discriminator_loss(real, fake),
-        losses.generator_loss(x, y, z, (r, f)): reference.generator_loss(
-            prediction, truth, lowres, real, fake
-        ),
+        loss_of_generator(x, y, z, (r, f)): reference.generator_loss(prediction, truth, lowres, real, fake),
     }
     for ours, theirs in pairs.items():
         assert ours.item() == pytest.approx(float(theirs.array), rel=1e-9)
@@ -198,24 +196,29 @@ def test_gradients_of_losses_agree() -> None:
     reference.generator_loss(variables[0], truth, lowres, scores[0], variables[1]).backward()
     x, f = (torch.from_numpy(array).requires_grad_() for array in (prediction, scores[1]))
     real = torch.from_numpy(scores[0])
-    losses.generator_loss(x, torch.from_numpy(truth), torch.from_numpy(lowres), (real, f)).backward()
+    loss_of_generator(x, torch.from_numpy(truth), torch.from_numpy(lowres), (real, f)).backward()
     for tensor, variable in zip((x, f), variables):
         np.testing.assert_allclose(tensor.grad, variable.grad, rtol=1e-8, atol=1e-12)
 
 
-def make_task() -> AdversarialTask:
-    return AdversarialTask(
-        inputs=[vars(channels) for channels in DEEPBEDMAP_INPUTS],
-        num_residual_blocks=1,
-        residual_scaling=0.2,
-        learning_rate=LEARNING_RATE,
+def make_task() -> BedTask:
+    inputs = [vars(channels) for channels in DEEPBEDMAP_INPUTS]
+    return BedTask(
+        **choose_options(inputs, num_residual_blocks=1, residual_scaling=0.2, learning_rate=LEARNING_RATE)
     ).double()
 
 
-def take_step(task: AdversarialTask, batch: dict) -> None:
+def loss_of_generator(prediction: Tensor, truth: Tensor, lowres: Tensor, scores: tuple) -> Tensor:
+    """Return the weighted sum of the four terms, as the task adds them up."""
+    task = make_task()
+    loss, _ = task.add_up(prediction, {"targets": truth, "bed_lowres": lowres})
+    return task.add_opinion(loss, *scores)
+
+
+def take_step(task: BedTask, batch: dict) -> None:
     """Let the task train on one batch, by its own training step."""
     bed = torch.from_numpy(batch["Y"])
-    given = {"inputs": to_tensors(batch), "bed": bed, "bed_lowres": torch.from_numpy(batch["X"])}
+    given = {"inputs": to_tensors(batch), "targets": bed, "bed_lowres": torch.from_numpy(batch["X"])}
     trainer = lightning.Trainer(
         max_steps=2,  # it counts the steps of both optimisers
         accelerator="cpu",
@@ -229,12 +232,12 @@ def take_step(task: AdversarialTask, batch: dict) -> None:
 
 
 @pytest.fixture
-def before_a_step(tmp_path: Path) -> tuple[AdversarialTask, Any, Any]:
+def before_a_step(tmp_path: Path) -> tuple[BedTask, Any, Any]:
     task = make_task()
     generator, _ = make_generators(tmp_path)
     with chainer.using_config("dtype", np.float64):
         discriminator = reference.Discriminator()
-    make_pair(tmp_path, generator, task.generator)
+    make_pair(tmp_path, generator, task.network)
     make_pair(tmp_path, discriminator, task.discriminator)
     return task, generator, discriminator
 
@@ -251,7 +254,7 @@ def test_all_weights_agree_after_a_step_of_both_networks(before_a_step: tuple, t
     ]
     reference.train_step(generator, discriminator, tuple(optimizers), batch)
     take_step(task, batch)
-    for network, ours in ((generator, task.generator), (discriminator, task.discriminator)):
+    for network, ours in ((generator, task.network), (discriminator, task.discriminator)):
         save_chainer_npz(ours, tmp_path / "ours.npz")
         chainer.serializers.save_npz(tmp_path / "theirs.npz", network)
         with np.load(tmp_path / "ours.npz") as found, np.load(tmp_path / "theirs.npz") as expected:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from fieldwise.samples.datasets import Dataset
 
 from fieldwise.errors import InputError
 from fieldwise.fields.entries import open_entry
@@ -14,8 +15,9 @@ from fieldwise.fields.grids import Grid, grid_of, make_field
 from fieldwise.fields.rasters import write_cog, write_netcdf
 from fieldwise.fields.resampling import degrade
 from fieldwise.fields.trends import regional_trend
-from fieldwise.samples.datasets import DESCRIPTION, Dataset, read_yaml, write_yaml
 from fieldwise.samples.inputs import prepare_inputs
+from fieldwise.samples.prepared import DESCRIPTION
+from fieldwise.samples.rules import read_yaml, write_yaml
 
 DATA = Path(os.environ.get("FIELDWISE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 CRS = "EPSG:3031"

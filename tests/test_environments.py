@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MAKEFILE = (ROOT / "Makefile").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+BINDER = ROOT / ".binder" / "Dockerfile"
 # all but test_ipynb, which needs the tools of a developer
 NOTEBOOKS = sorted({path.stem for path in ROOT.glob("*.ipynb")} - {"test_ipynb"})
 
@@ -55,7 +56,15 @@ def test_every_way_installs_the_same():
     assert pipfile == {"packages": {"fieldwise": {"path": ".", "editable": True, "extras": ["dev"]}}}
     assert re.search(r"^RUN make install$", DOCKERFILE, flags=re.M)
     assert "pip install" not in DOCKERFILE.replace("PIP_", "")
-    assert (ROOT / ".binder" / "Dockerfile").read_text() == DOCKERFILE
+
+
+def test_binder_builds_the_same_with_the_cpu_build_of_pytorch():
+    """A real file, since BuildKit may refuse a link; it differs in the heading and in one line."""
+    assert not BINDER.is_symlink()
+    here, there = (re.sub(r"\A(#.*\n)+", "", text) for text in (DOCKERFILE, BINDER.read_text()))
+    index = "ARG PIP_EXTRA_INDEX_URL"
+    assert here.count(f"{index}\n") == 1
+    assert there == here.replace(f"{index}\n", f"{index}=https://download.pytorch.org/whl/cpu\n")
 
 
 def test_conda_lists_no_python_package_of_its_own():
@@ -109,6 +118,7 @@ COMES_WITH = {
     "nbformat": "papermill",
     "packaging": "pytest",
     "sqlalchemy": "optuna",
+    "traitlets": "ipykernel",
 }
 WHERE_PRESENT = {"torchvision", "google", "tensorflow"}
 
@@ -165,6 +175,27 @@ def test_make_knows_every_notebook():
     assert sorted(names) == sorted([*NOTEBOOKS, "test_ipynb"])
 
 
+def test_emulating_ice_flow_asks_for_no_gmt():
+    assert "gmt --version" in show_recipe("demo").stdout
+    assert "gmt --version" not in show_recipe("demo-ice-flow").stdout
+
+
+def test_settings_are_put_where_they_are_read():
+    """By `make install` into the environment, in the image too; by a variable of conda's."""
+    files = re.search(r"JUPYTER_SETTINGS := (.+)", MAKEFILE)[1].split()
+    folder = ROOT / ".jupyter"
+    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert set(files) == there == {"labconfig/default_setting_overrides.json", "jupyter_server_config.json"}
+    done = show_recipe("-B", "packages").stdout
+    for name in files:
+        assert f"cp .jupyter/{name} .venv/etc/jupyter/{name}" in done
+        installed = Path(sys.prefix) / "etc" / "jupyter" / name
+        if installed.exists():
+            assert installed.read_text() == (folder / name).read_text()
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert conda["variables"] == {"JUPYTER_CONFIG_PATH": ".jupyter"}
+
+
 # --- the Dockerfile ---------------------------------------------------------------------------------------
 
 
@@ -178,7 +209,8 @@ def test_dockerfile_has_no_fault_that_hadolint_knows():
     command = str(linter) if linter.exists() else shutil.which("hadolint")
     if command is None:
         pytest.skip("hadolint has no package for this system")
-    done = subprocess.run([command, "--no-color", ROOT / "Dockerfile"], capture_output=True, text=True)
+    files = [ROOT / "Dockerfile", BINDER]
+    done = subprocess.run([command, "--no-color", *files], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     broken = DOCKERFILE.replace("apt-get install -y ", "apt-get install ")
     done = subprocess.run([command, "-"], input=broken, capture_output=True, text=True)
@@ -221,39 +253,6 @@ def test_image_gets_what_it_copies_and_nothing_that_is_left_lying_about():
     assert uncovered == set(), "in .gitignore, but not in .dockerignore"
 
 
-# --- JupyterLab -------------------------------------------------------------------------------------------
-
-
-def test_lab_opens_the_paired_scripts_as_notebooks(monkeypatch):
-    """What JupyterLab's own server reads, and what Jupytext's manager makes of a script."""
-    from jupyter_server.services.contents.largefilemanager import LargeFileManager
-    from jupyterlab_server.settings_utils import _get_overrides
-    from jupytext import build_sync_jupytext_contents_manager_class
-
-    folder = ROOT / ".jupyter"
-    monkeypatch.setenv("JUPYTER_CONFIG_PATH", str(folder))
-    overrides, error = _get_overrides("no such folder")
-    assert not error
-    viewers = overrides["@jupyterlab/docmanager-extension:plugin"]["defaultViewers"]
-    assert viewers["python"] == "Jupytext Notebook"
-    manager = build_sync_jupytext_contents_manager_class(LargeFileManager)(root_dir=str(ROOT))
-    model = manager.get("data_prep.py", type="notebook", content=True)
-    assert model["type"] == "notebook"
-    assert {cell["cell_type"] for cell in model["content"]["cells"]} == {"markdown", "code"}
-
-
-def test_settings_are_put_where_they_are_read():
-    """By `make install` into the environment, in the image too; by a variable of conda's."""
-    rule = re.search(r"LAB_SETTINGS := (\S+)", MAKEFILE)[1]
-    assert rule == "etc/jupyter/labconfig/default_setting_overrides.json"
-    assert re.search(r"^install:.*\$\(VENV\)/\$\(LAB_SETTINGS\)", MAKEFILE, flags=re.M)
-    conda = yaml.safe_load((ROOT / "environment.yml").read_text())
-    assert conda["variables"] == {"JUPYTER_CONFIG_PATH": ".jupyter"}
-    installed = Path(sys.prefix) / rule
-    if installed.exists():
-        assert installed.read_text() == (ROOT / ".jupyter" / "labconfig" / installed.name).read_text()
-
-
 # --- Colab and Binder -------------------------------------------------------------------------------------
 
 
@@ -261,6 +260,25 @@ def colab_cell(name):
     notebook = jupytext.read(ROOT / f"{name}.ipynb")
     (cell,) = [cell.source for cell in notebook.cells if cell.metadata.get("tags") == ["colab"]]
     return cell
+
+
+def needed_by(names):
+    """Follow what packages need, as they are installed here."""
+    found, rest = set(), set(names)
+    while rest:
+        name = rest.pop()
+        found.add(name)
+        try:
+            needs = [Requirement(text) for text in requires(name) or []]
+        except PackageNotFoundError:
+            continue
+        needed = {
+            canonicalize_name(need.name)
+            for need in needs
+            if not (need.marker and "extra" in str(need.marker))
+        }
+        rest |= needed - found
+    return found
 
 
 def address():
@@ -280,7 +298,7 @@ def test_badges_and_first_cells_name_one_repository(name):
 
 
 def test_first_cell_installs_on_colab_alone(monkeypatch):
-    """Elsewhere nothing is run; there the clone, GMT, and the extras that the notebooks need."""
+    """Elsewhere nothing is run; there the clone, GMT, and what the notebooks need besides Colab's own."""
     ran, went = [], []
     monkeypatch.setattr(subprocess, "run", lambda words, check: ran.append(words))
     monkeypatch.setattr("os.chdir", went.append)
@@ -292,6 +310,8 @@ def test_first_cell_installs_on_colab_alone(monkeypatch):
     assert ran[2][1:4] == ["-m", "pip", "install"]
     (extras,) = re.findall(r"\[(.*)\]$", ran[2][-1])
     assert set(extras.split(",")) <= set(PROJECT["optional-dependencies"])
+    wanted = {canonicalize_name(requirement.name) for requirement in listed(*extras.split(","))}
+    assert needed_by(wanted) & {"ipykernel", "ipython", "ipywidgets", "jupyterlab", "jupyter-server"} == set()
     assert went == [ran[0][-1]] == ["/content/fieldwise"]
 
 

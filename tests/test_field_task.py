@@ -14,9 +14,9 @@ from fieldwise.tasks.imports import import_by_path
 LINEAR = {"in_channels": 2, "out_channels": 1, "kernel_size": 1}
 
 
-def half_error(prediction, batch, description):
+def half_error(prediction, batch, signature):
     """A loss of one's own, found by its import path."""
-    return description["half"] * masked_mae(prediction, batch["targets"], batch["mask"])
+    return signature["half"] * masked_mae(prediction, batch["targets"], batch["mask"])
 
 
 def make_task(**options):
@@ -51,9 +51,8 @@ def fit(task, batch, *, epochs=1, folder=None):
     return trainer
 
 
-def logged_loss(task, batch):
-    task.log = lambda *_, **__: None
-    return task._loss(batch, prefix="loss").item()
+def total_loss(task, batch):
+    return task.add_up(task.draw(batch), batch)[0].item()
 
 
 @pytest.mark.parametrize(
@@ -63,15 +62,15 @@ def logged_loss(task, batch):
 def test_losses_are_summed_with_their_weights(losses, expected):
     task = make_task(network="torch.nn.Identity", network_options={}, losses=losses)
     batch = make_batch() | {"inputs": torch.full((2, 1, 4, 4), 3.0)}
-    assert logged_loss(task, batch) == expected
+    assert total_loss(task, batch) == expected
 
 
-def test_a_loss_of_ones_own_sees_batch_and_description():
+def test_a_loss_of_ones_own_sees_batch_and_signature():
     name = f"{__name__}.half_error"
     task = make_task(
-        network="torch.nn.Identity", network_options={}, losses={name: 4.0}, description={"half": 0.5}
+        network="torch.nn.Identity", network_options={}, losses={name: 4.0}, signature={"half": 0.5}
     )
-    assert logged_loss(task, make_batch() | {"inputs": torch.full((2, 1, 4, 4), 3.0)}) == 6
+    assert total_loss(task, make_batch() | {"inputs": torch.full((2, 1, 4, 4), 3.0)}) == 6
 
 
 def test_cells_outside_the_mask_do_not_count():
@@ -79,7 +78,7 @@ def test_cells_outside_the_mask_do_not_count():
     batch["inputs"][:, :, 2:] = 1e6
     batch["mask"][:, :, 2:] = 0
     task = make_task(network="torch.nn.Identity", network_options={}, losses={"mae": 1, "mse": 1})
-    assert logged_loss(task, batch) == 3 + 9
+    assert total_loss(task, batch) == 3 + 9
 
 
 @pytest.mark.parametrize("clip_norm", [0.25, 0.0])
@@ -106,7 +105,7 @@ def test_the_norm_of_the_gradient_is_clipped_as_a_whole(clip_norm):
 def test_l2_counts_kernels_and_not_biases():
     task = make_task(l2=0.1)
     task.log = lambda *_, **__: None
-    plain = task._loss(make_batch(), prefix="loss")
+    plain = task.add_up(task.draw(make_batch()), make_batch())[0]
     with torch.no_grad():
         total = task.training_step(make_batch(), 0)
     assert total.item() == pytest.approx(plain.item() + 0.1 * task.network.weight.square().sum().item())
@@ -130,12 +129,12 @@ def test_divergence_stops_training_with_a_remedy(value):
     torch.testing.assert_close(task.network.weight, before)
 
 
-def test_a_checkpoint_brings_task_weights_and_description_back(tmp_path):
-    task = make_task(description={"inputs": ["thk", "usurf"]}, losses={"mse": 1.0})
+def test_a_checkpoint_brings_task_weights_and_signature_back(tmp_path):
+    task = make_task(signature={"inputs": ["thk", "usurf"]}, losses={"mse": 1.0})
     trainer = fit(task, make_batch(), folder=tmp_path)
     trainer.save_checkpoint(tmp_path / "task.ckpt", weights_only=True)
     loaded = load_checkpoint(tmp_path / "task.ckpt", FieldTask)
-    assert loaded.description == {"inputs": ["thk", "usurf"]}
+    assert loaded.signature == {"inputs": ["thk", "usurf"]}
     assert loaded.losses == {"mse": 1.0}
     assert torch.equal(loaded.network.weight, task.network.weight)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fieldwise.recipes.bed_topography.networks import load_network
 from PIL import Image
 
 from fieldwise.errors import InputError
@@ -16,7 +17,6 @@ from fieldwise.fields.rasters import write_cog
 from fieldwise.recipes.bed_topography.example import run_on_a_tile
 from fieldwise.recipes.bed_topography.figures import PLATES, print_figure, save_figures
 from fieldwise.recipes.bed_topography.material import CUBIC, PREDICTION, gather
-from fieldwise.recipes.bed_topography.networks import load_network
 from fieldwise.recipes.bed_topography.places import (
     ANTARCTIC_LIMITS_M,
     LARGEST_REGION_M,
@@ -25,13 +25,13 @@ from fieldwise.recipes.bed_topography.places import (
     choose_boxes,
     choose_places,
 )
-from fieldwise.samples.datasets import Dataset
-from fieldwise.scores.fields import sample_at_points
+from fieldwise.recipes.bed_topography.region import open_region
+from fieldwise.scores import sample_at_points
 
 
 @pytest.fixture(scope="module")
 def dataset(sandbox):
-    return Dataset(sandbox)
+    return open_region(sandbox)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_maps_are_read_along_flights(dataset, whole_map):
 
 
 def test_another_map_takes_the_place_of_the_truth(dataset, whole_map, sandbox, tmp_path):
-    truth = sandbox / dataset.description["truth"]
+    truth = sandbox / dataset.facts["truth"]
     material = gather(dataset, whole_map, reference=truth, reference_name="BedMachine")
     like = material.predicted(material.places.view)
     name, field = material.to_compare(like)

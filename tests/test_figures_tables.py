@@ -13,6 +13,7 @@ from fieldwise.errors import InputError
 from fieldwise.figures import save_table
 from fieldwise.figures.tables import escape_latex, to_latex, to_markdown
 from fieldwise.recipes.bed_topography.tables import save_tables, tabulate_errors, tabulate_hyperparameters
+from fieldwise.scores import make_score
 
 TABLE = pd.DataFrame({"Region": ["A & B", "C|D_e"], "RMSE (m)": [51.0, np.nan], "Picks": [3, 40]})
 
@@ -115,11 +116,15 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 def test_errors_have_a_row_for_each_measure():
     maps = {"prediction": 20.123, "cubic": 40.0}
-    scores = {"n_picks": 9, "n_flights": 3, "rmse_m": maps, "bias_m": maps, "mae_m": maps}
-    scores["truth"] = {"rmse_m": {**maps, "wiener": 10.0}}
-    table = tabulate_errors(scores)
-    assert table["Judged on"].tolist() == ["9 picks", "9 picks", "known truth, unseen cells"]
+    rows = [
+        make_score("held-out picks", measure, "m", name, value)
+        for measure in ("rmse", "bias", "mae")
+        for name, value in maps.items()
+    ]
+    rows += [make_score("truth", "rmse", "m", name, value) for name, value in {**maps, "bound": 10.0}.items()]
+    table = tabulate_errors({"scores": rows, "n_picks": 9, "n_flights": 3})
+    assert table["Judged on"].tolist() == ["held-out picks (9)", "held-out picks (9)", "truth"]
     assert table["Prediction"].tolist() == [20.12] * 3
     text = to_markdown(table, digits=2)
-    assert "| 9 picks | RMSE (m) | 20.12 | 40.00 |  |" in text
-    assert pd.read_csv(io.StringIO(table.to_csv(index=False)))["Wiener"].notna().sum() == 1
+    assert "| held-out picks (9) | RMSE (m) | 20.12 | 40.00 |  |" in text
+    assert pd.read_csv(io.StringIO(table.to_csv(index=False)))["Bound"].notna().sum() == 1

@@ -15,13 +15,14 @@ from fieldwise.networks.convnet import ConvNet
 from fieldwise.networks.unet import UNet
 from fieldwise.physics.ice_flow import energy
 from fieldwise.recipes import ice_flow
-from fieldwise.recipes.ice_flow.emulator import load_emulator, read_inputs
-from fieldwise.recipes.ice_flow.judgement import direction_cosine, relative_l1
+from fieldwise.recipes.ice_flow.judgement import STILL_M_A, measure_symmetry
+from fieldwise.recipes.ice_flow.networks import load_emulator
 from fieldwise.recipes.ice_flow.physics import find_nodes, measure_energy_gap, solve_frame
-from fieldwise.recipes.ice_flow.predict import measure_reach
-from fieldwise.recipes.ice_flow.samples import choose_patch, find_centres, find_ice, fit_signature
+from fieldwise.recipes.ice_flow.samples import choose_patch, find_centres, find_ice, fit_ranges
 from fieldwise.recipes.ice_flow.signatures import make_signature, read_signature, scales_of, write_map
 from fieldwise.runs import read_metrics
+from fieldwise.scores import direction_cosine, pick, read_scores, relative_l1, value_of
+from fieldwise.verbs.reaches import reach as measure_reach
 
 QUIET = {"accelerator": "cpu", "tracker": "none", "progress": False}
 TINY = {"layers": 2, "filters": 8, "patch_size": 16, "batch_size": 8, "seed": 3, "max_epochs": 2} | QUIET
@@ -88,7 +89,7 @@ def test_the_original_settings_and_any_network(data, tmp_path, network):
     ice_flow.train(data=data, run=tmp_path, **(TINY | plain | options))
     emulator = load_emulator(tmp_path)
     (case,) = open_cases(data, "test")
-    assert emulator.apply(*read_inputs(emulator, case, 0)).shape == (2, 24, 24)
+    assert emulator.apply(*emulator.read_frame(case, 0)).shape == (2, 24, 24)
 
 
 def test_a_plain_network_is_left_for_other_models_too(data, tmp_path):
@@ -97,7 +98,7 @@ def test_a_plain_network_is_left_for_other_models_too(data, tmp_path):
     )
     emulator, files = load_emulator(tmp_path), load_files(tmp_path)
     (case,) = open_cases(data, "test")
-    inputs, _ = read_inputs(emulator, case, 1)
+    inputs, _ = emulator.read_frame(case, 1)
     scaled = torch.from_numpy(inputs / np.array(list(files.inputs.values()))[:, None, None]).float()[None]
     with torch.inference_mode():
         torch.testing.assert_close(files.network(scaled), emulator.network(scaled), atol=1e-6, rtol=1e-5)
@@ -119,7 +120,7 @@ def test_a_mapping_of_ones_own(data, tmp_path):
     settings = TINY | {"maptype": str(folder), "scaling": "plain", "max_epochs": 1}
     ice_flow.train(data=data, run=tmp_path / "run", **settings)
     emulator = load_emulator(tmp_path / "run")
-    inputs, _ = read_inputs(emulator, open_cases(data, "test")[0], 0)
+    inputs, _ = emulator.read_frame(open_cases(data, "test")[0], 0)
     assert (inputs[2] == 100).all()
 
 
@@ -155,7 +156,7 @@ def test_centres_of_patches_are_thick_enough(data):
 
 def test_ranges_are_those_of_the_ice_and_turn_with_vectors(data):
     cases = open_cases(data, "training")
-    ranges = {each.name: each.range for each in fit_signature(read_signature("f2"), cases).inputs}
+    ranges = {each.name: each.range for each in fit_ranges(read_signature("f2"), cases).inputs}
     assert ranges["thk"][0] > 1
     slopes = np.stack(
         [case.stack(["slopsurfx", "slopsurfy"], frame=frame) for case in cases for frame in (0, 1)]
@@ -261,7 +262,7 @@ def test_scores_are_worked_out_by_hand():
     assert relative_l1(predicted, true) == 0.5
     still = np.array([[0.5, 10.0, 10.0], [0.0, 0.0, 0.0]])  # the first is too slow to count
     turned = np.array([[0.0, 10.0, 5.0], [9.0, 0.0, 5.0]])
-    assert direction_cosine(turned, still) == pytest.approx((1 + 0.5**0.5) / 2)
+    assert direction_cosine(turned, still, still=STILL_M_A) == pytest.approx((1 + 0.5**0.5) / 2)
 
 
 def test_a_perfect_prediction_scores_perfectly(data, run, tmp_path):
@@ -273,19 +274,27 @@ def test_a_perfect_prediction_scores_perfectly(data, run, tmp_path):
     scores = ice_flow.evaluate(
         run=run, data=data, prediction=tmp_path, energy_frames=0, figures=False, progress=False
     )
-    assert set(scores["mae"].values()) == set(scores["rmse"].values()) == {0}
-    assert set(scores["relative_l1"].values()) == {0}
-    assert scores["direction_cosine"] == pytest.approx(dict.fromkeys(["velbase", "bar", "velsurf"], 1.0))
+    for against in ("test", "test/west"):  # all cases together, and each
+        rows = pick(scores["scores"], against=against)
+        for measure in ("mae", "rmse"):
+            found = {row["at"]: row["value"] for row in pick(rows, measure=measure)}
+            assert found == dict.fromkeys(names, 0)
+        places = ["velbase", "bar", "velsurf"]
+        found = {row["at"]: row["value"] for row in pick(rows, measure="relative_l1")}
+        assert found == dict.fromkeys(places, 0)
+        found = {row["at"]: row["value"] for row in pick(rows, measure="direction_cosine")}
+        assert found == pytest.approx(dict.fromkeys(places, 1.0))
     assert scores["cells"] == sum(int((case.stack(["thk"], frame=frame) > 0).sum()) for frame in range(2))
 
 
 def test_evaluation_writes_scores_and_pictures(data, run, prediction, capsys):
     scores = ice_flow.evaluate(run=run, data=data, prediction=prediction, figure_frames=1, progress=False)
     printed = capsys.readouterr().out
-    assert "relative L1 of speed" in printed
-    assert "energy gap to the solver" in printed
-    assert json.loads((run / "scores.json").read_text())["relative_l1"] == scores["relative_l1"]
-    assert scores["energy"]["gap"] > 0
+    for words in ("relative L1", "direction cosine", "MAE (m/a)", "energy gap", "solver s"):
+        assert words in printed
+    assert "test: relative L1 of the prediction" in printed
+    assert read_scores(run / "scores.json") == scores
+    assert value_of(scores["scores"], measure="energy_gap") > 0
     assert scores["seen_in_training"] == []
     from PIL import Image
 
@@ -305,8 +314,8 @@ def test_a_first_frame_without_ice_is_no_hindrance(run, tmp_path):
     settings = {"run": tmp_path / "run", "energy_frames": 2, "figures": False, "progress": False}
     shutil.copytree(run, settings["run"])
     scores = ice_flow.evaluate(data=data, prediction=prediction, **settings)
-    assert 0 <= scores["symmetry_error"] < 1e-4
-    assert np.isfinite(scores["energy"]["gap"])
+    assert 0 <= value_of(scores["scores"], measure="symmetry_error") < 1e-4
+    assert np.isfinite(value_of(scores["scores"], measure="energy_gap"))
 
 
 def test_leakage_is_seen(data, run, prediction, tmp_path):
@@ -317,11 +326,10 @@ def test_leakage_is_seen(data, run, prediction, tmp_path):
     scores = ice_flow.evaluate(
         run=run, data=data, prediction=tmp_path, energy_frames=0, figures=False, progress=False
     )
-    assert scores["leakage_m_a"] == 86
+    assert value_of(scores["scores"], measure="leakage") == 86
 
 
 def test_a_network_without_symmetry_is_told_from_one_with(data, run, tmp_path):
-    from fieldwise.recipes.ice_flow.judgement import measure_symmetry
 
     ice_flow.train(data=data, run=tmp_path, **(TINY | {"network": "cnn", "max_epochs": 1}))
     (case,) = open_cases(data, "test")
@@ -398,11 +406,11 @@ def test_an_emulator_of_other_models_predicts(data, tmp_path):
 
 
 def test_a_perfect_emulator_of_an_observed_glacier(data, run):
-    from fieldwise.recipes.ice_flow.observation import compare_with_observed, format_comparison
+    from fieldwise.recipes.ice_flow.judgement import compare_with_observed, format_comparison
 
     emulator = load_emulator(run)
     (case,) = open_cases(data, "test")
-    observed = emulator.apply(*read_inputs(emulator, case, 0))[-2:].copy()
+    observed = emulator.apply(*emulator.read_frame(case, 0))[-2:].copy()
     observed *= 40 / np.abs(observed).max()
     observed[:, 3, 3:9] = np.nan
     scores = compare_with_observed(emulator, case, observed)

@@ -48,7 +48,7 @@ def test_index_names_what_python_finds():
     for name in (
         "fields.grids",
         "fields.tiles",
-        "scores.fields",
+        "scores.texture",
         "verbs.domains",
         "recipes.bed_topography.judgement",
     ):

@@ -14,7 +14,9 @@ from fieldwise.fields.rasters import write_cog
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.levels import read_heights
 from fieldwise.recipes.bed_topography.own_files import list_files, read_own_files
-from fieldwise.samples.datasets import DESCRIPTION, Dataset, write_yaml
+from fieldwise.recipes.bed_topography.region import open_region
+from fieldwise.samples.prepared import DESCRIPTION
+from fieldwise.samples.rules import write_yaml
 
 BOX = (CORNER_X, CORNER_Y, CORNER_X + SIZE_M, CORNER_Y + SIZE_M)
 GEOID = "EIGEN-GL04C geoid"
@@ -78,7 +80,7 @@ def test_truth_beds_and_thickness(own_files, tmp_path):
     )
     named = {path.name for path in list_files(read_own_files(own_files), own_files.parent)}
     assert {"geoid.tif", "thickness.tif", "known.tif"} <= named
-    data = Dataset(bed_topography.prepare(source=str(own_files), out=tmp_path / "data", progress=False))
+    data = open_region(bed_topography.prepare(source=str(own_files), out=tmp_path / "data", progress=False))
     truth = data.open("truth")
     np.testing.assert_allclose(truth.values, bed.values - 30, atol=1e-3)
     assert truth.attrs["vertical_datum"] == data.description["vertical_datum"] == "WGS84 ellipsoid"
@@ -94,7 +96,7 @@ def test_thickness_is_derived_where_none_is_given(own_files, tmp_path):
     """Of one datum and epoch by default: the trend of a level surface at 900 m less that of the bed."""
     write_constant(own_files, "surface.tif", 900.0, spacing=100.0)
     write_constant(own_files, "bed_lowres.tif", -500.0)
-    data = Dataset(bed_topography.prepare(source=str(own_files), out=tmp_path / "data", progress=False))
+    data = open_region(bed_topography.prepare(source=str(own_files), out=tmp_path / "data", progress=False))
     np.testing.assert_allclose(data.field("ice_thickness").values, 1400, rtol=1e-5)
 
 
@@ -105,8 +107,8 @@ def test_the_map_says_what_it_counts_from(sandbox, trained_run, tmp_path, suffix
     for path in sandbox.iterdir():
         if path.name != DESCRIPTION:
             os.symlink(path, data / path.name)
-    write_yaml(Dataset(sandbox).description | {"vertical_datum": GEOID}, data / DESCRIPTION)
-    west, south = Dataset(data).region[:2]
+    write_yaml(open_region(sandbox).facts | {"vertical_datum": GEOID}, data / DESCRIPTION)
+    west, south = open_region(data).bounds[:2]
     drawn = bed_topography.predict(
         run=trained_run,
         data=data,

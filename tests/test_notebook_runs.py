@@ -5,6 +5,8 @@ from pathlib import Path
 import jupytext
 import nbformat
 import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
 from fieldwise.cli import main
 from fieldwise.errors import InputError
@@ -21,6 +23,19 @@ if length_km < 0:
     raise InputError(f"length_km is {length_km}; give a length above 0")
 print("flight of", length_km, "km over", bed_m, type(bed_m).__name__)
 """
+REFUSED = """
+# %% tags=["parameters"]
+batch_size = 1
+
+# %%
+from fieldwise.errors import require_at_least
+def train(**options):
+    require_at_least(2, **options)
+train(batch_size=batch_size)
+
+# %%
+print("trained")
+"""
 MAP = """
 # %% tags=["parameters"]
 bed_m = 0.0
@@ -33,8 +48,8 @@ print("map", title.strip(), bed_m)
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """Two small notebooks that share one parameter."""
-    for name, text in (("flight", FLIGHT), ("map", MAP)):
+    """Small notebooks: two that share one parameter, and one that fails."""
+    for name, text in (("flight", FLIGHT), ("map", MAP), ("refused", REFUSED)):
         notebook = jupytext.reads(text, fmt="py:percent")
         notebook.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "Python"}
         nbformat.write(notebook, tmp_path / f"{name}.ipynb")
@@ -122,3 +137,25 @@ def test_what_failed_can_be_read(folder):
     ]
     assert "error" in kinds
     assert not (folder / "out" / "map.ipynb").exists()
+
+
+def test_a_refused_option_is_one_line_in_the_notebook_and_ends_it(folder, capfd):
+    """As a parameter is called there, without dashes; the cell counts as failed, and none after it runs."""
+    words = ["--names", "refused", "--folder", str(folder), "--out", str(folder / "out")]
+    assert main(["notebooks", *words]) == 2
+    cells = nbformat.read(folder / "out" / "refused.ipynb", as_version=4).cells
+    (error,) = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
+    assert (error.output_type, error.ename) == ("error", "InputError")
+    assert error.traceback == ["batch_size: is 1; give at least 2"]
+    told = capfd.readouterr().err
+    assert told.splitlines()[-1] == (
+        f"fieldwise: {folder}/out/refused.ipynb: In [2]: InputError: batch_size: is 1; give at least 2"
+    )
+    assert "Kernel is running over TCP" not in told
+
+
+def test_nbclient_fails_too(folder):
+    """What other programs execute notebooks with."""
+    notebook = nbformat.read(folder / "refused.ipynb", as_version=4)
+    with pytest.raises(CellExecutionError, match="batch_size: is 1; give at least 2"):
+        NotebookClient(notebook, kernel_name="python3").execute()

@@ -18,7 +18,7 @@ from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog
 from fieldwise.recipes.bed_topography.own_files import list_files, read_own_files
 from fieldwise.runs import hash_file
-from fieldwise.samples.datasets import DESCRIPTION
+from fieldwise.samples.prepared import DESCRIPTION
 
 FAR = Grid(0, 0, 30_000, 30_000, 1000, "EPSG:3031")  # half a continent away
 

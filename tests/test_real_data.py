@@ -11,8 +11,9 @@ import scipy.io
 import xarray as xr
 
 from fieldwise.fields.tiles import read_tiles, touches
+from fieldwise.recipes.bed_topography.region import open_region
 from fieldwise.recipes.bed_topography.surveys import read_held_out
-from fieldwise.samples.datasets import Dataset
+from fieldwise.scores import pick, value_of
 
 ROOT = Path(__file__).parents[1]
 FILES = Path(os.environ.get("FIELDWISE_DATA", ROOT.parent / "shared" / "data"))
@@ -44,18 +45,18 @@ def test_helheim_is_read_as_it_is_stored(helheim):
     script, out, _ = helheim
     with xr.open_dataset(FILES / script.FIELDS, engine="h5netcdf", phony_dims="sort") as stored:
         bed, x, y = (stored[name].values for name in ("bed_BedMachine", "surf_x", "surf_y"))
-    truth = Dataset(out / "data").open("truth")
+    truth = open_region(out / "data").open("truth")
     np.testing.assert_array_equal(truth["x"], x[:, 0])
     np.testing.assert_array_equal(truth["y"], y[0])
     np.testing.assert_array_equal(truth, bed.T)
-    lowres = Dataset(out / "data").field("bed_lowres")
+    lowres = open_region(out / "data").field("bed_lowres")
     assert lowres.shape == (75, 50)
     assert float(lowres[0, 0]) == pytest.approx(bed[:4, :4].mean(), abs=1e-3)
 
 
 def test_helheim_picks_lie_by_the_thickness_below_the_surface(helheim):
     script, out, result = helheim
-    picks = read_held_out(Dataset(out / "data"))
+    picks = read_held_out(open_region(out / "data"))
     tracks = scipy.io.loadmat(FILES / script.TRACKS)
     assert len(picks) == result["scores"]["n_picks"] == 634
     nearest = np.hypot(tracks["x"] - picks["x"][0], tracks["y"] - picks["y"][0]).argmin()
@@ -87,12 +88,13 @@ def test_helheim_scores_say_what_they_are_of(helheim):
     _, _, result = helheim
     scores = result["scores"]
     block = result["table"].loc[("20000 cells, unseen block", "RMSE")]
-    assert "roughness_ratio" not in scores
-    assert scores["truth"]["share_of_map"] == pytest.approx(1 / 3)
-    assert scores["truth"]["rmse_m"]["cubic"] == pytest.approx(block["cubic"])
+    assert not pick(scores["scores"], against="held-out picks", measure="roughness_ratio")
+    assert scores["share_of_map"] == pytest.approx(1 / 3)
+    cubic = pick(scores["scores"], against="truth", name="cubic")
+    assert value_of(cubic, measure="rmse") == pytest.approx(block["cubic"])
     assert block["bedmachine"] == 0
     # Block means keep the mean through the interpolation.
-    assert abs(scores["truth"]["bias_m"]["cubic"]) < 0.1
+    assert abs(value_of(cubic, measure="bias")) < 0.1
     # Taking the averaging back must help on a bed that was averaged.
     assert block["means kept"] < 0.9 * block["cubic"]
     # One epoch gains little, but must not end in a map worse than a spline.

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fieldwise import scores
 from fieldwise.errors import InputError
 from fieldwise.fields.grids import Grid, make_field
-from fieldwise.scores import fields as scores
 
 
 def field_of(values, *, spacing=100.0, west=0.0, south=0.0):

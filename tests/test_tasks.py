@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, default_collate
 
 from fieldwise.errors import InputError
-from fieldwise.tasks import AdversarialTask, load_task
+from fieldwise.recipes.bed_topography.generator import BedTask, choose_options
+from fieldwise.tasks import load_checkpoint
 
 INPUTS = [
     {"name": "bed_lowres", "channels": 1, "spacing_m": 1000.0},
@@ -50,17 +51,22 @@ def draw_tiles(number: int = TILES, seed: int = 0) -> list[dict[str, Any]]:
             {
                 "inputs": {"bed_lowres": coarse, "ice_velocity": velocity},
                 "base": base,
-                "bed": base + departure,
+                "targets": base + departure,
                 "bed_lowres": torch.full((1, 11, 11), -500.0),
             }
         )
     return tiles
 
 
-def make_task(**changes: Any) -> AdversarialTask:
+def make_task(**changes: Any) -> BedTask:
     torch.manual_seed(5)
     settings: dict[str, Any] = {"inputs": INPUTS, "num_residual_blocks": 1, "departure_scale_m": 10.0}
-    return AdversarialTask(**(settings | changes))
+    return BedTask(**choose_options(**(settings | changes)))
+
+
+@torch.no_grad()
+def draw(batch: dict[str, Any], task: BedTask) -> Tensor:
+    return task.eval().draw(batch)
 
 
 def loaders(batch_size: int = 3) -> tuple[DataLoader, DataLoader]:
@@ -93,23 +99,23 @@ def assert_same_bits(one: torch.nn.Module, other: torch.nn.Module) -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[AdversarialTask, lightning.Trainer, Path]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[BedTask, lightning.Trainer, Path]:
     """Four epochs straight, with a discriminator."""
     folder = tmp_path_factory.mktemp("straight")
-    task = make_task(description={"units": "m", "scales": {"ice_velocity": [1.5, 2]}})
+    task = make_task(signature={"units": "m", "scales": {"ice_velocity": [1.5, 2]}})
     trainer = make_trainer(folder, 4)
     trainer.fit(task, *loaders())
     return task, trainer, folder
 
 
 def test_two_and_two_epochs_give_the_bits_of_four(
-    trained: tuple[AdversarialTask, lightning.Trainer, Path], tmp_path: Path
+    trained: tuple[BedTask, lightning.Trainer, Path], tmp_path: Path
 ) -> None:
     straight, *_ = trained
     first = make_task()
     make_trainer(tmp_path, 2).fit(first, *loaders())
     resumed = make_task()
-    torch.nn.init.ones_(resumed.generator.pre_residual_conv_layer.weight)  # the checkpoint alone must count
+    torch.nn.init.ones_(resumed.network.pre_residual_conv_layer.weight)  # the checkpoint alone must count
     trainer = make_trainer(tmp_path, 4)
     trainer.fit(resumed, *loaders(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
     assert_same_bits(straight, resumed)
@@ -118,74 +124,92 @@ def test_two_and_two_epochs_give_the_bits_of_four(
         for each in (trained[1], trainer)
     )
     assert all(torch.equal(one, other) for one, other in zip(moments, resumed_moments, strict=True))
-    with pytest.raises(AssertionError, match=r"generator\."):
+    with pytest.raises(AssertionError, match=r"network\."):
         assert_same_bits(straight, first)
 
 
-def test_logs_what_the_epoch_was_like(trained: tuple[AdversarialTask, lightning.Trainer, Path]) -> None:
+def test_logs_what_the_epoch_was_like(trained: tuple[BedTask, lightning.Trainer, Path]) -> None:
     logged = trained[1].callback_metrics
     assert {"loss_generator", "loss_discriminator", "rmse_m"} <= set(logged)
     assert {"val_rmse_m", "val_psnr", "val_ssim", "val_loss"} <= set(logged)
     assert all(torch.isfinite(value) for value in logged.values())
 
 
-def test_validation_error_is_over_all_tiles(trained: tuple[AdversarialTask, lightning.Trainer, Path]) -> None:
+def test_validation_error_is_over_all_tiles(trained: tuple[BedTask, lightning.Trainer, Path]) -> None:
     task, trainer, _ = trained
     tiles = draw_tiles(seed=1)
     errors = []
     for tile in tiles:
-        departure = task.predict_departure({name: field[None] for name, field in tile["inputs"].items()})
-        errors.append(tile["base"] + departure[0] - tile["bed"])
+        inputs = {name: field[None] for name, field in tile["inputs"].items()}
+        errors.append(draw({"inputs": inputs, "base": tile["base"][None]}, task)[0] - tile["targets"])
     rmse = torch.stack(errors).square().mean().sqrt().item()
     assert trainer.callback_metrics["val_rmse_m"].item() == pytest.approx(rmse, rel=1e-5)
     decibels = 20 * np.log10(2.0**32 / rmse)
     assert trainer.callback_metrics["val_psnr"].item() == pytest.approx(decibels, rel=1e-5)
 
 
-def test_a_checkpoint_describes_itself(trained: tuple[AdversarialTask, lightning.Trainer, Path]) -> None:
+def test_a_checkpoint_describes_itself(trained: tuple[BedTask, lightning.Trainer, Path]) -> None:
     task, _, folder = trained
-    loaded = load_task(folder / "last.ckpt")
-    assert loaded.hparams["description"] == {"units": "m", "scales": {"ice_velocity": [1.5, 2]}}
-    assert loaded.hparams["inputs"] == INPUTS
+    loaded = load_checkpoint(folder / "last.ckpt", BedTask)
+    assert loaded.signature == {"units": "m", "scales": {"ice_velocity": [1.5, 2]}}
+    assert loaded.hparams["network_options"]["inputs"] == INPUTS
     assert not loaded.training
-    inputs = default_collate(draw_tiles(2))["inputs"]
-    assert torch.equal(loaded.predict_departure(inputs), task.predict_departure(inputs))
+    batch = default_collate(draw_tiles(2))
+    assert torch.equal(draw(batch, loaded), draw(batch, task))
 
 
 def test_departure_is_in_metres_over_any_window() -> None:
     inputs = {"bed_lowres": torch.randn(1, 1, 7, 9), "ice_velocity": torch.randn(1, 2, 14, 18)}
+    batch = {"inputs": inputs, "base": torch.zeros(1, 1, 20, 28)}
     one, ten = make_task(departure_scale_m=1.0), make_task(departure_scale_m=10.0)
-    departure = ten.predict_departure(inputs)
+    departure = draw(batch, ten)
     assert departure.shape == (1, 1, 20, 28)
-    torch.testing.assert_close(departure, 10 * one.predict_departure(inputs))
+    torch.testing.assert_close(departure, 10 * draw(batch, one))
 
 
-class Spy(AdversarialTask):
+def test_the_loss_is_as_published() -> None:
+    ones = torch.ones(2, 1, 12, 12, dtype=torch.float64)
+    batch = {"targets": 10 * ones, "bed_lowres": torch.full((2, 1, 5, 5), 9.0, dtype=torch.float64)}
+    task = make_task()
+    loss, terms = task.add_up(ones, batch)
+    scores = [torch.tensor(values, dtype=torch.float64)[:, None] for values in ((0.5, -0.8), (-1.2, 0.5))]
+    assert task.add_opinion(loss, *scores).item() == pytest.approx(4.35108415, abs=5e-9)
+    assert [terms[name].item() for name in terms][:2] == [9, 8]
+
+
+def test_the_loss_is_the_sum_of_its_terms() -> None:
+    ones = torch.ones(2, 1, 12, 12, dtype=torch.float64)
+    batch = {"targets": 10 * ones, "bed_lowres": torch.full((2, 1, 5, 5), 9.0, dtype=torch.float64)}
+    task = make_task(content_weight=1.0, topographic_weight=10.0, structural_weight=0.0)
+    assert task.add_up(ones, batch)[0].item() == pytest.approx(9 + 10 * 8)
+
+
+class Spy(BedTask):
     """Note what each update changes, and the running statistics before it."""
 
     seen: list[tuple[torch.nn.Module, set[str], bool, Tensor]]
 
-    def _update(self, network: torch.nn.Module, optimizer: Any, loss: Tensor) -> None:
+    def _update(self, network: torch.nn.Module, optimizer: Any, loss: Tensor, batch_index: int) -> None:
         assert self.discriminator is not None
         before = {name: tensor.clone() for name, tensor in self.discriminator.state_dict().items()}
-        generator = [parameter.clone() for parameter in self.generator.parameters()]
-        super()._update(network, optimizer, loss)
+        generator = [parameter.clone() for parameter in self.network.parameters()]
+        super()._update(network, optimizer, loss, batch_index)
         after = self.discriminator.state_dict()
         changed = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
-        drawn_anew = any(not torch.equal(a, b) for a, b in zip(generator, self.generator.parameters()))
+        drawn_anew = any(not torch.equal(a, b) for a, b in zip(generator, self.network.parameters()))
         self.seen.append((network, changed, drawn_anew, before["batch_norm1.running_mean"]))
 
 
 def test_discriminator_and_generator_learn_one_after_the_other(tmp_path: Path) -> None:
     torch.manual_seed(5)
-    task = Spy(inputs=INPUTS, num_residual_blocks=1, departure_scale_m=10.0)
+    task = Spy(**choose_options(INPUTS, num_residual_blocks=1, departure_scale_m=10.0))
     task.seen = []
     make_trainer(tmp_path, 1, callbacks=[], enable_checkpointing=False, limit_val_batches=0).fit(
         task, loaders()[0]
     )
-    assert [network for network, *_ in task.seen] == 2 * [task.discriminator, task.generator]
+    assert [network for network, *_ in task.seen] == 2 * [task.discriminator, task.network]
     for network, changed, generator_changed, _ in task.seen:
-        assert generator_changed is (network is task.generator)
+        assert generator_changed is (network is task.network)
         assert bool(changed) is (network is task.discriminator)
     statistics = [running_mean for *_, running_mean in task.seen]
     assert torch.equal(statistics[0], statistics[1])  # not touched while the generator learnt
@@ -198,8 +222,8 @@ def test_discriminator_pulls_on_the_generator() -> None:
     """With the adversarial term alone the generator's gradient is not zero (in DeepBedMap it was)."""
     task = make_task(content_weight=0.0, topographic_weight=0.0, structural_weight=0.0)
     batch = default_collate(draw_tiles(3))
-    task._loss_of_generator(task(batch["inputs"], batch["base"]), batch).backward()
-    gradient = task.generator.final_conv_layer2.deform_conv.weight.grad
+    task._loss_of_network(task.draw(batch), batch).backward()
+    gradient = task.network.final_conv_layer2.deform_conv.weight.grad
     assert gradient is not None
     assert gradient.abs().sum() > 0
 
@@ -221,17 +245,17 @@ def test_without_adversarial_weight_there_is_no_discriminator_and_the_loss_falls
 def test_a_last_batch_of_one_tile_teaches_the_generator_only(tmp_path: Path) -> None:
     task = make_task()
     make_trainer(tmp_path, 1).fit(task, *loaders(batch_size=5))
-    with pytest.raises(InputError, match="batches of 1 tile"):
+    with pytest.raises(InputError, match=r"batches of 1 teach a discriminator .* nothing"):
         make_trainer(tmp_path, 1).fit(task, *loaders(batch_size=1))
 
 
 def test_divergence_is_an_error_that_names_the_learning_rate(tmp_path: Path) -> None:
     training, _ = loaders()
-    training.dataset[0]["bed"][0, 3, 3] = float("nan")
+    training.dataset[0]["targets"][0, 3, 3] = float("nan")
     task = make_task(adversarial_weight=0)
     before = {name: tensor.clone() for name, tensor in task.state_dict().items()}
     trainer = make_trainer(tmp_path, 1)
-    with pytest.raises(InputError, match=r"generator has a loss of nan, .* lower learning_rate, now 0.00016"):
+    with pytest.raises(InputError, match=r"the loss of Generator is nan; lower learning_rate, now 0.00016"):
         trainer.fit(task, DataLoader(training.dataset, batch_size=6))
     assert all(torch.equal(tensor, before[name]) for name, tensor in task.state_dict().items())
 
@@ -239,7 +263,7 @@ def test_divergence_is_an_error_that_names_the_learning_rate(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"description": {"scales": [np.float64(1.5)]}}, r"description.scales\[0\] is a numpy.float64"),
+        ({"signature": {"scales": [np.float64(1.5)]}}, r"signature.scales\[0\] is a numpy.float64"),
         ({"learning_rate": np.float64(1e-4)}, "learning_rate is a numpy.float64"),
         ({"inputs": [{"name": "bed", "spacing": 1000.0}]}, "give dicts of name, channels and spacing_m"),
         ({"inputs": [{"name": "bed", "channels": 1, "spacing_m": 300.0}]}, "does not divide"),
@@ -268,14 +292,14 @@ def test_refuses_files_that_are_no_checkpoint(tmp_path: Path) -> None:
         ([1, 2], "holds no hyper_parameters"),
         ({"hyper_parameters": {"width": 3}, "state_dict": {}}, "of another network"),
         (
-            {"hyper_parameters": {"inputs": INPUTS, "num_residual_blocks": 1}, "state_dict": {}},
+            {"hyper_parameters": choose_options(INPUTS, num_residual_blocks=1), "state_dict": {}},
             "of another network .*loading state_dict",
         ),
     ]
     for content, message in contents:
         torch.save(content, path)
         with pytest.raises(InputError, match=message) as caught:
-            load_task(path)
+            load_checkpoint(path, BedTask)
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
     assert not victim.exists()
@@ -287,4 +311,4 @@ def test_refuses_other_files(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     for each in (path, tmp_path, tmp_path / "missing.ckpt"):
         with pytest.raises(InputError, match=r"cannot be read as a checkpoint .* give a \.ckpt file"):
-            load_task(each)
+            load_checkpoint(each, BedTask)

@@ -44,10 +44,10 @@ class Task(LightningModule):
 
     def __init__(self, *, fail_in=None):
         super().__init__()
-        self.generator, self.fail_in = Sloping(), fail_in
+        self.network, self.fail_in = Sloping(), fail_in
 
     def training_step(self, batch, index):
-        return self.generator(batch["inputs"]).mean() * torch.rand(())
+        return self.network(batch["inputs"]).mean() * torch.rand(())
 
     def on_train_epoch_start(self):
         if self.current_epoch == self.fail_in:
@@ -74,7 +74,7 @@ def fit(run, *, tracker, max_epochs=2, fail_in=None):
         accelerator="cpu",
         progress=False,
         tracker=tracker,
-        callbacks=[RecordRun(SETTINGS, network="generator", picture=paint)],
+        callbacks=[RecordRun(SETTINGS, picture=paint)],
     )
     batches = DataLoader([{"inputs": {"surface": torch.ones(3, 2)}}] * 2, batch_size=None)
     task = Task(fail_in=fail_in)
@@ -144,7 +144,7 @@ def test_what_is_tracked_changes_no_run(tmp_path):
         fit(tmp_path / tracker, tracker=tracker).state_dict() for tracker in ("none", "tensorboard")
     )
     assert all(torch.equal(one[name], other[name]) for name in one)
-    assert not torch.equal(one["generator.slope.weight"], Task().state_dict()["generator.slope.weight"])
+    assert not torch.equal(one["network.slope.weight"], Task().state_dict()["network.slope.weight"])
 
 
 # --- Comet, as an archive -----------------------------------------------------------------------

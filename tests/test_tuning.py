@@ -1,17 +1,8 @@
-"""A study: what it searches, that it resumes and is shared, what is given up, what its command does."""
+"""A search: what it searches, what it leaves, what is given up, what its command does."""
 
-import contextlib
-import json
-import math
-import os
 import re
 import shlex
 import shutil
-import signal
-import sqlite3
-import subprocess
-import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,14 +12,13 @@ import pytest
 import torch
 from optuna.trial import TrialState
 from PIL import Image
+from searching import SMALL, load, metrics_of, words_of
 
-from conftest import write_own_files
 from fieldwise.cli import main
-from fieldwise.errors import InputError
-from fieldwise.recipes import bed_topography
-from fieldwise.recipes.bed_topography import studies, tuning
+from fieldwise.recipes.bed_topography import tuning
+from fieldwise.verbs import studies
+from fieldwise.verbs.trials import Log, Target, make_watch, suggest
 
-PAUSE_S = float(os.environ.get("PAUSE_S", 0))  # an epoch of pretended training
 PUBLISHED = {  # Table B1 of Leong & Horgan (2020)
     "learning_rate": (1e-4, 2e-4),
     "num_residual_blocks": (8, 14),
@@ -36,78 +26,8 @@ PUBLISHED = {  # Table B1 of Leong & Horgan (2020)
     "batch_size": (64, 128),
     "max_epochs": (90, 150),
 }
-SMALL = {
-    "learning_rate": (1e-4, 1e-3),
-    "num_residual_blocks": (1, 1),
-    "residual_scaling": (0.1, 0.3),
-    "batch_size": (8, 16),
-    "max_epochs": (1, 2),
-    "fixed": {"adversarial_weight": 0.0, "structural_weight": 0.0},
-    "accelerator": "cpu",
-    "tracker": "none",
-}
-
-
-def words_of(options):
-    """Write options as a command has them."""
-    words = []
-    for name, value in options.items():
-        if name == "fixed":
-            words += [word for key, one in value.items() for word in (f"--fixed.{key}", str(one))]
-        else:
-            words += [f"--{name}", *map(str, value if isinstance(value, tuple) else [value])]
-    return words
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("own")
-    source = write_own_files(folder / "files")
-    return bed_topography.prepare(
-        source=str(source), out=folder / "data", tile_cells=36, step_cells=24, progress=False
-    )
-
-
-@pytest.fixture(scope="module")
-def tuned(prepared, tmp_path_factory):
-    """A study of three trials that were trained, in two parts, and its best options."""
-    study = tmp_path_factory.mktemp("study") / "study.db"
-    tuning.tune(data=prepared, study=study, trials=2, **SMALL)
-    return study, tuning.tune(data=prepared, study=study, trials=3, progress=False, **SMALL)
-
-
-def pretend(settings, *, callbacks):
-    """Stand in for training, in no time: errors as a formula has them, checkpoints of nothing."""
-    part = settings["run"] / "logs" / f"part_{len(list(settings['run'].glob('logs/part_*')))}"
-    weights = settings["run"] / "checkpoints" / "best.ckpt"
-    part.mkdir(parents=True)
-    weights.parent.mkdir(exist_ok=True)
-    weights.touch()
-    lines = ["epoch,val_rmse_m"]
-    for epoch in range(settings["max_epochs"]):
-        error = (
-            abs(math.log(settings["learning_rate"] / 4e-4)) + settings["residual_scaling"] + 1 / (epoch + 1)
-        )
-        lines.append(f"{epoch},{error}")
-        (part / "metrics.csv").write_text("\n".join(lines))
-        metrics = {"val_rmse_m": torch.tensor(error), "val_psnr": torch.tensor(150.0)}
-        for callback in callbacks:
-            callback.on_validation_end(SimpleNamespace(callback_metrics=metrics, current_epoch=epoch), None)
-        time.sleep(PAUSE_S)
-    return weights
-
-
-@pytest.fixture
-def pretending(monkeypatch):
-    monkeypatch.setattr(tuning, "fit_generator", pretend)
-
-
-def load(study):
-    return optuna.load_study(study_name="bed_topography", storage=f"sqlite:///{study}")
-
-
-def metrics_of(study, number):
-    return pd.read_csv(study.with_suffix("") / f"trial_{number:04d}" / "logs" / "part_0" / "metrics.csv")
+RANGES = PUBLISHED | {"learning_rate": Log(1e-4, 2e-4), "batch_size": [64, 128]}
+ERROR = Target("val_rmse_m", "validation RMSE", "m", hopeless=tuning.find_hopeless)
 
 
 # --- what is searched ------------------------------------------------------------------------------
@@ -120,8 +40,8 @@ def test_ranges_are_those_published():
 def test_suggestions_lie_in_the_ranges_and_differ():
     drawn = []
     for number in range(60):
-        study = optuna.create_study(sampler=tuning.make_sampler(42, number))
-        drawn.append(tuning.suggest(study.ask(), PUBLISHED))
+        study = optuna.create_study(sampler=studies.make_sampler(42, number))
+        drawn.append(suggest(study.ask(), RANGES))
     table = pd.DataFrame(drawn)
     for name in ("learning_rate", "num_residual_blocks", "residual_scaling", "max_epochs"):
         low, high = PUBLISHED[name]
@@ -131,8 +51,8 @@ def test_suggestions_lie_in_the_ranges_and_differ():
     assert set(table["batch_size"]) == {64, 128}
     # Half of a logarithmic range lies below its geometric mean, 1.41e-4; of a plain one, below 1.5e-4.
     assert table["learning_rate"].nunique() == 60
-    again = optuna.create_study(sampler=tuning.make_sampler(42, 7))
-    assert tuning.suggest(again.ask(), PUBLISHED) == drawn[7]
+    again = optuna.create_study(sampler=studies.make_sampler(42, 7))
+    assert suggest(again.ask(), RANGES) == drawn[7]
 
 
 # --- what a study leaves ---------------------------------------------------------------------------
@@ -147,19 +67,19 @@ def test_values_are_the_least_validation_errors(tuned):
         assert trial.intermediate_values == pytest.approx(errors.cummin().reset_index(drop=True).to_dict())
 
 
-def test_a_study_goes_on_as_if_it_had_not_stopped(prepared, tmp_path, pretending):
+def test_a_study_goes_on_as_if_it_had_not_stopped(tuning_data, tmp_path, pretending):
     """Sampling depends on the seed, the trial's number and what earlier trials gave, on nothing else."""
     one, other = tmp_path / "one.db", tmp_path / "other.db"
     for study, parts in ((one, [24]), (other, [2, 22, 24])):
         for trials in parts:
-            tuning.tune(data=prepared, study=study, trials=trials, progress=False, **SMALL)
+            tuning.tune(data=tuning_data, study=study, trials=trials, progress=False, **SMALL)
     assert [trial.params for trial in load(one).trials] == [trial.params for trial in load(other).trials]
     assert len({trial.params["learning_rate"] for trial in load(one).trials}) == 24
 
 
-def test_a_study_that_is_done_trains_no_more(tuned, prepared, monkeypatch, capsys):
+def test_a_study_that_is_done_trains_no_more(tuned, tuning_data, monkeypatch, capsys):
     monkeypatch.setattr(tuning, "fit_generator", None)
-    assert tuning.tune(data=prepared, study=tuned[0], trials=3, **SMALL) == tuned[1]
+    assert tuning.tune(data=tuning_data, study=tuned[0], trials=3, **SMALL) == tuned[1]
     assert "3 trials, " in capsys.readouterr().out
 
 
@@ -179,8 +99,8 @@ def test_figures_are_pictures(tuned):
             assert len(picture.convert("L").getcolors(256)) > 2
 
 
-def test_the_command_trains_the_best_network_again(tuned, prepared, tmp_path, monkeypatch, capsys):
-    tuning.tune(data=prepared, study=tuned[0], trials=3, **SMALL)
+def test_the_command_trains_the_best_network_again(tuned, tuning_data, tmp_path, monkeypatch, capsys):
+    tuning.tune(data=tuning_data, study=tuned[0], trials=3, **SMALL)
     line = capsys.readouterr().out.splitlines()[-1]
     monkeypatch.chdir(tmp_path)
     words = shlex.split(line)
@@ -195,9 +115,9 @@ def test_the_command_trains_the_best_network_again(tuned, prepared, tmp_path, mo
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_what_is_held_out_has_no_say(tuned, prepared, tmp_path):
+def test_what_is_held_out_has_no_say(tuned, tuning_data, tmp_path):
     data = tmp_path / "data"
-    shutil.copytree(prepared, data)
+    shutil.copytree(tuning_data, data)
     (data / "held_out.nc").unlink()
     tuning.tune(data=data, study=tmp_path / "study.db", trials=1, progress=False, **SMALL)
     assert load(tmp_path / "study.db").trials[0].value == load(tuned[0]).trials[0].value
@@ -208,7 +128,7 @@ def test_what_is_held_out_has_no_say(tuned, prepared, tmp_path):
 
 def epochs_of(trial, errors, run, psnr=150.0):
     """Let a trial's watch see errors epoch by epoch."""
-    watch = tuning.make_watch(trial, run)
+    watch = make_watch(trial, run, ERROR)
     for epoch, error in enumerate(errors):
         metrics = {"val_rmse_m": torch.tensor(error), "val_psnr": torch.tensor(psnr)}
         watch.on_validation_end(SimpleNamespace(callback_metrics=metrics, current_epoch=epoch), None)
@@ -237,9 +157,8 @@ def test_hopeless_trials_are_given_up(tmp_path, errors, psnr, reason):
 
 def test_hyperband_gives_up_the_worse_and_spares_the_best(tmp_path):
     """Thirty trials, trial k tends to 10 k metres: many of the worse end early, the best does not."""
-    ranges = SMALL | {"max_epochs": (9, 9)}
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
-    tuning._Objective(study, tmp_path, ranges, {}, min_epochs=1)
+    pruner = studies.make_pruner(least=1, most=9)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0), pruner=pruner)
     study.optimize(
         lambda trial: epochs_of(trial, [10.0 * trial.number + 5 / (n + 1) for n in range(9)], tmp_path),
         n_trials=30,
@@ -257,10 +176,10 @@ def test_the_least_error_so_far_is_what_counts(tmp_path):
     assert study.trials[0].intermediate_values == {0: 50.0, 1: 40.0, 2: 40.0}
 
 
-def test_a_study_of_diverging_trials_says_so(prepared, tmp_path, refusal, capsys):
+def test_a_study_of_diverging_trials_says_so(tuning_data, tmp_path, refusal, capsys):
     ranges = SMALL | {"learning_rate": (1e29, 1e30), "batch_size": (1, 1)}  # a batch more, and all is lost
     study = tmp_path / "study.db"
-    command = ["tune", "--data", prepared, "--study", study, "--trials", 2, *words_of(ranges)]
+    command = ["tune", "--data", tuning_data, "--study", study, "--trials", 2, *words_of(ranges)]
     line = refusal(*command)
     assert "every trial was given up; choose other ranges, or lower --learning_rate" in line
     trials = load(study).trials
@@ -268,174 +187,7 @@ def test_a_study_of_diverging_trials_says_so(prepared, tmp_path, refusal, capsys
     assert {trial.user_attrs["reason"] for trial in trials} == {"training diverged"}
 
 
-# --- several processes, and interruptions ----------------------------------------------------------
-
-
-def start(prepared, study, trials, *, pause_s, **changes):
-    """Start a process that tunes with pretended training."""
-    words = ["bed_topography", "tune", "--data", prepared, "--study", study, "--trials", trials]
-    code = (
-        "import sys; sys.path[:0] = ['tests', '.']; import test_tuning as t; from fieldwise.cli import main; "
-        "t.tuning.fit_generator = t.pretend; sys.exit(main(sys.argv[1:]))"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, words), *words_of(SMALL | changes)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[1],
-        env=os.environ | {"PAUSE_S": str(pause_s)},
-    )
-
-
-def test_two_processes_share_a_study(prepared, tmp_path):
-    """Both make the study at once; no trial is lost, none is done twice, none too many."""
-    study = tmp_path / "a study?.db"
-    started = [start(prepared, study, 16, pause_s=0.05) for _ in range(2)]
-    printed = [process.communicate(timeout=500) for process in started]
-    assert [process.returncode for process in started] == [0, 0], printed
-    told = [line for out, _ in printed for line in out.splitlines() if line.startswith("trial ")]
-    opened = optuna.load_study(study_name="bed_topography", storage=studies._storage(study))
-    ended = [trial for trial in opened.trials if trial.state in studies.ENDED]
-    assert len(ended) == 16
-    assert sorted(int(line.split()[1].rstrip(":")) for line in told) == [trial.number for trial in ended]
-    assert not [trial for trial in opened.trials if trial.state in (TrialState.RUNNING, TrialState.WAITING)]
-    assert len({trial.params["learning_rate"] for trial in ended}) == 16
-    best = [next(line for line in out.splitlines() if line.startswith("best: ")) for out, _ in printed]
-    assert best[0] == best[1]
-
-
-def test_a_killed_trial_is_not_counted_and_begun_again(prepared, tmp_path, monkeypatch):
-    study = tmp_path / "study.db"
-    changes = {"max_epochs": (5, 5), "min_epochs": 5}
-    process = start(prepared, study, 1, pause_s=1000, **changes)
-    while not (study.exists() and any(trial.intermediate_values for trial in load(study).trials)):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    (killed,) = load(study).trials
-    assert killed.state == TrialState.RUNNING
-
-    monkeypatch.setattr(studies, "GRACE_S", 1)  # without a sign of life, as long as a trial is waited for
-    begun = []
-
-    def fit(settings, *, callbacks):
-        begun.append(settings)
-        return pretend(settings, callbacks=callbacks)
-
-    monkeypatch.setattr(tuning, "fit_generator", fit)
-    tuning.tune(data=prepared, study=study, trials=1, progress=False, **SMALL | changes)
-    failed, again = load(study).trials
-    assert [failed.state, again.state] == [TrialState.FAIL, TrialState.COMPLETE]
-    assert again.params == killed.params
-    assert again.intermediate_values[0] == killed.intermediate_values[0]
-    assert begun[0]["run"] == study.with_suffix("") / "trial_0000"
-    assert begun[0]["resume"] is True  # from where it was
-
-
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, InputError("out: the disk is full")])
-def test_an_interrupted_trial_is_begun_again(prepared, tmp_path, monkeypatch, stop):
-    study = tmp_path / "study.db"
-    calls = []
-
-    def fit(settings, *, callbacks):
-        calls.append(settings)
-        if len(calls) == 2:
-            raise stop
-        return pretend(settings, callbacks=callbacks)
-
-    monkeypatch.setattr(tuning, "fit_generator", fit)
-    with pytest.raises(stop if isinstance(stop, type) else type(stop)):
-        tuning.tune(data=prepared, study=study, trials=2, progress=False, **SMALL)
-    tuning.tune(data=prepared, study=study, trials=2, progress=False, **SMALL)
-    states = [trial.state for trial in load(study).trials]
-    assert states[1] == TrialState.FAIL
-    assert [states[0] in studies.ENDED, states[2] in studies.ENDED, len(states)] == [True, True, 3]
-    tuned = ("learning_rate", "residual_scaling", "batch_size", "max_epochs", "run")
-    assert [calls[1][name] for name in tuned] == [calls[2][name] for name in tuned]
-    assert (calls[1]["resume"], calls[2]["resume"]) == (False, True)
-
-
 # --- bad input -------------------------------------------------------------------------------------
-
-
-def spoil(path, kind, whole):
-    """Write what is no study of this recipe."""
-    if kind == "text":
-        path.write_text("trial,value\n0,50\n" * 100)
-    elif kind == "empty":
-        path.touch()
-    elif kind == "cut in half":
-        content = whole.read_bytes()
-        path.write_bytes(content[: len(content) // 2])
-    elif kind == "scribbled over":
-        content = bytearray(whole.read_bytes())
-        content[4096:] = bytes(len(content) - 4096)
-        path.write_bytes(content)
-    elif kind == "of another program":
-        with contextlib.closing(sqlite3.connect(path)) as opened:
-            opened.execute("CREATE TABLE recipes (name TEXT)")
-            opened.commit()
-    elif kind == "of something else":
-        optuna.create_study(storage=f"sqlite:///{path}", study_name="cakes")
-    elif kind == "a folder":
-        path.mkdir()
-
-
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        ("text", "cannot be read as a study"),
-        ("empty", "holds no study of bed_topography"),
-        ("cut in half", "cannot be read"),
-        ("scribbled over", "cannot be read"),
-        ("of another program", "holds no study of bed_topography"),
-        ("of something else", "holds no study of bed_topography"),
-        ("a folder", "cannot be read as a study"),
-    ],
-)
-def test_what_is_no_study(prepared, tuned, tmp_path, refusal, kind, message):
-    study = tmp_path / "study.db"
-    spoil(study, kind, tuned[0])
-    before = study.read_bytes() if study.is_file() else None
-    line = refusal("tune", "--data", prepared, "--study", study, *words_of(SMALL))
-    assert message in line
-    assert f"{study}: " in line
-    assert (study.read_bytes() if study.is_file() else None) == before
-    assert [path.name for path in tmp_path.iterdir()] == ["study.db"]
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"seed": 7}, "holds a study with another seed; choose another --study"),
-        ({"learning_rate": (1e-5, 1e-3)}, "holds a study with another learning_rate"),
-        ({"fixed": {}}, "holds a study with another fixed"),
-    ],
-)
-def test_a_study_keeps_to_its_settings(prepared, tuned, refusal, changes, message):
-    line = refusal("tune", "--data", prepared, "--study", tuned[0], *words_of(SMALL | changes))
-    assert message in line
-
-
-def test_a_study_that_another_process_holds(prepared, tuned, tmp_path, monkeypatch, refusal):
-    monkeypatch.setattr(studies, "WAIT_S", 0.1)
-    study = Path(shutil.copy(tuned[0], tmp_path / "study.db"))
-    with contextlib.closing(sqlite3.connect(study, isolation_level=None)) as other:
-        other.execute("BEGIN EXCLUSIVE")
-        line = refusal("tune", "--data", prepared, "--study", study, *words_of(SMALL))
-    assert re.search(r"study\.db: .*locked.*; end the process that holds it, or choose another", line)
-
-
-def test_a_study_keeps_to_its_data(prepared, tuned, tmp_path, refusal):
-    data = tmp_path / "data"
-    shutil.copytree(prepared, data)
-    content = json.loads((data / "provenance.json").read_text())
-    content["sha256"] = dict.fromkeys(content["sha256"], "0" * 64)
-    (data / "provenance.json").write_text(json.dumps(content))
-    line = refusal("tune", "--data", data, "--study", tuned[0], *words_of(SMALL))
-    assert "holds a study with another data; choose another --study" in line
 
 
 @pytest.mark.parametrize(
@@ -449,7 +201,7 @@ def test_a_study_keeps_to_its_data(prepared, tuned, tmp_path, refusal):
         (["--learning_rate", "nan", "1e-4"], "--learning_rate"),
         (["--learning_rate", "1e-4"], "--learning_rate"),
         (["--num_residual_blocks", 0, 2], "--num_residual_blocks: is 0 2; give numbers above 0"),
-        (["--batch_size", "[]"], "--batch_size: names no size; give some"),
+        (["--batch_size", "[]"], "--batch_size: names nothing to choose from; give some"),
         (["--max_epochs", "many", "more"], "--max_epochs"),
         (["--min_epochs", 9], "--min_epochs: is 9; give 1 to 2"),
         (["--fixed.momentum", 0.9], "--fixed.momentum: train has no such option"),
@@ -461,17 +213,12 @@ def test_a_study_keeps_to_its_data(prepared, tuned, tmp_path, refusal):
         (["--accelerator", "abacus"], "--accelerator: is 'abacus'; give cpu, gpu or auto"),
     ],
 )
-def test_tune_refuses(prepared, tmp_path, monkeypatch, refusal, words, message):
+def test_tune_refuses(tuning_data, tmp_path, monkeypatch, refusal, words, message):
     monkeypatch.chdir(tmp_path)
-    given = {"--data": [prepared], "--study": [tmp_path / "study.db"], "--trials": [1]}
+    given = {"--data": [tuning_data], "--study": [tmp_path / "study.db"], "--trials": [1]}
     common = [word for name, value in given.items() if name not in words for word in (name, *value)]
     small = {name: value for name, value in SMALL.items() if f"--{name}" not in words}
     line = refusal("tune", *common, *words_of(small), *words)
     assert re.search(message, line), line
     assert not list(tmp_path.rglob("*.ckpt"))
     assert not list(tmp_path.rglob("*.db"))  # which would hold the next search to this one's settings
-
-
-def test_ice_flow_has_no_tune(capsys):
-    assert main(["ice_flow", "tune"]) == 2
-    assert "ice_flow has no verb tune; choose " in capsys.readouterr().err

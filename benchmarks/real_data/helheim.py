@@ -35,8 +35,9 @@ from fieldwise.figures import draw_map
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.judgement import baselines
 from fieldwise.recipes.bed_topography.surveys import read_held_out
-from fieldwise.samples.datasets import Dataset, write_yaml
-from fieldwise.scores.fields import bias, mae, rmse, sample_at_points
+from fieldwise.recipes.bed_topography.region import open_region
+from fieldwise.samples.rules import write_yaml
+from fieldwise.scores import bias, mae, rmse, sample_at_points
 
 FILES = Path(os.environ.get("FIELDWISE_DATA", Path(__file__).parents[3] / "shared" / "data"))
 FIELDS, TRACKS = "helheim_subdomain_data.h5", "helheim_flight_tracks.mat"

@@ -3,12 +3,12 @@
 import pytest
 from pytest_bdd import given, parsers, then
 
-from fieldwise.samples.datasets import Dataset
+from fieldwise.recipes.bed_topography.region import open_region
 
 
 @given("the sandbox, prepared", target_fixture="dataset")
 def _(sandbox):
-    return Dataset(sandbox)
+    return open_region(sandbox)
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from fieldwise.errors import InputError
 from fieldwise.interop.chainer_npz import load_chainer_npz, save_chainer_npz
 from fieldwise.networks.esrgan import Discriminator, Generator, draw_small_weights
 from fieldwise.recipes import bed_topography
-from fieldwise.samples.datasets import DESCRIPTION, Dataset
+from fieldwise.recipes.bed_topography.region import open_region
+from fieldwise.samples.prepared import DESCRIPTION
 
 scenarios("old_weights.feature")
 
@@ -112,7 +113,7 @@ def _(dataset, tmp_path):
     description = yaml.safe_load((folder / DESCRIPTION).read_text())
     del description["inputs"]["snow_accumulation"]
     (folder / DESCRIPTION).write_text(yaml.safe_dump(description))
-    return Dataset(folder)
+    return open_region(folder)
 
 
 @when(

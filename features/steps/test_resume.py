@@ -17,8 +17,9 @@ from fieldwise.errors import InputError
 from fieldwise.fields.formats import open_field
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography import networks
+from fieldwise.recipes.bed_topography.generator import BedTask
 from fieldwise.runs import read_metrics
-from fieldwise.tasks import AdversarialTask, load_task
+from fieldwise.tasks import load_checkpoint
 
 scenarios("resume.feature")
 
@@ -75,7 +76,7 @@ def _(glacier, work, monkeypatch, all, done):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(AdversarialTask, "on_train_epoch_start", stop, raising=False)
+        patch.setattr(BedTask, "on_train_epoch_start", stop, raising=False)
         with pytest.raises(KeyboardInterrupt):
             start()
     assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN  # it can be stopped again
@@ -90,7 +91,9 @@ def _(work):
 @then("the network has the weights of one trained without a stop, to the last bit")
 def _(glacier, work, whole_runs):
     runs = glacier / "run", whole_runs(work["epochs"])
-    resumed, whole = (load_task(run / "checkpoints" / "last.ckpt").state_dict() for run in runs)
+    resumed, whole = (
+        load_checkpoint(run / "checkpoints" / "last.ckpt", BedTask).state_dict() for run in runs
+    )
     assert resumed.keys() == whole.keys()
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
 

@@ -8,12 +8,13 @@ import optuna
 import pandas as pd
 import pytest
 import torch
+from fieldwise.recipes.bed_topography.tuning import find_hopeless
 from pytest_bdd import given, parsers, scenarios, then, when
 
 from conftest import write_own_files
 from fieldwise.errors import InputError
 from fieldwise.recipes import bed_topography
-from fieldwise.recipes.bed_topography.tuning import make_watch
+from fieldwise.verbs.trials import Target, make_watch
 
 scenarios("tune.feature")
 
@@ -70,7 +71,7 @@ def _(search, first, then):
 @when(parsers.parse("a trial's validation error is {errors}"), target_fixture="study")
 def _(errors, tmp_path):
     def follow(trial):
-        watch = make_watch(trial, tmp_path)
+        watch = make_watch(trial, tmp_path, Target("val_rmse_m", "validation RMSE", hopeless=find_hopeless))
         for epoch, word in enumerate(errors.split(", ")):
             error = torch.tensor(float(word), dtype=torch.float64)
             psnr = 20 * torch.log10(2**32 / error)  # decibels, as the original counts them

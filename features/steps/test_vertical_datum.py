@@ -15,7 +15,7 @@ from fieldwise.fields.rasters import write_cog
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography import preparation
 from fieldwise.recipes.bed_topography.judgement import score_map
-from fieldwise.samples.datasets import Dataset
+from fieldwise.recipes.bed_topography.region import open_region
 
 scenarios("vertical_datum.feature")
 
@@ -152,8 +152,8 @@ def _(file, source):
 
 @given("the sandbox, prepared to count from the ellipsoid", target_fixture="dataset")
 def _(sandbox):
-    dataset = Dataset(sandbox)
-    dataset.description["vertical_datum"] = "WGS84 ellipsoid"
+    dataset = open_region(sandbox)
+    dataset.facts["vertical_datum"] = "WGS84 ellipsoid"
     return dataset
 
 
@@ -166,7 +166,7 @@ def _(dataset, tmp_path, datum):
 @when("I prepare them", target_fixture="dataset")
 def _(file, tmp_path, told, monkeypatch):
     monkeypatch.setattr(preparation.tqdm, "write", told.append)
-    return Dataset(bed_topography.prepare(source=str(file), out=tmp_path / "data", step_cells=8))
+    return open_region(bed_topography.prepare(source=str(file), out=tmp_path / "data", step_cells=8))
 
 
 @when("I try to prepare them", target_fixture="complaint")
@@ -222,7 +222,7 @@ def assert_survey_changed(dataset, metres):
 @then(parsers.parse("the folder, its rasters and its picks say that they count from {datum}"))
 def _(dataset, datum):
     wanted = parse_datum(datum)
-    assert dataset.description["vertical_datum"] == wanted
+    assert dataset.facts["vertical_datum"] == wanted
     for name in ("inputs/bed_lowres", "inputs/surface_elevation", "surveys/dense"):
         assert open_field(dataset.folder / f"{name}.tif").attrs["vertical_datum"] == wanted
     with xr.open_dataset(dataset.folder / "held_out.nc", engine="h5netcdf") as held_out:

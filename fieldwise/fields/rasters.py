@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +31,20 @@ def write_cog_by_blocks(
     grid: Grid,
     path: str | Path,
     *,
-    name: str,
-    units: str = "m",
+    name: str | Sequence[str],
+    units: str | Sequence[str] = "m",
     tags: dict[str, str] | None = None,
 ) -> Path:
     """Write blocks (first row, first column, values) to a cloud-optimised GeoTIFF: float32, NaN = missing.
 
+    Where there are several names, and as many units, values are (band, y, x), else (y, x).
+
     Memory is bounded by a block; the file has its final name only when it is whole and reads back as it
     was written: on a full disk GDAL may lose the last tiles without a word.
 
-    >>> import tempfile
     >>> from fieldwise.fields.formats import open_field
+    >>> from fieldwise.fields.grids import make_field
+    >>> import tempfile
     >>> home = Path(tempfile.mkdtemp())
     >>> blocks = ((0, column, np.full((2, 2), column)) for column in (0, 2))
     >>> path = write_cog_by_blocks(blocks, Grid(0, 0, 4, 2, 1, "EPSG:3031"), home / "bed.tif", name="bed")
@@ -50,9 +53,10 @@ def write_cog_by_blocks(
     """
     path = Path(path)
     rows, columns = grid.shape
+    names, unit_names = ([each] if isinstance(each, str) else list(each) for each in (name, units))
     transform = rasterio.transform.from_origin(grid.west, grid.north, grid.spacing, grid.spacing)
-    profile: dict[str, Any] = {"driver": "GTiff", "height": rows, "width": columns, "count": 1}
-    profile |= {"dtype": "float32", "nodata": np.nan, "crs": grid.crs, "transform": transform}
+    profile: dict[str, Any] = {"driver": "GTiff", "height": rows, "width": columns, "count": len(names)}
+    profile |= {"dtype": "float32", "nodata": np.nan, "crs": grid.crs or None, "transform": transform}
     profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256, "BIGTIFF": "IF_SAFER", "SPARSE_OK": True}
     sums: dict[Window, int] = {}
     with replace_when_done(path) as partial, rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
@@ -60,16 +64,15 @@ def write_cog_by_blocks(
         try:
             with rasterio.open(plain, "w", **profile) as target:
                 target.update_tags(**(tags or {}))
-                target.set_band_description(1, name)
-                target.set_band_unit(1, units)
+                target.descriptions, target.units = names, unit_names
                 for row, column, block in blocks:
-                    values = to_host(block)
-                    window = Window(column, row, values.shape[1], values.shape[0])
-                    target.write(values.astype(np.float32), 1, window=window)
+                    values = np.reshape(to_host(block), (len(names), *block.shape[-2:]))
+                    window = Window(column, row, values.shape[2], values.shape[1])
+                    target.write(values.astype(np.float32), window=window)
                     sums[window] = _checksum(values)
             rasterio.shutil.copy(plain, partial, driver="COG", **COG_OPTIONS)
             with rasterio.open(partial) as written:
-                if any(_checksum(written.read(1, window=window)) != total for window, total in sums.items()):
+                if any(_checksum(written.read(window=window)) != total for window, total in sums.items()):
                     raise RasterioIOError("what was written reads back different")
         except (RasterioIOError, CPLE_BaseError) as error:
             raise InputError(
@@ -119,18 +122,15 @@ def tags_of(field: xr.DataArray) -> dict[str, str]:
     return {DATUM: field.attrs[DATUM]} if DATUM in field.attrs else {}
 
 
-def write_netcdf(data: xr.Dataset | xr.DataArray, path: str | Path) -> Path:
-    """Write fields (or tables on one dimension) as CF-NetCDF, with grid mapping and units.
+def describe_by_cf(data: xr.Dataset | xr.DataArray) -> xr.Dataset:
+    """Describe fields, and the coordinates and grid mapping that they have, as CF asks.
 
-    >>> import tempfile
     >>> from fieldwise.fields.formats import open_field
     >>> from fieldwise.fields.grids import make_field
-    >>> home = Path(tempfile.mkdtemp())
     >>> bed = make_field(np.zeros((2, 2)), Grid(0, 0, 500, 500, 250, "EPSG:3031"), name="bed")
-    >>> open_field(write_netcdf(bed, home / "bed.nc")).rio.crs.to_epsg()
-    3031
+    >>> describe_by_cf(bed)["x"].attrs["standard_name"]
+    'projection_x_coordinate'
     """
-    path = Path(path)
     dataset = data.to_dataset(name=data.name or "field") if isinstance(data, xr.DataArray) else data
     if {"x", "y"} <= set(dataset.dims) and dataset.rio.crs is not None:
         dataset = dataset.rio.write_crs(dataset.rio.crs)  # again: arithmetic drops each variable's link to it
@@ -143,6 +143,22 @@ def write_netcdf(data: xr.Dataset | xr.DataArray, path: str | Path) -> Path:
     dataset = dataset.assign_attrs({"Conventions": "CF-1.8"} | dataset.attrs)
     for coordinate in dataset.coords.values():
         coordinate.encoding["_FillValue"] = None  # CF: none of them is missing
+    return dataset
+
+
+def write_netcdf(data: xr.Dataset | xr.DataArray, path: str | Path) -> Path:
+    """Write fields (or tables on one dimension) as CF-NetCDF, with grid mapping and units.
+
+    >>> from fieldwise.fields.formats import open_field
+    >>> from fieldwise.fields.grids import make_field
+    >>> import tempfile
+    >>> home = Path(tempfile.mkdtemp())
+    >>> bed = make_field(np.zeros((2, 2)), Grid(0, 0, 500, 500, 250, "EPSG:3031"), name="bed")
+    >>> open_field(write_netcdf(bed, home / "bed.nc")).rio.crs.to_epsg()
+    3031
+    """
+    path = Path(path)
+    dataset = describe_by_cf(data)
     with replace_when_done(path) as partial:
         dataset.to_netcdf(partial, engine="h5netcdf")
     return path

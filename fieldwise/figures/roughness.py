@@ -44,7 +44,7 @@ def draw_roughness(
 
     Parameters
     ----------
-    fields : name of the panel -> (y, x) roughness as `fieldwise.scores.fields` gives it, all on one grid
+    fields : name of the panel -> (y, x) roughness as `fieldwise.scores` gives it, all on one grid
     elevation : (y, x) field with units, for a first panel of its own
     transect : x and y of a line to draw on the elevation, in its CRS, from A to B
     elevation_map, colour_map : of GMT, for elevation and roughness

@@ -214,7 +214,7 @@ class ConvolutionFromOrbits(nn.Module):
 
     def __init__(self, orbits: int, turns: Turns) -> None:
         super().__init__()
-        self.out_channels = len(turns[0][0])
+        self.out_channels, self.kernel_size = len(turns[0][0]), (1, 1)
         self.kernel = nn.Parameter(torch.empty(self.out_channels, orbits, 1, 1))
         _draw_kernel(self.kernel, orbits * ORDER, self.out_channels)
         versions = _turn_numbered(self.kernel.shape, turns, axis=0)

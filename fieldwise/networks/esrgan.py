@@ -8,6 +8,7 @@ are those of their published weights, and every weight has their shape.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +58,8 @@ class Generator(nn.Module):
     Parameters
     ----------
     inputs : sequence of Channels
-        What the network reads; the spacing of the low-resolution grid is a whole multiple of each spacing.
+        What the network reads, or dictionaries of name, channels and spacing_m; the spacing of the
+        low-resolution grid is a whole multiple of each.
     lowres_spacing_m : float
         Spacing of the low-resolution grid; the output has a quarter of it.
     num_residual_blocks : int
@@ -93,7 +95,7 @@ class Generator(nn.Module):
 
     def __init__(
         self,
-        inputs: Sequence[Channels] = DEEPBEDMAP_INPUTS,
+        inputs: Sequence[Channels | Mapping[str, Any]] = DEEPBEDMAP_INPUTS,
         *,
         lowres_spacing_m: float = 1000.0,
         num_residual_blocks: int = 12,
@@ -103,7 +105,7 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         self.lowres_spacing_m = lowres_spacing_m
-        self.input_block = InputBlock(inputs, lowres_spacing_m=lowres_spacing_m)
+        self.input_block = InputBlock(_read_channels(inputs), lowres_spacing_m=lowres_spacing_m)
         self.pre_residual_conv_layer = nn.Conv2d(INPUT_FEATURES * len(inputs), FEATURES, 3, padding=1)
         self.residual_network = nn.Sequential(
             *(ResidualInResidualBlock(residual_scaling) for _ in range(num_residual_blocks))
@@ -148,6 +150,13 @@ class Generator(nn.Module):
             ratio = _whole_ratio(channels, self.lowres_spacing_m)
             sizes[channels.name] = (1, channels.channels, rows * ratio, columns * ratio)
         return {name: self.pre_residual_conv_layer.weight.new_zeros(size) for name, size in sizes.items()}
+
+
+def _read_channels(inputs: Sequence[Channels | Mapping[str, Any]]) -> list[Channels]:
+    try:
+        return [each if isinstance(each, Channels) else Channels(**each) for each in inputs]
+    except TypeError:
+        raise InputError(f"inputs are {inputs}; give dicts of name, channels and spacing_m") from None
 
 
 class InputBlock(nn.Module):

@@ -1,14 +1,17 @@
-"""Checkpoints that appear whole or not at all, and go on in a folder that was moved."""
+"""Checkpoints that appear whole or not at all, and chance that goes on where it was."""
 
 from __future__ import annotations
 
 import io
+import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from fieldwise.drafts import replace_when_done
 
@@ -44,3 +47,33 @@ class MovableCheckpoint(ModelCheckpoint):
 
         moved = {name: move(value) for name, value in state_dict.items()}
         super().load_state_dict(moved | {"dirpath": str(here)})
+
+
+class SeedEpochs(Callback):
+    """Draw by chance as a function of seed and epoch alone, so that a resumed run draws alike.
+
+    Parameters
+    ----------
+    seed
+        Of the run.
+    first
+        Epoch that the run begins with, or goes on with.
+    """
+
+    def __init__(self, seed: int, *, first: int = 0) -> None:
+        self.seed, self.first = seed, first
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Set the seed of the first epoch, before its order is drawn."""
+        self._set(trainer, self.first)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Set the seed of every other epoch."""
+        if trainer.current_epoch != self.first:
+            self._set(trainer, trainer.current_epoch)
+
+    def _set(self, trainer: Trainer, epoch: int) -> None:
+        words = np.random.SeedSequence([self.seed, epoch, trainer.global_rank]).generate_state(3)
+        torch.manual_seed(int(words[0]))
+        np.random.seed(words[1])
+        random.seed(int(words[2]))

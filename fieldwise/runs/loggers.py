@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
+import random
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,9 +20,9 @@ from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
-from fieldwise.runs.experiments import keep_files, open_experiment
+from fieldwise.runs.comet import keep_files, open_experiment
 
-Picture = Callable[[LightningModule, Any], np.ndarray]  # task, batch -> (y, x, 3) of 0 to 255
+Picture = Callable[[Any, Any], np.ndarray]  # task, batch -> (y, x, 3) of 0 to 255
 
 
 class TensorBoardRecord(TensorBoardLogger):
@@ -39,7 +41,7 @@ class TensorBoardRecord(TensorBoardLogger):
             try:
                 traced = torch.jit.trace(network.eval(), (example,), strict=False, check_trace=False)
                 self.experiment.add_graph(traced, (example,), use_strict_trace=False)
-            except (RuntimeError, TypeError, ValueError) as error:  # a drawing is no reason to stop
+            except Exception as error:  # a drawing is no reason to stop
                 self.experiment.add_text("graph", f"cannot be drawn: {error}")
             finally:
                 network.train(was_training)
@@ -61,7 +63,7 @@ class TensorBoardRecord(TensorBoardLogger):
 
 
 class CometRecord(Logger):
-    """An experiment of Comet; see :func:`fieldwise.runs.experiments.open_experiment`."""
+    """An experiment of Comet; see :func:`fieldwise.runs.comet.open_experiment`."""
 
     def __init__(self, run: Path) -> None:
         super().__init__()
@@ -138,32 +140,43 @@ def _plain(value: Any) -> str | int | float | bool:
     return value if isinstance(value, str | int | float | bool) else str(value)
 
 
+@contextlib.contextmanager
+def _not_by_chance(device: torch.device) -> Iterator[None]:
+    """Leave the random numbers as they are: what is tracked changes no run."""
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+
+
 class RecordRun(Callback):
     """Tell the trackers the settings and the graph when a run starts, and a picture an epoch.
+
+    The graph is that of the task's `network`, which takes what a batch holds under `inputs`.
 
     Parameters
     ----------
     settings
         Parameters of the run.
-    network
-        Attribute of the task that is the network to draw; it takes what a batch holds under "inputs".
     picture
         Draws the task's answer to the first validation batch.
     """
 
-    def __init__(self, settings: Mapping[str, Any], *, network: str, picture: Picture | None = None) -> None:
-        self.settings, self.network, self.picture = settings, network, picture
+    def __init__(self, settings: Mapping[str, Any], *, picture: Picture | None = None) -> None:
+        self.settings, self.picture = settings, picture
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell settings and graph."""
-        example = None
+        example: Any = None
+        network = cast(torch.nn.Module, pl_module.network)
         for logger in trainer.loggers:
             if isinstance(logger, CometRecord):
                 logger.record_settings(self.settings)
             if isinstance(logger, TensorBoardRecord | CometRecord):
-                if example is None:
-                    example = self._first_batch(trainer, pl_module)["inputs"]
-                logger.record_graph(getattr(pl_module, self.network), example)
+                with _not_by_chance(pl_module.device):
+                    example = example or self._first_batch(trainer, pl_module)
+                    logger.record_graph(network, example["inputs"])
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell the picture of the epoch."""
@@ -172,12 +185,17 @@ class RecordRun(Callback):
         ]
         if not recording or self.picture is None or not trainer.is_global_zero:
             return
-        drawn = self.picture(pl_module, self._first_batch(trainer, pl_module))
+        try:
+            with _not_by_chance(pl_module.device):
+                drawn = self.picture(pl_module, self._first_batch(trainer, pl_module))
+        except Exception as error:  # of a user's own task or data; a picture is no reason to stop
+            print(f"no pictures of validation samples: {type(error).__name__}: {error}")
+            self.picture = None
+            return
         for logger in recording:
             logger.record_picture("validation_tiles", drawn, epoch=trainer.current_epoch)
 
     def _first_batch(self, trainer: Trainer, pl_module: LightningModule) -> Any:
         dataloader: Any = trainer.val_dataloaders
-        with torch.random.fork_rng(devices=[]):  # an iterator draws a seed; what is tracked changes no run
-            batch = next(iter(dataloader))
+        batch = next(iter(dataloader))
         return trainer.strategy.batch_to_device(batch, pl_module.device)

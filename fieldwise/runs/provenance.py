@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import importlib.metadata
@@ -61,11 +62,20 @@ def record_provenance(
         "command": " ".join(command),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": _list_versions(),
         **facts,
         "sha256": sums,
     }
     return write_json(content, path)
+
+
+def _list_versions() -> dict[str, str]:
+    """List the versions of those packages that are installed."""
+    versions = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def write_json(content: Mapping[str, Any], path: str | Path) -> Path:

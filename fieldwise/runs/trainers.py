@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,12 +19,14 @@ def make_trainer(
     max_epochs: int,
     monitor: str,
     patience: int | None = None,
+    accumulate: int = 1,
     accelerator: str = "auto",
     devices: int | str = "auto",
     precision: str = "32-true",
     progress: bool = True,
     tracker: Tracker = "tensorboard",
     callbacks: Sequence[Any] = (),
+    anew: bool = False,
 ) -> Any:
     """Set up a Lightning trainer that logs to CSV and to trackers and keeps the best and the last weights.
 
@@ -39,12 +39,16 @@ def make_trainer(
         Validation metric whose least value marks the best weights.
     patience
         Epochs without improvement after which training stops; None never stops early.
+    accumulate
+        Batches whose gradients are added up for one step.
     accelerator, devices, precision
         As Lightning takes them.
     tracker
         ``none`` logs to CSV alone, ``tensorboard`` to TensorBoard too, ``comet`` to Comet as well.
     callbacks
         Further callbacks of Lightning's.
+    anew
+        Whether the run begins anew, whatever the folder still holds.
 
     Raises
     ------
@@ -60,16 +64,15 @@ def make_trainer(
     (3, [('best', 'valid_loss'), ('last', None)])
     """
     from lightning.pytorch import Trainer
-    from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+    from lightning.pytorch.callbacks import Callback, EarlyStopping
     from lightning.pytorch.loggers import CSVLogger
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     from fieldwise.runs.checkpoints import MovableCheckpoint, WholeCheckpoints
     from fieldwise.runs.loggers import CometRecord, TensorBoardRecord
+    from fieldwise.runs.progress import EpochProgress, ignore_known_warnings
 
-    # Its tips and advertisements would bury the progress bar.
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=r".*(LeafSpec|num_workers|tensorboardX|log_every_n_steps).*")
+    ignore_known_warnings()
     run = Path(run)
     checkpoints = run / "checkpoints"
     every: list[Callback] = [
@@ -80,8 +83,9 @@ def make_trainer(
     if patience is not None:
         every.append(EarlyStopping(monitor, patience=patience, check_finite=False))
     if progress:
-        every.append(TQDMProgressBar(refresh_rate=5))
-    loggers: list[Any] = [CSVLogger(run, name="logs", version=f"part_{len(list(run.glob('logs/part_*')))}")]
+        every.append(EpochProgress())
+    part = 0 if anew else len(list(run.glob("logs/part_*")))
+    loggers: list[Any] = [CSVLogger(run, name="logs", version=f"part_{part}")]
     if tracker != "none":
         loggers.append(TensorBoardRecord(run))
     if tracker == "comet":
@@ -89,6 +93,7 @@ def make_trainer(
     try:
         return Trainer(
             max_epochs=max_epochs,
+            accumulate_grad_batches=accumulate,
             accelerator=accelerator,
             devices=devices,
             precision=precision,  # type: ignore[arg-type]
@@ -101,7 +106,7 @@ def make_trainer(
             log_every_n_steps=10,
             deterministic="warn",
         )
-    except (MisconfigurationException, TypeError) as error:
+    except (MisconfigurationException, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(
             f"--devices: is {devices} on {accelerator} ({reason}); give a number or auto"
@@ -109,9 +114,10 @@ def make_trainer(
 
 
 def fit(trainer: Any, task: Any, *loaders: Any, **options: Any) -> None:
-    """Train; Ctrl-C comes out as a KeyboardInterrupt, as everywhere else.
+    """Train; Ctrl-C comes out as a KeyboardInterrupt, as everywhere else, and SIGTERM ends with status 143.
 
-    Lightning ends the whole program instead, and leaves Ctrl-C without effect, in a notebook too.
+    Lightning ends the whole program with other statuses instead, after SIGTERM with the one of success, and
+    leaves Ctrl-C without effect, in a notebook too. What a handler of one's own raises comes out as it is.
 
     Parameters
     ----------
@@ -120,10 +126,14 @@ def fit(trainer: Any, task: Any, *loaders: Any, **options: Any) -> None:
     loaders, options
         As the trainer's own ``fit`` takes them.
     """
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
     in_main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(task, *loaders, **options)
+    except SIGTERMException:
+        raise SystemExit(128 + signal.SIGTERM) from None
     except SystemExit as stop:
         if not isinstance(stop.__context__, KeyboardInterrupt):
             raise

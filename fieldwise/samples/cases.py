@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import xarray as xr
 
+from fieldwise.drafts import check_inside
 from fieldwise.errors import InputError
 from fieldwise.fields.arrays import ArrayModule, module_of
-from fieldwise.fields.grids import Bounds, Grid, move_field, open_field
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import Bounds, Grid, move_field
 from fieldwise.fields.tiles import Method, cut
 from fieldwise.samples.signatures import Variable
 
@@ -43,6 +45,8 @@ class Case:
         Of its cells; bounds are None in more than two dimensions, the CRS where none is known.
     frames, times, time
         How many, the file of their times, and what these are counted in (CF attributes).
+    facts
+        What else the folder's description says, such as where a known truth lies.
     arrays
         numpy, or cupy to cut windows on a GPU.
     """
@@ -61,6 +65,7 @@ class Case:
     frames: int = 1
     times: str | None = None
     time: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     arrays: ArrayModule = "numpy"
 
     def __str__(self) -> str:
@@ -138,13 +143,27 @@ class Case:
         bounds = np.asarray(window, dtype=float)
         windows = np.atleast_2d(bounds)
         spacing = wanted.spacing or self.spacing
-        values = [
-            self.cut(name, windows, spacing=spacing, frame=frame, padding=padding) for name in wanted.fields
-        ]
+        cut_all = partial(self.cut, windows=windows, spacing=spacing, frame=frame, padding=padding)
+        channels = [cut_all(name) for name in wanted.fields]
+        values = module_of(channels[0]).stack(channels, axis=1)
         if wanted.flat:
-            values = [self._flatten(*each, windows, spacing, padding) for each in zip(wanted.fields, values)]
-        stacked = module_of(values[0]).stack(values, axis=1)
-        return stacked if bounds.ndim == 2 else stacked[0]
+            values = self.flatten(wanted, values, windows, padding=padding)
+        return values if bounds.ndim == 2 else values[0]
+
+    def flatten(
+        self, wanted: Variable, values: np.ndarray, windows: np.ndarray, *, padding: float = 0.0
+    ) -> np.ndarray:
+        """Take regional trends off, and divide by spreads, in what was cut on windows: (n, channel, y, x)."""
+        options: Any = {"spacing": wanted.spacing or self.spacing, "padding": padding, "extend": True}
+        channels = []
+        for number, name in enumerate(wanted.fields):
+            channel = values[:, number]
+            if name in self.trends:
+                channel = channel - cut(self.trend(name), windows, **options)
+            if name in self.spreads:
+                channel = channel / cut(self._open(self.spreads[name]), windows, **options)
+            channels.append(channel)
+        return module_of(channels[0]).stack(channels, axis=1)
 
     def cut(
         self,
@@ -159,17 +178,6 @@ class Case:
         """Cut windows out of one field at a spacing of one's own, by default that of the case: (n, y, x)."""
         field, options = self.field(name, frame), {"padding": padding, "method": method, "extend": True}
         return cut(field, windows, spacing=spacing or self.spacing, **options)  # type: ignore[arg-type]
-
-    def _flatten(
-        self, name: str, values: np.ndarray, windows: np.ndarray, spacing: float, padding: float
-    ) -> np.ndarray:
-        """Take the regional trend off, and divide by the spread."""
-        options = {"spacing": spacing, "padding": padding, "extend": True}
-        if name in self.trends:
-            values = values - cut(self._open(self.trends[name]), windows, **options)  # type: ignore[arg-type]
-        if name in self.spreads:
-            values = values / cut(self._open(self.spreads[name]), windows, **options)  # type: ignore[arg-type]
-        return values
 
     def _bounds_of(self, cells: Cells) -> Bounds:
         """Give the world coordinates of a part of the cells."""
@@ -200,6 +208,16 @@ class Case:
     def trend(self, name: str) -> xr.DataArray:
         """Give the regional trend of a field."""
         return self._open(self.trends[name])
+
+    def path_of(self, key: str) -> Path:
+        """Give the path of a further file that the description names, which lies within the folder."""
+        if not self.facts.get(key):
+            raise InputError(f"{self.folder}: names no {key}; add it to the FILE.yaml and prepare again")
+        return check_inside(self.folder, self.facts[key], f"{self.folder}: {key}")
+
+    def open(self, key: str) -> xr.DataArray:
+        """Open a further field that the description names, such as the truth of a sandbox."""
+        return open_field(self.path_of(key))
 
     def _open(self, file: str) -> xr.DataArray:
         if file not in self._opened:

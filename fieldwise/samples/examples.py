@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fieldwise.fields.grids import Grid, make_field, write_cog
+from fieldwise.fields.grids import Bounds, Grid, make_field
+from fieldwise.fields.rasters import write_cog
 from fieldwise.samples.cases import Case
 from fieldwise.samples.prepared import Draft, Prepared, prepare_folder
 from fieldwise.samples.signatures import Variable
@@ -36,7 +37,8 @@ def make_prepared(
     ----------
     fields
         Name to (y, x), kept as a raster of whatever spacing makes it cover the case; to (frame, y, x) on the
-        case's own cells, kept as an array; or to a number that holds everywhere.
+        case's own cells, kept as an array; to a number that holds everywhere; or to a list of any of these,
+        the components of a vector.
     shape
         Rows and columns of the case's cells; by default those of the first (frame, y, x).
     spacing, crs
@@ -52,7 +54,12 @@ def make_prepared(
     >>> prepared.cases()[0].read(["bed_lowres"], window=(1000, 1000, 3000, 2000))["bed_lowres"].shape
     (1, 1, 2)
     """
-    values = {key: np.asarray(each, dtype=np.float32) for key, each in fields.items()}
+    channels = {key: each if isinstance(each, list) else [each] for key, each in fields.items()}
+    values = {
+        f"{key}_{number}" if len(every) > 1 else key: np.asarray(each, dtype=np.float32)
+        for key, every in channels.items()
+        for number, each in enumerate(every, start=1)
+    }
     rows, columns = shape or next(each.shape[-2:] for each in values.values() if each.ndim == 3)
     bounds = (0.0, 0.0, columns * spacing, rows * spacing)
     frames = max((len(each) for each in values.values() if each.ndim == 3), default=1)
@@ -60,9 +67,12 @@ def make_prepared(
     with prepare_folder(target, recipe=recipe) as draft:
         variables, files = {}, {}
         for key, each in values.items():
-            fine = None if each.ndim != 2 else bounds[2] / each.shape[1]
-            variables[key] = Variable(key, units="m", spacing=fine)
-            files[key] = _write(draft, key, each, Grid(*bounds, fine or spacing, crs))
+            files[key] = _write(draft, key, each, _grid(each, bounds, spacing, crs))
+        for key, every in channels.items():
+            names = tuple(name for name in values if name == key or (len(every) > 1 and name[:-2] == key))
+            first = values[names[0]]
+            fine = _grid(first, bounds, spacing, crs).spacing if first.ndim == 2 else None
+            variables[key] = Variable(key, names, "m", fine, vector=len(every) > 1)
         regional: dict[str, Any] = {key: files[key] for key in trends}
         draft.add(
             Case(
@@ -81,9 +91,14 @@ def make_prepared(
         )
         for key, fact in facts.items():
             if isinstance(fact, np.ndarray):
-                fact = _write(draft, key, fact, Grid(*bounds, bounds[2] / fact.shape[1], crs))
+                fact = _write(draft, key, fact, _grid(fact, bounds, spacing, crs))
             draft.facts[key] = fact
     return Prepared(target)
+
+
+def _grid(values: np.ndarray, bounds: Bounds, spacing: float, crs: str) -> Grid:
+    """Give the grid of values: (y, x) have whatever spacing makes them cover the case."""
+    return Grid(*bounds, bounds[2] / values.shape[1] if values.ndim == 2 else spacing, crs)
 
 
 def _write(draft: Draft, name: str, values: np.ndarray, grid: Grid) -> str | float:

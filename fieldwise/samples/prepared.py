@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import xarray as xr
+import numpy as np
 import yaml
 
-from fieldwise.drafts import replace_together, replace_when_done
+from fieldwise.drafts import check_inside, check_plain_name, replace_together, replace_when_done
 from fieldwise.errors import InputError
 from fieldwise.fields.arrays import ArrayModule
-from fieldwise.fields.grids import open_field
 from fieldwise.samples.cases import Case
 from fieldwise.samples.signatures import Variable
 
@@ -42,7 +42,7 @@ class Prepared:
     >>> import tempfile
     >>> with prepare_folder(Path(tempfile.mkdtemp()) / "data", recipe="own") as draft:
     ...     thickness = {"thk": Variable("thk", units="m")}
-    ...     draft.add(Case("aletsch", "test", draft.folder, thickness, {"thk": 80.0}, 100.0, (2, 3)))
+    ...     _ = draft.add(Case("aletsch", "test", draft.folder, thickness, {"thk": 80.0}, 100.0, (2, 3)))
     >>> (case,) = Prepared(draft.target).cases("test")
     >>> str(case), case.read(["thk"], window=(slice(0, 1), slice(0, 2)))["thk"].tolist()
     ('test/aletsch', [[[80.0, 80.0]]])
@@ -71,12 +71,15 @@ class Prepared:
         known = dict(entry)
         for key in ("files", "trends", "spreads"):
             for file in known.get(key, {}).values():
-                check_inside(file, self.folder)
+                if isinstance(file, str):
+                    check_inside(self.folder, file, DESCRIPTION)
         if known.get("times"):
-            check_inside(known["times"], self.folder)
+            check_inside(self.folder, known["times"], DESCRIPTION)
         known["shape"] = tuple(known["shape"])
         known["bounds"] = None if known["bounds"] is None else tuple(known["bounds"])
-        return Case(folder=self.folder, variables=self.variables, arrays=arrays, **known)
+        return Case(
+            folder=self.folder, variables=self.variables, facts=self.description, arrays=arrays, **known
+        )
 
     def cases(self, *splits: str, name: str | None = None, required: bool = True) -> list[Case]:
         """Give the cases of some splits, or of all, or the one of a name.
@@ -95,16 +98,6 @@ class Prepared:
             there = ", ".join(map(str, self._cases)) or "none"
             raise InputError(f"{self.folder}: holds {wanted}{within}; it holds {there}")
         return chosen
-
-    def open(self, key: str) -> xr.DataArray:
-        """Open a further field that the description names, such as the truth of a sandbox."""
-        if not self.description.get(key):
-            raise InputError(f"{self.folder}: names no {key}; add it to the FILE.yaml and prepare again")
-        return open_field(self.path_of(key))
-
-    def path_of(self, key: str) -> Path:
-        """Give the path of a further file that the description names, which lies within the folder."""
-        return check_inside(self.description[key], self.folder)
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
@@ -125,23 +118,6 @@ def _read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
-def check_inside(file: str | float, folder: Path) -> Path:
-    """Give the path of a file named relative to a folder; one that leads out of it is an error.
-
-    >>> check_inside("inputs/bed.tif", Path("data")).as_posix()
-    'data/inputs/bed.tif'
-    >>> check_inside("../evil.tif", Path("data"))
-    Traceback (most recent call last):
-    fieldwise.errors.InputError: data: names '../evil.tif', which lies outside of it; prepare again
-    """
-    if not isinstance(file, str):
-        return folder
-    path = folder / file
-    if Path(file).is_absolute() or ".." in Path(file).parts:
-        raise InputError(f"{folder}: names {file!r}, which lies outside of it; prepare again")
-    return path
-
-
 class Draft:
     """A prepared folder in the making: its description is held here, and written once, at the end.
 
@@ -155,14 +131,62 @@ class Draft:
 
     def __init__(self, folder: Path, target: Path, *, recipe: str, facts: Mapping[str, Any]) -> None:
         self.folder, self.target, self.recipe = folder, target, recipe
-        self.variables: dict[str, Variable] = {}
         self.cases: list[Case] = []
         self.facts: dict[str, Any] = dict(facts)
 
-    def add(self, case: Case) -> None:
-        """Add a case with its variables."""
-        self.variables |= case.variables
-        self.cases.append(case)
+    def add(self, case: Case) -> Case:
+        """Add a case; give it back, now with what the description says. It may still grow."""
+        self.cases.append(replace(case, facts=self.facts))
+        return self.cases[-1]
+
+    def add_arrays(
+        self,
+        name: str,
+        split: str | None,
+        arrays: Mapping[str, np.ndarray],
+        *,
+        spacing: float,
+        units: Mapping[str, str] | None = None,
+        corner: tuple[float, float] = (0.0, 0.0),
+        crs: str | None = None,
+    ) -> Case:
+        """Write the fields of a case, and add it.
+
+        Parameters
+        ----------
+        name, split
+            Of the case; split is training, validation or test.
+        arrays
+            Field to its values on the case's cells, (frame, *cells), rows from north to south, or (1, *cells)
+            of what never changes.
+        spacing, corner, crs
+            Of the cells: their edge, the south-west corner of a map, and what both count in.
+        units
+            Of each field that has some.
+
+        >>> import tempfile
+        >>> with prepare_folder(Path(tempfile.mkdtemp()) / "data", recipe="own") as draft:
+        ...     case = draft.add_arrays("aletsch", "test", {"thk": np.ones((2, 4, 6))}, spacing=50.0)
+        >>> case.frames, case.bounds
+        (2, (0.0, 0.0, 300.0, 200.0))
+        """
+        check_plain_name(name, "case", kind="folder")
+        home, units = f"{split or 'whole'}/{name}", units or {}
+        (self.folder / home).mkdir(parents=True)
+        shape, files, variables = next(iter(arrays.values())).shape[1:], {}, {}
+        for field, values in arrays.items():
+            check_plain_name(field, f"case {name}: field")
+            if values.shape[1:] != shape:
+                raise InputError(f"case {name}: {field} has {values.shape[1:]} cells, not {shape}")
+            files[field] = f"{home}/{field}.npy"
+            np.save(self.folder / files[field], np.asarray(values, dtype=np.float32))
+            variables[field] = Variable(field, units=units.get(field, "1"))
+        (west, south), frames = corner, max(len(values) for values in arrays.values())
+        bounds = None
+        if len(shape) == 2:
+            bounds = (west, south, west + shape[1] * spacing, south + shape[0] * spacing)
+        case = Case(name, split, self.folder, variables, dict(files), spacing, tuple(shape))
+        return self.add(replace(case, bounds=bounds, crs=crs, frames=frames))
 
     def describe(self) -> dict[str, Any]:
         """Write everything down in plain types."""
@@ -173,7 +197,8 @@ class Draft:
                 "spacing": each.spacing,
                 "vector": each.vector,
             }
-            for name, each in self.variables.items()
+            for case in self.cases
+            for name, each in case.variables.items()
         }
         cases = [case.describe() for case in self.cases]
         head = {"format": FORMAT, "recipe": self.recipe}

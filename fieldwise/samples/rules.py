@@ -11,10 +11,49 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fieldwise.drafts import check_plain_name
+import yaml
+
+from fieldwise.drafts import check_plain_name, replace_when_done
 from fieldwise.errors import InputError
 from fieldwise.fields.datums import parse_datum
-from fieldwise.samples.datasets import read_yaml
+
+
+def read_yaml(path: str | Path, *, required: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Read a mapping from YAML; a broken file, or one without what is required, is an error by name.
+
+    >>> import tempfile
+    >>> home = Path(tempfile.mkdtemp())
+    >>> _ = (home / "own.yaml").write_text("crs: EPSG:3031")
+    >>> read_yaml(home / "own.yaml", required=("crs", "inputs"))
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: ...own.yaml: lacks inputs; see `Your own data` in the README
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{path}: is no YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: should hold `key: value` lines; see `Your own data` in the README")
+    missing = [key for key in required if key not in content]
+    if missing:
+        raise InputError(f"{path}: lacks {', '.join(missing)}; see `Your own data` in the README")
+    return content
+
+
+def write_yaml(content: Mapping[str, Any], path: str | Path) -> Path:
+    """Write plain values as YAML, whole or not at all.
+
+    >>> import tempfile
+    >>> home = Path(tempfile.mkdtemp())
+    >>> read_yaml(write_yaml({"spacing_m": 250}, home / "own.yaml"))
+    {'spacing_m': 250}
+    """
+    with replace_when_done(path) as partial:
+        partial.write_text(yaml.safe_dump(dict(content), sort_keys=False))
+    return Path(path)
 
 
 @dataclass(frozen=True)

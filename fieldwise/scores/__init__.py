@@ -1,1 +1,56 @@
-"""Judge fields: errors, texture, and how sure a score is."""
+"""Judge fields: errors, texture, vectors, how sure a score is, and scores as one long table."""
+
+from fieldwise.scores.errors import ErrorSums, bias, errors_of, mae, relative_l1, rmse, root_mean_square
+from fieldwise.scores.sampling import sample_at_points
+from fieldwise.scores.skill import bootstrap_interval, verdict
+from fieldwise.scores.tables import (
+    format_table,
+    format_values,
+    label_of,
+    make_score,
+    pick,
+    read_scores,
+    score_all,
+    tabulate,
+    to_csv,
+    value_of,
+)
+from fieldwise.scores.texture import (
+    RoughnessSums,
+    radial_spectrum,
+    roughness,
+    roughness_along_track,
+    roughness_ratio,
+)
+from fieldwise.scores.vectors import cosines_of, direction_cosine, speed_of
+
+__all__ = [
+    "ErrorSums",
+    "RoughnessSums",
+    "bias",
+    "bootstrap_interval",
+    "cosines_of",
+    "direction_cosine",
+    "errors_of",
+    "format_table",
+    "format_values",
+    "label_of",
+    "mae",
+    "make_score",
+    "pick",
+    "radial_spectrum",
+    "read_scores",
+    "relative_l1",
+    "rmse",
+    "root_mean_square",
+    "roughness",
+    "roughness_along_track",
+    "roughness_ratio",
+    "sample_at_points",
+    "score_all",
+    "speed_of",
+    "tabulate",
+    "to_csv",
+    "value_of",
+    "verdict",
+]

@@ -1,266 +1,268 @@
-"""A generator trained against a discriminator: what one step does, what is logged."""
+"""A network trained against a discriminator that tells drawn fields from true ones."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-import lightning
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanSquaredError
+from torch.nn import functional
 
-from fieldwise.errors import DivergenceError, InputError
-from fieldwise.losses import discriminator_loss, generator_loss, psnr, structural_similarity
-from fieldwise.networks.esrgan import Channels, Discriminator, Generator
-from fieldwise.tasks.checkpoints import check_plain
-from fieldwise.tasks.rates import set_learning_rate
+from fieldwise.errors import InputError, require_at_least
+from fieldwise.losses import GAMES, adversarial_loss, discriminator_loss, gradient_penalty, r1_penalty
+from fieldwise.tasks.field import FieldTask, make_network
+
+PENALTIES = ("none", "r1", "wgan_gp")
 
 
-class AdversarialTask(lightning.LightningModule):
-    """Train a generator to draw a fine field, against a discriminator that tells drawn from true tiles.
+class AdversarialTask(FieldTask):
+    """Train a network to draw fields that are right, by its losses, and pass for true, by a discriminator.
 
-    The field is `base + departure_scale_m * generator(inputs)`: with a smooth base and inputs scaled to order
-    one the network learns what the base lacks. With a base of zeros and a scale of 1 it draws
-    the field itself.
+    In each step the network draws once; first the discriminator learns from that drawing, then the network
+    from the discriminator's new opinion. The discriminator's batch norm is in evaluation mode while the
+    network learns; a last batch of a single sample, too few for batch norm, teaches the network only.
 
-    A batch is a dict: `inputs`, name to (batch, channels, y, x), scaled; `base` and `bed`, (batch, 1, 36, 36)
-    in metres, the latter true; `bed_lowres`, (batch, 1, 11, 11) in metres, padded by one cell on each side.
-
-    In each step the generator draws once; first the discriminator learns from those tiles, then the generator
-    from the discriminator's new opinion: the order of DeepBedMap, whose code, however, cut off the gradient
-    of that opinion. The discriminator's batch norm is in evaluation mode while the generator learns; a last
-    batch of a single tile, too few for batch norm, teaches the generator only.
+    A task of one's own overrides `draw`, or `show`, which says what of a field the discriminator sees.
 
     Parameters
     ----------
-    inputs : list of dict
-        What the network reads, each {"name": ..., "channels": ..., "spacing_m": ...}.
-    lowres_spacing_m, num_residual_blocks, residual_scaling, initial_weights
-        As of `fieldwise.networks.esrgan.Generator`.
-    tile_size : int
-        Cells on a side of the training tiles.
-    learning_rate, weight_decay : float
-        Of both Adam optimisers.
-    decay_epochs : int
-        Epochs in which the learning rate falls to nothing along half a cosine; 0 keeps it as it is.
-    content_weight, adversarial_weight, topographic_weight, structural_weight : float
-        As of `fieldwise.losses.generator_loss`. An adversarial weight of 0 trains without a discriminator.
+    discriminator : str, optional
+        Import path of a class of torch.nn.Module; fields to scores, before any sigmoid. None trains without.
+    discriminator_options : dict, optional
+        Its keyword arguments, the number of channels that it sees among them.
+    conditional : bool
+        Show the discriminator the inputs too, as further channels, at the spacing of the field.
+    game : str
+        `relativistic` (average), `bce`, `least_squares` or `wasserstein`; see
+        `fieldwise.losses.discriminator_loss`.
+    adversarial_weight : float
+        Of the discriminator's opinion, beside the weights of `losses`.
     adversarial_from_epoch : int
-        Epoch, counted from 0, from which the discriminator takes part: until then the generator learns what
+        Epoch, counted from 0, from which the discriminator takes part: until then the network learns what
         the data say, after it how to draw what they do not.
-    departure_scale_m : float
-        Metres that an output of 1 stands for.
-    shrink : bool
-        Fit on the validation tiles which share of the departures is worth drawing; see
-        `on_validation_epoch_end`.
-    description : dict, optional
-        Whatever is needed to use the checkpoint (names, units, spacings, fitted scales), of plain Python
-        types: it travels in the checkpoint's hyper-parameters.
+    critic_ratio : int
+        Steps of the discriminator for one of the network.
+    penalty : str
+        On steep scores: `none`; `r1`, at true fields (Mescheder et al. 2018); `wgan_gp`, between true and
+        drawn ones (Gulrajani et al. 2017).
+    penalty_weight : float
+        Of the penalty.
+    penalty_every : int
+        Steps of the discriminator for one in which the penalty counts, then as many times as much.
+    instance_noise : float
+        Standard deviation of noise on whatever the discriminator sees.
+    noise_epochs : int
+        Epochs in which that noise fades to nothing, linearly; 0 keeps it as it is.
+    label_smoothing : float
+        What the label of true fields is short of 1; not in the Wasserstein game, which has no labels.
+    options
+        As of :class:`fieldwise.tasks.FieldTask`; `clip_norm` is of either network.
 
     Raises
     ------
     InputError
-        If an input does not fit or the description holds other than plain types; a DivergenceError if
-        training diverges.
+        If an option does not fit; a DivergenceError if training diverges.
 
     Examples
     --------
-    >>> inputs = [{"name": "bed_lowres", "channels": 1, "spacing_m": 1000.0}]
-    >>> task = AdversarialTask(inputs=inputs, num_residual_blocks=1, departure_scale_m=50.0)
-    >>> task.predict_departure({"bed_lowres": torch.zeros(2, 1, 11, 11)}).shape  # metres
-    torch.Size([2, 1, 36, 36])
+    >>> def options(channels):
+    ...     return {"in_channels": channels, "out_channels": 1, "kernel_size": 1}
+    >>> task = AdversarialTask(network="torch.nn.Conv2d", network_options=options(2), conditional=True,
+    ...                        discriminator="torch.nn.Conv2d", discriminator_options=options(3))
+    >>> batch = {"inputs": torch.zeros(4, 2, 8, 8), "targets": torch.ones(4, 1, 8, 8)}
+    >>> task.discriminator(task.show(task.draw(batch), batch)).shape  # scores patch by patch
+    torch.Size([4, 1, 8, 8])
     """
 
-    departure_share: Tensor
-    _products: Tensor
+    accumulate = 1  # batches whose gradients make one step; set before training
 
     def __init__(
         self,
         *,
-        inputs: list[dict],
-        lowres_spacing_m: float = 1000.0,
-        num_residual_blocks: int = 12,
-        residual_scaling: float = 0.1,
-        initial_weights: float = 0.1,
-        tile_size: int = 36,
-        learning_rate: float = 1.6e-4,
-        weight_decay: float = 0.0,
-        decay_epochs: int = 0,
-        content_weight: float = 1e-2,
-        adversarial_weight: float = 2e-2,
-        topographic_weight: float = 2e-3,
-        structural_weight: float = 5.25,
+        discriminator: str | None,
+        discriminator_options: dict[str, Any] | None = None,
+        conditional: bool = False,
+        game: str = "relativistic",
+        adversarial_weight: float = 1.0,
         adversarial_from_epoch: int = 0,
-        departure_scale_m: float = 1.0,
-        shrink: bool = False,
-        description: dict | None = None,
+        critic_ratio: int = 1,
+        penalty: str = "none",
+        penalty_weight: float = 10.0,
+        penalty_every: int = 1,
+        instance_noise: float = 0.0,
+        noise_epochs: int = 0,
+        label_smoothing: float = 0.0,
+        **options: Any,
     ) -> None:
-        super().__init__()
-        self.save_hyperparameters()
-        check_plain(dict(self.hparams))
+        super().__init__(**options)
+        _check_choice("game", game, GAMES)
+        _check_choice("penalty", penalty, PENALTIES)
+        require_at_least(0, adversarial_weight=adversarial_weight, penalty_weight=penalty_weight)
+        require_at_least(0, instance_noise=instance_noise, noise_epochs=noise_epochs)
+        require_at_least(0, adversarial_from_epoch=adversarial_from_epoch)
+        require_at_least(1, critic_ratio=critic_ratio, penalty_every=penalty_every)
+        _check_smoothing(label_smoothing, game)
+        if self.members > 1:
+            raise InputError(f"members: is {self.members}; against a discriminator one is drawn, give 1")
         self.automatic_optimization = False  # two optimisers take turns
-        self.generator = Generator(
-            _read_channels(inputs),
-            lowres_spacing_m=lowres_spacing_m,
-            num_residual_blocks=num_residual_blocks,
-            residual_scaling=residual_scaling,
-            initial_weights=initial_weights,
+        self.discriminator = (
+            make_network(discriminator, discriminator_options or {}) if discriminator else None
         )
-        self.discriminator = Discriminator(tile_size) if adversarial_weight else None
-        self.weights = {
-            "content_weight": content_weight,
-            "adversarial_weight": adversarial_weight,
-            "topographic_weight": topographic_weight,
-            "structural_weight": structural_weight,
-        }
-        self.adversarial_from_epoch = adversarial_from_epoch
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.decay_epochs = decay_epochs
-        self.departure_scale_m = departure_scale_m
-        self.training_error = MeanSquaredError(squared=False)
-        self.validation_error = MeanSquaredError(squared=False)
-        self.shrink = shrink
-        self.register_buffer("departure_share", torch.ones(()))
-        self.register_buffer("_products", torch.zeros(3, dtype=torch.float64), persistent=False)
-
-    def forward(self, inputs: Mapping[str, Tensor], base: Tensor) -> Tensor:
-        """Draw the field in metres, (batch, 1, y, x)."""
-        return base + self.departure_scale_m * self.generator(inputs).to(base.dtype)
-
-    @torch.inference_mode()
-    def predict_departure(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Return what to add to the base, in metres: (batch, 1, 4 (Y - 2), 4 (X - 2)), on the CPU.
-
-        The inputs may cover any window of Y x X low-resolution cells, its outermost being padding.
-        """
-        moved = {name: field.to(self.device) for name, field in inputs.items()}
-        return (self.departure_scale_m * self.generator(moved).float()).cpu()
+        self.conditional, self.game, self.adversarial_weight = conditional, game, adversarial_weight
+        self.adversarial_from_epoch, self.critic_ratio = adversarial_from_epoch, critic_ratio
+        self.penalty, self.penalty_weight, self.penalty_every = penalty, penalty_weight, penalty_every
+        self.instance_noise, self.noise_epochs = instance_noise, noise_epochs
+        self.label_smoothing = label_smoothing
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Return Adam (with decoupled weight decay) for the generator and any discriminator."""
-        networks: list[nn.Module] = [self.generator]
-        if self.discriminator is not None:
-            networks.append(self.discriminator)
-        return [
-            torch.optim.AdamW(
-                network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
-            )
-            for network in networks
-        ]
-
-    def on_train_epoch_start(self) -> None:
-        """Set the learning rate, as a function of the epoch alone: a resumed run goes on with the same."""
-        set_learning_rate(
-            self.trainer.optimizers, self.learning_rate, self.current_epoch, decay_epochs=self.decay_epochs
-        )
+        """Return an optimiser for the network and one for any discriminator."""
+        networks = [self.network] if self.discriminator is None else [self.network, self.discriminator]
+        return [self.make_optimizer(network.parameters()) for network in networks]
 
     @property
-    def opponent(self) -> Discriminator | None:
+    def opponent(self) -> nn.Module | None:
         """The discriminator, if it takes part in this epoch."""
         return self.discriminator if self.current_epoch >= self.adversarial_from_epoch else None
 
-    def training_step(self, batch: dict, batch_index: int) -> None:
-        """Draw once, then let the discriminator and after it the generator learn from the drawing."""
-        bed = batch["bed"]
-        prediction = self(batch["inputs"], batch["base"])
+    def show(self, field: Tensor, batch: Mapping[str, Any]) -> Tensor:
+        """Return what the discriminator sees of a field, true or drawn: (batch, channel, y, x)."""
+        if not self.conditional:
+            return field
+        inputs = batch["inputs"]
+        around = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
+        size = field.shape[2:]
+        return torch.cat(
+            [
+                field,
+                *(each if each.shape[2:] == size else functional.interpolate(each, size) for each in around),
+            ],
+            dim=1,
+        )
+
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> None:
+        """Draw once, then let the discriminator and after it the network learn from the drawing."""
         optimizers = self.optimizers()
-        generator_optimizer, *others = optimizers if isinstance(optimizers, list) else [optimizers]
-        if self.opponent is not None and self._suffices_batch_norm(bed):
-            loss = self._loss_of_discriminator(self.opponent, prediction.detach(), batch)
-            self._update(self.opponent, others[0], loss)
-            self._log_mean("loss_discriminator", loss, bed)
-        if self.opponent is not None:
-            self.toggle_optimizer(generator_optimizer)  # saves the discriminator's gradients, unused here
-        loss = self._loss_of_generator(prediction, batch)
-        self._update(self.generator, generator_optimizer, loss)
-        if self.opponent is not None:
-            self.untoggle_optimizer(generator_optimizer)
-        self._log_mean("loss_generator", loss, bed)
-        self.training_error.update(prediction.detach(), bed)
-
-    def on_train_epoch_end(self) -> None:
-        """Log the root mean square error over the epoch's tiles, `rmse_m`."""
-        self.log("rmse_m", self.training_error.compute())
-        self.training_error.reset()
-
-    def validation_step(self, batch: dict, batch_index: int) -> None:
-        """Judge the drawing of one batch."""
-        bed = batch["bed"]
-        prediction = self(batch["inputs"], batch["base"])
-        self._log_mean("val_loss", self._loss_of_generator(prediction, batch), bed)
-        self._log_mean("val_ssim", structural_similarity(prediction, bed), bed)
-        self.validation_error.update(prediction, bed)
-        drawn, true = (prediction - batch["base"]).double(), (bed - batch["base"]).double()
-        self._products += torch.stack([(drawn * drawn).sum(), (drawn * true).sum(), (true * true).sum()])
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the root mean square error over all validation tiles, `val_rmse_m`, and the PSNR of it.
-
-        A network that learns from a few places believes too much of itself elsewhere. With `shrink` the
-        share of its departures that is worth drawing, 0 to 1, is fitted here by least squares, travels in
-        the checkpoint as `departure_share`, and the error is that of the shrunken field.
-        """
-        rmse = self.validation_error.compute()
-        if self.shrink:
-            drawn, both, true = self.trainer.strategy.reduce(self._products, reduce_op="sum").unbind()
-            self.departure_share.copy_((both / drawn.clamp(min=1e-12)).clamp(0, 1))
-            share = self.departure_share.double()
-            rmse = rmse * ((true - 2 * share * both + share**2 * drawn) / (true - 2 * both + drawn)).sqrt()
-            self.log("departure_share", self.departure_share)
-        self._products.zero_()
-        self.log("val_rmse_m", rmse, prog_bar=True)
-        self.log("val_psnr", psnr(rmse, torch.zeros_like(rmse)))
-        self.validation_error.reset()
-
-    def _suffices_batch_norm(self, tiles: Tensor) -> bool:
-        if len(tiles) == 1 and not self.trainer.is_last_batch:
-            raise InputError(
-                "batches of 1 tile teach no discriminator; take 2 or more or adversarial_weight 0"
-            )
-        return len(tiles) > 1
-
-    def _loss_of_discriminator(self, discriminator: Discriminator, drawn: Tensor, batch: dict) -> Tensor:
-        real_scores = discriminator(self._departure(batch["bed"], batch))
-        return discriminator_loss(real_scores, discriminator(self._departure(drawn, batch)))
-
-    def _loss_of_generator(self, prediction: Tensor, batch: dict) -> Tensor:
-        scores, opponent = None, self.opponent
+        optimizer, *others = optimizers if isinstance(optimizers, list) else [optimizers]
+        opponent, number = self.opponent, self._count_steps(batch_index)
+        learns = opponent is None or (number + 1) % self.critic_ratio == 0
+        with torch.set_grad_enabled(learns):
+            prediction = self.draw(batch)
+        if opponent is not None and self._suffices_batch_norm(opponent, batch):
+            loss = self._loss_of_discriminator(opponent, prediction.detach(), batch, number)
+            self._update(opponent, others[0], loss, batch_index)
+            self.log_mean("loss_discriminator", loss, batch)
+        if not learns:
+            return
         if opponent is not None:
-            was_training = opponent.training
-            opponent.eval()
-            with torch.no_grad():
-                real_scores = opponent(self._departure(batch["bed"], batch))
-            scores = real_scores, opponent(self._departure(prediction, batch))
-            opponent.train(was_training)
-        return generator_loss(prediction, batch["bed"], batch["bed_lowres"], scores, **self.weights)
+            self.toggle_optimizer(optimizer)  # saves the discriminator's gradients, unused here
+        loss = self.regularise(self._loss_of_network(prediction, batch))
+        self._update(self.network, optimizer, loss, batch_index)
+        if opponent is not None:
+            self.untoggle_optimizer(optimizer)
+        self.log_mean("loss_generator", loss, batch)
+        self.after_step(prediction.detach(), batch)
 
-    def _departure(self, field: Tensor, batch: dict) -> Tensor:
-        """Return the field as the generator draws it: without base and of order one."""
-        return (field - batch["base"]) / self.departure_scale_m
+    def after_step(self, prediction: Tensor, batch: Mapping[str, Any]) -> None:
+        """Take note of what was drawn for a training batch; a task of one's own may."""
 
-    def _update(self, network: nn.Module, optimizer: Any, loss: Tensor) -> None:
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
-        # In half precision a scaler skips the steps that overflow; only a lost loss is the end.
-        if not torch.isfinite(loss if self.trainer.precision == "16-mixed" else norm):
-            name = type(network).__name__.lower()
-            raise DivergenceError(
-                f"training diverged in epoch {self.current_epoch}: {name} has a loss of {loss.item():.4g}, "
-                f"a gradient of {norm.item():.4g}; lower learning_rate, now {self.learning_rate}, or look "
-                "for missing values in the tiles"
+    def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
+        """Judge the drawing of one batch."""
+        self.judge(self.draw(batch), batch)
+
+    def judge(self, prediction: Tensor, batch: Mapping[str, Any]) -> None:
+        """Log how good the prediction for a validation batch is."""
+        self.log_mean("val_loss", self._loss_of_network(prediction, batch), batch)
+
+    def add_opinion(self, loss: Tensor, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+        """Add to a loss how badly drawn fields pass for true ones."""
+        return loss + self.adversarial_weight * adversarial_loss(real_scores, fake_scores, game=self.game)
+
+    def _count_steps(self, batch_index: int) -> int:
+        """Number the steps of all epochs, as a function of epoch and batch: a resumed run counts alike."""
+        steps_an_epoch = -(-int(self.trainer.num_training_batches) // self.accumulate)
+        return self.current_epoch * steps_an_epoch + batch_index // self.accumulate
+
+    def _suffices_batch_norm(self, opponent: nn.Module, batch: Mapping[str, Any]) -> bool:
+        if len(batch["targets"]) > 1 or not has_batch_norm(opponent):
+            return True
+        if not self.trainer.is_last_batch:
+            raise InputError(
+                "--batch_size: is 1, and batches of 1 teach a discriminator with batch norm nothing; "
+                "give 2 or more, or --adversarial_weight 0"
             )
-        optimizer.step()
+        return False
 
-    def _log_mean(self, name: str, value: Tensor, tiles: Tensor) -> None:
-        self.log(name, value.detach(), on_step=False, on_epoch=True, batch_size=len(tiles))
+    def _loss_of_discriminator(
+        self, opponent: nn.Module, drawn: Tensor, batch: Mapping[str, Any], number: int
+    ) -> Tensor:
+        real = self._blur(self.show(batch["targets"], batch))
+        fake = self._blur(self.show(drawn, batch))
+        real_scores = opponent(real)
+        loss = discriminator_loss(real_scores, opponent(fake), game=self.game, smoothing=self.label_smoothing)
+        if self.penalty == "none" or number % self.penalty_every:
+            return loss
+        with _evaluating(opponent):
+            steep = (
+                r1_penalty(opponent, real) if self.penalty == "r1" else gradient_penalty(opponent, real, fake)
+            )
+        return loss + self.penalty_weight * self.penalty_every * steep
+
+    def _loss_of_network(self, prediction: Tensor, batch: Mapping[str, Any]) -> Tensor:
+        opponent = self.opponent
+        if opponent is None:
+            return self.add_up(prediction, batch)[0]
+        with _evaluating(opponent):
+            with torch.no_grad():
+                real_scores = opponent(self._blur(self.show(batch["targets"], batch)))
+            fake_scores = opponent(self._blur(self.show(prediction, batch)))
+        return self.add_opinion(self.add_up(prediction, batch)[0], real_scores, fake_scores)
+
+    def _blur(self, shown: Tensor) -> Tensor:
+        """Add this epoch's noise to what the discriminator is shown in training."""
+        left = max(0.0, 1 - self.current_epoch / self.noise_epochs) if self.noise_epochs else 1.0
+        spread = self.instance_noise * left
+        return shown + spread * torch.randn_like(shown) if spread and self.training else shown
+
+    def _update(self, network: nn.Module, optimizer: Any, loss: Tensor, batch_index: int) -> None:
+        """Take a step, or, of several batches to a step, add up the gradients until the last."""
+        self.check_finite(loss, network, "loss")
+        if batch_index % self.accumulate == 0:
+            optimizer.zero_grad()
+        self.manual_backward(loss / self.accumulate if self.accumulate > 1 else loss)
+        if (batch_index + 1) % self.accumulate == 0 or self.trainer.is_last_batch:
+            self.shorten_gradients(network)
+            optimizer.step()
 
 
-def _read_channels(inputs: list[dict]) -> list[Channels]:
+def has_batch_norm(network: nn.Module) -> bool:
+    """Tell whether a network scales features by the batch that it is shown.
+
+    >>> has_batch_norm(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))), has_batch_norm(nn.ReLU())
+    (True, False)
+    """
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Let a network scale by its running statistics, and leave them as they are."""
+    was_training = network.training
+    network.eval()
     try:
-        return [Channels(**entry) for entry in inputs]
-    except TypeError:
-        raise InputError(f"inputs are {inputs}; give dicts of name, channels and spacing_m") from None
+        yield
+    finally:
+        network.train(was_training)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"{name}: is {value!r}; give {', '.join(choices[:-1])} or {choices[-1]}")
+
+
+def _check_smoothing(label_smoothing: float, game: str) -> None:
+    if not 0 <= label_smoothing < 0.5:
+        raise InputError(f"label_smoothing: is {label_smoothing:g}; give 0 or more and less than 0.5")
+    if label_smoothing and game == "wasserstein":
+        raise InputError("label_smoothing: the Wasserstein game has no labels; give 0, or another game")

@@ -15,7 +15,7 @@ Task = TypeVar("Task", bound=lightning.LightningModule)
 
 
 def load_checkpoint(path: str | Path, kind: type[Task]) -> Task:
-    """Rebuild a task of a kind from a checkpoint alone, with weights and description, on the CPU.
+    """Rebuild a task of a kind from a checkpoint alone, with weights and signature, on the CPU.
 
     Only tensors and plain types are read: a file that holds any other object is refused, not unpickled.
 
@@ -29,11 +29,32 @@ def load_checkpoint(path: str | Path, kind: type[Task]) -> Task:
     >>> import tempfile
     >>> from fieldwise.tasks.field import FieldTask
     >>> options = {"in_channels": 3, "out_channels": 2, "kernel_size": 1}
-    >>> task = FieldTask(network="torch.nn.Conv2d", network_options=options, description={"seed": 7})
+    >>> task = FieldTask(network="torch.nn.Conv2d", network_options=options, signature={"recipe": "tides"})
     >>> path = Path(tempfile.mkdtemp()) / "last.ckpt"
     >>> torch.save({"hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}, path)
-    >>> load_checkpoint(path, FieldTask).description
-    {'seed': 7}
+    >>> load_checkpoint(path, FieldTask).signature
+    {'recipe': 'tides'}
+    """
+    checkpoint = read_checkpoint(path)
+    try:
+        task = kind(**checkpoint["hyper_parameters"])
+        task.load_state_dict(checkpoint["state_dict"])
+    except (TypeError, RuntimeError, InputError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise InputError(
+            f"{path} is a checkpoint of another network ({reason}); give one that this version has trained"
+        ) from None
+    return task.eval()
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read what a checkpoint holds: at least ``hyper_parameters`` and ``state_dict``, on the CPU.
+
+    Only tensors and plain types are read: a file that holds any other object is refused, not unpickled.
+
+    >>> read_checkpoint("model/README.md")
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: model/README.md cannot be read as a checkpoint (...); give a .ckpt ...
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -46,15 +67,7 @@ def load_checkpoint(path: str | Path, kind: type[Task]) -> Task:
         raise InputError(
             f"{path} holds no hyper_parameters and state_dict; give a .ckpt file that train has written"
         )
-    try:
-        task = kind(**checkpoint["hyper_parameters"])
-        task.load_state_dict(checkpoint["state_dict"])
-    except (TypeError, RuntimeError, InputError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise InputError(
-            f"{path} is a checkpoint of another network ({reason}); give one that this version has trained"
-        ) from None
-    return task.eval()
+    return checkpoint
 
 
 def check_plain(value: Any, path: str = "") -> None:

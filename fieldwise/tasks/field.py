@@ -1,28 +1,33 @@
-"""Fields learnt from fields, cell by cell: any network, any sum of losses."""
+"""Fields learnt from fields, cell by cell: any network, any sum of losses, any optimiser."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import lightning
 import torch
 from torch import Tensor, nn
 
-from fieldwise.errors import DivergenceError, InputError
-from fieldwise.losses import masked_mae, masked_mse
+from fieldwise.errors import DivergenceError, InputError, require_at_least
+from fieldwise.losses import fair_crps, masked_mae, masked_mse
 from fieldwise.tasks.checkpoints import check_plain
 from fieldwise.tasks.imports import import_by_path
 from fieldwise.tasks.rates import set_learning_rate
 
-LOSSES = {"mae": masked_mae, "mse": masked_mse}
+LOSSES: dict[str, Callable] = {"mae": masked_mae, "mse": masked_mse, "crps": fair_crps}
+OF_MEMBERS = ("crps",)
+OPTIMIZERS = {"adam": "torch.optim.Adam", "adamw": "torch.optim.AdamW"}
 
 
 class FieldTask(lightning.LightningModule):
     """Train a network that maps some fields to others.
 
-    A batch is a dict: `inputs` and `targets`, (batch, channel, y, x); `mask`, (batch, 1, y, x), 1 in cells
-    that count; and whatever else a loss reads.
+    A batch is a dict: `inputs`, (batch, channel, y, x) or name to such; `targets`, (batch, channel, y, x);
+    where not every cell counts, `mask`, (batch, 1, y, x), 0 in those that do not; and whatever else a loss
+    reads. A task of one's own overrides `draw`, which says how a prediction comes of a batch.
 
     Parameters
     ----------
@@ -31,23 +36,30 @@ class FieldTask(lightning.LightningModule):
     network_options : dict, optional
         Its keyword arguments.
     losses : dict, optional
-        Name to weight: `mae`, `mse`, or the import path of a function of prediction, batch and description.
-        By default the mean absolute error alone.
-    learning_rate : float
-        Of Adam.
+        Name to weight: `mae`, `mse`, `crps`, or the import path of a function of prediction, batch and
+        signature. By default the mean absolute error alone.
+    signature : dict, optional
+        What the network reads and gives, of plain Python types: it travels in the checkpoint.
+    members : int
+        How many predictions are drawn of each batch. From two on a loss is shown all of them, (member, batch,
+        channel, y, x), as `crps` is; the network is to draw them by chance.
+    optimizer : str
+        `adam`, `adamw` or the import path of a class of torch.optim.Optimizer.
+    optimizer_options : dict, optional
+        Its further keyword arguments.
+    learning_rate, weight_decay : float
+        Of the optimiser.
     decay_epochs : int
         Epochs in which the learning rate falls to nothing along half a cosine; 0 keeps it as it is.
     clip_norm : float
         Largest norm of all gradients together; longer ones are shortened to it. 0 leaves them as they are.
     l2 : float
         Weight of the sum of squares of all kernels (not of biases) in the loss.
-    description : dict, optional
-        Whatever is needed to use the checkpoint, of plain Python types: it travels with it.
 
     Raises
     ------
     InputError
-        If network or loss cannot be imported or made, or training diverges.
+        If network, loss or optimiser cannot be imported or made, or training diverges.
 
     Examples
     --------
@@ -55,6 +67,9 @@ class FieldTask(lightning.LightningModule):
     ...                  network_options={"in_channels": 3, "out_channels": 2, "kernel_size": 1})
     >>> task(torch.zeros(1, 3, 8, 8)).shape
     torch.Size([1, 2, 8, 8])
+    >>> FieldTask(network="torch.nn.Identity", learning_rate=0.0)
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: --learning_rate: is 0, with which nothing is learnt; give a number above 0
     """
 
     def __init__(
@@ -63,91 +78,155 @@ class FieldTask(lightning.LightningModule):
         network: str,
         network_options: dict[str, Any] | None = None,
         losses: dict[str, float] | None = None,
+        signature: dict[str, Any] | None = None,
+        members: int = 1,
+        optimizer: str = "adam",
+        optimizer_options: dict[str, Any] | None = None,
         learning_rate: float = 1e-4,
+        weight_decay: float = 0.0,
         decay_epochs: int = 0,
         clip_norm: float = 0.5,
         l2: float = 0.0,
-        description: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters()  # those of a subclass too, which hands on what it does not know
         check_plain(dict(self.hparams))
-        self.network = _make_network(network, network_options or {})
+        _check_rate(learning_rate)
+        require_at_least(0, weight_decay=weight_decay, decay_epochs=decay_epochs, clip_norm=clip_norm, l2=l2)
+        require_at_least(1, members=members)
+        self.network = make_network(network, network_options or {})
         self.losses = {name: float(weight) for name, weight in (losses or {"mae": 1.0}).items()}
-        self.terms: dict[str, Callable] = {
-            name: LOSSES.get(name) or import_by_path(name) for name in self.losses
-        }
+        self.terms = {name: _find_loss(name, members=members) for name in self.losses}
+        self.signature, self.members = signature or {}, members
+        self.optimizer_class = import_by_path(
+            OPTIMIZERS.get(optimizer, optimizer), kind=torch.optim.Optimizer
+        )
+        self.optimizer_options = {"weight_decay": weight_decay, **(optimizer_options or {})}
         self.learning_rate, self.decay_epochs = learning_rate, decay_epochs
         self.clip_norm, self.l2 = clip_norm, l2
-        self.description = description or {}
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Map inputs to outputs, (batch, channel, y, x) each."""
+    def forward(self, inputs: Tensor | Mapping[str, Tensor]) -> Tensor:
+        """Map inputs to outputs, (batch, channel, y, x)."""
         return self.network(inputs)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return Adam."""
-        return torch.optim.Adam(self.parameters(), lr=self.learning_rate)
+    def draw(self, batch: Mapping[str, Any]) -> Tensor:
+        """Return the prediction for a batch, as losses compare it with the targets."""
+        return self(batch["inputs"])
+
+    def draw_members(self, batch: Mapping[str, Any]) -> Tensor:
+        """Return the prediction, or all of an ensemble's, (member, batch, channel, y, x)."""
+        if self.members == 1:
+            return self.draw(batch)
+        return torch.stack([self.draw(batch) for _ in range(self.members)])
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser."""
+        return self.make_optimizer(self.parameters())
+
+    def make_optimizer(self, weights: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Make the optimiser of some weights."""
+        try:
+            return self.optimizer_class(weights, lr=self.learning_rate, **self.optimizer_options)
+        except TypeError as error:
+            raise InputError(
+                f"{self.optimizer_class.__name__} cannot be made of {self.optimizer_options}: {error}"
+            ) from None
 
     def on_train_epoch_start(self) -> None:
-        """Set the learning rate of this epoch."""
+        """Set the learning rate of this epoch, as a function of it alone: a resumed run has the same."""
         set_learning_rate(
             self.trainer.optimizers, self.learning_rate, self.current_epoch, decay_epochs=self.decay_epochs
         )
 
-    def training_step(self, batch: Mapping[str, Tensor], batch_index: int) -> Tensor:
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor | None:
         """Return the loss of a batch; one that is not finite ends training."""
-        loss = self._loss(batch, prefix="loss")
-        if self.l2:
-            kernels = (weight for weight in self.parameters() if weight.ndim > 1)
-            loss = loss + self.l2 * torch.stack([kernel.square().sum() for kernel in kernels]).sum()
-        if not torch.isfinite(loss):
-            raise DivergenceError(
-                f"training diverged in epoch {self.current_epoch}: the loss is {loss.item():.4g}; lower "
-                f"learning_rate, now {self.learning_rate:g}"
-            )
+        loss = self.regularise(self._measure(batch, name="loss"))
+        self.check_finite(loss, self.network, "loss")
         return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
+        """Judge one batch."""
+        self._measure(batch, name="val_loss")
+
+    def _measure(self, batch: dict[str, Any], *, name: str) -> Tensor:
+        """Return the loss of a batch; log it and, where there are several, its terms."""
+        loss, terms = self.add_up(self.draw_members(batch), batch)
+        self.log_mean(name, loss, batch)
+        if len(terms) > 1:
+            for path, value in terms.items():
+                self.log_mean(f"{name}_{path.rpartition('.')[2]}", value, batch)
+        return loss
+
+    def add_up(self, prediction: Tensor, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the weighted sum of the losses, and each without its weight."""
+        terms = {
+            name: term(prediction, batch["targets"], batch.get("mask"))
+            if name in LOSSES
+            else term(prediction, batch, self.signature)
+            for name, term in self.terms.items()
+        }
+        total = functools.reduce(torch.add, (self.losses[name] * value for name, value in terms.items()))
+        return total, terms
+
+    def regularise(self, loss: Tensor) -> Tensor:
+        """Add the weighted sum of squares of all kernels to a loss."""
+        if not self.l2:
+            return loss
+        kernels = (weight for weight in self.network.parameters() if weight.ndim > 1)
+        return loss + self.l2 * torch.stack([kernel.square().sum() for kernel in kernels]).sum()
+
+    def log_mean(self, name: str, value: Tensor, batch: Mapping[str, Any]) -> None:
+        """Log a value of a batch, as its mean over the epoch's samples."""
+        shown, size = name == "val_loss", len(batch["targets"])
+        self.log(name, value.detach(), on_step=False, on_epoch=True, prog_bar=shown, batch_size=size)
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
         """Shorten gradients to `clip_norm`; one that is not finite ends training."""
+        self.shorten_gradients(self.network)
+
+    def shorten_gradients(self, network: nn.Module) -> None:
+        """Shorten the gradients of a network together to `clip_norm`; not finite ones end training."""
         norm = nn.utils.get_total_norm(
-            [weight.grad for weight in self.parameters() if weight.grad is not None]
+            [weight.grad for weight in network.parameters() if weight.grad is not None]
         )
-        if not torch.isfinite(norm) and self.trainer.precision != "16-mixed":  # there a scaler skips the step
-            raise DivergenceError(
-                f"training diverged in epoch {self.current_epoch}: the gradient is {norm.item():.4g}; lower "
-                f"learning_rate, now {self.learning_rate:g}"
-            )
+        if self.trainer.precision != "16-mixed":  # there a scaler skips the steps that overflow
+            self.check_finite(norm, network, "gradient")
         if self.clip_norm:
-            nn.utils.clip_grads_with_norm_(self.parameters(), self.clip_norm, norm)
+            nn.utils.clip_grads_with_norm_(network.parameters(), self.clip_norm, norm)
 
-    def validation_step(self, batch: Mapping[str, Tensor], batch_index: int) -> None:
-        """Judge one batch."""
-        self._loss(batch, prefix="val_loss")
-
-    def _loss(self, batch: Mapping[str, Tensor], *, prefix: str) -> Tensor:
-        """Add up the terms, and log each and their sum as means over the epoch."""
-        prediction = self(batch["inputs"])
-        terms = {
-            name: term(prediction, batch["targets"], batch["mask"])
-            if name in LOSSES
-            else term(prediction, batch, self.description)
-            for name, term in self.terms.items()
-        }
-        total = torch.stack([self.losses[name] * value for name, value in terms.items()]).sum()
-        logged = {prefix: total}
-        if len(terms) > 1:
-            logged |= {f"{prefix}_{name.rpartition('.')[2]}": value for name, value in terms.items()}
-        for name, value in logged.items():
-            shown = name == "val_loss"
-            self.log(
-                name, value.detach(), on_step=False, on_epoch=True, prog_bar=shown, batch_size=len(prediction)
+    def check_finite(self, value: Tensor, network: nn.Module, what: str) -> None:
+        """End training where a network's loss or gradient is no longer a number."""
+        if not torch.isfinite(value):
+            raise DivergenceError(
+                f"training diverged in epoch {self.current_epoch}: the {what} of {type(network).__name__} is "
+                f"{value.item():.4g}; lower learning_rate, now {self.learning_rate:g}, or look for missing "
+                "values in the samples"
             )
-        return total
 
 
-def _make_network(path: str, options: dict[str, Any]) -> nn.Module:
+def make_network(path: str, options: dict[str, Any]) -> nn.Module:
+    """Make a network that is named by its import path.
+
+    >>> make_network("torch.nn.Conv2d", {"in_channels": 2})
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: torch.nn.Conv2d cannot be made of {'in_channels': 2}: ...
+    """
     try:
         return import_by_path(path, kind=nn.Module)(**options)
     except TypeError as error:
         raise InputError(f"{path} cannot be made of {options}: {error}") from None
+
+
+def _find_loss(name: str, *, members: int) -> Callable[..., Tensor]:
+    """Import a loss; one that is known by name takes either one field or an ensemble."""
+    if name in LOSSES and (name in OF_MEMBERS) != (members > 1):
+        remedy = "crps" if members > 1 else "members of 2 or more, or mae"
+        raise InputError(f"loss {name}: does not judge {members} predictions of a field; take {remedy}")
+    return LOSSES.get(name) or import_by_path(name)
+
+
+def _check_rate(learning_rate: float) -> None:
+    if not 0 < learning_rate < math.inf:
+        raise InputError(
+            f"--learning_rate: is {learning_rate:g}, with which nothing is learnt; give a number above 0"
+        )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
+
+import numpy as np
 
 from fieldwise.errors import InputError
 from fieldwise.fields.grids import Bounds, Grid
@@ -38,6 +41,19 @@ class Box(NamedTuple):
         """Index this box in an array that covers the window."""
         rows = slice(self.top - window.top, self.bottom - window.top)
         return rows, slice(self.left - window.left, self.right - window.left)
+
+    def cut(self, values: np.ndarray, window: Box) -> np.ndarray:
+        """Cut this box out of the values of a window, (..., y, x), as float32; the margin is not kept.
+
+        >>> Box(1, 1, 3, 2).cut(np.arange(12.0).reshape(3, 4), Box(0, 0, 3, 4)).tolist()
+        [[5.0], [9.0]]
+        """
+        if values.shape[-2:] != window.shape:
+            raise InputError(
+                f"the predictor gave maps of the shape {values.shape[-2:]} for a window of {window.shape} "
+                "cells; it must give exactly the window at the spacing of the map"
+            )
+        return values[(..., *self.within(window))].astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -110,6 +126,16 @@ def lay_out(grid: Grid, domain: Bounds | None, alignment_cells: int) -> Layout:
     sides = (math.ceil(side / spacing - ROUNDING) for side in (north - south, east - west))
     limits = Box(0, 0, *(round_up(side, alignment_cells) for side in sides))
     return Layout(domain, spacing, alignment_cells, target, limits)
+
+
+def iterate_blocks(grid: Grid, block_cells: int = 2048) -> Iterator[Bounds]:
+    """Give the bounds of blocks that tile a grid, so that a map is read and judged without holding it whole.
+
+    >>> list(iterate_blocks(Grid(0, 0, 300, 100, 100, "EPSG:3031"), 2))
+    [(0, 0, 200, 100), (200, 0, 300, 100)]
+    """
+    layout = lay_out(grid, None, 1)
+    yield from (layout.bounds(box) for box in layout.blocks(block_cells))
 
 
 def round_up(cells: int, alignment: int) -> int:

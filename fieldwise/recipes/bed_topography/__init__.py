@@ -3,23 +3,10 @@
 After Leong & Horgan (2020), https://doi.org/10.5194/tc-14-3687-2020.
 """
 
-from typing import TYPE_CHECKING
-
-from fieldwise.recipes import load_when_used
-
-if TYPE_CHECKING:
-    from fieldwise.recipes.bed_topography.evaluation import evaluate
-    from fieldwise.recipes.bed_topography.prediction import predict
-    from fieldwise.recipes.bed_topography.preparation import prepare
-    from fieldwise.recipes.bed_topography.training import train
-    from fieldwise.recipes.bed_topography.tuning import tune
+from fieldwise.recipes.bed_topography.evaluate import evaluate
+from fieldwise.recipes.bed_topography.predict import predict
+from fieldwise.recipes.bed_topography.prepare import prepare
+from fieldwise.recipes.bed_topography.train import train
+from fieldwise.recipes.bed_topography.tune import tune
 
 __all__ = ["evaluate", "predict", "prepare", "train", "tune"]
-load_when_used(
-    __name__,
-    prepare="preparation",
-    train="training",
-    predict="prediction",
-    evaluate="evaluation",
-    tune="tuning",
-)

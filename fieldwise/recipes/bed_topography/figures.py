@@ -18,9 +18,9 @@ from fieldwise.fields.tiles import bounds_path, read_bounds
 from fieldwise.figures.panels import MIDDLE_CM, PAGE_CM
 from fieldwise.recipes.bed_topography.material import CUBIC, PREDICTION, Material, gather
 from fieldwise.recipes.bed_topography.places import longest_flight
-from fieldwise.recipes.bed_topography.regional import DERIVED
-from fieldwise.samples.datasets import Dataset
-from fieldwise.scores.fields import roughness, roughness_along_track
+from fieldwise.recipes.bed_topography.region import DERIVED
+from fieldwise.samples.cases import Case
+from fieldwise.scores import roughness, roughness_along_track
 
 TITLES = {"bed_lowres": "low-res bed"}
 COLOUR_MAPS = {
@@ -63,12 +63,12 @@ class Printed:
         return {"image/png": picture, "text/plain": str(self.png)}, metadata
 
 
-def save_figures(dataset: Dataset, path: Path, folder: Path, **options: Any) -> list[Path]:
+def save_figures(case: Case, path: Path, folder: Path, **options: Any) -> list[Path]:
     """Draw every figure that the data allow, as PDF to print and PNG to look at.
 
     Parameters
     ----------
-    dataset
+    case
         Prepared folder.
     path
         Map of the bed.
@@ -82,7 +82,7 @@ def save_figures(dataset: Dataset, path: Path, folder: Path, **options: Any) -> 
     list
         Paths of the PNG files, in the order of :data:`PLATES`; a PDF lies beside each.
     """
-    material = gather(dataset, path, **options)
+    material = gather(case, path, **options)
     printed = [print_figure(name, material, folder) for name in PLATES]
     return [figure.png for figure in printed if figure.png]
 
@@ -91,13 +91,12 @@ def print_figure(name: str, material: Material, folder: str | Path) -> Printed:
     """Draw one figure of :data:`PLATES` and save it as PDF and PNG; say so where the data do not allow it.
 
     >>> import tempfile
-    >>> from fieldwise.samples.datasets import write_yaml
+    >>> from fieldwise.samples.examples import make_prepared
     >>> from fieldwise.fields.rasters import write_cog
     >>> home = Path(tempfile.mkdtemp())
-    >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
-    >>> dataset = Dataset(write_yaml({**facts, "inputs": {}}, home / "dataset.yaml").parent)
-    >>> bed = make_field(np.zeros((16, 16)), dataset.grid, name="bed")
-    >>> material = gather(dataset, write_cog(bed, home / "map.tif"))
+    >>> case = make_prepared({}, shape=(16, 16), folder=home).cases()[0]
+    >>> bed = make_field(np.zeros((16, 16)), case.grid, name="bed")
+    >>> material = gather(case, write_cog(bed, home / "map.tif"))
     >>> print_figure("flight", material, home)  # without radar
     Printed(name='flight', caption='flight: not drawn; it needs held-out radar', png=None, pdf=None)
     """
@@ -113,7 +112,7 @@ def _draw_network(material: Material) -> pygmt.Figure:
     from fieldwise.recipes.bed_topography.example import run_on_a_tile
 
     assert material.run is not None
-    layers, inputs, bed = run_on_a_tile(material.run, material.dataset)
+    layers, inputs, bed = run_on_a_tile(material.run, material.case)
     return figures.draw_architecture(
         layers,
         thumbnails=inputs,
@@ -124,29 +123,24 @@ def _draw_network(material: Material) -> pygmt.Figure:
     )
 
 
-def draw_inputs(dataset: Dataset) -> pygmt.Figure:
+def draw_inputs(case: Case) -> pygmt.Figure:
     """Draw what a prepared folder gives to the network; of vectors, the length.
 
-    >>> import tempfile
-    >>> from fieldwise.samples.datasets import write_yaml
-    >>> from fieldwise.fields.grids import Grid
-    >>> from fieldwise.fields.rasters import write_cog
-    >>> home = Path(tempfile.mkdtemp())
-    >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
-    >>> facts["inputs"] = {"bed_lowres": {"spacing_m": 1000, "units": "m", "paths": ["bed.tif"]}}
-    >>> grid = Grid(0, 0, 4000, 4000, 1000, "EPSG:3413")
-    >>> _ = write_cog(make_field(np.arange(16.0).reshape(4, 4), grid, name="bed"), home / "bed.tif")
-    >>> figure = draw_inputs(Dataset(write_yaml(facts, home / "dataset.yaml").parent))
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> bed = np.arange(16.0).reshape(4, 4)
+    >>> figure = draw_inputs(make_prepared({"bed_lowres": bed}, shape=(16, 16)).cases()[0])
     """
     fields = {}
-    for name, entry in dataset.inputs.items():
-        if name not in DERIVED and len(entry.paths) == 1:
+    for name, entry in case.variables.items():
+        if name not in DERIVED and entry.channels == 1:
             title = TITLES.get(name, name)
             words = title.replace("_", " ")
-            fields[title] = dataset.field(name).rename(name).assign_attrs(units=entry.units, long_name=words)
-    if "ice_velocity" in dataset.inputs:
-        speed = np.hypot(*(load_values(dataset.field("ice_velocity", channel)) for channel in (0, 1)))
-        grid = grid_of(dataset.field("ice_velocity"))
+            fields[title] = case.field(name).rename(name).assign_attrs(units=entry.units, long_name=words)
+    if "ice_velocity" in case.variables:
+        speed = np.hypot(
+            *(load_values(case.field(case.variables["ice_velocity"].fields[channel])) for channel in (0, 1))
+        )
+        grid = grid_of(case.field("ice_velocity"))
         fields["ice_speed"] = make_field(
             np.maximum(speed, 0.1), grid, name="ice_speed", units="m a-1", long_name="ice speed"
         )
@@ -157,23 +151,25 @@ def draw_inputs(dataset: Dataset) -> pygmt.Figure:
 
 def _draw_bed(material: Material) -> pygmt.Figure:
     """Draw the map of the bed with tiles, grounding line, coast, and the places of the other figures."""
-    dataset, places = material.dataset, material.places
-    bounds = dataset.folder / "tiles.geojson"
-    tiles = read_bounds(bounds, crs=dataset.crs) if bounds_path(bounds, dataset.crs).exists() else None
-    line = dataset.description.get("grounding_line")
+    case, places = material.case, material.places
+    path = case.folder / "tiles.geojson"
+    tiles = read_bounds(path, crs=case.grid.crs) if bounds_path(path, case.grid.crs).exists() else None
     boxes = {name.split()[0]: box for name, box in places.closeups.items()}  # by their letters
     boxes["Fig. 3"] = places.view
     if places.region != grid_of(material.prediction).bounds:
         boxes["Fig. 5"] = places.region
-    coast = next(iter(sorted((dataset.folder / line).parent.glob("Coastline*.shp"))), None) if line else None
+    line, coast = (
+        geopandas.read_file(case.path_of(key)) if case.facts.get(key) else None
+        for key in ("grounding_line", "coastline")
+    )
     return figures.draw_map(
         material.prediction,
         tiles=tiles,
         tiles_label="training and validation tiles",
         boxes=boxes,
-        outline=geopandas.read_file(dataset.folder / line) if line else None,
+        outline=line,
         outline_label="grounding line",
-        coastline=geopandas.read_file(coast) if coast else None,
+        coastline=coast,
         limits=places.limits,
     )
 
@@ -233,7 +229,7 @@ def _draw_flight(material: Material) -> pygmt.Figure:
     step = np.hypot(flight["x"].diff(), flight["y"].diff()).fillna(0)
     # Even steps of a cell, so that roughness along the track means the same for radar and map.
     distance = step.cumsum().to_numpy()
-    spacing = material.dataset.spacing_m
+    spacing = material.case.spacing
     even = np.arange(0, distance[-1], spacing)
     x, y, z = (np.interp(even, distance, flight[name]) for name in "xyz")
     profiles = {"radar": z, **material.sample(x, y)}
@@ -271,7 +267,7 @@ PLATES = {
     ),
     "inputs": Plate(
         "What the network is given: the low-res bed, the surface, the snowfall, the flow of the ice.",
-        lambda material: draw_inputs(material.dataset),
+        lambda material: draw_inputs(material.case),
     ),
     "bed_map": Plate(
         "The bed as drawn, with the tiles learnt from and the places that the other figures look at.",

@@ -15,11 +15,10 @@ from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog
 from fieldwise.fields.resampling import average_cells
 from fieldwise.fields.tiles import cut
-from fieldwise.recipes.bed_topography.own_files import LOWRES
-from fieldwise.samples.datasets import Dataset
+from fieldwise.recipes.bed_topography.region import INVERSION, LOWRES, SURFACE, VELOCITY, lowres_spacing
+from fieldwise.samples.cases import Case
 
-INVERSION = "surface_inversion"
-NEEDED = (LOWRES, "surface_elevation", "ice_velocity")
+NEEDED = (LOWRES, SURFACE, VELOCITY)
 BLOCK_CELLS, MARGIN_CELLS = 256, 40  # low-res cells that are inverted together, and of what lies around them
 FADE_CELLS = 6  # low-res cells over which trust in the surface grows from the grounding line
 SLIDING_SPEED = 10.0  # m/a; speed over this, within 1 to 30, is taken as the slip ratio, which hardly matters
@@ -27,7 +26,7 @@ STEEPEST, FLATTEST = 0.05, 0.002
 
 
 def add_surface_inversion(
-    dataset: Dataset, *, grounded: shapely.Geometry | None, progress: bool = True
+    case: Case, *, grounded: shapely.Geometry | None, progress: bool = True
 ) -> dict[str, Any]:
     """Derive the departure of the bed from its low-res map that the relief of the ice surface tells of.
 
@@ -35,7 +34,7 @@ def add_surface_inversion(
 
     Parameters
     ----------
-    dataset
+    case
         Prepared so far as to hold inputs and trends.
     grounded
         Area within the grounding line; None where all ice is grounded.
@@ -45,38 +44,33 @@ def add_surface_inversion(
     dict
         The entry of the input for the description; none where an input that it needs is not there.
 
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> from fieldwise.samples.datasets import write_yaml
     >>> from fieldwise.fields.formats import open_field
-    >>> home, grid = Path(tempfile.mkdtemp()), Grid(0, 0, 4000, 4000, 1000, "EPSG:3413")
-    >>> facts = {"crs": "EPSG:3413", "region": list(grid.bounds), "spacing_m": 250, "lowres_spacing_m": 1000}
-    >>> facts["inputs"] = {}
-    >>> for name, value in {"bed_lowres": -200.0, "surface_elevation": 800.0, "ice_velocity": 50.0}.items():
-    ...     field = make_field(np.full(grid.shape, value), grid, name=name)
-    ...     paths = [str(write_cog(field, home / f"{name}.tif"))] * (2 if name == "ice_velocity" else 1)
-    ...     facts["inputs"][name] = {"spacing_m": 1000, "units": "m", "paths": paths, "trends": paths}
-    >>> dataset = Dataset(write_yaml(facts, home / "dataset.yaml").parent)
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> still = np.zeros((4, 4))
+    >>> values = {"bed_lowres": still - 200, "surface_elevation": still + 800}
+    >>> values["ice_velocity"] = [still + 50, still + 50]
+    >>> prepared = make_prepared(values, shape=(16, 16), trends=["bed_lowres", "surface_elevation"])
+    >>> case = prepared.cases()[0]
     >>> elsewhere = shapely.box(90_000, 0, 91_000, 1000)
-    >>> entry = add_surface_inversion(dataset, grounded=elsewhere, progress=False)
+    >>> entry = add_surface_inversion(case, grounded=elsewhere, progress=False)
     >>> entry["surface_inversion"]["paths"]
     ['inputs/surface_inversion.tif']
-    >>> found = open_field(home / "inputs" / "surface_inversion.tif")
+    >>> found = open_field(prepared.folder / "inputs" / "surface_inversion.tif")
     >>> float(abs(found).max())  # ice that floats tells of nothing
     0.0
     """
-    if any(name not in dataset.inputs for name in NEEDED) or len(dataset.inputs["ice_velocity"].paths) != 2:
+    if any(name not in case.variables for name in NEEDED) or case.variables[VELOCITY].channels != 2:
         return {}
-    spacing = dataset.lowres_spacing_m
-    grid = dataset.grid_at(spacing)
-    values = _invert_blocks(_read_places(dataset, grid, grounded), spacing=spacing, progress=progress)
+    spacing = lowres_spacing(case)
+    grid = case.grid_at(spacing)
+    values = _invert_blocks(_read_places(case, grid, grounded), spacing=spacing, progress=progress)
     path = f"inputs/{INVERSION}.tif"
     field = make_field(values, grid, name=INVERSION, units="m", long_name="departure from the low-res bed")
-    write_cog(field, dataset.folder / path)
+    write_cog(field, case.folder / path)
     return {INVERSION: {"spacing_m": spacing, "units": "m", "paths": [path], "trends": []}}
 
 
-def _read_places(dataset: Dataset, grid: Grid, grounded: shapely.Geometry | None) -> dict[str, np.ndarray]:
+def _read_places(case: Case, grid: Grid, grounded: shapely.Geometry | None) -> dict[str, np.ndarray]:
     """Read what the inversion takes, (y, x) each at low-res spacing, without gaps."""
 
     def read(field: Any) -> np.ndarray:
@@ -84,11 +78,11 @@ def _read_places(dataset: Dataset, grid: Grid, grounded: shapely.Geometry | None
         return np.asarray(to_host(values), dtype=np.float64)
 
     fields = {
-        "surface": read(average_cells(dataset.field("surface_elevation"), cell=grid.spacing)),
-        "bed": read(dataset.field(LOWRES)),
+        "surface": read(average_cells(case.field(SURFACE), cell=grid.spacing)),
+        "bed": read(case.field(LOWRES)),
     }
-    trends = {"surface": read(dataset.trend("surface_elevation")), "bed": read(dataset.trend(LOWRES))}
-    speed = np.hypot(*(read(dataset.field("ice_velocity", channel)) for channel in (0, 1)))
+    trends = {"surface": read(case.trend(SURFACE)), "bed": read(case.trend(LOWRES))}
+    speed = np.hypot(*(read(case.field(name)) for name in case.variables[VELOCITY].fields))
     trust = _trust(grounded, grid) * np.isfinite(fields["surface"]) * np.isfinite(fields["bed"])
     for name, trend in trends.items():
         fields[name] = np.where(np.isfinite(fields[name]), fields[name], np.nan_to_num(trend))

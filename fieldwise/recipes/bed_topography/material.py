@@ -19,9 +19,10 @@ from fieldwise.fields.resampling import align
 from fieldwise.fields.tiles import cut
 from fieldwise.recipes.bed_topography.judgement import baselines
 from fieldwise.recipes.bed_topography.places import Places, choose_places
+from fieldwise.recipes.bed_topography.region import lowres_spacing
 from fieldwise.recipes.bed_topography.surveys import grid_held_out, read_held_out
-from fieldwise.samples.datasets import Dataset
-from fieldwise.scores.fields import sample_at_points
+from fieldwise.samples.cases import Case
+from fieldwise.scores import sample_at_points
 
 PREDICTION, CUBIC = "prediction", "cubic low-res bed"
 
@@ -30,7 +31,7 @@ PREDICTION, CUBIC = "prediction", "cubic low-res bed"
 class Material:
     """A map of the bed and all that its figures need; maps are read by window."""
 
-    dataset: Dataset
+    case: Case
     prediction: xr.DataArray
     places: Places
     picks: pd.DataFrame | None = None  # held-out radar
@@ -41,7 +42,7 @@ class Material:
     @property
     def truth_name(self) -> str | None:
         """What the truth is: a known one, or the gridded radar; None where there is none."""
-        if self.dataset.description.get("truth"):
+        if self.case.facts.get("truth"):
             return "truth"
         return "gridded radar" if self.picks is not None else None
 
@@ -52,19 +53,19 @@ class Material:
 
     def cubic(self, like: xr.DataArray) -> xr.DataArray:
         """Interpolate the low-res bed to the grid of a window."""
-        return baselines(self.dataset, like, spline=False)["cubic"]
+        return baselines(self.case, like, spline=False)["cubic"]
 
     def truth(self, like: xr.DataArray) -> xr.DataArray | None:
         """Give the truth on the grid of a window."""
         if self.truth_name == "truth":
-            return self._on_grid(self.dataset.open("truth"), like)
+            return self._on_grid(self.case.open("truth"), like)
         if self.picks is None:
             return None
         west, south, east, north = grid_of(like).bounds
         inside = self.picks["x"].between(west, east) & self.picks["y"].between(south, north)
         if not inside.any():
             return None
-        return self._on_grid(grid_held_out(self.picks[inside], self.dataset, around=True), like)
+        return self._on_grid(grid_held_out(self.picks[inside], self.case, around=True), like)
 
     def compared(self, like: xr.DataArray) -> xr.DataArray | None:
         """Give the other map on the grid of a window."""
@@ -77,7 +78,7 @@ class Material:
             return self.reference_name, other
         truth = self.truth(like)
         if truth is None:
-            raise InputError(f"{self.dataset.folder}: knows no bed in {grid_of(like).bounds} to compare with")
+            raise InputError(f"{self.case.folder}: knows no bed in {grid_of(like).bounds} to compare with")
         return str(self.truth_name), truth
 
     def _on_grid(self, field: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
@@ -93,14 +94,14 @@ class Material:
 
     def sample(self, x: ArrayLike, y: ArrayLike) -> dict[str, np.ndarray]:
         """Read the map, the low-res bed and the other map at points: name -> (n,) bed."""
-        x, y, margin = np.asarray(x), np.asarray(y), 2 * self.dataset.lowres_spacing_m
+        x, y, margin = np.asarray(x), np.asarray(y), 2 * lowres_spacing(self.case)
         window = self.predicted((x.min() - margin, y.min() - margin, x.max() + margin, y.max() + margin))
         maps = {PREDICTION: window, CUBIC: self.cubic(window), self.reference_name: self.compared(window)}
         return {name: sample_at_points(field, x, y) for name, field in maps.items() if field is not None}
 
 
 def gather(
-    dataset: Dataset,
+    case: Case,
     path: Path,
     *,
     run: Path | None = None,
@@ -112,7 +113,7 @@ def gather(
 
     Parameters
     ----------
-    dataset
+    case
         Prepared folder.
     path
         The map.
@@ -128,13 +129,12 @@ def gather(
         Where a file cannot be opened, maps do not overlap, or their heights are above different surfaces.
 
     >>> import tempfile
-    >>> from fieldwise.samples.datasets import write_yaml
+    >>> from fieldwise.samples.examples import make_prepared
     >>> from fieldwise.fields.rasters import write_cog
     >>> home = Path(tempfile.mkdtemp())
-    >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
-    >>> dataset = Dataset(write_yaml({**facts, "inputs": {}}, home / "dataset.yaml").parent)
-    >>> bed = make_field(np.arange(256.0).reshape(16, 16), dataset.grid, name="bed")
-    >>> material = gather(dataset, write_cog(bed, home / "map.tif"))
+    >>> case = make_prepared({}, shape=(16, 16), folder=home).cases()[0]
+    >>> bed = make_field(np.arange(256.0).reshape(16, 16), case.grid, name="bed")
+    >>> material = gather(case, write_cog(bed, home / "map.tif"))
     >>> material.predicted((0, 3500, 500, 4000)).values.tolist(), material.truth_name
     ([[0.0, 1.0], [16.0, 17.0]], None)
     """
@@ -142,28 +142,28 @@ def gather(
     prediction.attrs |= {"units": "m", "long_name": "bed elevation"}
     other = None
     if reference is not None:
-        other = align(open_field(reference, variable=reference_variable), dataset.crs)
+        other = align(open_field(reference, variable=reference_variable), case.grid.crs)
         if overlap(grid_of(other).bounds, grid_of(prediction).bounds) is None:
             raise InputError(
                 f"{reference}: does not lie in the region of {path}; give a map of the same place"
             )
-        stated = [other.attrs.get(DATUM), prediction.attrs.get(DATUM) or dataset.description.get(DATUM)]
+        stated = [other.attrs.get(DATUM), prediction.attrs.get(DATUM) or case.facts.get(DATUM)]
         if all(stated) and stated[0] != stated[1]:
             raise InputError(
                 f"{reference}: its heights are above the {stated[0]}, those of {path} above the {stated[1]}; "
                 "convert one of them"
             )
     picks = None
-    if dataset.description.get("held_out"):
-        picks = read_held_out(dataset)
+    if case.facts.get("held_out"):
+        picks = read_held_out(case)
         west, south, east, north = grid_of(prediction).bounds
         picks = picks[picks["x"].between(west, east) & picks["y"].between(south, north)]
         if picks.empty:
             raise InputError(f"{path}: covers no held-out pick; no flight to draw")
     return Material(
-        dataset,
+        case,
         prediction,
-        choose_places(dataset, prediction, picks=picks),
+        choose_places(case, prediction, picks=picks),
         picks,
         other,
         reference_name or (Path(reference).stem if reference else "reference"),

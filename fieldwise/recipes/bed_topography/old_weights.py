@@ -1,4 +1,4 @@
-"""Weights of the original DeepBedMap, a Chainer ``.npz``, as a generator that the verb predict can use."""
+"""Weights of the original DeepBedMap, a Chainer ``.npz``, as a predictor."""
 
 from __future__ import annotations
 
@@ -7,26 +7,24 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import torch
+
 from fieldwise.errors import InputError
 from fieldwise.interop.chainer_npz import load_chainer_npz, read_shapes
 from fieldwise.networks.esrgan import DEEPBEDMAP_INPUTS, Generator
-from fieldwise.recipes.bed_topography.networks import Network, check_inputs
-from fieldwise.samples.datasets import Dataset
-from fieldwise.samples.scales import Scale
-from fieldwise.tasks import choose_device
+from fieldwise.recipes.bed_topography.predictor import BedPredictor
+from fieldwise.recipes.bed_topography.region import RECIPE, UPSAMPLING, VECTORS
+from fieldwise.runs import hash_file
+from fieldwise.samples.signatures import Signature, Variable
 
 PUBLISHED_RESIDUAL_SCALING = 0.2  # of the run that the paper's map was drawn with
-LOWRES_SPACING_M, SPACING_M = 1000.0, 250.0
+LOWRES_SPACING_M = 1000.0
 UNITS = {"ice_velocity": "m a-1", "snow_accumulation": "kg m-2 a-1"}  # the others are in metres
 
 
 def load_old_weights(
-    path: str | Path,
-    dataset: Dataset,
-    *,
-    residual_scaling: float | None = None,
-    accelerator: str = "auto",
-) -> Network:
+    path: str | Path, device: torch.device, *, residual_scaling: float | None = None
+) -> BedPredictor:
     """Load a generator of the original, which draws the bed itself from raw values of the published inputs.
 
     The number of residual blocks is read off the file. Offsets of the deformable convolutions have no bound,
@@ -36,30 +34,19 @@ def load_old_weights(
     ----------
     path
         A ``.npz`` that ``chainer.serializers.save_npz`` has written.
-    dataset
-        Prepared folder that is to hold the published inputs.
+    device
+        Where the network is to lie.
     residual_scaling
         Which the file does not hold; by default 0.2, as in the paper's run.
-    accelerator
-        cpu, gpu or auto.
 
     Raises
     ------
     InputError
-        Where the file does not hold a generator's weights, or an input is missing or has another spacing.
+        Where the file does not hold a generator's weights.
     """
     scaling = PUBLISHED_RESIDUAL_SCALING if residual_scaling is None else residual_scaling
     if not (math.isfinite(scaling) and scaling > 0):
         raise InputError(f"--residual_scaling: is {scaling:g}; give a number above 0, such as 0.2")
-    inputs = {
-        channels.name: {
-            "channels": channels.channels,
-            "spacing_m": channels.spacing_m,
-            "units": UNITS.get(channels.name, "m"),
-            "scale": Scale(0.0, 1.0).to_dict(),
-        }
-        for channels in DEEPBEDMAP_INPUTS
-    }
     generator = Generator(
         DEEPBEDMAP_INPUTS,
         lowres_spacing_m=LOWRES_SPACING_M,
@@ -68,23 +55,25 @@ def load_old_weights(
         largest_offset=math.inf,
     )
     load_chainer_npz(path, generator)
-    check_inputs(path, inputs, dataset)
-    if (dataset.lowres_spacing_m, dataset.spacing_m) != (LOWRES_SPACING_M, SPACING_M):
-        raise InputError(
-            f"{path}: draws {SPACING_M:g} m from {LOWRES_SPACING_M:g} m; {dataset.folder} holds a map of "
-            f"{dataset.spacing_m:g} m and a low-res bed of {dataset.lowres_spacing_m:g} m"
-        )
-    description = {
-        "recipe": "bed_topography",
-        "departure": False,
-        "departure_scale_m": 1.0,
-        "spacing_m": SPACING_M,
-        "lowres_spacing_m": LOWRES_SPACING_M,
-        "inputs": inputs,
-        "output": {"name": "bed", "units": "m"},
-    }
-    device = choose_device(accelerator)
-    return Network(generator.eval().to(device), description, device)
+    fingerprint = f"{hash_file(path)} residual_scaling {scaling:g}"
+    return BedPredictor(generator, published_signature(), device=device, path=path, fingerprint=fingerprint)
+
+
+def published_signature() -> Signature:
+    """Say what the original reads and gives: raw values of four inputs, and the bed itself.
+
+    >>> published_signature().fields("inputs")[:3]
+    ['bed_lowres', 'surface_elevation', 'ice_velocity_1']
+    """
+    inputs = []
+    for each in DEEPBEDMAP_INPUTS:
+        numbered = tuple(f"{each.name}_{number + 1}" for number in range(each.channels))
+        fields = numbered if each.channels > 1 else (each.name,)
+        units, vector = UNITS.get(each.name, "m"), each.name in VECTORS
+        inputs.append(Variable(each.name, fields, units, each.spacing_m, vector=vector))
+    bed = Variable("bed", units="m", spacing=LOWRES_SPACING_M / UPSAMPLING)
+    facts = {"departure": False, "lowres_spacing_m": LOWRES_SPACING_M}
+    return Signature(RECIPE, tuple(inputs), (bed,), facts=facts)
 
 
 def count_residual_blocks(keys: Iterable[str]) -> int:

@@ -10,7 +10,7 @@ import xarray as xr
 
 from fieldwise.fields.grids import Bounds, grid_of, load_values
 from fieldwise.figures.panels import thin
-from fieldwise.samples.datasets import Dataset
+from fieldwise.samples.cases import Case
 
 # Of Leong & Horgan (2020, https://doi.org/10.5194/tc-14-3687-2020), in EPSG:3031, metres.
 PINE_ISLAND: Bounds = (-1_631_500.0, -259_000.0, -1_536_500.0, -95_000.0)
@@ -48,12 +48,12 @@ class Places:
     limits: tuple[float, float] | None = None  # of the colours of elevations
 
 
-def choose_places(dataset: Dataset, prediction: xr.DataArray, *, picks: pd.DataFrame | None) -> Places:
+def choose_places(case: Case, prediction: xr.DataArray, *, picks: pd.DataFrame | None) -> Places:
     """Choose what figures look at: the paper's places where the map holds all of them, else its roughest.
 
     Parameters
     ----------
-    dataset
+    case
         Prepared folder.
     prediction
         (y, x) map of the bed.
@@ -62,17 +62,16 @@ def choose_places(dataset: Dataset, prediction: xr.DataArray, *, picks: pd.DataF
 
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from fieldwise.samples.datasets import write_yaml
+    >>> from fieldwise.samples.examples import make_prepared
     >>> from fieldwise.fields.grids import make_field
     >>> home = Path(tempfile.mkdtemp())
-    >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 5000, 5000], "spacing_m": 250, "lowres_spacing_m": 1000}
-    >>> dataset = Dataset(write_yaml({**facts, "inputs": {}}, home / "dataset.yaml").parent)
+    >>> case = make_prepared({}, shape=(20, 20), folder=home).cases()[0]
     >>> values = np.zeros((20, 20)); values[0, 0] = 90.0  # a peak in the north-west
-    >>> places = choose_places(dataset, make_field(values, dataset.grid, name="bed"), picks=None)
+    >>> places = choose_places(case, make_field(values, case.grid, name="bed"), picks=None)
     >>> places.view, places.region
     ((0.0, 3000.0, 2000.0, 5000.0), (0.0, 0.0, 5000.0, 5000.0))
     """
-    if dataset.crs == "EPSG:3031" and dataset.description.get("source") != "sandbox":
+    if case.grid.crs == "EPSG:3031" and case.facts.get("source") != "sandbox":
         half = CLOSEUP_HALF_M
         named = {
             f"{letter} {name}": (x - half, y - half, x + half, y + half)

@@ -9,12 +9,11 @@ import numpy as np
 from fieldwise.fields.grids import make_field
 from fieldwise.fields.rasters import write_cog
 from fieldwise.fields.tiles import cut
-from fieldwise.samples.datasets import Dataset
+from fieldwise.recipes.bed_topography.region import DERIVED, LOWRES, SURFACE, lowres_spacing
+from fieldwise.samples.cases import Case
 
-DERIVED = {"surface_slope": "1", "ice_thickness": "m", "surface_inversion": "m"}  # name to units
 
-
-def add_regional_inputs(dataset: Dataset) -> dict[str, Any]:
+def add_regional_inputs(case: Case) -> dict[str, Any]:
     """Derive regional surface slope and ice thickness, at low-res spacing, from trends of surface and bed.
 
     Taking the trend off the inputs makes the fine structure learnable, and hides what governs how much of
@@ -26,39 +25,31 @@ def add_regional_inputs(dataset: Dataset) -> dict[str, Any]:
     dict
         Entries of the derived inputs for the description; none where there is no surface elevation.
 
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> from fieldwise.samples.datasets import write_yaml
     >>> from fieldwise.fields.formats import open_field
-    >>> from fieldwise.fields.grids import Grid
-    >>> home, grid = Path(tempfile.mkdtemp()), Grid(0, 0, 4000, 4000, 1000, "EPSG:3413")
-    >>> eastward = np.tile(grid.x, (4, 1))
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> eastward = np.tile(np.arange(500.0, 4000, 1000), (4, 1))
     >>> trends = {"surface_elevation": 800 - eastward / 100, "bed_lowres": -200 + 0 * eastward}
-    >>> facts = {"crs": "EPSG:3413", "region": list(grid.bounds), "spacing_m": 250, "lowres_spacing_m": 1000}
-    >>> facts["inputs"] = {}
-    >>> for name, values in trends.items():
-    ...     paths = [str(write_cog(make_field(values, grid, name=name), home / f"{name}.tif"))]
-    ...     facts["inputs"][name] = {"spacing_m": 1000, "units": "m", "paths": paths, "trends": paths}
-    >>> entries = add_regional_inputs(Dataset(write_yaml(facts, home / "dataset.yaml").parent))
+    >>> prepared = make_prepared(trends, shape=(16, 16), trends=trends)
+    >>> entries, inputs = add_regional_inputs(prepared.cases()[0]), prepared.folder / "inputs"
     >>> entries["surface_slope"]["paths"]  # eastward and northward
     ['inputs/surface_slope_1.tif', 'inputs/surface_slope_2.tif']
-    >>> open_field(home / "inputs" / "surface_slope_1.tif").values[0]  # falls by 10 m a kilometre
+    >>> open_field(inputs / "surface_slope_1.tif").values[0]  # falls by 10 m a kilometre
     array([-0.01, -0.01, -0.01, -0.01], dtype=float32)
-    >>> open_field(home / "inputs" / "ice_thickness.tif").values[0].tolist()
+    >>> open_field(inputs / "ice_thickness.tif").values[0].tolist()
     [995.0, 985.0, 975.0, 965.0]
     """
-    if "surface_elevation" not in dataset.inputs:
+    if SURFACE not in case.variables:
         return {}
-    spacing = dataset.lowres_spacing_m
-    grid = dataset.grid_at(spacing)
+    spacing = lowres_spacing(case)
+    grid = case.grid_at(spacing)
     surface, bed = (
-        cut(dataset.trend(name), [grid.bounds], spacing=spacing, extend=True)[0].astype(np.float64)
-        for name in ("surface_elevation", "bed_lowres")
+        cut(case.trend(name), [grid.bounds], spacing=spacing, extend=True)[0].astype(np.float64)
+        for name in (SURFACE, LOWRES)
     )
     southward, eastward = np.gradient(surface, spacing)
     values = {"surface_slope": [eastward, -southward], "ice_thickness": [surface - bed]}
     # A thickness that the user gives is of one epoch; surface and low-res bed may be of two.
-    values = {name: channels for name, channels in values.items() if name not in dataset.inputs}
+    values = {name: channels for name, channels in values.items() if name not in case.variables}
     entries = {}
     for name, channels in values.items():
         numbers = range(1, len(channels) + 1)
@@ -67,6 +58,6 @@ def add_regional_inputs(dataset: Dataset) -> dict[str, Any]:
         ]
         for channel, path in zip(channels, paths):
             field = make_field(channel.astype(np.float32), grid, name=name, units=DERIVED[name])
-            write_cog(field, dataset.folder / path)
+            write_cog(field, case.folder / path)
         entries[name] = {"spacing_m": spacing, "units": DERIVED[name], "paths": paths, "trends": []}
     return entries

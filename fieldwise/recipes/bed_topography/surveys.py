@@ -23,15 +23,16 @@ from fieldwise.fields.heights import Heights
 from fieldwise.fields.rasters import write_cog, write_netcdf
 from fieldwise.fields.tiles import cut
 from fieldwise.recipes.bed_topography.own_files import list_entries
-from fieldwise.samples.datasets import Dataset
-from fieldwise.scores.fields import sample_at_points
+from fieldwise.recipes.bed_topography.region import lowres_spacing
+from fieldwise.samples.cases import Case
+from fieldwise.scores import sample_at_points
 from fieldwise.surveys import grid_survey, read_survey, region_of
 
 LINE_GAP_M = 2000.0  # picks farther apart than this belong to different flights
 
 
 def _read_picks(
-    entry: Mapping[str, Any], dataset: Dataset, *, folder: Path, heights: Heights | None = None
+    entry: Mapping[str, Any], case: Case, *, folder: Path, heights: Heights | None = None
 ) -> pd.DataFrame:
     """Read the picks of one survey that lie inside the region, numbered by flight.
 
@@ -55,24 +56,24 @@ def _read_picks(
     by_thickness = entry.get("bed_from") == "thickness"
     table = read_survey(pipeline, measured="thickness" if by_thickness else "z")
     crs = crs_name(table.attrs["crs"])
-    if pyproj.CRS(crs) != pyproj.CRS(dataset.crs):
-        raise InputError(f"{pipeline}: ends in {crs}, the data are in {dataset.crs}; set out_srs to that")
-    west, south, east, north = dataset.region
+    if pyproj.CRS(crs) != pyproj.CRS(case.grid.crs):
+        raise InputError(f"{pipeline}: ends in {crs}, the data are in {case.grid.crs}; set out_srs to that")
+    west, south, east, north = case.grid.bounds
     inside = table["x"].between(west, east) & table["y"].between(south, north)
     if not inside.any():
         raise InputError(f"{pipeline}: none of its {len(table)} picks lies in the region of the other data")
     table = table[inside].reset_index(drop=True)
     if by_thickness:
-        table = _hang_from_surface(table, dataset, pipeline)
+        table = _hang_from_surface(table, case, pipeline)
     elif heights is not None:
         table = _bring_picks(table, entry, heights, pipeline)
     jump = np.hypot(np.diff(table["x"]), np.diff(table["y"])) > LINE_GAP_M
     return table.assign(survey=pipeline.stem, flight=np.concatenate([[0], np.cumsum(jump)]))
 
 
-def _hang_from_surface(table: pd.DataFrame, dataset: Dataset, pipeline: Path) -> pd.DataFrame:
+def _hang_from_surface(table: pd.DataFrame, case: Case, pipeline: Path) -> pd.DataFrame:
     """Give the bed as the surface of the data less the ice thickness of the survey."""
-    surface = sample_at_points(dataset.field("surface_elevation"), table["x"], table["y"])
+    surface = sample_at_points(case.field("surface_elevation"), table["x"], table["y"])
     table = table.assign(z=surface - table["thickness"]).drop(columns="thickness")
     table = table[table["z"].notna()].reset_index(drop=True)
     if table.empty:
@@ -93,7 +94,7 @@ def _bring_picks(
 
 
 def grid_targets(
-    source: Mapping[str, Any], dataset: Dataset, *, folder: Path, heights: Heights, report: Any
+    source: Mapping[str, Any], case: Case, *, folder: Path, heights: Heights, report: Any
 ) -> dict[str, str]:
     """Make a grid of the bed from each survey, and from each finished grid, of a FILE.yaml.
 
@@ -105,36 +106,35 @@ def grid_targets(
         Name to the path of its grid in the prepared folder.
 
     >>> import tempfile
-    >>> from fieldwise.samples.datasets import write_yaml
+    >>> from fieldwise.samples.examples import make_prepared
     >>> home = Path(tempfile.mkdtemp())
-    >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
-    >>> dataset = Dataset(write_yaml({**facts, "inputs": {}}, home / "dataset.yaml").parent)
-    >>> _ = write_cog(make_field(np.zeros((16, 16)), dataset.grid, name="bed"), home / "radar.tif")
+    >>> case = make_prepared({}, shape=(16, 16), folder=home).cases()[0]
+    >>> _ = write_cog(make_field(np.zeros((16, 16)), case.grid, name="bed"), home / "radar.tif")
     >>> source = {"beds": {"glacier": {"path": "radar.tif"}}}
-    >>> grid_targets(source, dataset, folder=home, heights=Heights(), report=print)
+    >>> grid_targets(source, case, folder=home, heights=Heights(), report=print)
     {'glacier': 'surveys/glacier.tif'}
     """
     paths = {}
     for survey in list_entries(source.get("surveys")):
-        picks = _read_picks(survey, dataset, folder=folder, heights=heights)
-        field = _grid_on_map(picks, dataset, within=dataset.lowres_spacing_m)
+        picks = _read_picks(survey, case, folder=folder, heights=heights)
+        field = _grid_on_map(picks, case, within=lowres_spacing(case))
         stem = Path(survey["path"]).stem
         paths[stem] = f"surveys/{stem}.tif"
-        write_cog(field, dataset.folder / paths[stem])
-        report(f"{stem}: {len(picks)} picks, {int(field.notnull().sum())} cells of {dataset.spacing_m:g} m")
+        write_cog(field, case.folder / paths[stem])
+        report(f"{stem}: {len(picks)} picks, {int(field.notnull().sum())} cells of {case.spacing:g} m")
     for stem, entry in source.get("beds", {}).items():
-        field = open_entry(entry, folder=folder, crs=dataset.crs, heights=heights)[0]
-        values = cut(field, [dataset.region], spacing=dataset.spacing_m)[0]
+        field = open_entry(entry, folder=folder, crs=case.grid.crs, heights=heights)[0]
+        values = cut(field, [case.grid.bounds], spacing=case.spacing)[0]
         paths[stem] = f"surveys/{stem}.tif"
-        bed = make_field(values, dataset.grid, name="bed", vertical_datum=dataset.description.get(DATUM))
-        write_cog(bed, dataset.folder / paths[stem])
+        bed = make_field(values, case.grid, name="bed", vertical_datum=case.facts.get(DATUM))
+        write_cog(bed, case.folder / paths[stem])
     if not paths:
         raise InputError("the FILE.yaml names neither `surveys` nor `beds`; there is nothing to learn from")
     return paths
 
 
 def keep_aside(
-    source: Mapping[str, Any], dataset: Dataset, *, folder: Path, heights: Heights
+    source: Mapping[str, Any], case: Case, *, folder: Path, heights: Heights
 ) -> tuple[str | None, np.ndarray]:
     """Save the picks that are held out for judging, and tell the areas that training must keep away from.
 
@@ -146,17 +146,16 @@ def keep_aside(
 
     >>> import json
     >>> import tempfile
-    >>> from fieldwise.samples.datasets import write_yaml
+    >>> from fieldwise.samples.examples import make_prepared
     >>> home = Path(tempfile.mkdtemp())
-    >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
-    >>> dataset = Dataset(write_yaml({**facts, "inputs": {}}, home / "dataset.yaml").parent)
+    >>> case = make_prepared({}, shape=(16, 16), folder=home).cases()[0]
     >>> _ = (home / "flight.csv").write_text("X,Y,Z\\n2100,1500,-90\\n2900,1500,-80\\n")
     >>> reader = {"type": "readers.text", "filename": "flight.csv", "separator": ",", "skip": 1,
     ...           "header": "X,Y,Z"}
     >>> projection = {"type": "filters.reprojection", "in_srs": "EPSG:3413", "out_srs": "EPSG:3413"}
     >>> _ = (home / "flight.json").write_text(json.dumps({"pipeline": [reader, projection]}))
     >>> source = {"held_out": {"surveys": ["flight.json"]}}
-    >>> path, areas = keep_aside(source, dataset, folder=home, heights=Heights())
+    >>> path, areas = keep_aside(source, case, folder=home, heights=Heights())
     >>> path, areas.tolist()  # both picks lie in one low-res cell
     ('held_out.nc', [[2000.0, 1000.0, 3000.0, 2000.0]])
     """
@@ -165,13 +164,13 @@ def keep_aside(
     entries = list_entries(held_out.get("surveys"))
     if not entries:
         return None, areas[0]
-    tables = [_read_picks(entry, dataset, folder=folder, heights=heights) for entry in entries]
+    tables = [_read_picks(entry, case, folder=folder, heights=heights) for entry in entries]
     first = 0
     for table in tables:
         table["flight"] += first
         first = int(table["flight"].max()) + 1
     picks = pd.concat(tables, ignore_index=True)
-    cell = dataset.lowres_spacing_m
+    cell = lowres_spacing(case)
     for table in tables if held_out.get("keep_training_away", True) else []:
         corners = np.unique(np.floor(table[["x", "y"]].to_numpy() / cell), axis=0) * cell
         areas.append(np.hstack([corners, corners + cell]))
@@ -183,7 +182,7 @@ def keep_aside(
     if heights.datum:
         variables["z"][-1][DATUM] = heights.datum
     survey = {"survey": ("pick", picks["survey"].to_numpy(dtype=str))}
-    write_netcdf(xr.Dataset(variables | survey, attrs={"crs": dataset.crs}), dataset.folder / path)
+    write_netcdf(xr.Dataset(variables | survey, attrs={"crs": case.grid.crs}), case.folder / path)
     return path, np.concatenate(areas)
 
 
@@ -204,48 +203,44 @@ def read_areas(source: Mapping[str, Any]) -> np.ndarray:
     return areas
 
 
-def read_held_out(dataset: Dataset) -> pd.DataFrame:
+def read_held_out(case: Case) -> pd.DataFrame:
     """Read the picks kept aside: x, y, z in metres, flight and survey.
 
     >>> import tempfile
-    >>> from fieldwise.samples.datasets import write_yaml
+    >>> from fieldwise.samples.examples import make_prepared
     >>> home = Path(tempfile.mkdtemp())
     >>> picks = {"x": [10.0, 20.0], "y": [0.0, 0.0], "z": [-90.0, -80.0], "flight": [0, 0]}
     >>> columns = {name: ("pick", values) for name, values in picks.items()}
     >>> _ = write_netcdf(xr.Dataset(columns | {"survey": ("pick", ["2010tr"] * 2)}), home / "held_out.nc")
-    >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
-    >>> facts |= {"inputs": {}, "held_out": "held_out.nc"}
-    >>> read_held_out(Dataset(write_yaml(facts, home / "dataset.yaml").parent))["z"].tolist()
+    >>> case = make_prepared({}, shape=(16, 16), folder=home, held_out="held_out.nc").cases()[0]
+    >>> read_held_out(case)["z"].tolist()
     [-90.0, -80.0]
     """
-    name = dataset.description.get("held_out")
+    name = case.facts.get("held_out")
     if not name:
-        raise InputError(
-            f"{dataset.folder}: no survey is held out; name some under `held_out` in the FILE.yaml"
-        )
-    with xr.open_dataset(dataset.folder / name, engine="h5netcdf") as opened:
+        raise InputError(f"{case.folder}: no survey is held out; name some under `held_out` in the FILE.yaml")
+    with xr.open_dataset(case.folder / name, engine="h5netcdf") as opened:
         return opened.to_dataframe().reset_index(drop=True)
 
 
-def grid_held_out(picks: pd.DataFrame, dataset: Dataset, *, around: bool = False) -> xr.DataArray:
+def grid_held_out(picks: pd.DataFrame, case: Case, *, around: bool = False) -> xr.DataArray:
     """Grid held-out picks over the whole region, or over the box around them; missing away from them.
 
     >>> import tempfile
-    >>> from fieldwise.samples.datasets import write_yaml
+    >>> from fieldwise.samples.examples import make_prepared
     >>> home = Path(tempfile.mkdtemp())
-    >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 8000, 8000], "spacing_m": 250, "lowres_spacing_m": 1000}
-    >>> dataset = Dataset(write_yaml({**facts, "inputs": {}}, home / "dataset.yaml").parent)
+    >>> case = make_prepared({}, shape=(32, 32), folder=home).cases()[0]
     >>> picks = pd.DataFrame({"x": np.arange(4125.0, 5000, 250), "y": 4125.0, "z": -90.0})
-    >>> field = grid_held_out(picks, dataset)
+    >>> field = grid_held_out(picks, case)
     >>> field.shape, float(field.max()), bool(field[0, 0].isnull())  # the corner is far away from the picks
     ((32, 32), -90.0, True)
-    >>> grid_of(grid_held_out(picks, dataset, around=True)).bounds
+    >>> grid_of(grid_held_out(picks, case, around=True)).bounds
     (4000.0, 4000.0, 5000.0, 5000.0)
     """
-    return _grid_on_map(picks, dataset, within=dataset.lowres_spacing_m if around else None)
+    return _grid_on_map(picks, case, within=lowres_spacing(case) if around else None)
 
 
-def _grid_on_map(picks: pd.DataFrame, dataset: Dataset, *, within: float | None = None) -> xr.DataArray:
+def _grid_on_map(picks: pd.DataFrame, case: Case, *, within: float | None = None) -> xr.DataArray:
     """Grid picks on the cells of the map, wherever its corner lies: on all, or on the cells around the picks.
 
     Parameters
@@ -253,16 +248,16 @@ def _grid_on_map(picks: pd.DataFrame, dataset: Dataset, *, within: float | None 
     within
         The box around the picks is rounded outward to whole steps of this width from the corner.
     """
-    west, south, east, north = dataset.region
+    west, south, east, north = case.grid.bounds
     moved = picks.assign(x=picks["x"] - west, y=picks["y"] - south)
     region = (0.0, 0.0, east - west, north - south)
     if within:
-        around = Grid.around(region_of(moved, spacing=dataset.spacing_m), within, dataset.crs).bounds
+        around = Grid.around(region_of(moved, spacing=case.spacing), within, case.grid.crs).bounds
         region = overlap(around, region) or region
-    field = grid_survey(moved, region=region, spacing=dataset.spacing_m, crs=dataset.crs)
+    field = grid_survey(moved, region=region, spacing=case.spacing, crs=case.grid.crs)
     left, bottom, right, top = grid_of(field).bounds
-    grid = Grid(left + west, bottom + south, right + west, top + south, dataset.spacing_m, dataset.crs)
-    datum = dataset.description.get(DATUM)
+    grid = Grid(left + west, bottom + south, right + west, top + south, case.spacing, case.grid.crs)
+    datum = case.facts.get(DATUM)
     return make_field(load_values(field), grid, name="bed", long_name="gridded picks", vertical_datum=datum)
 
 
@@ -302,17 +297,16 @@ def tile_area(source: Mapping[str, Any], *, folder: Path, crs: str) -> shapely.G
     return read_grounded_area(folder / entry["path"], crs=crs).buffer(float(entry.get("buffer_m", 0)))
 
 
-def open_targets(dataset: Dataset) -> dict[str, xr.DataArray]:
+def open_targets(case: Case) -> dict[str, xr.DataArray]:
     """Open the gridded surveys of a prepared folder.
 
     >>> import tempfile
-    >>> from fieldwise.samples.datasets import write_yaml
+    >>> from fieldwise.samples.examples import make_prepared
     >>> home, grid = Path(tempfile.mkdtemp()), Grid(0, 0, 4000, 4000, 250, "EPSG:3413")
     >>> _ = write_cog(make_field(np.zeros(grid.shape), grid, name="bed"), home / "surveys" / "2010tr.tif")
-    >>> facts = {"crs": "EPSG:3413", "region": [0, 0, 4000, 4000], "spacing_m": 250, "lowres_spacing_m": 1000}
-    >>> facts |= {"inputs": {}, "targets": {"2010tr": "surveys/2010tr.tif"}}
-    >>> targets = open_targets(Dataset(write_yaml(facts, home / "dataset.yaml").parent))
+    >>> targets = {"2010tr": "surveys/2010tr.tif"}
+    >>> targets = open_targets(make_prepared({}, shape=(16, 16), folder=home, targets=targets).cases()[0])
     >>> {name: field.shape for name, field in targets.items()}
     {'2010tr': (16, 16)}
     """
-    return {name: open_field(dataset.folder / path) for name, path in dataset.description["targets"].items()}
+    return {name: open_field(case.folder / path) for name, path in case.facts["targets"].items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ import pandas as pd
 from fieldwise.downloads.sources import Source, read_data_list
 from fieldwise.errors import InputError
 from fieldwise.figures import save_table
-from fieldwise.samples.datasets import read_yaml
+from fieldwise.samples.rules import read_yaml
+from fieldwise.scores import pick, read_scores, tabulate
 
 KINDS = {"highres": "Dense survey", "lowres": "Low-res bed", "misc": "Other"}
 ACCESS = {
@@ -23,7 +23,7 @@ ACCESS = {
 }
 # Of a run, not of what is learnt.
 OPERATIONAL = {"data", "run", "resume", "accelerator", "devices", "progress", "tracker"}
-MEASURES = {"rmse_m": "RMSE (m)", "bias_m": "bias (m)", "roughness_ratio": "roughness ratio"}
+MEASURES = ["rmse", "bias", "roughness_ratio"]
 TITLES = {
     "data_sets": "Data sets, and where they are.",
     "hyperparameters": "Hyper-parameters of the run.",
@@ -49,7 +49,7 @@ def save_tables(run: Path, folder: Path, *, data_list: Path = Path("data_list.ym
         Name of each table -> its Markdown file; LaTeX and CSV lie beside it.
 
     >>> import tempfile
-    >>> from fieldwise.samples.datasets import write_yaml
+    >>> from fieldwise.samples.rules import write_yaml
     >>> run = Path(tempfile.mkdtemp())
     >>> _ = write_yaml({"batch_size": 64}, run / "config.yaml")
     >>> paths = save_tables(run, run / "tables", data_list=run / "none.yml")
@@ -60,7 +60,7 @@ def save_tables(run: Path, folder: Path, *, data_list: Path = Path("data_list.ym
     if Path(data_list).exists():
         tables = {"data_sets": tabulate_data_sets(read_data_list(data_list))} | tables
     if (run / "scores.json").exists():
-        tables["errors"] = tabulate_errors(json.loads((run / "scores.json").read_text()))
+        tables["errors"] = tabulate_errors(read_scores(run / "scores.json"))
     return {
         name: save_table(table, folder / f"table_{name}", caption=TITLES[name], label=name, digits=2)[0]
         for name, table in tables.items()
@@ -104,13 +104,13 @@ def tabulate_hyperparameters(run: Path) -> pd.DataFrame:
         Where the folder holds no run.
 
     >>> import tempfile
-    >>> from fieldwise.samples.datasets import write_yaml
+    >>> from fieldwise.samples.rules import write_yaml
     >>> run = Path(tempfile.mkdtemp())
     >>> _ = write_yaml({"batch_size": 64, "devices": 2}, run / "config.yaml")  # devices do not count
     >>> tabulate_hyperparameters(run).to_dict("records")
     [{'Hyper-parameter': 'Batch size', 'Value': '64', 'Meaning': 'Tiles a step.'}]
     """
-    from fieldwise.recipes.bed_topography.training import train
+    from fieldwise.recipes.bed_topography.train import train
 
     config = Path(run) / "config.yaml"
     if not config.exists():
@@ -171,31 +171,23 @@ def _say(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def tabulate_errors(scores: dict[str, Any]) -> pd.DataFrame:
+def tabulate_errors(judged: dict[str, Any]) -> pd.DataFrame:
     """Lay out what `evaluate` found: a row for each measure, a column for each map.
 
-    >>> scores = {"n_picks": 12, "n_flights": 2, "rmse_m": {"prediction": 20.04, "cubic": 40.0}}
-    >>> scores["surveys"] = {"2010tr": {"n_picks": 12, "rmse_m": {"prediction": 20.04, "cubic": 40.0}}}
-    >>> print(tabulate_errors(scores).to_string(index=False))
-            Judged on  Measure  Prediction  Cubic
-             12 picks RMSE (m)       20.04   40.0
-    2010tr (12 picks) RMSE (m)       20.04   40.0
+    >>> from fieldwise.scores import make_score
+    >>> rows = [make_score(against, "rmse", "m", *one) for against in ("held-out picks", "picks of 2010tr")
+    ...         for one in (("prediction", 20.04), ("cubic", 40.0))]
+    >>> judged = {"scores": rows, "n_picks": 12, "surveys": {"2010tr": 12}}
+    >>> print(tabulate_errors(judged).to_string(index=False))
+                 Judged on  Measure  Prediction  Cubic
+       held-out picks (12) RMSE (m)       20.04   40.0
+      picks of 2010tr (12) RMSE (m)       20.04   40.0
     """
-    parts: list[tuple[str, dict[str, Any]]] = []
-    if "n_picks" in scores:
-        parts.append((f"{scores['n_picks']} picks", scores))
-        surveys = scores.get("surveys", {}).items()
-        parts += [(f"{name} ({part['n_picks']} picks)", part) for name, part in surveys]
-    if "truth" in scores:
-        parts.append(("known truth, unseen cells", scores["truth"]))
-    rows = [
-        {
-            "Judged on": title,
-            "Measure": label,
-            **{name.capitalize(): round(value, 2) for name, value in part[key].items()},
-        }
-        for title, part in parts
-        for key, label in MEASURES.items()
-        if key in part
+    counts = {f"picks of {name}": count for name, count in judged.get("surveys", {}).items()}
+    counts["held-out picks"] = judged.get("n_picks")
+    table = tabulate(pick(judged["scores"], measure=MEASURES)).round(2)
+    table["against"] = [
+        f"{against} ({counts[against]})" if counts.get(against) else against for against in table["against"]
     ]
-    return pd.DataFrame(rows)
+    table.columns = ["Judged on", "Measure", *(name.capitalize() for name in table.columns[2:])]
+    return table

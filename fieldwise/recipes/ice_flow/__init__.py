@@ -15,4 +15,4 @@ if TYPE_CHECKING:
     from fieldwise.recipes.ice_flow.tune import tune
 
 __all__ = ["evaluate", "predict", "prepare", "train", "tune"]
-load_when_used(__name__, prepare="prepare", train="train", predict="predict", evaluate="evaluate", tune="tune")
+load_when_used(__name__, **{verb: verb for verb in __all__})

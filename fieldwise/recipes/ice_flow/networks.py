@@ -1,28 +1,44 @@
-"""Which network maps the fields, and how physics takes part in it."""
+"""Which network maps the fields, how physics takes part in it, and its use as a plain function."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fieldwise.errors import InputError
-from fieldwise.networks.cells import Everywhere, Packed, choose_cells
+from fieldwise.fields.grids import Bounds
+from fieldwise.networks.cells import Everywhere, Packed, choose_cells, keep_matrices
 from fieldwise.networks.convnet import ConvNet, pass_layers
-from fieldwise.networks.equivariant import EquivariantConvNet, Vectors
+from fieldwise.networks.equivariant import EquivariantConvNet, Symmetrised, Vectors
 from fieldwise.physics.ice_flow.blatter_pattyn import RATE_FACTOR, SLIDING_COEFFICIENT, WEIGHT
 from fieldwise.physics.ice_flow.slopes import FLOWING_M
-from fieldwise.recipes.ice_flow.signatures import ICE_SLOPES, SLOPES, SPACING, scales_of
+from fieldwise.recipes.ice_flow.samples import find_ice
+from fieldwise.recipes.ice_flow.signatures import (
+    ICE_SLOPES,
+    RECIPE,
+    SLOPES,
+    SPACING,
+    STANDARD_NAMES,
+    make_signature,
+    scales_of,
+)
+from fieldwise.samples.cases import Case
 from fieldwise.samples.signatures import Signature
 from fieldwise.tasks.imports import import_by_path
+from fieldwise.verbs.predictors import Predictor, load_predictor
 
 NETWORKS = {
     "cnn": "fieldwise.networks.convnet.ConvNet",
     "unet": "fieldwise.networks.unet.UNet",
     "equivariant": "fieldwise.networks.equivariant.EquivariantConvNet",
 }
+ICE = "ice"  # where it can flow, among what an emulator reads
+STRIP_ROWS = 512  # of a case in memory
 SCALED = "fieldwise.recipes.ice_flow.networks.StressScaled"
 # Share of the velocity of a slab, 2 A / (n + 1) tau^n H for n = 3, that deformation has at each depth.
 DEFORMATION = {"velbase": 0.0, "bar": 0.4, "velsurf": 0.5}
@@ -218,3 +234,150 @@ class StressScaled(nn.Module):
         length2 = torch.addcmul(square, self.paired, square.index_select(1, self.partners))
         mobility = torch.addcmul(slide * self.slide_scales, deform, self.deform_scales)
         return mobility * length2 * stress
+
+
+class Emulator(Predictor):
+    """A network with what it reads and gives, as a plain function from fields to velocities."""
+
+    standard_names = STANDARD_NAMES
+
+    def __init__(self, network: nn.Module, signature: Signature, **options: Any) -> None:
+        super().__init__(_unfold(network), signature, **options)
+
+    def read(self, case: Case, window: Bounds, frame: int) -> dict[str, np.ndarray]:
+        """Read the inputs in a window, which may reach beyond the case, and where ice can flow."""
+        grid, step = case.grid, case.spacing
+        west, south, east, north = window
+        left, right = (round((edge - grid.west) / step) for edge in (west, east))
+        top, bottom = (round((grid.north - edge) / step) for edge in (north, south))
+        cells = (slice(top, bottom), slice(left, right))
+        arrays = case.read(self.signature.inputs, window=cells, frame=frame)
+        arrays[ICE] = find_ice(case, frame, cells=cells)[None]
+        beyond = ((0, 0), (0, max(0, bottom - case.shape[0])), (0, max(0, right - case.shape[1])))
+        return {name: np.pad(values, beyond, mode="edge") for name, values in arrays.items()}
+
+    def __call__(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        """Map what was read of a window to velocities, and to where inputs leave what training has seen."""
+        ice = arrays[ICE][0]
+        values = self.apply(self.signature.stack(arrays), ice)
+        if len(self.outputs) == len(values):
+            return values
+        beyond = np.any(list(self.signature.beyond(arrays).values()), axis=0) & ice
+        return np.concatenate([values, beyond[None].astype(np.float32)])
+
+    @torch.inference_mode()
+    def apply(self, inputs: np.ndarray, ice: np.ndarray) -> np.ndarray:  # type: ignore[override]
+        """Map fields (input, y, x) to velocities (output, y, x), rows from north to south, 0 off the ice."""
+        scaled = np.ascontiguousarray(self.signature.apply(inputs))
+        answer = self.network(torch.from_numpy(scaled)[None].to(self.device))[0].float().cpu().numpy()
+        return self.signature.undo(answer) * ice + np.float32(0)  # no minus nothing
+
+    def read_frame(self, case: Case, frame: int) -> tuple[np.ndarray, np.ndarray]:
+        """Read what :meth:`apply` takes of a frame.
+
+        >>> from fieldwise.recipes.ice_flow.signatures import make_signature
+        >>> from fieldwise.samples.examples import make_prepared
+        >>> (case,) = make_prepared({"thk": np.array([[[0.0, 50.0, 90.0]]])}).cases()
+        >>> emulator = Emulator(nn.Identity(), make_signature({"thk": 2000.0}, {"ubar": 1000.0}))
+        >>> inputs, ice = emulator.read_frame(case, 0)
+        >>> inputs.tolist(), ice.tolist()
+        ([[[0.0, 50.0, 90.0]]], [[False, True, True]])
+        """
+        return case.stack(self.signature.fields("inputs"), frame=frame), find_ice(case, frame)
+
+    def measure_beyond(
+        self, case: Case, frames: Sequence[int]
+    ) -> tuple[float, dict[str, tuple[float, float, float, float]]]:
+        """Tell in which share of the ice inputs leave what training has seen, and which: some rows at a time.
+
+        Returns
+        -------
+        tuple
+            The share; and for each field that does so its least and largest value, and those of training.
+        """
+        known = {name: each.range for each in self.signature.inputs if each.range for name in each.fields}
+        ends = dict.fromkeys(known, (np.inf, -np.inf))
+        beyond = cells = 0
+        for frame in frames:
+            for top in range(0, case.shape[0], STRIP_ROWS):
+                rows = (slice(top, top + STRIP_ROWS),)
+                arrays = case.read(self.signature.inputs, window=(*rows, slice(None)), frame=frame)
+                ice = find_ice(case, frame, cells=rows)
+                cells += int(ice.sum())
+                beyond += int((np.any(list(self.signature.beyond(arrays).values()), axis=0) & ice).sum())
+                for name, values in zip(self.signature.fields("inputs"), self.signature.stack(arrays)):
+                    if name in known and ice.any():
+                        least, largest = ends[name]
+                        ends[name] = min(least, values[ice].min()), max(largest, values[ice].max())
+        far = {
+            name: (*ends[name], *limits)
+            for name, limits in known.items()
+            if ends[name][0] < limits[0] or ends[name][1] > limits[1]
+        }
+        return beyond / max(cells, 1), far
+
+
+def _unfold(network: nn.Module) -> nn.Module:
+    """Put plain kernels, which need not be turned anew each time, in the place of equivariant ones."""
+    if isinstance(network, StressScaled):
+        network.network = _unfold(network.network)
+    network = network.to_plain() if isinstance(network, EquivariantConvNet) else network
+    if isinstance(network, ConvNet):
+        keep_matrices(network)
+    return network
+
+
+def load_emulator(
+    run: str | Path, *, weights: str = "best", accelerator: str = "auto", symmetrise: bool = False
+) -> Emulator:
+    """Load an emulator from the run folder of `train`, or from one that holds model.h5 and the .dat files.
+
+    Parameters
+    ----------
+    run
+        Folder.
+    weights
+        best or last, of a run.
+    symmetrise
+        Average over the eight ways to turn the map: any network becomes free of preferred directions, at
+        eight times the cost.
+
+    Raises
+    ------
+    InputError
+        Where the folder holds neither, or what it holds is no emulator of ice flow.
+
+    Examples
+    --------
+    One that another program may have written, here a network that has learnt nothing:
+
+    >>> import tempfile
+    >>> from fieldwise.interop.emulators import save_emulator
+    >>> names = {"inputs": {"thk": 2000.0}, "outputs": {"ubar": 1000.0}}
+    >>> emulator = load_emulator(save_emulator(ConvNet(1, 1, layers=1), tempfile.mkdtemp(), **names))
+    >>> thickness = np.full((1, 4, 5), 100, dtype=np.float32)
+    >>> np.unique(emulator.apply(thickness, thickness[0] > 200)).tolist()  # no ice, no flow
+    [0.0]
+    """
+    emulator: Emulator = load_predictor(
+        run,
+        recipe=RECIPE,
+        weights=weights,
+        accelerator=accelerator,
+        kind=Emulator,
+        foreign={".h5": _load_released},
+    )
+    if symmetrise:
+        emulator.network = Symmetrised(emulator.network, vectors=emulator.signature.vectors())
+        emulator.fingerprint += " symmetrised"
+    return emulator
+
+
+def _load_released(path: Path, device: torch.device) -> Emulator:
+    """Load a released emulator, or one that was written for other models."""
+    from fieldwise.interop.emulators import load_emulator as load_files
+    from fieldwise.runs import hash_file
+
+    released = load_files(path.parent)
+    signature = make_signature(released.inputs, released.outputs)
+    return Emulator(released.network, signature, device=device, path=path, fingerprint=hash_file(path))

@@ -14,7 +14,6 @@ from fieldwise.physics.ice_flow import Flow, energy, profile_nodes, profile_surf
 from fieldwise.physics.ice_flow.blatter_pattyn import RATE_FACTOR, SLIDING_COEFFICIENT
 from fieldwise.samples.cases import Case
 
-LOSS = "fieldwise.recipes.ice_flow.physics.energy_loss"
 DEPTHS = ("bar", "velbase", "velsurf")  # where in the ice velocities are known
 
 

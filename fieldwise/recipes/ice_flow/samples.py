@@ -11,24 +11,29 @@ import numpy as np
 from fieldwise.errors import InputError
 from fieldwise.physics.ice_flow.slopes import FLOWING_M
 from fieldwise.recipes.ice_flow.signatures import THICKNESS, group_fields, suggest_scales
-from fieldwise.samples.cases import Case
+from fieldwise.samples.cases import Case, Cells
 from fieldwise.samples.loaders import Frame
 from fieldwise.samples.signatures import Signature, Variable
 
 PHYSICS = ("thk", "usurf", "arrhenius", "slidingco")  # what the energy reads
 
 
-def find_ice(case: Case, frame: int, *, thicker_than_m: float = FLOWING_M) -> np.ndarray:
+def find_ice(case: Case, frame: int, *, thicker_than_m: float = FLOWING_M, cells: Cells = ()) -> np.ndarray:
     """Tell where ice can flow, or is thicker than that: (y, x) bool; without a known thickness everywhere.
 
+    Parameters
+    ----------
+    cells
+        Rows and columns of a part of the case.
+
     >>> from fieldwise.samples.examples import make_prepared
-    >>> (case,) = make_prepared({"thk": [[[0.0, 0.5, 90.0]]]}).cases()  # one frame of one row
+    >>> (case,) = make_prepared({"thk": np.array([[[0.0, 0.5, 90.0]]])}).cases()  # one frame of one row
     >>> find_ice(case, 0).tolist(), find_ice(case, 0, thicker_than_m=0).tolist()
     ([[False, False, True]], [[False, True, True]])
     """
     if THICKNESS not in case.files:
-        return np.ones(case.shape, dtype=bool)
-    return case.stack([THICKNESS], frame=frame)[0] > thicker_than_m
+        return np.ones(case.shape, dtype=bool)[cells]
+    return case.stack([THICKNESS], cells=cells, frame=frame)[0] > thicker_than_m
 
 
 def list_frames(
@@ -41,7 +46,8 @@ def list_frames(
 
     >>> from fieldwise.recipes.ice_flow.signatures import make_signature
     >>> from fieldwise.samples.examples import make_prepared
-    >>> prepared = make_prepared({"thk": [[[0.0, 50.0, 75.0]]], "ubar": [[[0.0, 250.0, 500.0]]]})
+    >>> fields = {"thk": np.array([[[0.0, 50.0, 75.0]]]), "ubar": np.array([[[0.0, 250.0, 500.0]]])}
+    >>> prepared = make_prepared(fields)
     >>> (read,) = list_frames(prepared.cases(), make_signature({"thk": 100.0}, {"ubar": 1000.0}))
     >>> sample = read(slice(0, 1), slice(0, 3))
     >>> {name: values.ravel().tolist() for name, values in sample.items()}
@@ -71,7 +77,7 @@ def _read_sample(
         ),
     }
     judged = np.outer(*(_judge(cut, size, margin) for cut, size in zip(cells, case.shape)))
-    sample["mask"] = (find_ice(case, frame)[cells] & judged)[None].astype(np.float32)
+    sample["mask"] = (find_ice(case, frame, cells=cells) & judged)[None].astype(np.float32)
     if with_physics:
         sample["physics"] = case.stack(PHYSICS, cells=cells, frame=frame)
         sample["spacing_m"] = np.full((1, 1, 1), case.spacing, dtype=np.float32)
@@ -100,7 +106,7 @@ def find_centres(cases: Iterable[Case], *, thicker_than_m: float) -> list[np.nda
     Examples
     --------
     >>> from fieldwise.samples.examples import make_prepared
-    >>> prepared = make_prepared({"thk": [[[0.0, 50.0, 90.0]]]})
+    >>> prepared = make_prepared({"thk": np.array([[[0.0, 50.0, 90.0]]])})
     >>> find_centres(prepared.cases(), thicker_than_m=60)[0].tolist()
     [[False, False, True]]
     """
@@ -143,7 +149,7 @@ def choose_patch(asked: int, cases: Sequence[Case]) -> int:
     return asked
 
 
-def fit_signature(signature: Signature, cases: Sequence[Case], *, rescale: bool = False) -> Signature:
+def fit_ranges(signature: Signature, cases: Sequence[Case], *, rescale: bool = False) -> Signature:
     """Note the ranges that variables have on the ice and the spacings of cells, and take scales from them.
 
     The components of a vector share the length of the longest: an emulator that has seen a slope to the
@@ -156,8 +162,9 @@ def fit_signature(signature: Signature, cases: Sequence[Case], *, rescale: bool 
 
     >>> from fieldwise.recipes.ice_flow.signatures import make_signature
     >>> from fieldwise.samples.examples import make_prepared
-    >>> prepared = make_prepared({"thk": [[[0.0, 50.0, 90.0]]], "ubar": [[[7.0, 20.0, 80.0]]]})
-    >>> fitted = fit_signature(make_signature({"thk": 2000.0}, {"ubar": 1000.0}), prepared.cases())
+    >>> fields = {"thk": np.array([[[0.0, 50.0, 90.0]]]), "ubar": np.array([[[7.0, 20.0, 80.0]]])}
+    >>> prepared = make_prepared(fields)
+    >>> fitted = fit_ranges(make_signature({"thk": 2000.0}, {"ubar": 1000.0}), prepared.cases())
     >>> [each.range for each in (*fitted.inputs, *fitted.outputs)]  # rock has no say
     [(50.0, 90.0), (20.0, 80.0)]
     """

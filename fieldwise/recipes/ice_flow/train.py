@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Unpack
 
 from fieldwise.errors import InputError, require_at_least
-from fieldwise.recipes.ice_flow.signatures import RECIPE, SIDES, read_signature, scales_of, write_map
-from fieldwise.samples.cases import Case
-from fieldwise.samples.prepared import Prepared
-from fieldwise.samples.signatures import Signature
+from fieldwise.verbs.options import TRAINING, Training, with_options
+
+if TYPE_CHECKING:
+    from fieldwise.samples.cases import Case
+    from fieldwise.samples.signatures import Signature
+
+LOSS = "fieldwise.recipes.ice_flow.physics.energy_loss"
+OF_THE_NETWORK = ("layers", "filters", "blocks", "kernel_size", "dilations", "activation", "dropout")
+OF_THE_TASK = ("learning_rate", "decay_epochs", "clip_norm")
 
 
+# velocity is the cube of what a network says: no number of less digits by default
+@with_options(Training, TRAINING, seed=123, precision="32-true")
 def train(
     *,
     data: Path = Path("data/ice_flow"),
@@ -36,21 +41,12 @@ def train(
     learning_rate: float = 2e-3,
     decay_epochs: int = 0,
     clip_norm: float = 0.5,
-    max_epochs: int = 100,
-    batch_size: int = 64,
     patch_size: int = 32,
     patches_per_tile: int = 5,
     thrice: float = 1.0,
     data_augmentation: bool = True,
     include_test_in_train: bool = False,
-    patience: int | None = None,
-    seed: int = 123,
-    resume: bool = True,
-    accelerator: str = "auto",
-    devices: int | str = "auto",
-    precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed"] = "32-true",
-    progress: bool = True,
-    tracker: Literal["none", "tensorboard", "comet"] = "tensorboard",
+    **training: Unpack[Training],
 ) -> Path:
     """Train an emulator of ice flow; keep the weights that are best on the validation cases, and the last.
 
@@ -79,8 +75,6 @@ def train(
         learning_rate: Of Adam.
         decay_epochs: Epochs in which it falls to nothing along half a cosine; 0: it stays.
         clip_norm: Largest norm of the gradient; 0 for any.
-        max_epochs: Passes, of so many patches as are drawn a frame.
-        batch_size: Patches a step.
         patch_size: Edge of patches in cells; a negative one stands for the largest power of two that fits. An
             eighth of it is not judged beside edges that cut through a frame.
         patches_per_tile: Patches drawn for each time that one fits into a frame.
@@ -88,96 +82,107 @@ def train(
         data_augmentation: Show patches turned and mirrored in all eight ways, with their vectors.
         include_test_in_train: Learn from the test cases too, for an emulator to be released; it then cannot
             be judged on them.
-        patience: Epochs without improvement on the validation cases after which training stops.
-        seed: Of weights, patches and order.
-        resume: Go on from the last checkpoint in the run folder, if there is one.
-        accelerator: cpu, gpu or auto.
-        devices: How many of them.
-        precision: Of the numbers.
-        progress: Whether to show how far it is.
-        tracker: What is told of the run besides metrics.csv: nothing, TensorBoard, or Comet too. Comet is
-            online where COMET_API_KEY is in the environment; otherwise an archive is kept in the run folder.
 
     Returns:
         Path of the best checkpoint.
     """
-    from lightning.pytorch import seed_everything
+    own = {name: value for name, value in locals().items() if name != "training"}
+    return fit_emulator(own | training)
+
+
+class Plan(NamedTuple):
+    """What settings come to: losses with their weights, what is read and given, and the cases."""
+
+    losses: dict[str, float]
+    signature: Signature
+    training: list[Case]
+    validation: list[Case]
+
+    @property
+    def with_physics(self) -> bool:
+        """Whether a loss looks at more than predicted and true values."""
+        return any(name not in ("mae", "mse") for name in self.losses)
+
+
+def fit_emulator(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ()) -> Path:
+    """Train with the settings of :func:`train`, and with further callbacks of Lightning's."""
+    plan = check_settings(settings)
+    from functools import partial
 
     from fieldwise.recipes.ice_flow.networks import describe_network
-    from fieldwise.recipes.ice_flow.samples import check_directions, fit_signature
-    from fieldwise.runs import fit, make_trainer, open_run
-    from fieldwise.tasks import FieldTask, choose_device, load_checkpoint
+    from fieldwise.recipes.ice_flow.samples import fit_ranges
+    from fieldwise.tasks import FieldTask
+    from fieldwise.verbs.train import train_run
 
-    settings = {key: value for key, value in locals().items() if key in train.__annotations__}
-    require_at_least(1, max_epochs=max_epochs, batch_size=batch_size, patience=patience)
-    require_at_least(1, patches_per_tile=patches_per_tile)
-    require_at_least(0, seed=seed, decay_epochs=decay_epochs, clip_norm=clip_norm)
-    require_at_least(0, regularization=regularization)
-    require_at_least(1e-9, learning_rate=learning_rate)
-    choose_device(accelerator)
-    losses, signature = parse_losses(loss), read_signature(maptype)
-    describe_network(network, signature, {}, scaling=scaling)  # what it refuses is told before data are read
-    if data_augmentation or network == "equivariant":
-        check_directions(signature)
-    prepared = Prepared(data, recipe=RECIPE)
-    training = prepared.cases("training", *(["test"] if include_test_in_train else []))
-    validation = prepared.cases("validation", required=False) or training
-    _check_variables([*training, *validation], signature, losses)
-    signature = fit_signature(signature, training, rescale=scales == "data")
-    signature = signature.with_facts(learnt_from=[str(case) for case in training])
-    given: dict[str, Any] = {"layers": layers, "filters": filters, "blocks": blocks}
-    given |= {"kernel_size": kernel_size, "dilations": dilations}
-    given |= {"activation": activation, "dropout": dropout}
-    given |= network_options or {}
+    if not any(case.split == "validation" for case in plan.validation):
+        print("no validation cases: weights are selected on the training cases themselves")
+    signature = fit_ranges(plan.signature, plan.training, rescale=settings["scales"] == "data")
+    signature = signature.with_facts(learnt_from=[str(case) for case in plan.training])
+    given = {name: settings[name] for name in OF_THE_NETWORK} | (settings["network_options"] or {})
     options = {name: value for name, value in given.items() if value is not None}
-    loaders = _make_loaders(training, validation, signature, settings, with_physics=_needs_physics(losses))
-    checkpoint = open_run(run, settings, resume=resume)
-    if checkpoint:
-        before = load_checkpoint(checkpoint, FieldTask).description
-        Signature.from_dict(before, checkpoint).check_same(signature, checkpoint)
-    seed_everything(seed, verbose=False)
-    path, arguments = describe_network(network, signature, options, scaling=scaling)
-    task = FieldTask(
-        network=path,
+    network, arguments = describe_network(
+        settings["network"], signature, options, scaling=settings["scaling"]
+    )
+    make_task = partial(
+        FieldTask,
+        network=network,
         network_options=arguments,
-        losses=losses,
-        learning_rate=learning_rate,
-        decay_epochs=decay_epochs,
-        clip_norm=clip_norm,
-        l2=regularization,
-        description=signature.to_dict(),
+        losses=plan.losses,
+        l2=settings["regularization"],
+        **{name: settings[name] for name in OF_THE_TASK},
     )
-    trainer = make_trainer(
-        run,
-        max_epochs=max_epochs,
-        monitor="val_loss",
-        patience=patience,
-        accelerator=accelerator,
-        devices=devices,
-        precision=precision,
-        progress=progress,
-        tracker=tracker,
+    best = train_run(
+        make_task,
+        _make_loaders(plan, signature, settings),
+        signature,
+        run=settings["run"],
+        settings={name: value for name, value in settings.items() if name not in TRAINING},
+        callbacks=callbacks,
+        sources=[Path(settings["data"]) / "provenance.json"],
+        **{name: settings[name] for name in TRAINING},  # type: ignore[misc]
     )
-    started = time.perf_counter()
-    fit(trainer, task, *loaders, ckpt_path=checkpoint, weights_only=True)
-    return _finish(trainer, settings, signature, seconds=time.perf_counter() - started)
+    _export(best, Path(settings["run"]), signature, plain=settings["scaling"] == "plain")
+    return best
 
 
-def _make_loaders(
-    training: list[Case],
-    validation: list[Case],
-    signature: Signature,
-    settings: dict[str, Any],
-    *,
-    with_physics: bool,
-) -> list[Any]:
+def check_settings(settings: Mapping[str, Any]) -> Plan:
+    """Refuse settings that nothing can be trained with, before anything is written."""
+    for name in ("decay_epochs", "clip_norm", "regularization"):
+        require_at_least(0, **{name: settings[name]})
+    require_at_least(1, patches_per_tile=settings["patches_per_tile"])
+    losses = parse_losses(settings["loss"])
+    from fieldwise.recipes.ice_flow.networks import describe_network
+    from fieldwise.recipes.ice_flow.physics import check_depths
+    from fieldwise.recipes.ice_flow.samples import PHYSICS, check_directions
+    from fieldwise.recipes.ice_flow.signatures import RECIPE, read_signature
+    from fieldwise.samples.prepared import Prepared
+    from fieldwise.verbs.train import check_training
+
+    check_training(settings)
+    signature = read_signature(settings["maptype"])
+    describe_network(settings["network"], signature, {}, scaling=settings["scaling"])
+    if settings["data_augmentation"] or settings["network"] == "equivariant":
+        check_directions(signature)
+    if LOSS in losses:
+        check_depths(signature.fields("outputs"))
+    prepared = Prepared(settings["data"], recipe=RECIPE)
+    training = prepared.cases("training", *(["test"] if settings["include_test_in_train"] else []))
+    validation = prepared.cases("validation", required=False) or training
+    plan = Plan(losses, signature, training, validation)
+    wanted = [*signature.fields("inputs"), *signature.fields("outputs")]
+    for case in [*training, *validation]:
+        case.check_has(dict.fromkeys([*wanted, *(PHYSICS if plan.with_physics else ())]), why="the mapping")
+    return plan
+
+
+def _make_loaders(plan: Plan, signature: Signature, settings: Mapping[str, Any]) -> tuple[Any, Any]:
     """Serve random patches to learn from, and whole frames to judge on."""
     from fieldwise.recipes.ice_flow.samples import choose_patch, find_centres, list_frames
     from fieldwise.samples.loaders import SYMMETRIES, PatchSampler, make_patch_loader
 
-    cells = choose_patch(settings["patch_size"], training)
-    centres = find_centres(training, thicker_than_m=settings["thrice"])
-    frames = list_frames(training, signature, with_physics=with_physics, margin=cells // 8)
+    cells = choose_patch(settings["patch_size"], plan.training)
+    centres = find_centres(plan.training, thicker_than_m=settings["thrice"])
+    frames = list_frames(plan.training, signature, with_physics=plan.with_physics, margin=cells // 8)
     iced = [number for number, mask in enumerate(centres) if mask.any()]  # the others have nothing to show
     sampler = PatchSampler(
         [centres[number] for number in iced],
@@ -186,52 +191,29 @@ def _make_loaders(
         seed=settings["seed"],
         symmetries=SYMMETRIES["all" if settings["data_augmentation"] else "none"],
     )
-    return [
-        make_patch_loader(
-            [frames[number] for number in iced],
-            batch_size=settings["batch_size"],
-            cells=cells,
-            sampler=sampler,
-            vectors=signature.vectors(),
-        ),
-        make_patch_loader(list_frames(validation, signature, with_physics=with_physics)),
-    ]
-
-
-def _finish(trainer: Any, settings: dict[str, Any], signature: Signature, *, seconds: float) -> Path:
-    """Leave the .dat files, the provenance and the learning curve beside the weights."""
-    from fieldwise.figures import draw_loss_curves, save_figure
-    from fieldwise.runs import close_trackers, read_metrics, record_provenance
-
-    run = Path(settings["run"])
-    best = run / "checkpoints" / "best.ckpt"
-    if settings["scaling"] == "plain":
-        _export(best, run, signature)
-    else:
-        write_map(signature, run)
-    record_provenance(
-        run / "provenance.json",
-        seed=settings["seed"],
-        inputs=[Path(settings["data"]) / "provenance.json", best],
-        training_seconds=round(seconds, 1),
+    patches = make_patch_loader(
+        [frames[number] for number in iced],
+        batch_size=settings["batch_size"],
+        cells=cells,
+        sampler=sampler,
+        vectors=signature.vectors(),
     )
-    _, curves = save_figure(draw_loss_curves(read_metrics(run)), run / "figures" / "loss_curves")
-    close_trackers(trainer, settings, [curves])
-    return best
+    return patches, make_patch_loader(list_frames(plan.validation, signature, with_physics=plan.with_physics))
 
 
-def _export(best: Path, run: Path, signature: Signature) -> None:
-    """Write model.h5, fieldin.dat and fieldout.dat for other models, where the network has layers for it."""
+def _export(best: Path, run: Path, signature: Signature, *, plain: bool) -> None:
+    """Leave the .dat files and, where the network has layers for it, model.h5 for other models."""
     from fieldwise.interop.emulators import save_emulator
+    from fieldwise.recipes.ice_flow.signatures import SIDES, scales_of, write_map
     from fieldwise.tasks import FieldTask, load_checkpoint
 
-    network = load_checkpoint(best, FieldTask).network
-    try:
-        sides = {side: scales_of(signature, side) for side in SIDES}
-        save_emulator(network, run, **sides)
-    except InputError as error:
-        write_map(signature, run)
-        tqdm.write(f"no model.h5 is written: {error}")
+    write_map(signature, run)
+    if plain:
+        try:
+            sides = {side: scales_of(signature, side) for side in SIDES}
+            save_emulator(load_checkpoint(best, FieldTask).network, run, **sides)
+        except InputError as error:
+            print(f"no model.h5 is written: {error}")
 
 
 def parse_losses(text: str) -> dict[str, float]:
@@ -243,8 +225,6 @@ def parse_losses(text: str) -> dict[str, float]:
     Traceback (most recent call last):
     fieldwise.errors.InputError: --loss: 'huber' is no loss; give mae, mse, energy, an import path, ...
     """
-    from fieldwise.recipes.ice_flow.physics import LOSS
-
     losses: dict[str, float] = {}
     for term in text.split("+"):
         weight, _, name = term.strip().rpartition("*")
@@ -260,22 +240,3 @@ def parse_losses(text: str) -> dict[str, float]:
             )
         losses[name] = losses.get(name, 0.0) + value
     return losses
-
-
-def _needs_physics(losses: dict[str, float]) -> bool:
-    return any(name not in ("mae", "mse") for name in losses)
-
-
-def _check_variables(cases: list[Case], signature: Signature, losses: dict[str, float]) -> None:
-    """Refuse cases that lack what the mapping or the loss reads."""
-    from fieldwise.recipes.ice_flow.physics import LOSS, check_depths
-    from fieldwise.recipes.ice_flow.samples import PHYSICS
-
-    if LOSS in losses:
-        check_depths(signature.fields("outputs"))
-    wanted = [*signature.fields("inputs"), *signature.fields("outputs")]
-    wanted += PHYSICS if _needs_physics(losses) else ()
-    for case in cases:
-        case.check_has(dict.fromkeys(wanted), why="the mapping")
-    if cases and all(case.split == "training" for case in cases):
-        tqdm.write("no validation cases: weights are selected on the training cases themselves")

@@ -27,24 +27,21 @@ MAY_CHANGE = {  # between a run and its resumption; the checkpoint itself knows 
 }
 
 
-def open_run(run: str | Path, settings: Mapping[str, Any], *, resume: bool) -> Path | None:
-    """Make or reopen a run folder, and tell the checkpoint to go on from.
+def find_checkpoint(run: str | Path, settings: Mapping[str, Any], *, resume: bool) -> Path | None:
+    """Tell the checkpoint that a run is to go on from, if there is one; the folder is left as it is.
 
     Raises
     ------
     InputError
         Where the folder holds a run with other settings, or one that tells none.
 
-    >>> import tempfile; run = Path(tempfile.mkdtemp()) / "run"
-    >>> open_run(run, {"seed": 1}, resume=True) is None
+    >>> import tempfile
+    >>> find_checkpoint(Path(tempfile.mkdtemp()), {"seed": 1}, resume=True) is None
     True
     """
     run = Path(run)
     last = run / "checkpoints" / "last.ckpt"
     if not resume or not last.exists():
-        for leftover in ("checkpoints", "logs"):
-            shutil.rmtree(run / leftover, ignore_errors=True)
-        _write_settings(run, settings)
         return None
     config = run / "config.yaml"
     before = _read_settings(config)
@@ -55,6 +52,29 @@ def open_run(run: str | Path, settings: Mapping[str, Any], *, resume: bool) -> P
         raise InputError(
             f"{run}: holds a run with another {', '.join(differing)}; choose another --run, or --resume false"
         )
+    return last
+
+
+def open_run(run: str | Path, settings: Mapping[str, Any], *, resume: bool) -> Path | None:
+    """Make or reopen a run folder, and tell the checkpoint to go on from; without one, begin anew.
+
+    Raises
+    ------
+    InputError
+        As of :func:`find_checkpoint`; the folder is then left as it is.
+
+    >>> import tempfile; run = Path(tempfile.mkdtemp()) / "run"
+    >>> open_run(run, {"seed": 1}, resume=True) is None
+    True
+    >>> (run / "config.yaml").read_text()
+    'seed: 1\\n'
+    """
+    run = Path(run)
+    last = find_checkpoint(run, settings, resume=resume)
+    if last is None:
+        for leftover in ("checkpoints", "logs"):
+            shutil.rmtree(run / leftover, ignore_errors=True)
+        (run / "provenance.json").unlink(missing_ok=True)  # by which a run counts as ended
     _write_settings(run, settings)
     return last
 

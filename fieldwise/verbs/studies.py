@@ -21,7 +21,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fieldwise.errors import InputError
 
-NAME = "bed_topography"
 HEARTBEAT_S, GRACE_S = 15, 60  # a trial without a sign of life for so long is begun again
 WAIT_S = 60  # for another process that writes
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -33,7 +32,7 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 RETRY = optuna.storages.RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)
 
 
-def open_study(path: Path, settings: Mapping[str, Any]) -> optuna.Study:
+def open_study(path: Path, settings: Mapping[str, Any], *, recipe: str) -> optuna.Study:
     """Open the study in an SQLite file, or make one; several processes may do so at once.
 
     Parameters
@@ -43,6 +42,8 @@ def open_study(path: Path, settings: Mapping[str, Any]) -> optuna.Study:
     settings
         What all trials of the study share, of plain types. A study with others is refused: its values
         could not be compared.
+    recipe
+        Whose study it is.
 
     Raises
     ------
@@ -51,7 +52,7 @@ def open_study(path: Path, settings: Mapping[str, Any]) -> optuna.Study:
 
     >>> other = Path(tempfile.mkdtemp()) / "radar.db"
     >>> _ = other.write_text("x,y,z")
-    >>> open_study(other, {"batch_size": (64, 128)})  # is left as it is
+    >>> open_study(other, {"batch_size": (64, 128)}, recipe="ice_flow")  # is left as it is
     Traceback (most recent call last):
     fieldwise.errors.InputError: ...radar.db: cannot be read as a study (file is not a database); ...
     """
@@ -59,11 +60,11 @@ def open_study(path: Path, settings: Mapping[str, Any]) -> optuna.Study:
         raise InputError(f"--study: is {path}; give a name that ends in .db")
     settings = json.loads(json.dumps(settings, default=str))
     if not path.exists():
-        _make_study(path, settings)
-    _check_file(path)
+        _make_study(path, settings, recipe)
+    _check_file(path, recipe)
     try:
         with storage_errors(path):
-            study = optuna.load_study(study_name=NAME, storage=_storage(path))
+            study = optuna.load_study(study_name=recipe, storage=_storage(path))
             before = study.user_attrs.get("settings", {})
     except RuntimeError as error:  # of another version of Optuna
         raise InputError(f"{path}: {' '.join(str(error).split())}") from None
@@ -84,20 +85,20 @@ def _storage(path: Path) -> optuna.storages.RDBStorage:
     )
 
 
-def _make_study(path: Path, settings: Mapping[str, Any]) -> None:
+def _make_study(path: Path, settings: Mapping[str, Any], recipe: str) -> None:
     """Make a study beside its place; whoever puts one there first wins."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         partial = Path(folder) / path.name
         with storage_errors(path):
             storage = _storage(partial)
-            optuna.create_study(storage=storage, study_name=NAME).set_user_attr("settings", dict(settings))
+            optuna.create_study(storage=storage, study_name=recipe).set_user_attr("settings", dict(settings))
             storage.engine.dispose()
         with contextlib.suppress(FileExistsError):
             os.link(partial, path)  # unlike a renaming, it never takes the place of another's study
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path, recipe: str) -> None:
     """Refuse what is no study before Optuna would write its tables into it."""
     try:
         url = f"{path.absolute().as_uri()}?mode=ro"
@@ -108,8 +109,8 @@ def _check_file(path: Path) -> None:
                 names = [row[0] for row in opened.execute("SELECT study_name FROM studies")]
     except sqlite3.Error as error:
         raise InputError(f"{path}: cannot be read as a study ({error}); {_remedy(error)}") from None
-    if NAME not in names:
-        raise InputError(f"{path}: holds no study of {NAME}; choose another --study")
+    if recipe not in names:
+        raise InputError(f"{path}: holds no study of {recipe}; choose another --study")
 
 
 @contextlib.contextmanager
@@ -213,7 +214,39 @@ def first_number(study: optuna.Study, number: int) -> int:
     return number if original is None else original
 
 
-def tabulate(study: optuna.Study) -> pd.DataFrame:
+def make_sampler(seed: int, number: int) -> optuna.samplers.TPESampler:
+    """Make the sampler of one trial: a function of seed and number, so that no two processes draw alike.
+
+    Tree-structured Parzen estimator (Bergstra et al. 2011): 20 trials at random, then the best of 24
+    candidates. Trials that run elsewhere count as poor ones, so that several processes do not crowd in one
+    place.
+
+    >>> def draw(number):
+    ...     study = optuna.create_study(sampler=make_sampler(42, number))
+    ...     return study.ask().suggest_float("learning_rate", 1e-4, 2e-4)
+    >>> draw(0) == draw(0), draw(0) == draw(1)
+    (True, False)
+    """
+    return optuna.samplers.TPESampler(
+        n_startup_trials=20, n_ei_candidates=24, constant_liar=True, seed=seed * 1_000_003 + number
+    )
+
+
+def make_pruner(*, least: int, most: int) -> optuna.pruners.HyperbandPruner:
+    """Make what gives up the worse two thirds of trials, again and again (Hyperband, Li et al. 2018).
+
+    Parameters
+    ----------
+    least, most
+        Epochs of a trial.
+
+    >>> type(make_pruner(least=1, most=9)).__name__
+    'HyperbandPruner'
+    """
+    return optuna.pruners.HyperbandPruner(min_resource=least, max_resource=most, reduction_factor=3)
+
+
+def tabulate_trials(study: optuna.Study) -> pd.DataFrame:
     """Give the ended trials as a table: number, state, value, epochs and parameters.
 
     The value of a trial that was pruned is the best that it had reached.
@@ -222,7 +255,7 @@ def tabulate(study: optuna.Study) -> pd.DataFrame:
     >>> study.add_trial(optuna.create_trial(value=40.0, intermediate_values={0: 50.0, 1: 40.0}))
     >>> given_up = {"state": TrialState.PRUNED, "intermediate_values": {0: 90.0}}
     >>> study.add_trial(optuna.create_trial(**given_up))
-    >>> tabulate(study).to_dict("records")
+    >>> tabulate_trials(study).to_dict("records")
     [{'number': 0, 'state': 'complete', 'value': 40.0, 'epochs': 2},
      {'number': 1, 'state': 'pruned', 'value': 90.0, 'epochs': 1}]
     """
@@ -262,3 +295,37 @@ def measure_importance(study: optuna.Study) -> dict[str, float]:
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=0.25)
     shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
     return shares if sum(shares.values()) > 0 else {}
+
+
+def save_study_figures(study: optuna.Study, folder: Path, *, label: str) -> list[Path]:
+    """Draw a study: values by trial, courses by epoch, values by parameter, importance of the parameters.
+
+    Parameters
+    ----------
+    label
+        What the values are, with their unit.
+
+    Returns
+    -------
+    list
+        Paths of the PNG files.
+    """
+    from fieldwise import figures
+
+    table = tabulate_trials(study)
+    numbers = table.drop(columns=["number", "value", "epochs"]).select_dtypes("number")
+    varying = [name for name in numbers if numbers[name].nunique() > 1]
+    drawn: dict[str, Any] = {"study_history": figures.draw_study_history(table, label=label)}
+    courses = {
+        trial.number: dict(sorted(trial.intermediate_values.items()))
+        for trial in study.trials
+        if trial.number in set(table["number"]) and trial.intermediate_values
+    }
+    if courses:
+        drawn["study_courses"] = figures.draw_study_courses(courses, table, label=label)
+    if varying:
+        drawn["study_parameters"] = figures.draw_study_parameters(table, varying, label=label)
+    importance = measure_importance(study)
+    if importance:
+        drawn["study_importance"] = figures.draw_study_importance(importance)
+    return [figures.save_figure(figure, folder / name)[1] for name, figure in drawn.items()]

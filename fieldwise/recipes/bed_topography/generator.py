@@ -1,0 +1,192 @@
+"""DeepBedMap's training: a generator of departures from a smooth base, against a discriminator of tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import MeanSquaredError
+
+from fieldwise.losses import content_loss, psnr, structural_similarity, topographic_loss
+from fieldwise.runs.pictures import draw_samples
+from fieldwise.tasks import AdversarialTask
+
+GENERATOR = "fieldwise.networks.esrgan.Generator"
+DISCRIMINATOR = "fieldwise.networks.esrgan.Discriminator"
+DATA_RANGE = 2.0**32  # of the peak signal-to-noise ratio: that of 32-bit integers, DeepBedMap's choice
+
+
+def content(prediction: Tensor, batch: Mapping[str, Any], signature: Mapping[str, Any]) -> Tensor:
+    """Return the mean absolute error in metres."""
+    return content_loss(prediction, batch["targets"])
+
+
+def topography(prediction: Tensor, batch: Mapping[str, Any], signature: Mapping[str, Any]) -> Tensor:
+    """Return how far the prediction's means over low-res cells are from the low-res bed, in metres."""
+    return topographic_loss(prediction, batch["bed_lowres"])
+
+
+def structure(prediction: Tensor, batch: Mapping[str, Any], signature: Mapping[str, Any]) -> Tensor:
+    """Return the structural dissimilarity."""
+    return 1 - structural_similarity(prediction, batch["targets"])
+
+
+class BedTask(AdversarialTask):
+    """Train a generator to draw a bed, against a discriminator that tells drawn from true tiles.
+
+    The bed is `base + departure_scale_m * network(inputs)`: with a smooth base and inputs scaled to order
+    one the network learns what the base lacks. With a base of zeros and a scale of 1 it draws the bed itself.
+    The discriminator sees the departures. The order of a step is that of DeepBedMap, whose code, however, cut
+    off the gradient of the discriminator's opinion.
+
+    A batch holds, besides `inputs`, `targets` and `base`, (batch, 1, 36, 36) in metres, the former true; and
+    `bed_lowres`, (batch, 1, 11, 11) in metres, padded by one cell on each side.
+
+    Parameters
+    ----------
+    departure_scale_m : float
+        Metres that an output of 1 stands for.
+    shrink : bool
+        Fit on the validation tiles which share of the departures is worth drawing; see
+        `on_validation_epoch_end`.
+    options
+        As of :class:`fieldwise.tasks.AdversarialTask`; :func:`choose_options` gives DeepBedMap's.
+
+    Examples
+    --------
+    >>> inputs = [{"name": "bed_lowres", "channels": 1, "spacing_m": 1000.0}]
+    >>> task = BedTask(**choose_options(inputs, num_residual_blocks=1), departure_scale_m=50.0)
+    >>> batch = {"inputs": {"bed_lowres": torch.zeros(2, 1, 11, 11)}, "base": torch.zeros(2, 1, 36, 36)}
+    >>> task.draw(batch).shape  # metres
+    torch.Size([2, 1, 36, 36])
+    """
+
+    departure_share: Tensor
+    _products: Tensor
+
+    def __init__(self, *, departure_scale_m: float = 1.0, shrink: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.departure_scale_m, self.shrink = departure_scale_m, shrink
+        self.training_error = MeanSquaredError(squared=False)
+        self.validation_error = MeanSquaredError(squared=False)
+        self.register_buffer("departure_share", torch.ones(()))
+        self.register_buffer("_products", torch.zeros(3, dtype=torch.float64), persistent=False)
+
+    def draw(self, batch: Mapping[str, Any]) -> Tensor:
+        """Draw the bed in metres, (batch, 1, y, x)."""
+        base = batch["base"]
+        return base + self.departure_scale_m * self(batch["inputs"]).to(base.dtype)
+
+    def show(self, field: Tensor, batch: Mapping[str, Any]) -> Tensor:
+        """Return the bed as the generator draws it: without base and of order one."""
+        return (field - batch["base"]) / self.departure_scale_m
+
+    def after_step(self, prediction: Tensor, batch: Mapping[str, Any]) -> None:
+        """Take note of the errors of a training batch."""
+        self.training_error.update(prediction, batch["targets"])
+
+    def on_train_epoch_end(self) -> None:
+        """Log the root mean square error over the epoch's tiles, `rmse_m`."""
+        self.log("rmse_m", self.training_error.compute())
+        self.training_error.reset()
+
+    def judge(self, prediction: Tensor, batch: Mapping[str, Any]) -> None:
+        """Judge the drawing of one validation batch."""
+        super().judge(prediction, batch)
+        bed = batch["targets"]
+        self.log_mean("val_ssim", structural_similarity(prediction, bed), batch)
+        self.validation_error.update(prediction, bed)
+        drawn, true = (prediction - batch["base"]).double(), (bed - batch["base"]).double()
+        self._products += torch.stack([(drawn * drawn).sum(), (drawn * true).sum(), (true * true).sum()])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the root mean square error over all validation tiles, `val_rmse_m`, and the PSNR of it.
+
+        A network that learns from a few places believes too much of itself elsewhere. With `shrink` the
+        share of its departures that is worth drawing, 0 to 1, is fitted here by least squares, travels in
+        the checkpoint as `departure_share`, and the error is that of the shrunken field.
+        """
+        rmse = self.validation_error.compute()
+        if self.shrink:
+            drawn, both, true = self.trainer.strategy.reduce(self._products, reduce_op="sum").unbind()
+            self.departure_share.copy_((both / drawn.clamp(min=1e-12)).clamp(0, 1))
+            share = self.departure_share.double()
+            rmse = rmse * ((true - 2 * share * both + share**2 * drawn) / (true - 2 * both + drawn)).sqrt()
+            self.log("departure_share", self.departure_share)
+        self._products.zero_()
+        self.log("val_rmse_m", rmse, prog_bar=True)
+        self.log("val_psnr", psnr(rmse, torch.zeros_like(rmse), data_range=DATA_RANGE))
+        self.validation_error.reset()
+
+
+def draw_tiles(task: BedTask, batch: Mapping[str, Any]) -> np.ndarray:
+    """Draw some tiles of a batch, a row each: low-res bed, prediction, truth, and error.
+
+    >>> from types import SimpleNamespace
+    >>> bed = torch.arange(16.0).reshape(1, 1, 4, 4)
+    >>> batch = {"inputs": {}, "base": bed, "targets": bed, "bed_lowres": torch.full((1, 1, 3, 3), 7.5)}
+    >>> task = SimpleNamespace(draw=lambda batch: batch["base"])  # draws the truth
+    >>> draw_tiles(task, batch).shape  # 14 pixels for the titles; four panels of 4 x 36 + 4 pixels
+    (162, 592, 3)
+    """
+    return draw_samples(task, batch, coarse=lambda part: part["bed_lowres"][..., 1:-1, 1:-1])
+
+
+def choose_options(
+    inputs: list[dict[str, Any]],
+    *,
+    lowres_spacing_m: float = 1000.0,
+    num_residual_blocks: int = 12,
+    residual_scaling: float = 0.1,
+    initial_weights: float = 0.1,
+    tile_size: int = 36,
+    content_weight: float = 1e-2,
+    adversarial_weight: float = 2e-2,
+    topographic_weight: float = 2e-3,
+    structural_weight: float = 5.25,
+    **others: Any,
+) -> dict[str, Any]:
+    """Give the options of a :class:`BedTask` as DeepBedMap has them: networks, losses, optimiser.
+
+    Parameters
+    ----------
+    inputs
+        What the network reads, each {"name": ..., "channels": ..., "spacing_m": ...}.
+    lowres_spacing_m, num_residual_blocks, residual_scaling, initial_weights
+        As of `fieldwise.networks.esrgan.Generator`.
+    tile_size
+        Cells on a side of the training tiles.
+    content_weight, adversarial_weight, topographic_weight, structural_weight
+        Of the four losses. An adversarial weight of 0 trains without a discriminator.
+    others
+        Further options of the task.
+
+    >>> choose_options([], adversarial_weight=0)["discriminator"] is None
+    True
+    """
+    return {
+        "network": GENERATOR,
+        "network_options": {
+            "inputs": inputs,
+            "lowres_spacing_m": lowres_spacing_m,
+            "num_residual_blocks": num_residual_blocks,
+            "residual_scaling": residual_scaling,
+            "initial_weights": initial_weights,
+        },
+        "discriminator": DISCRIMINATOR if adversarial_weight else None,
+        "discriminator_options": {"tile_size": tile_size},
+        "losses": {
+            f"{__name__}.content": content_weight,
+            f"{__name__}.topography": topographic_weight,
+            f"{__name__}.structure": structural_weight,
+        },
+        "adversarial_weight": adversarial_weight,
+        "optimizer": "adamw",
+        "optimizer_options": {"fused": True},
+        "learning_rate": 1.6e-4,
+        "clip_norm": 0.0,
+        **others,
+    }

@@ -1,0 +1,265 @@
+"""Survey files and rasters to tiles: the verb prepare."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from fieldwise.errors import InputError, require_at_least
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fieldwise.fields.heights import Heights
+    from fieldwise.samples.cases import Case
+    from fieldwise.samples.prepared import Draft
+
+UNITS = {
+    "bed_lowres": "m",
+    "surface_elevation": "m",
+    "ice_velocity": "m a-1",
+    "snow_accumulation": "kg m-2 a-1",
+    "ice_thickness": "m",
+}
+DETRENDED = ("bed_lowres", "surface_elevation")
+LEVELLED = ("surface_elevation",)
+LINKED = ("truth", "bound")  # known fields to judge on
+SMALLEST_TILE = 32  # cells that a discriminator halves five times
+
+
+def prepare(
+    *,
+    source: str = "sandbox",
+    out: Path = Path("data"),
+    seed: int = 7,
+    size_km: float = 250.0,
+    tile_cells: int = 36,
+    step_cells: int = 4,
+    validation_fraction: float = 0.1,
+    block_tiles: float = 1.5,
+    buffer_m: float | None = None,
+    arrays: Literal["numpy", "cupy"] = "numpy",
+    progress: bool = True,
+) -> Path:
+    """Turn survey files and rasters into tiles to learn from, and picks to judge on.
+
+    Args:
+        source: `sandbox` for a made sector with a known truth, or a FILE.yaml that names your own files.
+        out: Folder to write. What was prepared there before stays as it is until all is done.
+        seed: Seed of the sandbox and of the split.
+        size_km: Edge of the sandbox's sector in kilometres.
+        tile_cells: Edge of a tile in cells of the map, a multiple of 4. The discriminator needs 32 or more;
+            smaller ones can be learnt from with `train --adversarial_weight 0`.
+        step_cells: Distance of neighbouring tiles, in cells of the map. With a multiple of 4 tiles start on
+            low-res cells, as the blocks of a prediction do; the original's 3 reads between their cells.
+        validation_fraction: Share of the tiles to select weights on, above 0 and below 1.
+        block_tiles: Edge of the blocks drawn for validation, in tiles.
+        buffer_m: Least distance between training, validation and held-out data in metres;
+            by default two low-res cells, the width by which the inputs of two neighbours overlap.
+        arrays: numpy, or cupy to interpolate, fill gaps and cut tiles on a GPU.
+        progress: Whether to show how far it is.
+
+    Returns:
+        The folder, which now holds a dataset.yaml.
+    """
+    from fieldwise.fields.arrays import choose_module
+    from fieldwise.recipes.bed_topography.region import RECIPE, UPSAMPLING
+    from fieldwise.samples.prepared import prepare_folder
+
+    require_at_least(1, tile_cells=tile_cells, step_cells=step_cells, block_tiles=block_tiles)
+    require_at_least(0, seed=seed, buffer_m=buffer_m)
+    if tile_cells % UPSAMPLING:
+        fitting = max(tile_cells // UPSAMPLING, 1) * UPSAMPLING
+        raise InputError(f"--tile_cells: is {tile_cells}; give a multiple of {UPSAMPLING}, such as {fitting}")
+    if not 0 < validation_fraction < 1:
+        raise InputError(f"--validation_fraction: is {validation_fraction:g}; give a share between 0 and 1")
+    if tile_cells < SMALLEST_TILE:
+        print(f"tiles of {tile_cells} cells are too small for a discriminator: train --adversarial_weight 0")
+    choose_module(arrays)  # refuses what is not there before anything is done
+    file = Path(source)
+    if source != "sandbox" and not file.exists():
+        raise InputError(f"{source}: no such file; --source takes `sandbox` or a FILE.yaml")
+    with prepare_folder(out, recipe=RECIPE, source=source) as draft:
+        if source == "sandbox":
+            from fieldwise.sandbox.bed_topography import make_bed_topography
+
+            print("making a sector of Antarctica")
+            file = make_bed_topography(draft.folder, seed=seed, size_km=size_km, progress=progress)
+        case, areas, inside = _open_region(file, draft, arrays=arrays, seed=seed, progress=progress)
+        print("cutting tiles")
+        buffer = 2 * UPSAMPLING * case.spacing if buffer_m is None else buffer_m
+        counts = _cut_tiles(
+            case,
+            tile_cells=tile_cells,
+            step_cells=step_cells,
+            inside=inside,
+            split={
+                "fraction": validation_fraction,
+                "block": block_tiles * tile_cells * case.spacing,
+                "buffer": buffer,
+                "seed": seed,
+                "held_out": areas,
+            },
+        )
+        draft.facts["tiles"] = {"cells": tile_cells, "step_cells": step_cells, "buffer_m": buffer, **counts}
+        print(f"tiles: {counts['training']} to train on, {counts['validation']} to select weights on")
+    print(f"{out}: prepared")
+    return Path(out)
+
+
+def _open_region(
+    file: Path, draft: Draft, *, arrays: Any, seed: int, progress: bool
+) -> tuple[Case, np.ndarray, Any]:
+    """Bring everything that a FILE.yaml names to one grid, and derive what follows from it.
+
+    Returns
+    -------
+    tuple
+        The region; boxes that training must keep away from; the area in which tiles may lie.
+    """
+    from fieldwise.fields.datums import ATTRIBUTE as DATUM
+    from fieldwise.fields.grids import Grid
+    from fieldwise.recipes.bed_topography.inversion import add_surface_inversion
+    from fieldwise.recipes.bed_topography.levels import ELEVATIONS, read_heights
+    from fieldwise.recipes.bed_topography.own_files import list_files, read_own_files
+    from fieldwise.recipes.bed_topography.region import add_inputs
+    from fieldwise.recipes.bed_topography.regional import add_regional_inputs
+    from fieldwise.recipes.bed_topography.surveys import grid_targets, keep_aside, read_areas, tile_area
+    from fieldwise.samples.cases import Case
+    from fieldwise.samples.inputs import prepare_inputs
+
+    config, folder = read_own_files(file), file.parent
+    files = list_files(config, folder)
+    heights = read_heights(config, folder=folder, report=print)
+    draft.facts |= {DATUM: heights.datum} if heights.datum else {}
+    print("opening, aligning and filling the inputs")
+    described = prepare_inputs(
+        config,
+        folder=folder,
+        out=draft.folder,
+        units=UNITS,
+        detrended=DETRENDED,
+        levelled=LEVELLED,
+        elevations=ELEVATIONS,
+        heights=heights,
+        arrays=arrays,
+        report=print,
+    )
+    crs, spacing = described["crs"], float(config["spacing_m"])
+    west, south, east, north = described["region"]
+    grid = Grid(west, south, east, north, spacing, crs)
+    case = Case("region", None, draft.folder, {}, {}, spacing, grid.shape, bounds=grid.bounds, crs=crs)
+    case = draft.add(replace(case, arrays=arrays))
+    add_inputs(case, described["inputs"])
+    grounded = _copy_known(config, folder, draft, heights=heights, crs=crs)
+    print("reading the bed off the surface")
+    add_inputs(case, add_regional_inputs(case))
+    add_inputs(case, add_surface_inversion(case, grounded=grounded, progress=progress))
+    print("gridding the surveys")
+    draft.facts["targets"] = grid_targets(config, case, folder=folder, heights=heights, report=print)
+    draft.facts["held_out"], areas = keep_aside(config, case, folder=folder, heights=heights)
+    draft.facts["held_out_areas"] = read_areas(config).tolist()
+    _record(draft, seed=seed, files=files, folder=folder)
+    return case, areas, tile_area(config, folder=folder, crs=crs)
+
+
+def _copy_known(config: dict[str, Any], folder: Path, draft: Draft, *, heights: Heights, crs: str) -> Any:
+    """Keep a known truth, the bound and the grounding line in the folder; give the grounded area."""
+    from fieldwise.fields.entries import open_entry
+    from fieldwise.fields.rasters import write_cog
+    from fieldwise.recipes.bed_topography.surveys import read_grounded_area
+
+    for key in LINKED:
+        if config.get(key):
+            own = folder / config[key]["path"]
+            if own.is_relative_to(draft.folder) and set(config[key]) == {"path"}:  # of a sandbox
+                draft.facts[key] = os.path.relpath(own, draft.folder)
+                continue
+            draft.facts[key] = f"{key}.tif"
+            field = open_entry(config[key], folder=folder, crs=crs, heights=heights)[0]
+            write_cog(field, draft.folder / draft.facts[key])
+    if not config.get("grounding_line"):
+        return None
+    line = folder / config["grounding_line"]["path"]
+    area = read_grounded_area(line, crs=crs)
+    _keep_shape(area, "grounding_line", draft, crs=crs)
+    coast = next(iter(sorted(line.parent.glob("Coastline*.shp"))), None)
+    if coast:
+        _keep_shape(read_grounded_area(coast, crs=crs), "coastline", draft, crs=crs)
+    return area
+
+
+def _keep_shape(area: Any, key: str, draft: Draft, *, crs: str) -> None:
+    """Keep an area in the folder, as a GeoPackage, which knows any CRS."""
+    import geopandas
+
+    draft.facts[key] = f"{key}.gpkg"
+    geopandas.GeoDataFrame(geometry=[area], crs=crs).to_file(draft.folder / draft.facts[key], driver="GPKG")
+
+
+def _record(draft: Draft, *, seed: int, files: list[Path], folder: Path) -> None:
+    """Write what the draft came from, and refuse to put it in the place of any of these files."""
+    from fieldwise.runs import record_provenance
+
+    record_provenance(draft.folder / "provenance.json", seed=seed, inputs=files, folder=folder)
+    sources = {path.resolve() for path in files}
+    for path in draft.folder.rglob("*"):
+        target = draft.target / path.relative_to(draft.folder)
+        if target.resolve() in sources:
+            raise InputError(f"{target}: is your own file and would be overwritten; choose another --out")
+
+
+def _cut_tiles(
+    case: Case, *, tile_cells: int, step_cells: int, inside: Any, split: dict[str, Any]
+) -> dict[str, int]:
+    """Slide windows over every gridded survey, split them, cut every input, and save."""
+    import numpy as np
+
+    from fieldwise.fields.arrays import to_host
+    from fieldwise.fields.tiles import cut, slide_windows, split_by_area, write_bounds, write_tiles
+    from fieldwise.recipes.bed_topography.region import lowres_spacing
+    from fieldwise.recipes.bed_topography.surveys import open_targets
+
+    windows, beds = [], []
+    for field in open_targets(case).values():
+        found = slide_windows(field, tile_cells=tile_cells, step_cells=step_cells, inside=inside)
+        windows.append(found)
+        if len(found):
+            beds.append(cut(field, found, spacing=case.spacing)[:, None])
+    every = np.concatenate(windows)
+    if not len(every):
+        raise InputError(_too_large(tile_cells, case.spacing, grounded=inside is not None))
+    read = case.read(case.variables, window=every, padding=lowres_spacing(case))
+    arrays = {name: to_host(values) for name, values in read.items()}
+    whole = np.all([np.isfinite(values).all(axis=(1, 2, 3)) for values in arrays.values()], axis=0)
+    if not whole.any():
+        raise InputError(f"each of the {len(every)} tiles has gaps in {', '.join(arrays)}; fill them first")
+    every, arrays["bed"] = every[whole], np.concatenate(beds)
+    training, validation = split_by_area(every, **split)
+    chosen = np.concatenate([training, validation])
+    splits = ["training"] * len(training) + ["validation"] * len(validation)
+    arrays = {name: values[np.flatnonzero(whole)[chosen]] for name, values in arrays.items()}
+    spacing = {name: each.spacing or case.spacing for name, each in case.variables.items()}
+    units = {name: each.units for name, each in case.variables.items()} | {"bed": "m"}
+    write_tiles(
+        arrays,
+        case.folder / "tiles.zarr",
+        windows=every[chosen],
+        splits=splits,
+        spacing_m=spacing | {"bed": case.spacing},
+        units=units,
+        crs=case.grid.crs,
+    )
+    write_bounds(every[chosen], case.folder / "tiles.geojson", crs=case.grid.crs, splits=splits)
+    return {"training": len(training), "validation": len(validation)}
+
+
+def _too_large(tile_cells: int, spacing: float, *, grounded: bool) -> str:
+    """Say that no tile fits, and which smaller ones can be learnt from, and how."""
+    where = " on grounded ice" if grounded else ""
+    remedy = "take denser surveys or smaller --tile_cells"
+    if tile_cells <= SMALLEST_TILE:
+        remedy += f"; below {SMALLEST_TILE} train with --adversarial_weight 0"
+    return f"no survey covers a whole tile of {tile_cells * spacing / 1000:g} km{where}; {remedy}"

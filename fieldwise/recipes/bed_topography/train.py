@@ -1,0 +1,153 @@
+"""Tiles to a trained generator: the verb train."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Unpack
+
+from fieldwise.errors import InputError, require_at_least
+from fieldwise.verbs.options import TRAINING, Training, with_options
+
+if TYPE_CHECKING:
+    from fieldwise.samples.cases import Case
+
+OF_THE_TASK = (
+    "num_residual_blocks",
+    "residual_scaling",
+    "learning_rate",
+    "weight_decay",
+    "decay_epochs",
+    "content_weight",
+    "adversarial_weight",
+    "topographic_weight",
+    "structural_weight",
+    "adversarial_from_epoch",
+)
+SMALLEST_TILE = 32  # cells that a discriminator halves five times
+
+
+@with_options(Training, TRAINING, max_epochs=100, batch_size=128, precision="32-true")
+def train(
+    *,
+    data: Path = Path("data"),
+    run: Path = Path("model"),
+    learning_rate: float = 1.6e-4,
+    weight_decay: float = 0.0,
+    decay_epochs: int = 0,
+    num_residual_blocks: int = 12,
+    residual_scaling: float = 0.1,
+    content_weight: float = 1e-2,
+    adversarial_weight: float = 2e-2,
+    topographic_weight: float = 2e-3,
+    structural_weight: float = 5.25,
+    adversarial_from_epoch: int = 0,
+    departure: bool = True,
+    augment: Literal["none", "north_south", "all"] = "none",
+    inputs: list[str] | str | None = None,
+    **training: Unpack[Training],
+) -> Path:
+    """Train the generator on tiles; keep the weights that are best on the validation tiles, and the last.
+
+    Args:
+        data: Prepared folder.
+        run: Folder for checkpoints, logs, settings and figures. One that holds an unfinished run goes on.
+        learning_rate: Of Adam.
+        weight_decay: Of Adam, decoupled from the gradient.
+        decay_epochs: Epochs in which the learning rate falls to nothing along half a cosine; 0: it stays.
+        num_residual_blocks: Residual-in-residual dense blocks of the generator.
+        residual_scaling: Factor on each residual.
+        content_weight: Weight of the mean absolute error in metres.
+        adversarial_weight: Weight of the relativistic adversarial loss; 0 trains without a discriminator.
+        topographic_weight: Weight of the departure from the low-res bed in the mean.
+        structural_weight: Weight of the structural dissimilarity.
+        adversarial_from_epoch: Epoch, counted from 0, from which the discriminator takes part.
+        departure: Predict the departure from the cubic low-res bed, from detrended and scaled inputs;
+            `false` predicts the bed itself from raw values, as the original does.
+        augment: Show tiles mirrored north to south at random, or turned in all eight ways.
+            Where ice flows one way, turning in every way makes learning longer, mirroring does not.
+        inputs: Names of the inputs to learn from; by default all, or, of raw values, the published ones.
+
+    Returns:
+        Path of the best checkpoint.
+    """
+    own = {name: value for name, value in locals().items() if name != "training"}
+    return fit({**own, **training})
+
+
+def fit(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ()) -> Path:
+    """Train with the settings of :func:`train`, and with further callbacks of Lightning's."""
+    import numpy as np
+
+    from fieldwise.recipes.bed_topography.generator import BedTask, choose_options, draw_tiles
+    from fieldwise.recipes.bed_topography.region import open_region
+    from fieldwise.recipes.bed_topography.tiles import choose_inputs, read_samples
+    from fieldwise.samples.loaders import SYMMETRIES, make_loader
+    from fieldwise.verbs.train import train_run
+
+    case, departure = open_region(settings["data"]), settings["departure"]
+    check_settings(settings, case)
+    names = choose_inputs(case, settings["inputs"], departure=departure)
+    learnt, signature = read_samples(case, "training", names, departure=departure)
+    judged, _ = read_samples(case, "validation", names, departure=departure, like=signature)
+    options = choose_options(
+        [
+            {"name": each.name, "channels": each.channels, "spacing_m": each.spacing}
+            for each in signature.inputs
+        ],
+        lowres_spacing_m=signature.facts["lowres_spacing_m"],
+        initial_weights=1.0 if departure else 0.1,
+        tile_size=case.facts["tiles"]["cells"],
+        **{name: settings[name] for name in OF_THE_TASK},
+    )
+    scale_m = float(signature.outputs[0].scale.undo(np.ones(())))  # that an output of 1 stands for
+    make_task = partial(BedTask, departure_scale_m=scale_m, shrink=departure, **options)
+    batch_size, symmetries = settings["batch_size"], SYMMETRIES[settings["augment"]]
+    loaders = (
+        make_loader(
+            learnt,
+            batch_size=batch_size,
+            shuffle_seed=settings["seed"],
+            symmetries=symmetries,
+            vectors=signature.vectors(),
+        ),
+        make_loader(judged, batch_size=batch_size),
+    )
+    return train_run(
+        make_task,
+        loaders,
+        signature,
+        run=settings["run"],
+        settings={name: value for name, value in settings.items() if name not in TRAINING},
+        monitor="val_rmse_m",
+        picture=draw_tiles,
+        callbacks=callbacks,
+        sources=[case.folder / "provenance.json"],
+        **{name: settings[name] for name in TRAINING},
+    )
+
+
+def check_settings(settings: Mapping[str, Any], case: Case) -> None:
+    """Refuse settings that nothing can be trained with, before anything is written.
+
+    >>> import inspect
+    >>> import numpy as np
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> case = make_prepared({"bed_lowres": np.zeros((1, 1))}, shape=(4, 4), tiles={"cells": 24}).cases()[0]
+    >>> defaults = {name: each.default for name, each in inspect.signature(train).parameters.items()}
+    >>> check_settings(defaults, case)
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: ...: holds tiles of 24 cells, too small for a discriminator, ...
+    """
+    from fieldwise.recipes.bed_topography.tiles import choose_inputs
+
+    require_at_least(1, num_residual_blocks=settings["num_residual_blocks"])
+    require_at_least(0, **{name: settings[name] for name in OF_THE_TASK[3:]})
+    choose_inputs(case, settings["inputs"], departure=settings["departure"])
+    cells = case.facts["tiles"]["cells"]
+    if settings["adversarial_weight"] and cells < SMALLEST_TILE:
+        raise InputError(
+            f"{case.folder}: holds tiles of {cells} cells, too small for a discriminator, which needs "
+            f"{SMALLEST_TILE}; train with --adversarial_weight 0, or prepare with --tile_cells 36"
+        )

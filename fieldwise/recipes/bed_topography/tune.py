@@ -1,0 +1,90 @@
+"""Hyper-parameters searched for: the verb tune."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+
+def tune(
+    *,
+    data: Path = Path("data"),
+    study: Path = Path("model/tuning.db"),
+    trials: int = 60,
+    learning_rate: tuple[float, float] = (1e-4, 2e-4),
+    num_residual_blocks: tuple[int, int] = (8, 14),
+    residual_scaling: tuple[float, float] = (0.1, 0.5),
+    batch_size: tuple[int, ...] | int = (64, 128),
+    max_epochs: tuple[int, int] = (90, 150),
+    fixed: dict[str, Any] | None = None,
+    min_epochs: int = 1,
+    seed: int = 42,
+    accelerator: str = "auto",
+    tracker: Literal["none", "tensorboard", "comet"] = "tensorboard",
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Search for the hyper-parameters of the least validation error; print the command that trains with them.
+
+    Start it several times with the same study, on one machine or several that share the disk, and the
+    processes share the work. One that was cut off goes on. Held-out surveys have no say in the search.
+
+    Args:
+        data: Prepared folder.
+        study: File of the study, .db (SQLite). The runs of its trials and its figures go to the folder of the
+            same name; of the weights, only those of the best trial are kept.
+        trials: How many trials the study shall hold in the end, those given up early counted.
+        learning_rate: Least and greatest; searched on a logarithmic scale.
+        num_residual_blocks: Least and greatest.
+        residual_scaling: Least and greatest.
+        batch_size: Sizes to choose from.
+        max_epochs: Least and greatest.
+        fixed: Other options of train, the same for all trials, such as --fixed.weight_decay 1.
+        min_epochs: Epochs before a trial can be given up for doing worse than others.
+        seed: Of the search, and of the weights and order in each trial.
+        accelerator: cpu, gpu or auto.
+        tracker: Who is told of each trial; see train.
+        progress: Whether to tell of each trial.
+
+    Returns:
+        Options of train that did best.
+    """
+    from fieldwise.recipes.bed_topography.region import open_region
+    from fieldwise.recipes.bed_topography.train import check_settings, fit, train
+    from fieldwise.verbs.trials import Log, Target
+    from fieldwise.verbs.tune import search
+
+    return search(
+        train,
+        fit,
+        check=lambda settings: check_settings(settings, open_region(settings["data"])),
+        recipe="bed_topography",
+        target=Target("val_rmse_m", "validation RMSE", "m", hopeless=find_hopeless),
+        ranges={
+            "learning_rate": Log(*learning_rate),
+            "num_residual_blocks": num_residual_blocks,
+            "residual_scaling": residual_scaling,
+            "batch_size": [batch_size] if isinstance(batch_size, int) else list(batch_size),
+            "max_epochs": max_epochs,
+        },
+        data=data,
+        study=study,
+        trials=trials,
+        fixed=fixed,
+        min_epochs=min_epochs,
+        seed=seed,
+        accelerator=accelerator,
+        tracker=tracker,
+        progress=progress,
+    )
+
+
+def find_hopeless(metrics: Mapping[str, float]) -> str | None:
+    """Say so where the error is what the original gives up at: more than 2**32 metres.
+
+    >>> find_hopeless({"val_rmse_m": 45.0, "val_psnr": 159.6}) is None
+    True
+    >>> find_hopeless({"val_rmse_m": 1e10, "val_psnr": -7.3})
+    'the error is 1e+10 m'
+    """
+    return f"the error is {metrics['val_rmse_m']:.3g} m" if metrics["val_psnr"] < 0 else None

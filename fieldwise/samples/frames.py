@@ -1,0 +1,110 @@
+"""Cases as samples to learn from: a signature fitted to them, and a reader for each of their frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from fieldwise.errors import InputError
+from fieldwise.samples.cases import Case
+from fieldwise.samples.loaders import Frame
+from fieldwise.samples.scales import Scale
+from fieldwise.samples.signatures import Signature, Variable
+
+
+def fit_signature(
+    recipe: str,
+    cases: Sequence[Case],
+    *,
+    inputs: Iterable[str | Variable],
+    outputs: Iterable[str | Variable],
+    stacked: bool = True,
+    **facts: Any,
+) -> Signature:
+    """Describe what a network reads and gives, with scales and ranges as training cases have them.
+
+    Parameters
+    ----------
+    recipe
+        Whose network it is.
+    cases
+        To learn from; no other may have a say in the scales.
+    inputs, outputs
+        Variables of the prepared folder by name, or as they are to be read: at another spacing, say.
+    stacked
+        Read all inputs at the cells of the case, as one tensor of channels; otherwise by name, each at its
+        own spacing.
+    facts
+        Whatever else shall travel with the network.
+
+    Returns
+    -------
+    Signature
+        Its variables are brought to mean 0 and spread 1, vectors to a root mean square length of 1.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> fields = {"thk": np.array([[[0.0, 4.0]]]), "speed": np.ones((1, 1, 2))}  # one frame of one row
+    >>> prepared = make_prepared(fields, split="training")
+    >>> signature = fit_signature("own", prepared.cases(), inputs=["thk"], outputs=["speed"])
+    >>> signature.inputs[0].scale, signature.inputs[0].range, signature.outputs[0].scale
+    (Scale(mean=2.0, spread=2.0), (0.0, 4.0), Scale(mean=1.0, spread=1.0))
+    """
+    if not cases:
+        raise InputError("there is no case to learn from; prepare some for training")
+
+    def fit(wanted: Iterable[str | Variable]) -> tuple[Variable, ...]:
+        chosen = [cases[0].variables[each] if isinstance(each, str) else each for each in wanted]
+        return tuple(_fit(replace(each, spacing=None) if stacked else each, cases) for each in chosen)
+
+    spacings = tuple(sorted({case.spacing for case in cases}))
+    return Signature(recipe, fit(inputs), fit(outputs), stacked=stacked, spacings=spacings, facts=facts)
+
+
+def _fit(wanted: Variable, cases: Sequence[Case]) -> Variable:
+    """Fit scale and range of a variable, reading one frame at a time."""
+    count, total, squares = 0, 0.0, 0.0
+    low, high = np.inf, -np.inf
+    for case in cases:
+        for frame in range(case.frames):
+            values = case.read([wanted], frame=frame)[wanted.name].astype(np.float64)
+            valid = values[np.isfinite(values)]
+            if valid.size:
+                count, total, squares = count + valid.size, total + valid.sum(), squares + (valid**2).sum()
+                low, high = min(low, valid.min()), max(high, valid.max())
+    if not count:
+        raise InputError(f"{wanted.name}: all values are missing; there is nothing to learn from")
+    if wanted.vector:
+        length, longest = float((squares / count * wanted.channels) ** 0.5), float(max(-low, high))
+        return replace(wanted, scale=Scale(0.0, length or 1.0), range=(-longest, longest))
+    mean = total / count
+    spread = max(squares / count - mean**2, 0.0) ** 0.5
+    constant = spread <= 1e-6 * abs(mean)  # what rounding leaves of a spread is none
+    scale = Scale(float(mean), 1.0 if constant or not spread else float(spread))
+    return replace(wanted, scale=scale, range=(float(low), float(high)))
+
+
+def list_frames(cases: Iterable[Case], signature: Signature) -> list[Frame]:
+    """Give a reader for every frame: its cells, one slice an axis, to scaled inputs and targets.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> fields = {"thk": np.array([[[0.0, 4.0]]]), "speed": np.ones((1, 1, 2))}  # one frame of one row
+    >>> prepared = make_prepared(fields, split="training")
+    >>> signature = fit_signature("own", prepared.cases(), inputs=["thk"], outputs=["speed"])
+    >>> (read,) = list_frames(prepared.cases(), signature)
+    >>> {name: values.tolist() for name, values in read(slice(0, 1), slice(0, 2)).items()}
+    {'inputs': [[[-1.0, 1.0]]], 'targets': [[[0.0, 0.0]]]}
+    """
+    return [partial(_read, case, frame, signature) for case in cases for frame in range(case.frames)]
+
+
+def _read(case: Case, frame: int, signature: Signature, *cells: slice) -> dict[str, Any]:
+    sample: dict[str, Any] = {}
+    for name, side in (("inputs", signature.inputs), ("targets", signature.outputs)):
+        arrays = case.read(side, window=cells, frame=frame)
+        scaled = signature.apply(arrays, "inputs" if name == "inputs" else "outputs")
+        sample[name] = np.concatenate(list(scaled.values()), axis=0).astype(np.float32)
+    return sample

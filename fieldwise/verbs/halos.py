@@ -1,0 +1,65 @@
+"""The margin that a predictor needs around a block: known from its network, or measured and remembered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from fieldwise.fields.grids import Bounds
+from fieldwise.samples.cases import Case
+from fieldwise.verbs.blocks import Layout
+from fieldwise.verbs.probes import Arrays, is_enough, measure_halo
+
+if TYPE_CHECKING:
+    from fieldwise.verbs.predictors import Predictor
+
+LONGEST_CELLS = 192  # the halo that stands for the untiled result
+MARGIN = 2  # times what is measured: a network was seen to need 72 cells somewhere where probes told 40
+
+
+def choose_halo(
+    predictor: Predictor,
+    case: Case,
+    layout: Layout,
+    *,
+    block_cells: int,
+    fingerprint: str,
+    frame: int = 0,
+    progress: bool = True,
+) -> int:
+    """Choose a halo that leaves no seam, in cells of the map; 0 where one block covers the case.
+
+    As far as the network sees, where that is known and not farther than the longest halo; a network that
+    sees farther mostly needs less. Else it is measured at probes and doubled. Either is remembered in the
+    run folder, under the fingerprint.
+    """
+    if layout.window(layout.target, 0) == layout.limits and len(layout.blocks(block_cells)) == 1:
+        return 0
+
+    from fieldwise.runs import recall_measure
+
+    def settle() -> int:
+        return _settle(predictor, case, layout, frame=frame, progress=progress)
+
+    if predictor.run is None:
+        return settle()
+    return recall_measure(predictor.run / "halo.json", fingerprint, settle)
+
+
+def _settle(predictor: Predictor, case: Case, layout: Layout, *, frame: int, progress: bool) -> int:
+    def read(bounds: Bounds) -> Arrays:
+        return predictor.read(case, bounds, frame)
+
+    options: dict[str, Any] = {"alignment_cells": layout.alignment, "tolerance": predictor.tolerance}
+    known = predictor.reach_cells(case)
+    if (
+        known is not None
+        and known <= LONGEST_CELLS
+        and is_enough(predictor, read, case.grid, known, **options)
+    ):
+        return known
+    needed = MARGIN * measure_halo(predictor, read, case.grid, longest_cells=LONGEST_CELLS, **options)
+    if progress:
+        tqdm.write(f"halo: {needed} cells, {MARGIN} times what the network needs where it was probed")
+    return needed

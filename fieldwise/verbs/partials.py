@@ -1,0 +1,138 @@
+"""Unfinished maps: what is to be computed, piece by piece, and the folder in which finished pieces lie."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from fieldwise.drafts import replace_when_done
+from fieldwise.verbs.blocks import Box, Layout
+from fieldwise.verbs.writers import Piece
+
+GROUP_BYTES = 4 * 2**20  # frames of small maps share a file of this size: waiting for the disk takes time
+
+
+class Unit(NamedTuple):
+    """Some frames, counted in the file, of one block: what is saved at once."""
+
+    first: int
+    last: int  # excluded
+    core: Box
+
+    @property
+    def name(self) -> str:
+        """Name of its file."""
+        return f"{self.first}_{self.core.top}_{self.core.left}.npy"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be computed and how; two plans that differ have no piece in common.
+
+    Parameters
+    ----------
+    layout
+        The cells asked for in the domain of the inputs.
+    frames
+        Numbers of the frames in their case.
+    outputs
+        Names of the channels.
+    block_cells, halo_cells
+        Side of a block and width of its margin, multiples of the layout's alignment.
+    fingerprint
+        Stands for predictor and inputs.
+    """
+
+    layout: Layout
+    frames: tuple[int, ...]
+    outputs: tuple[str, ...]
+    block_cells: int
+    halo_cells: int
+    fingerprint: str
+    group_bytes: int = field(default_factory=lambda: GROUP_BYTES)
+
+    def units(self) -> Iterator[Unit]:
+        """Go through all pieces, frame by frame or group by group, each from the north-west."""
+        rows, columns = (min(self.block_cells, size) for size in self.layout.target.shape)
+        group = max(1, self.group_bytes // (4 * rows * columns * len(self.outputs)))
+        blocks = self.layout.blocks(self.block_cells)
+        for first in range(0, len(self.frames), group):
+            last = min(first + group, len(self.frames))
+            yield from (Unit(first, last, block) for block in blocks)
+
+    def window(self, unit: Unit) -> Box:
+        """Give what is computed for a unit: its block with the margin."""
+        return self.layout.window(unit.core, self.halo_cells)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write the plan in plain types."""
+        return {
+            "fingerprint": self.fingerprint,
+            "domain": list(self.layout.domain),
+            "spacing": self.layout.spacing,
+            "alignment_cells": self.layout.alignment,
+            "cells": list(self.layout.target),
+            "frames": list(self.frames),
+            "outputs": list(self.outputs),
+            "block_cells": self.block_cells,
+            "halo_cells": self.halo_cells,
+            "group_bytes": self.group_bytes,
+        }
+
+
+@dataclass(frozen=True)
+class Partial:
+    """The folder `<map>.partial` of finished pieces of a plan."""
+
+    folder: Path
+    plan: Plan
+
+    def missing(self) -> list[Unit]:
+        """List the units that are still to be computed."""
+        finished = {path.name for path in self.folder.glob("*.npy")}
+        return [unit for unit in self.plan.units() if unit.name not in finished]
+
+    def save(self, unit: Unit, values: np.ndarray) -> None:
+        """Save the values (frame, channel, y, x) of a unit, whole or not at all."""
+        content = io.BytesIO()  # NumPy's own writing to a file hides the reason when the disk is full
+        np.save(content, values)
+        with replace_when_done(self.folder / unit.name) as temporary, temporary.open("wb") as stream:
+            stream.write(content.getbuffer())
+            stream.flush()
+            os.fsync(stream.fileno())  # a piece that has its name is whole, even after a power cut
+
+    def pieces(self) -> Iterator[Piece]:
+        """Read all pieces, one by one, with their places in the file."""
+        target = self.plan.layout.target
+        for unit in self.plan.units():
+            row, column = unit.core.top - target.top, unit.core.left - target.left
+            yield Piece(unit.first, row, column, np.load(self.folder / unit.name))
+
+
+def open_partial(path: str | Path, plan: Plan) -> Partial:
+    """Make the folder of finished pieces of a map, or go on with it where it belongs to the same plan."""
+    path = Path(path)
+    folder = path.with_name(f"{path.name}.partial")
+    plan_file = folder / "plan.json"
+    if folder.exists():
+        try:
+            same = json.loads(plan_file.read_text()) == json.loads(json.dumps(plan.to_dict()))
+        except (OSError, ValueError):
+            same = False
+        if same:
+            return Partial(folder, plan)
+        tqdm.write(f"{folder}: unfinished work of other inputs or settings, dropped", file=sys.stderr)
+        shutil.rmtree(folder)
+    with replace_when_done(plan_file) as temporary:
+        temporary.write_text(json.dumps(plan.to_dict(), indent=1))
+    return Partial(folder, plan)

@@ -1,0 +1,277 @@
+"""A predictor applied to a whole case, block by block and frame by frame: the verb predict."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import rasterio
+from tqdm import tqdm
+
+from fieldwise.errors import InputError, require_at_least
+from fieldwise.fields.grids import Bounds, Grid
+from fieldwise.fields.rasters import CACHE_BYTES
+from fieldwise.samples.cases import Case
+from fieldwise.samples.prepared import DESCRIPTION
+from fieldwise.verbs.blocks import lay_out, round_up
+from fieldwise.verbs.halos import choose_halo
+from fieldwise.verbs.partials import Partial, Plan, Unit, open_partial
+from fieldwise.verbs.writers import MapFile, Times, check_suffix, write_map
+
+if TYPE_CHECKING:
+    from fieldwise.verbs.predictors import Predictor
+
+Arrays = dict[str, np.ndarray]
+Task = tuple[Unit, int]  # and the number of one of its frames in the file
+
+WRITE_BEHIND = 2  # pieces in memory after the one that is computed
+
+
+def predict_to(
+    out: str | Path,
+    predictor: Predictor,
+    case: Case,
+    *,
+    window: Bounds | None = None,
+    frames: int | Sequence[int] | None = None,
+    block_cells: int = 512,
+    halo_cells: int | None = None,
+    readers: int = 2,
+    attributes: Mapping[str, str] | None = None,
+    fingerprint: str = "",
+    progress: bool = True,
+    seconds: list[float] | None = None,
+) -> Path:
+    """Apply a predictor to a case, block by block, and write the maps.
+
+    Threads read ahead and one writes behind. Finished pieces lie in the folder `<out>.partial` until the
+    file is whole: a killed run that is started again computes only the missing ones. Memory grows neither
+    with the domain nor with the number of frames. At the end one line says what was written, and how fast.
+
+    Parameters
+    ----------
+    out
+        ``.tif`` (cloud-optimised GeoTIFF of one frame, a band an output), ``.nc`` (CF-NetCDF) or ``.zarr``.
+    predictor
+        A :class:`fieldwise.verbs.predictors.Predictor`, or what has its methods and attributes.
+    case
+        What it reads: an independent domain with a grid and frames.
+    window
+        West, south, east, north of a part of the case, rounded outward to its cells; default: the whole.
+    frames
+        Number or numbers of frames, from 0; default: all.
+    block_cells
+        Side of a block in cells of the map; memory depends on this alone.
+    halo_cells
+        Width of the margin computed around a block and dropped. By default as far as the network sees, or,
+        where that is not known or very far, twice what is measured at probes and remembered in the run.
+    readers
+        Threads that read ahead, as many blocks each.
+    attributes
+        Of the file, as text.
+    fingerprint
+        Stands for whatever decides beside predictor and case: unfinished work of another one is dropped.
+    progress
+        Show a progress bar with times.
+    seconds
+        Takes up the time of computing each block, reading and writing apart.
+
+    Raises
+    ------
+    InputError
+        Where the file cannot hold what is asked for, the window leaves the case, the predictor gives another
+        shape, or the disk is full.
+
+    Examples
+    --------
+    >>> import tempfile, torch
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> from fieldwise.samples.signatures import Signature, Variable
+    >>> from fieldwise.verbs.predictors import Predictor
+    >>> (case,) = make_prepared({"thk": np.tile(np.arange(12.0), (1, 8, 1))}).cases()
+    >>> network = torch.nn.AvgPool2d(3, stride=1, padding=1)  # for want of a trained one
+    >>> thickness = Variable("thk", units="m")
+    >>> predictor = Predictor(network, Signature("own", (thickness,), (thickness,), stacked=True))
+    >>> out = Path(tempfile.mkdtemp()) / "smooth.tif"
+    >>> path = predict_to(out, predictor, case, block_cells=5, progress=False)
+    /...smooth.tif: 1 frame of 8 x 12 cells in ... s
+    >>> with rasterio.open(path) as result:
+    ...     result.read(1)[4, 1:-1].tolist()
+    [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0]
+    """
+    started = time.perf_counter()
+    out = Path(out)
+    require_at_least(1, block_cells=block_cells, readers=readers)
+    require_at_least(0, halo_cells=halo_cells)
+    chosen = choose_frames(case, frames)
+    check_suffix(out, len(chosen))
+    layout = lay_out(snap_window(case, window), case.grid.bounds, predictor.alignment_cells(case))
+    block_cells = round_up(block_cells, layout.alignment)
+    fingerprint = f"{predictor.fingerprint} {identify_case(case)} {fingerprint}"
+    if halo_cells is None:
+        halo_cells = choose_halo(
+            predictor,
+            case,
+            layout,
+            block_cells=block_cells,
+            fingerprint=fingerprint,
+            frame=chosen[0],
+            progress=progress,
+        )
+    names = tuple(output.name for output in predictor.outputs)
+    halo_cells = round_up(halo_cells, layout.alignment)
+    plan = Plan(layout, chosen, names, block_cells, halo_cells, fingerprint)
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
+        partial = open_partial(out, plan)
+        _compute(partial, predictor, case, readers, progress, seconds if seconds is not None else [])
+        _finish(partial, out, describe_file(predictor, case, plan, attributes or {}))
+    rows, columns = layout.target.shape
+    many = f"{len(chosen)} frame{'s' * (len(chosen) != 1)}"
+    print(f"{out}: {many} of {rows} x {columns} cells in {time.perf_counter() - started:.1f} s")
+    return out
+
+
+def identify_case(case: Case) -> str:
+    """Give a text that changes with what a case's folder says of it."""
+    from fieldwise.runs import hash_file
+
+    said = hashlib.sha256(json.dumps(case.describe()).encode()).hexdigest()
+    description = case.folder / DESCRIPTION
+    return f"{case} {said}" + (f" {hash_file(description)}" if description.exists() else "")
+
+
+def choose_frames(case: Case, frames: int | Sequence[int] | None) -> tuple[int, ...]:
+    """Give the numbers of the frames that are meant; one that the case does not have is an error.
+
+    >>> from types import SimpleNamespace
+    >>> choose_frames(SimpleNamespace(frames=3), None)
+    (0, 1, 2)
+    """
+    if frames is None:
+        return tuple(range(case.frames))
+    chosen = (frames,) if isinstance(frames, int) else tuple(frames)
+    for frame in chosen:
+        if not 0 <= frame < case.frames:
+            raise InputError(f"--frame: is {frame}, but case {case} has {case.frames}, from 0")
+    if not chosen:
+        raise InputError(f"case {case}: no frame is chosen; name one of {case.frames}, from 0")
+    return chosen
+
+
+def snap_window(case: Case, window: Bounds | None) -> Grid:
+    """Give the grid of a window of a case, rounded outward to its cells.
+
+    >>> from types import SimpleNamespace
+    >>> case = SimpleNamespace(grid=Grid(100, 0, 1100, 1000, 250, "EPSG:3031"))
+    >>> snap_window(case, (200, 250, 500, 700)).bounds
+    (100.0, 250.0, 600.0, 750.0)
+    """
+    grid = case.grid
+    if window is None:
+        return grid
+    west, south, east, north = window
+    if west >= east or south >= north:
+        raise InputError(f"--bounds {window}: give west, south, east, north, in this order")
+    snapped = Grid.around(
+        (west - grid.west, south - grid.north, east - grid.west, north - grid.north), grid.spacing, grid.crs
+    )
+    return Grid(
+        snapped.west + grid.west,
+        snapped.south + grid.north,
+        snapped.east + grid.west,
+        snapped.north + grid.north,
+        grid.spacing,
+        grid.crs,
+    )
+
+
+def describe_file(predictor: Predictor, case: Case, plan: Plan, attributes: Mapping[str, str]) -> MapFile:
+    """Say what the file of a plan holds."""
+    bounds = plan.layout.bounds(plan.layout.target)
+    timed = case.times is not None or case.frames > 1
+    times = Times(case.frame_times[list(plan.frames)], case.time) if timed else None
+    grid = Grid(*bounds, plan.layout.spacing, case.crs or "")
+    facts = {"halo_cells": str(plan.halo_cells), "predictor": predictor.fingerprint} | dict(attributes)
+    return MapFile(tuple(predictor.outputs), grid, times, facts)
+
+
+def _compute(
+    partial: Partial, predictor: Predictor, case: Case, readers: int, progress: bool, seconds: list[float]
+) -> None:
+    """Compute the missing pieces while the next are read and the last are saved."""
+    plan, missing = partial.plan, partial.missing()
+    total = sum(unit.last - unit.first for unit in plan.units())
+    tasks = [(unit, frame) for unit in missing for frame in range(unit.first, unit.last)]
+    bar = tqdm(total=total, initial=total - len(tasks), desc="predicting", unit="block", disable=not progress)
+
+    def read(task: Task) -> Arrays:
+        unit, frame = task
+        return predictor.read(case, plan.layout.bounds(plan.window(unit)), plan.frames[frame])
+
+    reading, saving, done = _read_ahead(read, tasks, readers), deque[Future](), list[np.ndarray]()
+    with bar, ThreadPoolExecutor(1, "write-behind") as writer, closing(reading):
+        for (unit, frame), arrays in reading:
+            started = time.perf_counter()
+            values = np.asarray(predictor(arrays))
+            seconds.append(time.perf_counter() - started)
+            done.append(_core_of(values, plan, unit))
+            if frame == unit.last - 1:
+                saving.append(writer.submit(partial.save, unit, np.stack(done)))
+                done = []
+            if len(saving) > WRITE_BEHIND:
+                saving.popleft().result()
+            bar.update()
+        for save in saving:
+            save.result()
+
+
+def _core_of(values: np.ndarray, plan: Plan, unit: Unit) -> np.ndarray:
+    """Cut the margin off what was computed, (channel, y, x)."""
+    if values.ndim != 3 or len(values) != len(plan.outputs):
+        raise InputError(
+            f"the predictor gave values of the shape {values.shape}; it must give (channel, y, x) of "
+            f"{', '.join(plan.outputs)}"
+        )
+    return unit.core.cut(values, plan.window(unit))
+
+
+def _read_ahead(
+    read: Callable[[Task], Arrays], tasks: Iterable[Task], readers: int
+) -> Generator[tuple[Task, Arrays], None, None]:
+    """Yield what is read for each task, in their order, while threads read the next ones."""
+    pool = ThreadPoolExecutor(readers, "read-ahead")
+    waiting: deque[tuple[Task, Future[Arrays]]] = deque()
+    try:
+        for task in tasks:
+            waiting.append((task, pool.submit(read, task)))
+            if len(waiting) > readers:
+                first, reading = waiting.popleft()
+                yield first, reading.result()
+        while waiting:
+            first, reading = waiting.popleft()
+            yield first, reading.result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C no further block is read
+
+
+def _finish(partial: Partial, out: Path, content: MapFile) -> None:
+    """Join the pieces in the folder of unfinished work, so that what a kill leaves goes with that folder."""
+    whole = partial.folder / out.name
+    try:
+        write_map(partial.pieces(), whole, content)
+    except InputError as error:
+        raise InputError(f"{error}; finished blocks are kept in {whole.parent}") from error
+    if out.is_dir():  # a Zarr of before
+        shutil.rmtree(out)
+    os.replace(whole, out)
+    shutil.rmtree(partial.folder)

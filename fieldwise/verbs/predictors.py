@@ -1,0 +1,299 @@
+"""A trained network as a plain function from the fields of a window to maps in physical units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+
+from fieldwise.errors import InputError
+from fieldwise.fields.grids import Bounds
+from fieldwise.runs import hash_file
+from fieldwise.samples.cases import Case
+from fieldwise.samples.signatures import Signature, Variable
+from fieldwise.tasks import choose_device
+from fieldwise.tasks.checkpoints import read_checkpoint
+from fieldwise.tasks.imports import import_by_path
+from fieldwise.verbs.reaches import reach
+from fieldwise.verbs.writers import Output
+
+Arrays = dict[str, np.ndarray]
+BEYOND = "beyond_training"  # marks the cells in which an input leaves what training has seen
+PREFIX = "network."  # of a network's weights in the checkpoint of its task
+
+
+class Predictor:
+    """A network on its device, what it reads and gives, and how; the default of every recipe.
+
+    A recipe that adds something (a base, a weight) overrides `read`, which may give further arrays, and
+    `__call__`. `predict_to` takes any object with the methods and attributes of this one.
+
+    Parameters
+    ----------
+    network
+        Maps what the signature describes, (1, channel, y, x) or name to that, to (1, channel, y, x).
+    signature
+        Names, units and scales.
+    device
+        Where the network lies; it is moved there.
+    path
+        File of the weights.
+    run
+        Folder of the run, where the measured halo is remembered; None for nowhere.
+    fingerprint
+        Hash of the weights and of whatever else decides: unfinished maps of another one are dropped.
+    state
+        What the checkpoint holds beside the network's weights, by its name in the task.
+
+    Attributes
+    ----------
+    padding_cells : int
+        Cells of the map that are read around a window because the network eats them.
+    standard_names, long_names : mapping
+        Of outputs that have one.
+
+    Examples
+    --------
+    >>> from fieldwise.samples.scales import Scale
+    >>> mean = torch.nn.AvgPool2d(3, stride=1, padding=1)
+    >>> depth = Variable("depth", units="m", scale=Scale(0.0, 10.0))
+    >>> predictor = Predictor(mean, Signature("own", (depth,), (depth,), stacked=True))
+    >>> predictor({"depth": np.full((1, 3, 3), 9.0, dtype=np.float32)})[0, 1].tolist()  # zeros around
+    [6.0, 9.0, 6.0]
+    >>> [output.units for output in predictor.outputs]
+    ['m']
+    """
+
+    padding_cells = 0
+    standard_names: Mapping[str, str] = {}
+    long_names: Mapping[str, str] = {}
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        signature: Signature,
+        *,
+        device: torch.device | str = "cpu",
+        path: str | Path = "",
+        run: str | Path | None = None,
+        fingerprint: str = "",
+        state: Mapping[str, torch.Tensor] | None = None,
+    ) -> None:
+        self.device = torch.device(device)
+        self.network = network.eval().to(self.device)
+        self.signature = signature
+        self.path, self.run = Path(path), None if run is None else Path(run)
+        self.fingerprint = fingerprint
+        self.state = dict(state or {})
+
+    @property
+    def outputs(self) -> list[Output]:
+        """The channels in their order; where training has noted ranges, flags of what lies beyond them."""
+        outputs = [
+            Output(name, variable.units, self.long_names.get(name), self.standard_names.get(name))
+            for variable in self.signature.outputs
+            for name in variable.fields
+        ]
+        if any(variable.range is not None for variable in self.signature.inputs):
+            outputs.append(Output(BEYOND, dtype="int8", flags=("within", "beyond")))
+        return outputs
+
+    @property
+    def tolerance(self) -> list[float]:
+        """Largest difference of tiled and untiled: of each output the part 1e-5 of its scale."""
+        channels = sum(variable.channels for variable in self.signature.outputs)
+        ends = [self._unscale(np.full((channels, 1, 1), end, dtype=np.float32)) for end in (0, 1)]
+        units = np.abs(ends[1] - ends[0]).ravel()
+        return [*(1e-5 * units).tolist(), *[0.5] * (len(self.outputs) - channels)]
+
+    def reach_cells(self, case: Case) -> int | None:
+        """Tell how many cells of the map the network sees to one side at most; None where not known."""
+        cells = reach(self.network).cells
+        return None if cells is None else math.ceil(cells * max([1.0, *self._ratios(case)]))
+
+    def alignment_cells(self, case: Case) -> int:
+        """Tell of how many cells of the map the edges of windows are to be multiples.
+
+        These are the cells of the map in one of the coarsest input and in one where the network's map is
+        smallest.
+        """
+        ratios = [max(1, round(ratio)) for ratio in self._ratios(case)]
+        return math.lcm(reach(self.network).multiple, *ratios)
+
+    def _ratios(self, case: Case) -> list[float]:
+        """Give the cells of the map in one of each input."""
+        return [(variable.spacing or case.spacing) / case.spacing for variable in self.signature.inputs]
+
+    def read(self, case: Case, window: Bounds, frame: int) -> Arrays:
+        """Read what the network needs of a window: name to (channel, y, x). Called from several threads."""
+        padding = self.padding_cells * case.spacing
+        return case.read(self.signature.inputs, window=window, frame=frame, padding=padding)
+
+    def __call__(self, arrays: Arrays) -> np.ndarray:
+        """Map the inputs of a window to all outputs, (channel, y, x), missing where an input is."""
+        values = self.apply(arrays)
+        shape = values.shape[-2:]
+        missing = self.mark(arrays, lambda variable, cells: np.isnan(cells).any(axis=0), shape)
+        values[..., missing] = np.nan
+        if len(self.outputs) == len(values):
+            return values
+        beyond = self.mark(arrays, lambda variable, cells: variable.beyond(cells), shape) & ~missing
+        return np.concatenate([values, beyond[None].astype(np.float32)])
+
+    @torch.inference_mode()
+    def apply(self, arrays: Arrays) -> np.ndarray:
+        """Scale the inputs, missing ones 0, pass them through the network, and unscale: (channel, y, x)."""
+        scaled = self.signature.apply({each.name: arrays[each.name] for each in self.signature.inputs})
+        tensors = {name: self._to_tensor(values) for name, values in scaled.items()}
+        stacked = torch.cat(list(tensors.values()), dim=1) if self.signature.stacked else None
+        answer = self.network(tensors if stacked is None else stacked)[0].float().cpu().numpy()
+        return self._unscale(answer)
+
+    def _unscale(self, channels: np.ndarray) -> np.ndarray:
+        values = self.signature.undo(self.signature.split(channels))
+        return self.signature.stack(values, "outputs").astype(np.float32, copy=False)
+
+    def _to_tensor(self, values: np.ndarray) -> torch.Tensor:
+        filled = np.nan_to_num(np.asarray(values, dtype=np.float32), posinf=np.inf, neginf=-np.inf)
+        return torch.from_numpy(filled)[None].to(self.device)
+
+    def mark(
+        self, arrays: Arrays, test: Callable[[Variable, np.ndarray], np.ndarray], shape: tuple[int, int]
+    ) -> np.ndarray:
+        """Mark the cells of the map, (y, x), in which any input passes a test of its own cells.
+
+        Parameters
+        ----------
+        arrays
+            Name to (channel, y, x), each at its own spacing.
+        test
+            Maps a variable and its cells, (channel, y, x), to bool (y, x).
+        shape
+            Of the map.
+        """
+        marked = np.zeros(shape, dtype=bool)
+        for variable in self.signature.inputs:
+            found = test(variable, arrays[variable.name])
+            if found.any():
+                marked |= self._at_map(found, shape)
+        return marked
+
+    def _at_map(self, cells: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """Give each cell of the map what is nearest in an input, which spans the map and its padding."""
+        if cells.shape == shape:
+            return cells
+        padding = self.padding_cells
+        rows, columns = (
+            ((np.arange(size) + padding + 0.5) * own / (size + 2 * padding)).astype(int)
+            for size, own in zip(shape, cells.shape)
+        )
+        return cells[rows][:, columns]
+
+
+Kind = TypeVar("Kind", bound=Predictor)
+Loader = Callable[[Path, torch.device], Any]
+Weights = Literal["best", "last"] | str
+
+
+def load_predictor(
+    run: str | Path,
+    *,
+    recipe: str,
+    weights: Weights = "best",
+    accelerator: str = "auto",
+    kind: type[Kind] | None = None,
+    foreign: Mapping[str, Loader] | None = None,
+) -> Any:
+    """Load what a run has trained, or published weights.
+
+    Parameters
+    ----------
+    run
+        Run folder; or one with a published file, where the recipe reads such.
+    recipe
+        Whose run it is to be.
+    weights
+        The best by validation, the last, or the path of a published file.
+    accelerator
+        cpu, gpu or auto.
+    kind
+        Class of the predictor; default: :class:`Predictor`.
+    foreign
+        Suffix of published files (``.npz``) to a function of path and device that gives a predictor.
+
+    Raises
+    ------
+    InputError
+        Where there is no such file, or it is of another recipe.
+
+    Examples
+    --------
+    >>> load_predictor("model/nothing", recipe="ice_flow")
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: model/nothing: holds no checkpoints/best.ckpt; train with `fieldwise ...
+    """
+    run, foreign, device = Path(run), foreign or {}, choose_device(accelerator)
+    published = _find_published(run, weights, foreign)
+    if published is not None:
+        predictor = foreign[published.suffix](published, device)
+        predictor.run = predictor.run or run
+        return predictor
+    checkpoint = run / "checkpoints" / f"{weights}.ckpt"
+    if not checkpoint.exists():
+        also = f" nor a {' or '.join(foreign)} file" if foreign else ""
+        neither = "neither" if foreign else "no"
+        raise InputError(
+            f"{run}: holds {neither} checkpoints/{weights}.ckpt{also}; train with `fieldwise {recipe} train`"
+        )
+    return _from_checkpoint(checkpoint, run, recipe, device, kind or Predictor)
+
+
+def _find_published(run: Path, weights: Weights, foreign: Mapping[str, Loader]) -> Path | None:
+    """Tell which published file is meant, if any: the one named, or the one in a folder of no checkpoints."""
+    if weights not in ("best", "last"):
+        if Path(weights).suffix not in foreign:
+            kinds = f" or the path of a {' or '.join(foreign)} file" if foreign else ""
+            raise InputError(f"--weights: is {weights!r}; give best, last{kinds}")
+        if not Path(weights).exists():
+            raise InputError(f"{weights}: no such file; check the path")
+        return Path(weights)
+    if (run / "checkpoints").is_dir():
+        return None
+    found = sorted(path for suffix in foreign for path in run.glob(f"*{suffix}"))
+    return found[0] if found else None
+
+
+def _from_checkpoint(
+    checkpoint: Path, run: Path, recipe: str, device: torch.device, kind: type[Kind]
+) -> Kind:
+    content = read_checkpoint(checkpoint)
+    options, state = content["hyper_parameters"], content["state_dict"]
+    signature = Signature.from_dict(options.get("signature") or {}, checkpoint)
+    if signature.recipe != recipe:
+        raise InputError(
+            f"{checkpoint}: was trained by {signature.recipe}; give a --run of {recipe}, or use "
+            f"`fieldwise {signature.recipe} predict`"
+        )
+    network = import_by_path(options["network"], kind=torch.nn.Module)(**(options["network_options"] or {}))
+    inner = {name.removeprefix(PREFIX): value for name, value in state.items() if name.startswith(PREFIX)}
+    try:
+        network.load_state_dict(inner)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0][:120]
+        raise InputError(
+            f"{checkpoint}: holds another network's weights ({reason}); train it again"
+        ) from None
+    other = {name: value for name, value in state.items() if not name.startswith(PREFIX)}
+    return kind(
+        network,
+        signature,
+        device=device,
+        path=checkpoint,
+        run=run,
+        fingerprint=hash_file(checkpoint),
+        state=other,
+    )
