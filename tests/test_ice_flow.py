@@ -18,9 +18,10 @@ from fieldwise.recipes import ice_flow
 from fieldwise.recipes.ice_flow.judgement import STILL_M_A, measure_symmetry
 from fieldwise.recipes.ice_flow.networks import load_emulator
 from fieldwise.recipes.ice_flow.physics import find_nodes, measure_energy_gap, solve_frame
-from fieldwise.recipes.ice_flow.samples import choose_patch, find_centres, find_ice, fit_ranges
+from fieldwise.recipes.ice_flow.samples import find_centres, find_ice, fit_ranges
 from fieldwise.recipes.ice_flow.signatures import make_signature, read_signature, scales_of, write_map
 from fieldwise.runs import read_metrics
+from fieldwise.samples.frames import choose_patch
 from fieldwise.scores import direction_cosine, pick, read_scores, relative_l1, value_of
 from fieldwise.verbs.reaches import reach as measure_reach
 

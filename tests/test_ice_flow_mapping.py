@@ -5,7 +5,6 @@ import pytest
 from fieldwise.errors import InputError
 from fieldwise.recipes.ice_flow.signatures import (
     MAP_TYPES,
-    group_fields,
     make_signature,
     read_signature,
     scales_of,
@@ -13,6 +12,7 @@ from fieldwise.recipes.ice_flow.signatures import (
     write_map,
 )
 from fieldwise.samples.examples import make_prepared
+from fieldwise.samples.signatures import group_fields
 
 SHAPE = ["thk", "slopsurfx", "slopsurfy"]
 LAWS = ["arrhenius", "slidingco"]
@@ -89,7 +89,7 @@ def test_suggested_scales_are_round_and_keep_directions():
 
 def test_vectors_are_found_by_name():
     names = ["vbar", "ubar", "slopsurfy", "slopsurfx", "usurf", "thk", "uonly"]
-    vectors = [each.fields for each in group_fields(names) if each.vector]
+    vectors = [each.fields for each in group_fields(names, units={}) if each.vector]
     assert vectors == [("ubar", "vbar"), ("slopsurfx", "slopsurfy")]
 
 

@@ -1,7 +1,5 @@
 """Frames as they come, brought into one order: orientation, slopes, resampling, masks, gaps."""
 
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -230,8 +228,7 @@ def test_memory_holds_some_frames_at_a_time(one, tmp_path, monkeypatch):
 
     source = one(dome((12, 12), 7, np.random.default_rng(2)))
     whole = only_case(prepared(source, tmp_path / "whole", variables=["thk", "topg"], step=2))
-    module = sys.modules["fieldwise.recipes.ice_flow.prepare"]  # the package has a function of this name
-    monkeypatch.setattr(module, "BLOCK_BYTES", 3 * 2 * 4 * 144)
+    monkeypatch.setattr("fieldwise.samples.sources.BLOCK_BYTES", 3 * 2 * 4 * 144)
     monkeypatch.setattr(xr.DataArray, "values", property(spy))
     case = only_case(prepared(source, tmp_path / "data", variables=["thk", "topg"], step=2))
     assert [shape for shape in asked if len(shape) == 3] == 2 * [(3, 12, 12)] + 2 * [(1, 12, 12)]

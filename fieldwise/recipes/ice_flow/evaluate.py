@@ -117,14 +117,15 @@ def _score_cases(
     """Score the ice of all cases together, and of each, and the emulator on the frame with the most ice."""
     from tqdm import tqdm
 
-    from fieldwise.recipes.ice_flow.judgement import NAME, VelocitySums, measure_symmetry, time_frame
-    from fieldwise.scores import make_score
+    from fieldwise.recipes.ice_flow.judgement import STILL_M_A, measure_symmetry, time_frame
+    from fieldwise.scores import OutputSums, make_score
+    from fieldwise.scores.outputs import NAME
 
     names = emulator.signature.fields("outputs")
-    pooled, of_cases = VelocitySums(emulator.signature), []
+    pooled, of_cases = OutputSums(emulator.signature, still=STILL_M_A, unit="m/a"), []
     symmetry, leakage, energies, seconds, cells = [], [0.0], [], [], 0
     for case, predicted in tqdm(cases, desc="judging", unit="case", disable=not progress):
-        own, extents = VelocitySums(emulator.signature), []
+        own, extents = OutputSums(emulator.signature, still=STILL_M_A, unit="m/a"), []
         for values, true, ice in _read_frames(case, predicted, names):
             for sums in (own, pooled):
                 sums.add(values[:, ice], true[:, ice])
@@ -145,7 +146,7 @@ def _score_cases(
         *([make_score(split, "energy_gap", "1", NAME, mean["gap"])] if mean else []),
         *of_cases,
     ]
-    facts = {"cells": cells, "frames": sum(case.frames for case, _ in cases)}
+    facts: dict[str, Any] = {"cells": cells, "frames": sum(case.frames for case, _ in cases)}
     facts |= {"seconds_a_frame": float(np.mean(seconds))}
     return rows, facts | {key: value for key, value in mean.items() if key == "solver_s"}
 

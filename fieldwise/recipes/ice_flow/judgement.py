@@ -1,4 +1,4 @@
-"""Scores of predicted velocities: errors, direction, symmetry; and beside what satellites have seen."""
+"""An emulator judged by itself, and beside what satellites have seen of a glacier."""
 
 from __future__ import annotations
 
@@ -18,73 +18,13 @@ from fieldwise.samples.cases import Case
 from fieldwise.samples.loaders import turn, turn_back
 from fieldwise.samples.prepared import Prepared
 from fieldwise.samples.rules import write_yaml
-from fieldwise.samples.signatures import Signature
-from fieldwise.scores import ErrorSums, cosines_of, direction_cosine, make_score, relative_l1, speed_of
+from fieldwise.scores import direction_cosine, format_table, make_score, relative_l1, speed_of
 
 STILL_M_A = 1.0  # slower ice than this has no direction worth comparing
 SYMMETRIES = range(1, 8)
-NAME = "prediction"
 OBSERVED = ("uvelsurfobs", "vvelsurfobs")
 FLOW_PARAMETERS = {"arrhenius": 78.0, "slidingco": 0.0464, "strflowctrl": 78.0}
 SURE_M_A = 10.0  # slower than this, satellites do not see which way ice flows
-
-
-class VelocitySums:
-    """Scores of velocities in the cells of the ice, frame by frame: no more than one is in memory.
-
-    Parameters
-    ----------
-    signature
-        Whose outputs are judged.
-
-    Examples
-    --------
-    >>> from fieldwise.recipes.ice_flow.signatures import make_signature
-    >>> sums = VelocitySums(make_signature({}, {"ubar": 1.0, "vbar": 1.0}))
-    >>> true = np.array([[10.0, 20.0], [0.0, 0.0]])
-    >>> sums.add(true + [[1.0, -3.0], [0.0, 0.0]], true)
-    >>> for row in sums.rows("test"):
-    ...     print(row["measure"], row["at"], round(row["value"], 4))  # (1 + 3) / 2; root of 10 / 2; 4 / 30
-    mae ubar 2.0
-    mae vbar 0.0
-    rmse ubar 2.2361
-    rmse vbar 0.0
-    relative_l1 bar 0.1333
-    direction_cosine bar 1.0
-    """
-
-    def __init__(self, signature: Signature) -> None:
-        places = [each.name for each in signature.outputs if each.vector]
-        self.vectors = dict(zip(places, map(list, signature.vectors()["targets"]), strict=True))
-        self.errors = {name: ErrorSums() for name in signature.fields("outputs")}
-        self.speeds = {place: ErrorSums() for place in places}
-        self.cosines = dict.fromkeys(places, (0.0, 0))  # their sum and number
-
-    def add(self, predicted: np.ndarray, true: np.ndarray) -> None:
-        """Add the cells of one frame, (variable, cell) in m/a."""
-        for sums, *values in zip(self.errors.values(), predicted, true, strict=True):
-            sums.add(*values)
-        for place, pair in self.vectors.items():
-            self.speeds[place].add(speed_of(predicted[pair]), speed_of(true[pair]))
-            cosines = cosines_of(predicted[pair], true[pair], still=STILL_M_A)
-            total, count = self.cosines[place]
-            self.cosines[place] = total + float(cosines.sum(dtype=np.float64)), count + cosines.size
-
-    def rows(self, against: str) -> list[dict[str, Any]]:
-        """Give the errors of variables, then those of speeds and directions."""
-        rows = [
-            make_score(against, measure, "m/a", NAME, getattr(sums, measure), at=name)
-            for measure in ("mae", "rmse")
-            for name, sums in self.errors.items()
-        ]
-        rows += [
-            make_score(against, "relative_l1", "1", NAME, sums.relative_l1, at=place)
-            for place, sums in self.speeds.items()
-        ]
-        return rows + [
-            make_score(against, "direction_cosine", "1", NAME, total / count if count else np.nan, at=place)
-            for place, (total, count) in self.cosines.items()
-        ]
 
 
 def measure_symmetry(emulator: Emulator, case: Case, frame: int) -> float:
@@ -213,19 +153,15 @@ def compare_with_observed(emulator: Emulator, case: Case, observed: np.ndarray) 
 
 
 def format_comparison(scores: dict[str, dict[str, Any]]) -> str:
-    """Lay out one line an emulator.
+    """Lay out a column an emulator.
 
-    >>> line = {"correlation": 0.9, "direction_cosine": 0.95, "symmetry_error": 0.2}
-    >>> line |= {"leakage_of_network_m_a": 86.0, "leakage_m_a": 0.0, "seconds": 0.05}
-    >>> print(format_comparison({"released": line}).splitlines()[-1])
-    released           0.900     0.9500            20.00%                  86 / 0       50.0
+    >>> line = {"correlation": 0.9, "leakage_m_a": 0.0, "seconds": 0.05}
+    >>> print(format_comparison({"released": line, "ours": line}).splitlines()[1])
+    observed  correlation              0.9         0.9
     """
-    heads = ("correlation", "direction", "symmetry error", "leakage raw / cut (m/a)", "time (ms)")
-    rows = [f"{'':<12}{heads[0]:>12}{heads[1]:>11}{heads[2]:>18}{heads[3]:>24}{heads[4]:>11}"]
-    for name, values in scores.items():
-        leakage = f"{values['leakage_of_network_m_a']:.0f} / {values['leakage_m_a']:.0f}"
-        rows.append(
-            f"{name:<12}{values['correlation']:>12.3f}{values['direction_cosine']:>11.4f}"
-            f"{values['symmetry_error']:>18.2%}{leakage:>24}{1000 * values['seconds']:>11.1f}"
-        )
-    return "\n".join(rows)
+    units = {"leakage_of_network_m_a": "m/a", "leakage_m_a": "m/a", "seconds": "s"}
+    return format_table(
+        make_score("observed", measure.removesuffix("_m_a"), units.get(measure, "1"), name, value)
+        for name, values in scores.items()
+        for measure, value in values.items()
+    )

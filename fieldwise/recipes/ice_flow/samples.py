@@ -10,10 +10,10 @@ import numpy as np
 
 from fieldwise.errors import InputError
 from fieldwise.physics.ice_flow.slopes import FLOWING_M
-from fieldwise.recipes.ice_flow.signatures import THICKNESS, group_fields, suggest_scales
+from fieldwise.recipes.ice_flow.signatures import THICKNESS, suggest_scales
 from fieldwise.samples.cases import Case, Cells
 from fieldwise.samples.loaders import Frame
-from fieldwise.samples.signatures import Signature, Variable
+from fieldwise.samples.signatures import Signature, Variable, group_fields
 
 PHYSICS = ("thk", "usurf", "arrhenius", "slidingco")  # what the energy reads
 
@@ -122,33 +122,6 @@ def find_centres(cases: Iterable[Case], *, thicker_than_m: float) -> list[np.nda
     return masks
 
 
-def choose_patch(asked: int, cases: Sequence[Case]) -> int:
-    """Give the edge of patches: what is asked for, or, of a negative number, the largest 2^k that fits.
-
-    Raises
-    ------
-    InputError
-        Where a frame is smaller.
-
-    Examples
-    --------
-    >>> from fieldwise.samples.examples import make_prepared
-    >>> cases = make_prepared({"thk": 80.0}, shape=(40, 60)).cases()
-    >>> choose_patch(-1, cases), choose_patch(24, cases)
-    (32, 24)
-    """
-    smallest = min(cases, key=lambda case: min(case.shape))
-    room = min(smallest.shape)
-    if asked < 0:
-        return 2 ** (room.bit_length() - 1)
-    if not 1 <= asked <= room:
-        raise InputError(
-            f"--patch_size: {asked} cells do not fit into case {smallest}, {smallest.shape[0]} x "
-            f"{smallest.shape[1]} cells; give at most {room}, or -1 for the largest power of two"
-        )
-    return asked
-
-
 def fit_ranges(signature: Signature, cases: Sequence[Case], *, rescale: bool = False) -> Signature:
     """Note the ranges that variables have on the ice and the spacings of cells, and take scales from them.
 
@@ -200,7 +173,7 @@ def check_directions(signature: Signature) -> None:
     fieldwise.errors.InputError: --maptype: slopsurfx and slopsurfy do not stand side by side ...
     """
     for side in (signature.inputs, signature.outputs):
-        for each in group_fields(each.name for each in side if not each.vector):
+        for each in group_fields((each.name for each in side if not each.vector), units={}):
             if each.vector:
                 raise InputError(
                     f"--maptype: {' and '.join(each.fields)} do not stand side by side with one scale, so "

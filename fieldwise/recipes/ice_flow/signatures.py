@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from fieldwise.errors import InputError
 from fieldwise.interop.field_scales import read_field_scales, write_field_scales
 from fieldwise.samples.scales import Scale
-from fieldwise.samples.signatures import Side, Signature, Variable
+from fieldwise.samples.signatures import Side, Signature, are_components, group_fields
 
 RECIPE = "ice_flow"
 SPACING = "dX"  # edge of a cell in metres, as a field
@@ -105,49 +105,11 @@ def make_signature(inputs: Mapping[str, float], outputs: Mapping[str, float]) ->
         adjacent = [
             pair
             for pair in itertools.pairwise(names)
-            if _are_components(*pair) and scales[pair[0]] == scales[pair[1]]
+            if are_components(*pair) and scales[pair[0]] == scales[pair[1]]
         ]
-        grouped = group_fields(names, adjacent)
+        grouped = group_fields(names, units=UNITS, pairs=adjacent)
         sides.append(tuple(replace(each, scale=Scale(0.0, scales[each.fields[0]])) for each in grouped))
     return Signature(RECIPE, sides[0], sides[1], stacked=True)
-
-
-def group_fields(names: Iterable[str], pairs: Iterable[tuple[str, str]] | None = None) -> list[Variable]:
-    """Make variables of fields: vectors of `u...` and `v...`, or of `...x` and `...y`, scalars of the rest.
-
-    Parameters
-    ----------
-    pairs
-        Which fields make up vectors; by default all that are components by their names.
-
-    >>> [(each.name, each.fields) for each in group_fields(["vbar", "thk", "ubar"])]
-    [('thk', ('thk',)), ('bar', ('ubar', 'vbar'))]
-    """
-    names = list(names)
-    if pairs is None:
-        pairs = [(east, north) for east in names for north in names if _are_components(east, north)]
-    partners = dict(pairs)
-    variables: dict[str, Variable] = {}
-    for name in names:
-        north = partners.get(name)
-        if name in partners.values():
-            continue
-        if north is None:
-            variables[name] = Variable(name, units=UNITS.get(name, "1"))
-            continue
-        stem = name[1:] if north[1:] == name[1:] else name[:-1]
-        whole = name if stem in ("", *names, *variables) else stem
-        variables[whole] = Variable(whole, (name, north), units=UNITS.get(name, "1"), vector=True)
-    return list(variables.values())
-
-
-def _are_components(east: str, north: str) -> bool:
-    """Tell whether two fields are named as the components of a vector to the east and to the north.
-
-    >>> _are_components("ubar", "vbar"), _are_components("slopicex", "slopicey"), _are_components("u", "w")
-    (True, True, False)
-    """
-    return (east[:1], north) == ("u", "v" + east[1:]) or (east[-1:], north) == ("x", east[:-1] + "y")
 
 
 def scales_of(signature: Signature, side: Side) -> dict[str, float]:
@@ -174,7 +136,8 @@ def write_map(signature: Signature, folder: str | Path) -> list[Path]:
 def suggest_scales(signature: Signature) -> Signature:
     """Take scales from the ranges of the variables: 1, 2 or 5 times a power of ten, not below them.
 
-    >>> signature = Signature("ice_flow", (Variable("thk", range=(0.0, 310.0)),), ())
+    >>> signature = read_signature("f2")
+    >>> signature = replace(signature, inputs=(replace(signature.inputs[0], range=(0.0, 310.0)),))
     >>> scales_of(suggest_scales(signature), "inputs")
     {'thk': 500.0}
     """

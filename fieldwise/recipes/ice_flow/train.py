@@ -139,7 +139,7 @@ def fit_emulator(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ()) 
         settings={name: value for name, value in settings.items() if name not in TRAINING},
         callbacks=callbacks,
         sources=[Path(settings["data"]) / "provenance.json"],
-        **{name: settings[name] for name in TRAINING},  # type: ignore[misc]
+        **{name: settings[name] for name in TRAINING},
     )
     _export(best, Path(settings["run"]), signature, plain=settings["scaling"] == "plain")
     return best
@@ -177,7 +177,8 @@ def check_settings(settings: Mapping[str, Any]) -> Plan:
 
 def _make_loaders(plan: Plan, signature: Signature, settings: Mapping[str, Any]) -> tuple[Any, Any]:
     """Serve random patches to learn from, and whole frames to judge on."""
-    from fieldwise.recipes.ice_flow.samples import choose_patch, find_centres, list_frames
+    from fieldwise.recipes.ice_flow.samples import find_centres, list_frames
+    from fieldwise.samples.frames import choose_patch
     from fieldwise.samples.loaders import SYMMETRIES, PatchSampler, make_patch_loader
 
     cells = choose_patch(settings["patch_size"], plan.training)
