@@ -6,20 +6,20 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
-import xarray as xr
 from tqdm import tqdm
 
 from fieldwise.drafts import check_plain_name
 from fieldwise.errors import InputError, require_at_least
-from fieldwise.fields.resampling import block_mean, refine, resampled_shape
-from fieldwise.physics.ice_flow.slopes import derive_ice_slopes, derive_slopes
 from fieldwise.recipes.ice_flow.signatures import ICE_SLOPES, RECIPE, SLOPES, SPACING, UNITS
-from fieldwise.samples.prepared import SPLITS, Draft, prepare_folder
-from fieldwise.samples.rules import list_whole_files
-from fieldwise.samples.sources import Source, hold_out, open_cases, read_frames, write_frames
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from fieldwise.samples.prepared import Draft
+    from fieldwise.samples.sources import Source
 
 
 def prepare(
@@ -58,11 +58,14 @@ def prepare(
     Returns:
         The folder, which now holds a dataset.yaml.
     """
-    from fieldwise.runs import record_provenance
-
     require_at_least(1, size_cells=size_cells, valleys=valleys, snapshots=snapshots, step=step)
     if not 0 <= validation_fraction < 1:
         raise InputError(f"--validation_fraction: is {validation_fraction:g}; give a share from 0 to below 1")
+    from fieldwise.runs import record_provenance
+    from fieldwise.samples.prepared import SPLITS, prepare_folder
+    from fieldwise.samples.rules import list_whole_files
+    from fieldwise.samples.sources import hold_out, open_cases
+
     out, file = Path(out), Path(source)
     with prepare_folder(out, recipe=RECIPE, source=str(source)) as draft:
         if source == "sandbox":
@@ -105,6 +108,9 @@ def _write_case(
     source: Source, draft: Draft, *, variables: list[str] | None, resample: float, step: int
 ) -> None:
     """Write the frames of a glacier, with slopes, at the cells that are asked for."""
+    from fieldwise.fields.resampling import resampled_shape
+    from fieldwise.samples.sources import write_frames
+
     fields = _choose_variables(source, variables)
     shape = resampled_shape((len(source.y), len(source.x)), resample)
     if resample != 1 and "usurf" not in fields and {*SLOPES, *ICE_SLOPES} & set(fields):
@@ -133,6 +139,9 @@ def _derive_frames(
     source: Source, fields: dict[str, xr.DataArray], *, resample: float, step: int
 ) -> Iterator[dict[str, np.ndarray]]:
     """Give one frame after the other, resampled, with slopes; missing values of all are told at the end."""
+    from fieldwise.physics.ice_flow.slopes import derive_ice_slopes, derive_slopes
+    from fieldwise.samples.sources import read_frames
+
     missing: Counter[str] = Counter()
     for arrays in read_frames(source, fields, step=step):
         counts = {name: int(np.count_nonzero(~np.isfinite(values))) for name, values in arrays.items()}
@@ -195,6 +204,8 @@ def resample_frame(fields: Mapping[str, np.ndarray], factor: float) -> dict[str,
     >>> resample_frame({"thk": np.array([[0.0, 2.0], [4.0, 6.0]])}, 2)["thk"].tolist()
     [[3.0]]
     """
+    from fieldwise.fields.resampling import block_mean, refine
+
     kept = {name: values for name, values in fields.items() if name not in (*SLOPES, *ICE_SLOPES)}
     if factor >= 1:
         return {name: block_mean(values, round(factor)) for name, values in kept.items()}
