@@ -151,3 +151,30 @@ def make_loaders(
         make_patch_loader(list_frames(learnt, signature), sampler=patches, **options),
         make_patch_loader(list_frames(judged, signature)),
     )
+
+
+def choose_patch(asked: int, cases: Sequence[Case]) -> int:
+    """Give the edge of patches: what is asked for, or, of a negative number, the largest 2^k that fits.
+
+    Raises
+    ------
+    InputError
+        Where a frame is smaller.
+
+    Examples
+    --------
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> cases = make_prepared({"thk": 80.0}, shape=(40, 60)).cases()
+    >>> choose_patch(-1, cases), choose_patch(24, cases)
+    (32, 24)
+    """
+    smallest = min(cases, key=lambda case: min(case.shape))
+    room = min(smallest.shape)
+    if asked < 0:
+        return 2 ** (room.bit_length() - 1)
+    if not 1 <= asked <= room:
+        raise InputError(
+            f"--patch_size: {asked} cells do not fit into case {smallest}, {smallest.shape[0]} x "
+            f"{smallest.shape[1]} cells; give at most {room}, or -1 for the largest power of two"
+        )
+    return asked

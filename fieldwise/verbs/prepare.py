@@ -1,4 +1,4 @@
-"""What every verb prepare does: a folder that appears whole or not at all, with a record of what it came from."""
+"""What every verb prepare does: a folder that is whole or not there, and a record of what it came from."""
 
 from __future__ import annotations
 
