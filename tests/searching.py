@@ -1,5 +1,6 @@
 """Small searches for hyper-parameters, trained or pretended, for the tests of tune."""
 
+import importlib
 import math
 import os
 import subprocess
@@ -12,6 +13,7 @@ import optuna
 import pandas as pd
 import torch
 
+TRAINING = importlib.import_module("fieldwise.recipes.bed_topography.train")  # in which a search finds `fit`
 PAUSE_S = float(os.environ.get("PAUSE_S", 0))  # an epoch of pretended training
 SMALL = {
     "learning_rate": (1e-4, 1e-3),
@@ -69,9 +71,8 @@ def start(tuning_data, study, trials, *, pause_s, **changes):
     """Start a process that tunes with pretended training."""
     words = ["bed_topography", "tune", "--data", tuning_data, "--study", study, "--trials", trials]
     code = (
-        "import sys; sys.path[:0] = ['tests', '.']; from searching import pretend; "
-        "from fieldwise.cli import main; from fieldwise.recipes.bed_topography import tuning; "
-        "tuning.fit_generator = pretend; sys.exit(main(sys.argv[1:]))"
+        "import sys; sys.path[:0] = ['tests', '.']; from searching import TRAINING, pretend; "
+        "from fieldwise.cli import main; TRAINING.fit = pretend; sys.exit(main(sys.argv[1:]))"
     )
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, words), *words_of(SMALL | changes)],
