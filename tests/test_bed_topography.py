@@ -191,9 +191,7 @@ def test_a_run_does_not_go_on_with_other_data(own_files, tmp_path, hyperparamete
     options = hyperparameters | {"adversarial_weight": 0, "max_epochs": 1}
     bed_topography.train(data=data, run=run, **options)
     bed_topography.prepare(source=str(own_files), out=data, step_cells=8, seed=8, progress=False)
-    with pytest.raises(
-        InputError, match=r"last.ckpt: was trained on other data \(.*bed\).*--resume false"
-    ):
+    with pytest.raises(InputError, match=r"last.ckpt: was trained on other data \(.*bed\).*--resume false"):
         bed_topography.train(data=data, run=run, **options | {"max_epochs": 2})
 
 

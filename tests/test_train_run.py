@@ -25,7 +25,7 @@ from fieldwise.samples.scales import Scale
 from fieldwise.samples.signatures import Signature, Variable
 from fieldwise.tasks import AdversarialTask, FieldTask, load_checkpoint
 from fieldwise.tasks.precision import choose_precision, measure_distance
-from fieldwise.verbs.train import train_run
+from fieldwise.verbs.train import train_run, watched_by
 
 SIGNATURE = Signature("own", (Variable("thk"), Variable("slope")), (Variable("speed"),), stacked=True)
 CONVOLUTION = {"in_channels": 2, "out_channels": 1, "kernel_size": 3, "padding": 1}
@@ -60,16 +60,16 @@ def train(run, *, signature=SIGNATURE, loaders=None, settings=None, callbacks=()
     training = QUIET | {name: value for name, value in options.items() if name in kinds}
     task = {"network": "torch.nn.Conv2d", "network_options": CONVOLUTION, "learning_rate": 1e-2}
     task |= {name: value for name, value in options.items() if name not in kinds}
-    return train_run(
-        partial(task.pop("kind", FieldTask), **task),
-        loaders or make_loaders(),
-        signature,
-        run=run,
-        settings=settings or {"learning_rate": 1e-2},
-        callbacks=callbacks,
-        sources=sources,
-        **({"max_epochs": 2} | training),
-    )
+    with watched_by(*callbacks):
+        return train_run(
+            partial(task.pop("kind", FieldTask), **task),
+            loaders or make_loaders(),
+            signature,
+            run=run,
+            settings=settings or {"learning_rate": 1e-2},
+            sources=sources,
+            **({"max_epochs": 2} | training),
+        )
 
 
 class StopAfter(Callback):

@@ -107,6 +107,7 @@ class AdversarialTask(FieldTask):
         if self.members > 1:
             raise InputError(f"members: is {self.members}; against a discriminator one is drawn, give 1")
         self.automatic_optimization = False  # two optimisers take turns
+        self._group: list[dict[str, Any]] = []  # batches that wait for a step
         self.discriminator = (
             make_network(discriminator, discriminator_options or {}) if discriminator else None
         )
@@ -144,7 +145,7 @@ class AdversarialTask(FieldTask):
     def on_train_epoch_start(self) -> None:
         """Set the learning rate, and begin a step of several batches anew."""
         super().on_train_epoch_start()
-        self._group: list[dict[str, Any]] = []
+        self._group = []
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> None:
         """Take a step, once there are as many batches as make one."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, get_args, get_type_hints
 
@@ -15,6 +17,24 @@ from fieldwise.verbs.options import TRAINING, Training, with_options
 if TYPE_CHECKING:
     from fieldwise.samples.signatures import Signature
     from fieldwise.tasks import FieldTask
+
+
+WATCHING: ContextVar[tuple[Any, ...]] = ContextVar("WATCHING", default=())
+
+
+@contextmanager
+def watched_by(*callbacks: Any) -> Iterator[None]:
+    """Let further callbacks of Lightning's watch every training that begins within.
+
+    >>> with watched_by("a callback"):
+    ...     WATCHING.get()
+    ('a callback',)
+    """
+    token = WATCHING.set((*WATCHING.get(), *callbacks))
+    try:
+        yield
+    finally:
+        WATCHING.reset(token)
 
 
 @with_options(Training, TRAINING)
@@ -27,7 +47,6 @@ def train_run(
     settings: Mapping[str, Any],
     monitor: str = "val_loss",
     picture: Callable[[Any, Any], Any] | None = None,
-    callbacks: Sequence[Any] = (),
     sources: Iterable[Path] = (),
     **training: Unpack[Training],
 ) -> Path:
@@ -42,10 +61,10 @@ def train_run(
         loaders: Of training and of validation batches.
         signature: What the network reads and gives; it travels in the checkpoints.
         run: Folder for checkpoints, logs, settings and figures.
-        settings: What else the run depends on, for its record; a run goes on with the same alone.
+        settings: What else the run depends on, for its record, such as the `locals()` with which the verb
+            begins; a run goes on with the same alone.
         monitor: Metric of the validation batches, the least of which marks the best weights.
         picture: Draws the task's answer to a batch, (y, x, 3); by default input, prediction, truth, error.
-        callbacks: Further callbacks of Lightning's.
         sources: Files whose sums go into the provenance.
 
     Returns:
@@ -55,7 +74,8 @@ def train_run(
     from fieldwise.runs import find_checkpoint, fit, open_run
 
     run, best = Path(run), Path(run) / "checkpoints" / "best.ckpt"
-    every = {**settings, "run": run, **training}
+    own = {name: value for name, value in settings.items() if name != "training"}
+    every = {**own, "run": run, **training}
     task = _make_task(make_task, signature, loaders[0], seed=training["seed"])
     last = find_checkpoint(run, every, resume=training["resume"])
     done = _check_resumable(last, task, signature) if last else 0
@@ -64,7 +84,7 @@ def train_run(
         _tell(f"{run}: nothing to do, {_describe_best(run, monitor)}; {remedy}")
         return best
     precision = _choose_precision(task, loaders[0], training)
-    told = _watch(every, picture, callbacks, seed=training["seed"], first=done)
+    told = _watch(every, picture, WATCHING.get(), seed=training["seed"], first=done)
     trainer = _make_trainer(task, run, monitor, training, precision=precision, callbacks=told, anew=not last)
     if trainer.is_global_zero:
         open_run(run, every, resume=training["resume"])

@@ -87,8 +87,9 @@ def prepare(
 
             print("making a sector of Antarctica")
             file = make_bed_topography(draft.folder, seed=seed, size_km=size_km, progress=progress)
-        options = {"arrays": arrays, "buffer_m": buffer_m, "seed": seed, "progress": progress}
-        case, areas, inside = _open_region(file, draft, **options)
+        case, areas, inside = _open_region(
+            file, draft, arrays=arrays, buffer_m=buffer_m, seed=seed, progress=progress
+        )
         buffer = _choose_buffer(buffer_m, case.spacing)
         print("cutting tiles")
         counts = _cut_tiles(

@@ -69,10 +69,8 @@ def _read_picks(
     table = read_survey(pipeline, measured="thickness" if by_thickness else "z")
     crs = crs_name(table.attrs["crs"])
     if not same_crs(crs, case.grid.crs):
-        raise InputError(
-            f"{pipeline}: ends in {crs_label(crs)}, the data are in {crs_label(case.grid.crs)}; set out_srs to "
-            "that"
-        )
+        there, here = crs_label(crs), crs_label(case.grid.crs)
+        raise InputError(f"{pipeline}: ends in {there}, the data are in {here}; set out_srs to that")
     west, south, east, north = case.grid.bounds
     inside = table["x"].between(west, east) & table["y"].between(south, north)
     if not inside.any():
