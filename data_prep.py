@@ -54,13 +54,11 @@ block_tiles = 2.0  # edge of the areas drawn for that, in tiles
 # %%
 from pathlib import Path
 
-from fieldwise.samples.datasets import Dataset
-
 from fieldwise import figures
-from fieldwise.fields.formats import open_field
 from fieldwise.fields.tiles import read_bounds, read_tiles
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.figures import draw_inputs
+from fieldwise.recipes.bed_topography.region import open_region
 from fieldwise.recipes.bed_topography.surveys import open_targets, read_held_out
 
 # %% [markdown]
@@ -81,8 +79,8 @@ folder = bed_topography.prepare(
     validation_fraction=validation_fraction,
     block_tiles=block_tiles,
 )
-dataset = Dataset(folder)
-dataset.grid
+region = open_region(folder)
+region.grid
 
 # %% [markdown]
 # ## The inputs
@@ -93,7 +91,7 @@ dataset.grid
 # which way it flows, so the regional ice thickness and surface slope are derived and given to the network too.
 
 # %%
-draw_inputs(dataset)
+draw_inputs(region)
 
 # %% [markdown]
 # ## The ground truth
@@ -103,12 +101,12 @@ draw_inputs(dataset)
 # learn from nor to choose among its weights, and the map is judged on them in the end.
 
 # %%
-targets = open_targets(dataset)
+targets = open_targets(region)
 {name: f"{int(field.notnull().sum())} cells" for name, field in targets.items()}
 
 # %%
-if dataset.description.get("held_out"):
-    print(read_held_out(dataset).groupby("survey")["z"].describe().round(1))
+if region.facts.get("held_out"):
+    print(read_held_out(region).groupby("survey")["z"].describe().round(1))
 
 # %% [markdown]
 # ## Tiles
@@ -130,11 +128,11 @@ tiles = read_tiles(folder / "tiles.zarr")
 tiles
 
 # %%
-outlines = read_bounds(folder / "tiles.geojson", crs=dataset.crs)
+outlines = read_bounds(folder / "tiles.geojson", crs=region.crs)
 outlines["split"].value_counts()
 
 # %%
-figures.draw_map(dataset.field("bed_lowres"), tiles=outlines).show(width=700)
+figures.draw_map(region.field("bed_lowres"), tiles=outlines).show(width=700)
 
 # %% [markdown]
 # A tile of each input, as the network sees it: the same 9 km (inputs with 1 km more on every side), each at
@@ -144,6 +142,6 @@ figures.draw_map(dataset.field("bed_lowres"), tiles=outlines).show(width=700)
 {name: tuple(variable.shape[1:]) for name, variable in tiles.data_vars.items()}
 
 # %%
-if dataset.description.get("truth"):
-    truth = open_field(folder / dataset.description["truth"])
+if region.facts.get("truth"):
+    truth = region.open("truth")
     print(f"the known bed: {float(truth.min()):.0f} to {float(truth.max()):.0f} m, {truth.shape} cells")

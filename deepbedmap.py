@@ -49,15 +49,12 @@ block_cells = 256
 import json
 from pathlib import Path
 
-from fieldwise.samples.datasets import Dataset
-
 from fieldwise import figures
 from fieldwise.fields.formats import open_field
 from fieldwise.recipes import bed_topography
 from fieldwise.scores import pick
 
 # %%
-dataset = Dataset(data)
 path = bed_topography.predict(
     run=Path(run), data=Path(data), out=Path(out), bounds=bounds, block_cells=block_cells
 )

@@ -83,8 +83,9 @@ from IPython.display import Image, display
 
 from fieldwise.networks.esrgan import Discriminator, Generator
 from fieldwise.recipes import bed_topography
+from fieldwise.recipes.bed_topography.generator import BedTask
 from fieldwise.runs import read_metrics
-from fieldwise.tasks import load_task
+from fieldwise.tasks import load_checkpoint
 
 # %% [markdown]
 # ## The two networks
@@ -214,4 +215,4 @@ if tuning_trials:
 # without unpickling anything but numbers.
 
 # %%
-load_task(best).hparams["description"]
+load_checkpoint(best, BedTask).signature

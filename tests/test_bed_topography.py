@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partialmethod
 
 import numpy as np
 import pandas as pd
@@ -21,10 +22,16 @@ from fieldwise.fields.grids import load_values, make_field
 from fieldwise.fields.rasters import write_cog
 from fieldwise.fields.tiles import read_tiles
 from fieldwise.recipes import bed_topography
-from fieldwise.recipes.bed_topography import judgement, networks
+from fieldwise.recipes.bed_topography import judgement
+from fieldwise.recipes.bed_topography.generator import BedTask
+from fieldwise.recipes.bed_topography.predictor import BedPredictor
 from fieldwise.recipes.bed_topography.region import open_region
+from fieldwise.recipes.bed_topography.surveys import read_grounded_area
+from fieldwise.recipes.bed_topography.tiles import interpolate, read_samples
+from fieldwise.samples.scales import Scale
+from fieldwise.samples.signatures import Signature
 from fieldwise.scores import pick, value_of
-from fieldwise.tasks import load_task
+from fieldwise.tasks import choose_device, load_checkpoint
 
 LOWRES_M = 1000.0
 
@@ -129,12 +136,13 @@ def raw_run(sandbox, hyperparameters, tmp_path_factory):
 
 
 def test_raw_metres_are_scaled_by_nothing(raw_run, sandbox, tmp_path):
-    description = load_task(raw_run / "checkpoints" / "best.ckpt").hparams["description"]
-    assert description["departure"] is False
-    assert description["departure_scale_m"] == 1
+    task = load_checkpoint(raw_run / "checkpoints" / "best.ckpt", BedTask)
+    signature = Signature.from_dict(task.signature)
+    assert signature.facts["departure"] is False
+    assert task.departure_scale_m == 1
     published = {"bed_lowres", "surface_elevation", "ice_velocity", "snow_accumulation"}
-    assert set(description["inputs"]) == published
-    assert all(entry["scale"] == {"mean": 0, "spread": 1} for entry in description["inputs"].values())
+    assert {each.name for each in signature.inputs} == published
+    assert all(each.scale == Scale(mean=0, spread=1) for each in [*signature.inputs, *signature.outputs])
     out = bed_topography.predict(run=raw_run, data=sandbox, out=tmp_path / "map.tif", progress=False)
     assert np.isfinite(open_field(out).values).all()
 
@@ -152,21 +160,17 @@ def test_a_block_without_halo_is_a_tile(sandbox, trained_run, raw_run, tmp_path,
         halo_cells=0,
         progress=False,
     )
-    from fieldwise.recipes.bed_topography.samples import interpolate, read_samples
-
-    from fieldwise.recipes.bed_topography.surveys import read_grounded_area
-
-    task = load_task(run / "checkpoints" / "best.ckpt")
-    description = task.hparams["description"]
-    names = list(description["inputs"])
-    arrays, _ = read_samples(open_region(sandbox), "validation", names, departure=departure, like=description)
+    dataset = open_region(sandbox)
+    task = load_checkpoint(run / "checkpoints" / "best.ckpt", BedTask)
+    signature = Signature.from_dict(task.signature)
+    names = [each.name for each in signature.inputs]
+    arrays, _ = read_samples(dataset, "validation", names, departure=departure, like=signature)
     inputs = {name: torch.from_numpy(values[3:4]) for name, values in arrays["inputs"].items()}
     with torch.inference_mode():
-        drawn = task(inputs, torch.from_numpy(arrays["base"][3:4]))[0, 0].numpy()
+        drawn = task.draw({"inputs": inputs, "base": torch.from_numpy(arrays["base"][3:4])})[0, 0].numpy()
     inverted = arrays["base"][3, 0]
     drawn = inverted + float(task.departure_share) * (drawn - inverted)
     # What is drawn fades into the cubic low-res bed within 10 km of the grounding line.
-    dataset = open_region(sandbox)
     line = read_grounded_area(sandbox / dataset.facts["grounding_line"], crs=dataset.crs)
     west, south, east, north = tile["bounds"].values[0]
     x, y = np.arange(west + 125, east, 250), np.arange(north - 125, south, -250)
@@ -187,15 +191,15 @@ def test_a_run_does_not_go_on_with_other_data(own_files, tmp_path, hyperparamete
     options = hyperparameters | {"adversarial_weight": 0, "max_epochs": 1}
     bed_topography.train(data=data, run=run, **options)
     bed_topography.prepare(source=str(own_files), out=data, step_cells=8, seed=8, progress=False)
-    with pytest.raises(InputError, match=r"last.ckpt: was trained on other inputs or tiles.*--resume false"):
+    with pytest.raises(InputError, match=r"last.ckpt: was trained on other data \(.*bed\).*--resume false"):
         bed_topography.train(data=data, run=run, **options | {"max_epochs": 2})
 
 
 def test_no_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert networks.choose_device("auto").type == "cpu"
+    assert choose_device("auto").type == "cpu"
     with pytest.raises(InputError, match="no GPU was found; give cpu or auto"):
-        networks.choose_device("gpu")
+        choose_device("gpu")
 
 
 # --- predict --------------------------------------------------------------------------------------
@@ -230,28 +234,23 @@ def test_a_box_is_a_part_of_the_whole(sandbox, trained_run, whole_map, tmp_path)
 
 def test_a_killed_prediction_goes_on(sandbox, trained_run, whole_map, tmp_path, monkeypatch, capsys):
     """Interrupted in its fourth of nine blocks, it computes the other six when called again."""
-    made, calls = networks.make_function, []
+    apply, calls = BedPredictor.apply, []
 
-    def make_function(network, *, stop=None):
-        function = made(network)
-
-        def draw(arrays):
-            if len(calls) == stop:
-                raise KeyboardInterrupt
-            calls.append(1)
-            return function(arrays)
-
-        return draw
+    def draw(predictor, arrays, *, stop=None):
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return apply(predictor, arrays)
 
     words = ["predict", "--run", trained_run, "--data", sandbox, "--out", tmp_path / "map.tif"]
     words += ["--block_cells", 80, "--halo_cells", 64, "--progress", "false"]
     command = ["bed_topography", *map(str, words)]
-    monkeypatch.setattr(networks, "make_function", lambda network: make_function(network, stop=3))
+    monkeypatch.setattr(BedPredictor, "apply", partialmethod(draw, stop=3))
     assert main(command) == 130
     assert capsys.readouterr().err == "interrupted; the same command goes on where it was\n"
     assert not (tmp_path / "map.tif").exists()
     calls.clear()
-    monkeypatch.setattr(networks, "make_function", make_function)
+    monkeypatch.setattr(BedPredictor, "apply", draw)
     assert main(command) == 0
     assert len(calls) == 6
     difference = open_field(tmp_path / "map.tif").values - open_field(whole_map).values

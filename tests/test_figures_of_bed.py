@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fieldwise.recipes.bed_topography.networks import load_network
 from PIL import Image
 
 from fieldwise.errors import InputError
@@ -25,6 +24,7 @@ from fieldwise.recipes.bed_topography.places import (
     choose_boxes,
     choose_places,
 )
+from fieldwise.recipes.bed_topography.predictor import load_bed_predictor
 from fieldwise.recipes.bed_topography.region import open_region
 from fieldwise.scores import sample_at_points
 
@@ -54,10 +54,10 @@ def test_every_figure_is_drawn_as_pdf_and_png(folder):
 
 def test_the_tile_of_the_strongest_relief_passes_through_the_network(dataset, trained_run):
     layers, inputs, bed = run_on_a_tile(trained_run, dataset)
-    network = load_network(trained_run / "checkpoints" / "best.ckpt", dataset, accelerator="cpu")
-    count = sum(parameter.numel() for parameter in network.generator.parameters())
+    predictor = load_bed_predictor(trained_run, dataset, accelerator="cpu")
+    count = sum(parameter.numel() for parameter in predictor.network.parameters())
     assert sum(layer.parameters for layer in layers) == count
-    assert list(inputs) == list(network.description["inputs"])
+    assert list(inputs) == [each.name for each in predictor.signature.inputs]
     assert bed.shape == (36, 36)
     assert np.isfinite(bed).all()
     assert (inputs["ice_velocity"] >= 0).all()  # a speed
@@ -119,8 +119,8 @@ def test_jupyter_shows_a_figure_larger_than_in_print(dataset, whole_map, folder)
     assert metadata["image/png"]["width"] == pytest.approx(430, abs=40)
 
 
-def stub(**description):
-    return types.SimpleNamespace(crs="EPSG:3031", description=description)
+def stub(**facts):
+    return types.SimpleNamespace(grid=types.SimpleNamespace(crs="EPSG:3031"), facts=facts)
 
 
 def antarctica(spacing=25_000.0):

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from fieldwise.samples.datasets import Dataset
 
 from conftest import CORNER_X, CORNER_Y, SIZE_M, hills
 from fieldwise.errors import InputError
@@ -15,6 +14,7 @@ from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog
 from fieldwise.fields.tiles import read_tiles, touches
 from fieldwise.recipes import bed_topography
+from fieldwise.recipes.bed_topography.region import open_region
 from fieldwise.recipes.bed_topography.surveys import number_flights, read_held_out
 
 AREA = [CORNER_X + 20_000, CORNER_Y + 18_000, CORNER_X + 30_000, CORNER_Y + 30_000]
@@ -42,10 +42,10 @@ def hold_out(own_files):
 
 def assert_kept_away(folder, *, buffer_m):
     """No cell to learn from, and no tile of any split, comes nearer to a held-out area than the buffer."""
-    dataset = Dataset(folder)
-    areas = np.array(dataset.description["held_out_areas"])
+    dataset = open_region(folder)
+    areas = np.array(dataset.facts["held_out_areas"])
     assert not touches(read_tiles(folder / "tiles.zarr")["bounds"].values, areas, buffer=buffer_m).any()
-    for path in dataset.description["targets"].values():
+    for path in dataset.facts["targets"].values():
         field = open_field(folder / path)
         x, y = np.meshgrid(field["x"], field["y"])
         near = [
@@ -74,7 +74,7 @@ def test_a_named_area_is_cut_from_a_survey_and_judged_on(hold_out, own_files, tm
     np.testing.assert_allclose(picks["z"], expected["ELEVATION"] - expected["BOTTOM"], atol=1e-6)
     assert set(picks["survey"]) == {"dense"}
     # `evaluate` judges on them: the true bed is off by nothing but the interpolation between cells
-    grid = Dataset(folder).grid
+    grid = open_region(folder).grid
     bed = make_field(hills(*np.meshgrid(grid.x, grid.y)), grid, name="bed")
     scores = bed_topography.evaluate(
         data=folder, run=tmp_path / "run", prediction=write_cog(bed, tmp_path / "bed.tif")
@@ -114,7 +114,7 @@ def test_drawn_blocks_hold_data_and_keep_their_own_buffer(hold_out, tmp_path, be
 def test_a_survey_and_an_area_are_judged_on_together(hold_out, tmp_path):
     source = hold_out({"surveys": ["judge.json"], "areas": [AREA]})
     folder = bed_topography.prepare(source=source, out=tmp_path / "data", **SMALL)
-    picks = read_held_out(Dataset(folder))
+    picks = read_held_out(open_region(folder))
     assert picks.groupby("survey").size().to_dict() == {"dense": 600, "judge": 151}
     assert picks.groupby("survey")["flight"].unique().map(set).agg(lambda sets: set.isdisjoint(*sets))
 

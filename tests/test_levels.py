@@ -83,12 +83,12 @@ def test_truth_beds_and_thickness(own_files, tmp_path):
     data = open_region(bed_topography.prepare(source=str(own_files), out=tmp_path / "data", progress=False))
     truth = data.open("truth")
     np.testing.assert_allclose(truth.values, bed.values - 30, atol=1e-3)
-    assert truth.attrs["vertical_datum"] == data.description["vertical_datum"] == "WGS84 ellipsoid"
+    assert truth.attrs["vertical_datum"] == data.facts["vertical_datum"] == "WGS84 ellipsoid"
     known = open_field(data.folder / "surveys" / "known.tif")
     np.testing.assert_allclose(known.values, bed.values - 30, atol=1e-3)
     np.testing.assert_array_equal(data.field("ice_thickness").values, 1234)
-    assert data.inputs["ice_thickness"].units == "m"
-    assert "surface_slope" in data.inputs
+    assert data.variables["ice_thickness"].units == "m"
+    assert "surface_slope" in data.variables
     np.testing.assert_array_equal(open_field(own_files.parent / "known.tif").values, bed.values)
 
 

@@ -360,9 +360,7 @@ def test_surveys_of_one_name_are_refused(own_files, tmp_path, refusal):
 
 
 def test_pipelines_are_checked_before_anything_is_filled(own_files, tmp_path, refusal, monkeypatch):
-    from fieldwise.recipes.bed_topography import preparation
-
-    monkeypatch.setattr(preparation, "prepare_inputs", None)  # is not reached
+    monkeypatch.setattr("fieldwise.samples.inputs.prepare_inputs", None)  # is not reached
     edit_pipeline(own_files, 0, converters={"Z": "DEPTH"})
     line = refusal("prepare", "--source", own_files, "--out", tmp_path / "out")
     assert "dense.json: step 1" in line

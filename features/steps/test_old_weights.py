@@ -111,7 +111,7 @@ def _(tmp_path):
 def _(dataset, tmp_path):
     folder = shutil.copytree(dataset.folder, tmp_path / "data")
     description = yaml.safe_load((folder / DESCRIPTION).read_text())
-    del description["inputs"]["snow_accumulation"]
+    del description["variables"]["snow_accumulation"]
     (folder / DESCRIPTION).write_text(yaml.safe_dump(description))
     return open_region(folder)
 
@@ -170,9 +170,7 @@ def _(map_file, dataset, generator):
         window = np.array(opened.bounds)
     # Six kilometres more on each side, as the halo, and one that the network takes off.
     wide = np.array([window + 6000 * np.array([-1, -1, 1, 1])])
-    arrays = dataset.read(
-        wide, padding=1000, flat=False, names=[c.name for c in generator.input_block.inputs]
-    )
+    arrays = dataset.read([each.name for each in generator.input_block.inputs], window=wide, padding=1000)
     with torch.no_grad():
         drawn = generator({name: torch.from_numpy(values).float() for name, values in arrays.items()})
     expected = drawn[0, 0, 24:-24, 24:-24].numpy()

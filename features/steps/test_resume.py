@@ -16,8 +16,8 @@ from conftest import write_own_files
 from fieldwise.errors import InputError
 from fieldwise.fields.formats import open_field
 from fieldwise.recipes import bed_topography
-from fieldwise.recipes.bed_topography import networks
 from fieldwise.recipes.bed_topography.generator import BedTask
+from fieldwise.recipes.bed_topography.predictor import BedPredictor
 from fieldwise.runs import read_metrics
 from fieldwise.tasks import load_checkpoint
 
@@ -114,24 +114,19 @@ def _(glacier, whole_runs):
 
 @when(parsers.parse("the drawing of a map is stopped after {done:d} of its 9 blocks"))
 def _(glacier, work, monkeypatch, done):
-    made, drawn = networks.make_function, []
+    apply, drawn = BedPredictor.apply, []
 
     def start(stop=None):
-        def make_function(network):
-            function = made(network)
-
-            def draw(arrays):
-                if len(drawn) == stop:
-                    raise KeyboardInterrupt
-                drawn.append(1)
-                return function(arrays)
-
-            return draw
+        def draw(predictor, arrays):
+            if len(drawn) == stop:
+                raise KeyboardInterrupt
+            drawn.append(1)
+            return apply(predictor, arrays)
 
         drawn.clear()
         options = {"run": glacier / "run", "data": glacier / "data", "out": glacier / "map.tif"}
         with monkeypatch.context() as patch:
-            patch.setattr(networks, "make_function", make_function)
+            patch.setattr(BedPredictor, "apply", draw)
             bed_topography.predict(**options, block_cells=BLOCK_CELLS, halo_cells=16, progress=False)
 
     with pytest.raises(KeyboardInterrupt):

@@ -7,14 +7,15 @@ from pytest_bdd import given, parsers, scenarios, then, when
 
 from fieldwise.errors import InputError
 from fieldwise.recipes import bed_topography
+from fieldwise.recipes.bed_topography.generator import BedTask
 from fieldwise.runs import read_metrics
-from fieldwise.tasks import load_task
+from fieldwise.tasks import load_checkpoint
 
 scenarios("train.feature")
 
 
 def weights_of(run):
-    return load_task(run / "checkpoints" / "last.ckpt").state_dict()
+    return load_checkpoint(run / "checkpoints" / "last.ckpt", BedTask).state_dict()
 
 
 @given("a generator of 1 residual block, trained for 2 epochs with seed 7", target_fixture="run")
@@ -125,13 +126,13 @@ def _(run):
 
 @then(parsers.parse("the checkpoint says that it takes {inputs}"))
 def _(other, inputs):
-    described = load_task(other / "checkpoints" / "best.ckpt").hparams["description"]["inputs"]
-    assert list(described) == inputs.split(", ")
+    signature = load_checkpoint(other / "checkpoints" / "best.ckpt", BedTask).signature
+    assert [entry["name"] for entry in signature["inputs"]] == inputs.split(", ")
 
 
 @then("a map can be drawn with it")
 def _(other, dataset, tmp_path):
-    west, south, *_ = dataset.region
+    west, south, *_ = dataset.bounds
     out = bed_topography.predict(
         run=other,
         data=dataset.folder,

@@ -13,7 +13,6 @@ from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog
 from fieldwise.recipes import bed_topography
-from fieldwise.recipes.bed_topography import preparation
 from fieldwise.recipes.bed_topography.judgement import score_map
 from fieldwise.recipes.bed_topography.region import open_region
 
@@ -164,9 +163,10 @@ def _(dataset, tmp_path, datum):
 
 
 @when("I prepare them", target_fixture="dataset")
-def _(file, tmp_path, told, monkeypatch):
-    monkeypatch.setattr(preparation.tqdm, "write", told.append)
-    return open_region(bed_topography.prepare(source=str(file), out=tmp_path / "data", step_cells=8))
+def _(file, tmp_path, told, capsys):
+    data = bed_topography.prepare(source=str(file), out=tmp_path / "data", step_cells=8, progress=False)
+    told += capsys.readouterr().out.splitlines()
+    return open_region(data)
 
 
 @when("I try to prepare them", target_fixture="complaint")

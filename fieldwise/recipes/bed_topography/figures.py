@@ -146,12 +146,15 @@ def draw_inputs(case: Case) -> Figure:
             words = title.replace("_", " ")
             fields[title] = case.field(name).rename(name).assign_attrs(units=entry.units, long_name=words)
     if "ice_velocity" in case.variables:
-        speed = np.hypot(
-            *(load_values(case.field(case.variables["ice_velocity"].fields[channel])) for channel in (0, 1))
-        )
-        grid = grid_of(case.field("ice_velocity"))
+        entry = case.variables["ice_velocity"]
+        eastward, northward = (case.field(name) for name in entry.fields)
+        speed = np.hypot(load_values(eastward), load_values(northward))
         fields["ice_speed"] = make_field(
-            np.maximum(speed, 0.1), grid, name="ice_speed", units="m a-1", long_name="ice speed"
+            np.maximum(speed, 0.1),
+            grid_of(eastward),
+            name="ice_speed",
+            units=entry.units,
+            long_name="ice speed",
         )
     logarithmic = ["ice_speed"] if "ice_speed" in fields else []
     width_cm = MIDDLE_CM if len(fields) <= 4 else PAGE_CM

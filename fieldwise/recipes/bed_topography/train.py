@@ -136,7 +136,9 @@ def check_settings(settings: Mapping[str, Any], case: Case) -> None:
     fieldwise.errors.InputError: ...: holds tiles of 24 cells, too small for a discriminator, ...
     """
     from fieldwise.recipes.bed_topography.tiles import choose_inputs
+    from fieldwise.verbs.train import check_training
 
+    check_training(settings)
     require_at_least(1, num_residual_blocks=settings["num_residual_blocks"])
     require_at_least(0, **{name: settings[name] for name in OF_THE_TASK[3:]})
     choose_inputs(case, settings["inputs"], departure=settings["departure"])

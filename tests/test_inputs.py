@@ -1,13 +1,13 @@
 """A user's files become a prepared folder; what is read from it does not depend on how it is cut."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyproj
 import pytest
 import xarray as xr
-from fieldwise.samples.datasets import Dataset
 
 from fieldwise.errors import InputError
 from fieldwise.fields.entries import open_entry
@@ -16,8 +16,9 @@ from fieldwise.fields.grids import Grid, grid_of, make_field
 from fieldwise.fields.rasters import write_cog, write_netcdf
 from fieldwise.fields.resampling import degrade
 from fieldwise.fields.trends import regional_trend
+from fieldwise.recipes.bed_topography.region import add_inputs, open_region
+from fieldwise.samples.cases import Case
 from fieldwise.samples.inputs import prepare_inputs
-from fieldwise.samples.prepared import DESCRIPTION
 from fieldwise.samples.rules import read_yaml, write_yaml
 
 DATA = Path(os.environ.get("FIELDWISE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -42,8 +43,7 @@ def plane(bounds, spacing, *, name="plane"):
 def prepare(folder, inputs, *, detrended=(), lines=None, **keys):
     """Prepare inputs and open what was written."""
     source = {"crs": CRS, "spacing_m": 250, "lowres_spacing_m": 1000, "inputs": inputs} | keys
-    description = {key: float(source[key]) for key in ("spacing_m", "lowres_spacing_m")}
-    description |= prepare_inputs(
+    described = prepare_inputs(
         source,
         folder=folder,
         out=folder / "out",
@@ -51,8 +51,17 @@ def prepare(folder, inputs, *, detrended=(), lines=None, **keys):
         detrended=detrended,
         report=(lines if lines is not None else []).append,
     )
-    write_yaml(description, folder / "out" / DESCRIPTION)
-    return Dataset(folder / "out")
+    region = Grid(*described["region"], float(source["spacing_m"]), described["crs"])
+    case = Case(
+        "region", None, folder / "out", {}, {}, region.spacing, region.shape, region.bounds, region.crs
+    )
+    add_inputs(case, described["inputs"])
+    return case
+
+
+def flattened(case):
+    """Give all variables as a network that learns departures reads them."""
+    return [replace(each, flat=True) for each in case.variables.values()]
 
 
 @pytest.fixture
@@ -166,14 +175,15 @@ def test_entries_that_cannot_be_opened(files, entry, complaint):
 
 def test_prepare_and_read(files):
     data = prepare(files, INPUTS, detrended=("bed_lowres",))
-    assert data.region == (0, 1000, 31000, 24000)  # whole low-res cells that all of them cover
+    assert data.bounds == (0, 1000, 31000, 24000)  # whole low-res cells that all of them cover
     assert data.grid.shape == (92, 124)
-    assert {name: entry.units for name, entry in data.inputs.items()} == {
+    assert {name: entry.units for name, entry in data.variables.items()} == {
         "bed_lowres": "m",
         "surface_elevation": "m",  # as its file says
         "ice_velocity": "m a-1",
     }
-    arrays = data.read(np.array([[2000, 3000, 11000, 12000], [5000, 9000, 14000, 18000]]), padding=1000)
+    windows = np.array([[2000, 3000, 11000, 12000], [5000, 9000, 14000, 18000]])
+    arrays = data.read(data.variables, window=windows, padding=1000)
     shapes = {name: array.shape for name, array in arrays.items()}
     assert shapes == {
         "bed_lowres": (2, 1, 11, 11),
@@ -183,7 +193,7 @@ def test_prepare_and_read(files):
     bed = open_field(files / "bed.tif").values
     np.testing.assert_array_equal(arrays["bed_lowres"][0, 0], bed[11:22, 1:12])
     np.testing.assert_allclose(arrays["ice_velocity"][:, 1], arrays["ice_velocity"][:, 0] + 100, rtol=1e-5)
-    assert data.field("ice_velocity", 1).equals(open_field(files / "velocity.nc", variable="VY"))
+    assert data.field("ice_velocity_2").equals(open_field(files / "velocity.nc", variable="VY"))
     surface = open_field(files / "surface.tif")
     x, y = 1000 + 50 + 100 * np.arange(110), 13000 - 50 - 100 * np.arange(110)
     expected = surface.interp(x=x, y=y).values
@@ -193,15 +203,16 @@ def test_prepare_and_read(files):
 def test_tiles_equal_the_whole(files):
     """Cells read in small windows are those read in one large window, bit for bit."""
     data = prepare(files, INPUTS, detrended=("bed_lowres", "surface_elevation"))
-    west, south, east, north = data.region
-    whole = data.read(np.array([data.region]), flat=True)
+    west, south, east, north = data.bounds
+    flat = flattened(data)
+    whole = data.read(flat, window=np.array([data.bounds]))
     corners = [(x, y) for x in np.arange(west, east, 1000) for y in np.arange(south, north, 1000)]
     windows = np.array([(x, y, x + 1000, y + 1000) for x, y in corners])
-    pieces = data.read(windows, flat=True)
-    for name, entry in data.inputs.items():
-        cells = round(1000 / entry.spacing_m)
+    pieces = data.read(flat, window=windows)
+    for name, entry in data.variables.items():
+        cells = round(1000 / entry.spacing)
         for (x, y), piece in zip(corners, pieces[name]):
-            row, column = round((north - y - 1000) / entry.spacing_m), round((x - west) / entry.spacing_m)
+            row, column = round((north - y - 1000) / entry.spacing), round((x - west) / entry.spacing)
             same = whole[name][0, :, row : row + cells, column : column + cells]
             np.testing.assert_array_equal(piece, same, err_msg=name)
 
@@ -209,21 +220,21 @@ def test_tiles_equal_the_whole(files):
 def test_padding_reaches_beyond_the_files(files):
     """At the edge of the region inputs are padded by their outermost cells, with nothing missing."""
     data = prepare(files, {"bed_lowres": INPUTS["bed_lowres"]})
-    array = data.read(np.array([data.region]), padding=3000)["bed_lowres"][0, 0]
+    array = data.read(["bed_lowres"], window=np.array([data.bounds]), padding=3000)["bed_lowres"][0, 0]
     np.testing.assert_array_equal(array, np.pad(open_field(files / "bed.tif").values, 3, mode="edge"))
 
 
 def test_detrended_is_raw_minus_the_trend(files):
     data = prepare(files, INPUTS, detrended=("bed_lowres",))
-    windows = np.array([[2000, 3000, 11000, 12000]])
-    raw, detrended = data.read(windows), data.read(windows, flat=True)
+    windows, flat = np.array([[2000, 3000, 11000, 12000]]), flattened(data)
+    raw, detrended = data.read(data.variables, window=windows), data.read(flat, window=windows)
     np.testing.assert_array_equal(raw["ice_velocity"], detrended["ice_velocity"])
     trend = open_field(files / "out" / "trends" / "bed_lowres.tif")
     x, y = 2500 + 1000 * np.arange(9), 11500 - 1000 * np.arange(9)
     expected = raw["bed_lowres"][0, 0] - trend.interp(x=x, y=y).values
     np.testing.assert_allclose(detrended["bed_lowres"][0, 0], expected, atol=1e-4)
-    again = data.flatten(raw, windows, padding=0)
-    np.testing.assert_array_equal(again["bed_lowres"], detrended["bed_lowres"])
+    again = data.flatten(data.variables["bed_lowres"], raw["bed_lowres"], windows)
+    np.testing.assert_array_equal(again, detrended["bed_lowres"])
 
 
 def test_fill_from_a_coarser_file(tmp_path):
@@ -272,15 +283,15 @@ def test_region_starts_on_the_cells_of_the_first_low_res_input(tmp_path):
     write_cog(noise(shifted, 600, seed=1), tmp_path / "accumulation.tif")
     inputs = {"bed_lowres": {"path": "bed.tif", "degrade": 4}, "accumulation": {"path": "accumulation.tif"}}
     data = prepare(tmp_path, inputs, spacing_m=150, lowres_spacing_m=600)
-    assert data.region == (west, south, west + 6000, south + 4800)
-    assert data.inputs["bed_lowres"].spacing_m == 600
+    assert data.bounds == (west, south, west + 6000, south + 4800)
+    assert data.variables["bed_lowres"].spacing == 600
     bed = open_field(tmp_path / "bed.tif").values
     expected = bed.reshape(8, 4, 10, 4).mean(axis=(1, 3))
-    lowres = data.read(np.array([data.region]))["bed_lowres"][0, 0]
+    lowres = data.read(["bed_lowres"], window=np.array([data.bounds]))["bed_lowres"][0, 0]
     np.testing.assert_allclose(lowres, expected, atol=1e-6)  # a slice: nothing is interpolated
     region = [west + 700, south + 100, west + 5000, south + 4000]
     inner = prepare(tmp_path, inputs, spacing_m=150, lowres_spacing_m=600, region=region)
-    assert inner.region == (west + 1200, south + 600, west + 4800, south + 3600)
+    assert inner.bounds == (west + 1200, south + 600, west + 4800, south + 3600)
 
 
 def test_helheim_is_prepared_at_its_own_corner(tmp_path):
@@ -294,9 +305,9 @@ def test_helheim_is_prepared_at_its_own_corner(tmp_path):
     }
     data = prepare(tmp_path, inputs, crs="EPSG:3413", spacing_m=150, lowres_spacing_m=600)
     field = open_field(path, variable="bed_BedMachine", x="surf_x", y="surf_y", crs="EPSG:3413")
-    assert data.region[0] == grid_of(field).west
-    assert data.region[3] == grid_of(field).north
-    arrays = data.read(np.array([data.region]))
+    assert data.bounds[0] == grid_of(field).west
+    assert data.bounds[3] == grid_of(field).north
+    arrays = data.read(data.variables, window=np.array([data.bounds]))
     rows, columns = data.grid.shape
     assert arrays["ice_velocity"].shape == (1, 2, rows // 2, columns // 2)
     assert arrays["bed_lowres"].shape == (1, 1, rows // 4, columns // 4)
@@ -311,7 +322,7 @@ def test_inputs_in_another_crs_are_aligned(tmp_path):
     latitude.rio.write_crs("EPSG:4326").to_netcdf(tmp_path / "latitude.nc", engine="h5netcdf")
     inputs = {"bed_lowres": {"path": "bed.tif"}, "latitude": {"path": "latitude.nc", "spacing_m": 1000}}
     data = prepare(tmp_path, inputs)
-    values = data.read(np.array([[10e3, 1.01e6, 12e3, 1.012e6]]))["latitude"][0, 0]
+    values = data.read(["latitude"], window=np.array([[10e3, 1.01e6, 12e3, 1.012e6]]))["latitude"][0, 0]
     import pyproj
 
     to_degrees = pyproj.Transformer.from_crs(CRS, "EPSG:4326", always_xy=True)
@@ -361,7 +372,7 @@ def test_descriptions_that_cannot_be_used(files, keys, complaint):
 
 def test_folder_that_is_not_prepared(tmp_path):
     with pytest.raises(InputError, match="is no prepared folder; make one with the verb prepare"):
-        Dataset(tmp_path)
+        open_region(tmp_path)
 
 
 def test_what_a_folder_does_not_name(files):
@@ -428,7 +439,7 @@ def test_a_region_that_shrinks_is_told(files):
     lines = []
     region = [500, -5000, 20e3, 20e3]
     data = prepare(files, {"bed_lowres": INPUTS["bed_lowres"]}, region=region, lines=lines)
-    assert data.region == (1000, 0, 20e3, 20e3)
+    assert data.bounds == (1000, 0, 20e3, 20e3)
     assert lines == [
         "region: (1000, 0, 20000, 20000) and not (500, -5000, 20000, 20000), in whole cells of 1000 m; "
         "bed_lowres reach no farther"
