@@ -133,21 +133,19 @@ def tuned(tuning_data, tmp_path_factory):
     """Search with three trials, in two parts; give the study and its best options. To be read only."""
     from searching import SMALL
 
-    from fieldwise.recipes.bed_topography import tuning
+    from fieldwise.recipes import bed_topography
 
     study = tmp_path_factory.mktemp("study") / "study.db"
-    tuning.tune(data=tuning_data, study=study, trials=2, **SMALL)
-    return study, tuning.tune(data=tuning_data, study=study, trials=3, progress=False, **SMALL)
+    bed_topography.tune(data=tuning_data, study=study, trials=2, **SMALL)
+    return study, bed_topography.tune(data=tuning_data, study=study, trials=3, progress=False, **SMALL)
 
 
 @pytest.fixture
 def pretending(monkeypatch):
     """Let searches pretend to train."""
-    from searching import pretend
+    from searching import pretend_to_train
 
-    from fieldwise.recipes.bed_topography import tuning
-
-    monkeypatch.setattr(tuning, "fit_generator", pretend)
+    pretend_to_train(monkeypatch)
 
 
 @pytest.fixture

@@ -54,13 +54,14 @@ block_tiles = 2.0  # edge of the areas drawn for that, in tiles
 # %%
 from pathlib import Path
 
+from fieldwise.samples.datasets import Dataset
+
 from fieldwise import figures
 from fieldwise.fields.formats import open_field
 from fieldwise.fields.tiles import read_bounds, read_tiles
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.figures import draw_inputs
 from fieldwise.recipes.bed_topography.surveys import open_targets, read_held_out
-from fieldwise.samples.datasets import Dataset
 
 # %% [markdown]
 # ## One call
@@ -92,7 +93,7 @@ dataset.grid
 # which way it flows, so the regional ice thickness and surface slope are derived and given to the network too.
 
 # %%
-draw_inputs(dataset).show(width=900)
+draw_inputs(dataset)
 
 # %% [markdown]
 # ## The ground truth

@@ -49,10 +49,11 @@ block_cells = 256
 import json
 from pathlib import Path
 
+from fieldwise.samples.datasets import Dataset
+
 from fieldwise import figures
 from fieldwise.fields.formats import open_field
 from fieldwise.recipes import bed_topography
-from fieldwise.samples.datasets import Dataset
 from fieldwise.scores import pick
 
 # %%

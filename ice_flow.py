@@ -89,7 +89,7 @@ for case in prepared.cases():
 # %%
 case = prepared.cases("training")[0]
 shown = {name: case.field(name, case.frames // 2).assign_attrs(units="m") for name in ("thk", "usurf")}
-figures.draw_inputs(shown).show(width=700)
+figures.draw_inputs(shown)
 
 # %% [markdown]
 # ## Training

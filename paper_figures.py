@@ -51,12 +51,12 @@ data_list = "data_list.yml"  # what the table of data sets is made from
 # %%
 from pathlib import Path
 
+from fieldwise.samples.datasets import Dataset
 from IPython.display import Markdown
 
 from fieldwise.recipes.bed_topography.figures import PLATES, print_figure
 from fieldwise.recipes.bed_topography.material import gather
 from fieldwise.recipes.bed_topography.tables import save_tables
-from fieldwise.samples.datasets import Dataset
 
 # %%
 material = gather(

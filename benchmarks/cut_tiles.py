@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from fieldwise.samples.datasets import Dataset
 
 from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog, write_netcdf
-from fieldwise.samples.datasets import Dataset
+from fieldwise.samples.inputs import prepare_inputs
 from fieldwise.samples.prepared import DESCRIPTION
 from fieldwise.samples.rules import write_yaml
-from fieldwise.samples.inputs import prepare_inputs
 
 TILE_M, PADDING_M, SAMPLE = 9000.0, 1000.0, 100
 EXTENT_M, CRS = 250_000.0, "EPSG:3031"

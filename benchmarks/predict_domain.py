@@ -7,6 +7,7 @@ scaled to a standard deviation of 100 m, and the halo is measured to 1 mm.
 """
 
 import argparse
+import contextlib
 import json
 import resource
 import subprocess
@@ -18,9 +19,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fieldwise.fields.grids import Bounds, Grid
+from fieldwise.fields.grids import Bounds
 from fieldwise.networks.esrgan import DEEPBEDMAP_INPUTS, UPSCALING, Channels, Generator
-from fieldwise.verbs.domains import measure_halo, predict_domain
+from fieldwise.samples.cases import Case
+from fieldwise.samples.signatures import Signature, Variable
+from fieldwise.verbs.predict import predict_to
+from fieldwise.verbs.predictors import Predictor
+from fieldwise.verbs.probes import measure_halo
 
 LOWRES_M, SPACING_M, CRS = 1000.0, 250.0, "EPSG:3031"
 PATTERN = np.random.default_rng(7).normal(size=(2, 1000, 1000)).astype(np.float32)
@@ -40,41 +45,49 @@ def _cut(channels: Channels, bounds: Bounds) -> np.ndarray:
     return PATTERN[: channels.channels, rows[:, None], columns]
 
 
-def make_function(num_residual_blocks: int):
-    """Make a generator as a function of arrays, its output scaled to metres."""
+class Pattern(Predictor):
+    """A generator that draws from the pattern, its output scaled to metres."""
+
+    scale = 1.0
+
+    def read(self, case: Case, window: Bounds, frame: int) -> dict[str, np.ndarray]:
+        return read_inputs(window)
+
+    def alignment_cells(self, case: Case) -> int:
+        return UPSCALING
+
+    def __call__(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        return self.scale * self.apply(arrays)
+
+
+def make_predictor(num_residual_blocks: int) -> Pattern:
+    """Make a generator with weights ten times as large as an untrained one's."""
     torch.manual_seed(7)
     generator = Generator(num_residual_blocks=num_residual_blocks).eval()
     for name, parameter in generator.named_parameters():
         if name.endswith("weight") and "offset" not in name:
             parameter.data *= 10
-
-    def compute(inputs: dict[str, np.ndarray]) -> np.ndarray:
-        batch = {name: torch.from_numpy(values)[None] for name, values in inputs.items()}
-        with torch.inference_mode():
-            return generator(batch)[0, 0].numpy()
-
-    scale = SPREAD_M / float(compute(read_inputs((0, 0, 50_000, 50_000))).std())
-    return lambda inputs: scale * compute(inputs)
+    inputs = tuple(
+        Variable(each.name, (each.name,) * each.channels, spacing=each.spacing_m)
+        for each in DEEPBEDMAP_INPUTS
+    )
+    predictor = Pattern(generator, Signature("benchmark", inputs, (Variable("bed", units="m"),)))
+    predictor.scale = SPREAD_M / float(predictor(read_inputs((0, 0, 50_000, 50_000))).std())
+    return predictor
 
 
 def predict(cells: int, num_residual_blocks: int, block_cells: int, halo_cells: int | None) -> dict:
     """Predict a square domain; without a halo, measure it first."""
-    function = make_function(num_residual_blocks)
-    grid = Grid(0, 0, cells * SPACING_M, cells * SPACING_M, SPACING_M, CRS)
+    predictor = make_predictor(num_residual_blocks)
+    bounds = (0.0, 0.0, cells * SPACING_M, cells * SPACING_M)
+    case = Case("pattern", None, Path("pattern"), {}, {}, SPACING_M, (cells, cells), bounds, CRS)
     start = time.perf_counter()
     if halo_cells is None:
-        halo_cells = measure_halo(function, read_inputs, grid, alignment_cells=UPSCALING)
+        halo_cells = measure_halo(predictor, read_inputs, case.grid, alignment_cells=UPSCALING)
     measured = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        predict_domain(
-            function,
-            read_inputs,
-            grid,
-            path=Path(folder) / "bed.tif",
-            block_cells=block_cells,
-            halo_cells=halo_cells,
-            alignment_cells=UPSCALING,
-        )
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
+        options = {"block_cells": block_cells, "halo_cells": halo_cells}
+        predict_to(Path(folder) / "bed.tif", predictor, case, **options)
     return {
         "halo_cells": halo_cells,
         "halo_s": measured - start,

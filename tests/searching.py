@@ -1,5 +1,7 @@
 """Small searches for hyper-parameters, trained or pretended, for the tests of tune."""
 
+import functools
+import inspect
 import math
 import os
 import subprocess
@@ -57,6 +59,25 @@ def pretend(settings, *, callbacks):
     return weights
 
 
+def stand_in(pretended=pretend):
+    """Give a verb train with the options of the bed's that only pretends."""
+    from fieldwise.recipes.bed_topography import train
+    from fieldwise.verbs.train import WATCHING
+
+    @functools.wraps(train)
+    def stands_in(**settings):
+        return pretended(settings, callbacks=WATCHING.get())
+
+    stands_in.__signature__ = inspect.signature(train)
+    return stands_in
+
+
+def pretend_to_train(monkeypatch, pretended=pretend):
+    """Let searches of the bed pretend to train."""
+    verb = stand_in(pretended)
+    monkeypatch.setattr(sys.modules["fieldwise.recipes.bed_topography.train"], "train", verb)
+
+
 def load(study):
     return optuna.load_study(study_name="bed_topography", storage=f"sqlite:///{study}")
 
@@ -69,8 +90,10 @@ def start(tuning_data, study, trials, *, pause_s, **changes):
     """Start a process that tunes with pretended training."""
     words = ["bed_topography", "tune", "--data", tuning_data, "--study", study, "--trials", trials]
     code = (
-        "import sys; sys.path[:0] = ['tests', '.']; import searching as t; from fieldwise.cli import main; "
-        "t.tuning.fit_generator = t.pretend; sys.exit(main(sys.argv[1:]))"
+        "import sys; sys.path[:0] = ['tests', '.']; from searching import stand_in; "
+        "from fieldwise.cli import main; pretended = stand_in(); "
+        "sys.modules['fieldwise.recipes.bed_topography.train'].train = pretended; "
+        "sys.exit(main(sys.argv[1:]))"
     )
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, words), *words_of(SMALL | changes)],

@@ -60,7 +60,7 @@ def test_usage_of_a_recipe(capsys, words):
     told = capsys.readouterr().out
     assert told.startswith("usage: fieldwise ice_flow VERB")
     assert [line.split()[0] for line in told.splitlines() if line.startswith("  ")] == [
-        *("prepare", "train", "predict", "evaluate")
+        *("prepare", "train", "predict", "evaluate", "tune")
     ]
 
 

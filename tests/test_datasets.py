@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyproj
 import pytest
 import xarray as xr
 from fieldwise.samples.datasets import Dataset
@@ -257,7 +258,7 @@ def test_what_the_coarser_file_misses_too_comes_from_neighbours(tmp_path):
     data = prepare(tmp_path, inputs, lowres_spacing_m=400, lines=lines)
     np.testing.assert_allclose(data.field("surface").values, 7, rtol=1e-6)
     assert lines == [
-        "surface: 25.0% of its cells were missing: 8 in gaps up to 2.4 km wide were filled from around them, "
+        "surface: 25.0% of its cells were missing: 8 in gaps up to 4 km wide were filled from around them, "
         "0 stay missing"
     ]
     assert sorted(path.name for path in (tmp_path / "out" / "inputs").iterdir()) == ["surface.tif"]
@@ -367,3 +368,68 @@ def test_what_a_folder_does_not_name(files):
     data = prepare(files, INPUTS)
     with pytest.raises(InputError, match="names no truth; add it to the FILE"):
         data.open("truth")
+
+
+def test_a_wide_gap_stays_missing_and_is_told(tmp_path):
+    """91 x 91 low-res cells nobody has seen keep all but their corners: a disc of 11 does not fit there."""
+    field = plane((0, 0, 140e3, 140e3), 1000, name="bed")
+    expected = field.values.copy()
+    field.values[20:111, 20:111] = np.nan
+    field.values[5:10, 5:10] = np.nan
+    write_cog(field, tmp_path / "bed.tif")
+    lines = []
+    bed = prepare(tmp_path, {"bed_lowres": {"path": "bed.tif"}}, lines=lines).field("bed_lowres").values
+    left = int(np.isnan(bed).sum())
+    assert np.isnan(bed[20:111, 25:106]).all()
+    assert np.isnan(bed[25:106, 20:111]).all()
+    assert 91 * 91 - 4 * 12 < left < 91 * 91
+    np.testing.assert_allclose(bed[5:10, 5:10], expected[5:10, 5:10], atol=0.01)
+    assert lines == [
+        f"bed_lowres: 42.4% of its cells were missing: {91 * 91 + 25 - left} in gaps up to 10 km wide were "
+        f"filled from around them, {left} stay missing"
+    ]
+
+
+def test_nothing_is_invented_outside_a_rotated_file(tmp_path):
+    """A square in a CRS turned by 30 degrees: the corners of the box around it are missing."""
+    turned = "+proj=stere +lat_0=-90 +lat_ts=-71 +lon_0=30 +datum=WGS84"
+    write_cog(noise((0, 1e6, 100e3, 1.1e6), 1000, crs=turned), tmp_path / "bed.tif")
+    data = prepare(tmp_path, {"bed_lowres": {"path": "bed.tif", "spacing_m": 1000}})
+    bed = data.field("bed_lowres")
+    x, y = np.meshgrid(bed["x"], bed["y"])
+    there = pyproj.Transformer.from_crs(CRS, turned, always_xy=True).transform(x, y)
+    beyond = np.max([-there[0], there[0] - 100e3, 1e6 - there[1], there[1] - 1.1e6], axis=0)
+    assert np.isfinite(bed.values[beyond < -1000]).all()
+    assert np.isnan(bed.values).mean() > 0.3
+    assert beyond[np.isfinite(bed.values)].max() < 5000  # half a gap, where the corner touches the box
+    assert np.mean(np.isfinite(bed.values[beyond > 1000])) < 0.05
+
+
+def test_units_come_from_the_entry_then_the_file_then_the_recipe(tmp_path):
+    made = grid((0, 0, 8e3, 8e3), 1000)
+    for name, units in (("stated", "m/yr"), ("silent", "")):
+        write_cog(make_field(np.ones(made.shape), made, name=name, units=units), tmp_path / f"{name}.tif")
+    inputs = {name: {"path": f"{name}.tif"} for name in ("stated", "silent")}
+    inputs["entered"] = {"path": "stated.tif", "units": "kg m-2 a-1"}
+    lines = []
+    source = {"crs": CRS, "lowres_spacing_m": 1000, "inputs": inputs}
+    units = dict.fromkeys(inputs, "kg m-2 a-1")
+    options = {"folder": tmp_path, "out": tmp_path / "out", "units": units, "detrended": ()}
+    described = prepare_inputs(source, **options, report=lines.append)["inputs"]
+    assert {name: entry["units"] for name, entry in described.items()} == {
+        "stated": "m a-1",
+        "silent": "kg m-2 a-1",
+        "entered": "kg m-2 a-1",
+    }
+    assert lines == ["units: silent (kg m-2 a-1) are taken on trust; no file states them"]
+
+
+def test_a_region_that_shrinks_is_told(files):
+    lines = []
+    region = [500, -5000, 20e3, 20e3]
+    data = prepare(files, {"bed_lowres": INPUTS["bed_lowres"]}, region=region, lines=lines)
+    assert data.region == (1000, 0, 20e3, 20e3)
+    assert lines == [
+        "region: (1000, 0, 20000, 20000) and not (500, -5000, 20000, 20000), in whole cells of 1000 m; "
+        "bed_lowres reach no farther"
+    ]

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from fieldwise.drafts import replace_together
+from fieldwise.drafts import check_inside, check_plain_name, replace_together
 from fieldwise.errors import InputError
 
 
@@ -80,3 +80,25 @@ def test_no_empty_folder_is_left_where_none_was(tmp_path):
     with pytest.raises(InputError), replace_together(tmp_path / "new", last="done"):
         raise InputError("nothing")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["bed_lowres", "Aletsch 2", "gl-1", "é", 7])
+def test_plain_names(name):
+    assert check_plain_name(name, "own.yaml: input") == str(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil", "/evil", "a/b", "a\\b", ".x", "..", "", " ", "a\nb", "a\0", None, "a" * 200]
+)
+def test_names_that_are_not_plain(name):
+    with pytest.raises(
+        InputError, match=r"own\.yaml: input .* names a file to be written; give a plain name"
+    ):
+        check_plain_name(name, "own.yaml: input")
+
+
+@pytest.mark.parametrize("path", ["../bed.tif", "/bed.tif", "a/../../bed.tif", "..", None])
+def test_paths_that_lead_out_of_a_folder(tmp_path, path):
+    with pytest.raises(InputError, match=r"dataset\.yaml: .* leads out of"):
+        check_inside(tmp_path, path, "dataset.yaml")
+    assert check_inside(tmp_path, "a/../bed.tif", "dataset.yaml") == tmp_path / "a" / ".." / "bed.tif"

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from fieldwise.errors import InputError
-from fieldwise.losses import masked_mae
+from fieldwise.losses import fair_crps, masked_mae
 from fieldwise.samples.loaders import make_patch_loader
 from fieldwise.tasks import FieldTask, load_checkpoint
 from fieldwise.tasks.imports import import_by_path
@@ -157,3 +157,67 @@ def test_only_networks_are_taken_for_a_network(path, message):
 def test_options_that_do_not_fit_are_refused():
     with pytest.raises(InputError, match=r"torch.nn.Conv2d cannot be made of .*: .*unexpected keyword"):
         make_task(network_options=LINEAR | {"colour": "blue"})
+
+
+def test_crps_of_members_is_that_of_all_pairs():
+    members, truth = torch.randn(5, 2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+    pairs = (members[:, None] - members[None]).abs().sum((0, 1)) / (5 * 4)
+    expected = (members - truth).abs().mean(0) - pairs / 2
+    assert fair_crps(members, truth).item() == pytest.approx(expected.mean().item(), rel=1e-5)
+    mask = torch.zeros(2, 1, 4, 4)
+    mask[:, :, :2] = 1
+    assert fair_crps(members, truth, mask).item() == pytest.approx(expected[:, :, :2].mean().item(), rel=1e-5)
+
+
+class Scattered(nn.Module):
+    """Draws from a normal distribution of a mean and a spread that are learnt."""
+
+    def __init__(self):
+        super().__init__()
+        self.mean, self.spread = nn.Parameter(torch.zeros(())), nn.Parameter(torch.ones(()))
+
+    def forward(self, inputs):
+        return self.mean + self.spread * torch.randn_like(inputs)
+
+
+def test_members_learn_mean_and_spread_of_what_they_are_shown():
+    task = make_task(
+        network=f"{__name__}.Scattered",
+        network_options={},
+        losses={"crps": 1.0},
+        members=4,
+        learning_rate=0.1,
+        decay_epochs=100,
+    )
+    targets = 2 + 3 * torch.randn(2, 1, 32, 32)
+    fit(task, {"inputs": torch.zeros(2, 1, 32, 32), "targets": targets}, epochs=100)
+    assert task.network.mean.item() == pytest.approx(targets.mean().item(), abs=0.15)
+    assert abs(task.network.spread.item()) == pytest.approx(targets.std().item(), abs=0.3)
+
+
+@pytest.mark.parametrize(("loss", "members"), [("mae", 2), ("crps", 1)])
+def test_a_loss_of_one_field_judges_no_ensemble(loss, members):
+    with pytest.raises(
+        InputError, match=f"loss {loss}: does not judge {members} predictions of a field; take"
+    ):
+        make_task(losses={loss: 1.0}, members=members)
+
+
+class Sum(nn.Module):
+    def forward(self, inputs):
+        return inputs["fine"] + inputs["coarse"].repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+
+def test_inputs_come_by_name_too():
+    batch = {"inputs": {"fine": torch.ones(2, 1, 4, 4), "coarse": torch.full((2, 1, 2, 2), 2.0)}}
+    batch["targets"] = torch.zeros(2, 1, 4, 4)
+    task = make_task(network=f"{__name__}.Sum", network_options={}, losses={"mse": 1.0})
+    assert total_loss(task, batch) == 9
+
+
+def test_any_optimiser_is_made_with_its_options():
+    task = make_task(optimizer="torch.optim.SGD", optimizer_options={"momentum": 0.5}, weight_decay=0.1)
+    (group,) = task.configure_optimizers().param_groups
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (1e-4, 0.5, 0.1)
+    with pytest.raises(InputError, match=r"Adam cannot be made of .*: .*unexpected keyword"):
+        make_task(optimizer_options={"colour": "blue"}).configure_optimizers()

@@ -1,17 +1,27 @@
+import builtins
+import io
+import subprocess
+import sys
 import warnings
+from dataclasses import replace
 
 import geopandas
+import matplotlib
 import numpy as np
 import pandas as pd
 import pygmt
 import pytest
 import rasterio
+from IPython.core.formatters import DisplayFormatter
+from matplotlib.figure import Figure
+from PIL import Image
 from shapely.geometry import LineString, box
 
 from fieldwise import figures
 from fieldwise.errors import InputError
 from fieldwise.fields.grids import Grid, make_field
-from fieldwise.figures import curves, panels
+from fieldwise.figures import curves, gmt, panels, perspectives
+from fieldwise.surveys.gmt import load_gmt
 
 GRID = Grid(-1_000_000.0, -500_000.0, -980_000.0, -490_000.0, 250.0, "EPSG:3031")
 EAST = Grid(-990_000.0, -500_000.0, -970_000.0, -490_000.0, 250.0, "EPSG:3031")
@@ -40,7 +50,7 @@ def save(tmp_path):
     """Save a figure coarsely and return its picture, (3, rows, columns)."""
 
     def picture_of(figure):
-        assert isinstance(figure, pygmt.Figure)
+        assert isinstance(figure, pygmt.Figure | Figure)
         path = tmp_path / "figure.png"
         figure.savefig(path, dpi=100)
         assert path.stat().st_size > 1000
@@ -274,14 +284,171 @@ def test_limits_are_round_and_hold_the_bulk():
 def test_a_long_field_is_drawn_narrower():
     long = made(grid=Grid(0.0, 0.0, 1000.0, 4000.0, 250.0, "EPSG:3031"))
     wide = made()
-    first, second = panels.place_panels([long, wide], columns=2, width=7.0, gap=(2.0, 3.0))
+    first, second = gmt.place_panels([long, wide], columns=2, width=7.0, gap=(2.0, 3.0))
     assert first.height / first.width == pytest.approx(4)
     assert first.height == pytest.approx(7.0 * panels.HIGHEST)
     assert second.left - first.left == pytest.approx(9.0)
     assert (second.width, second.height) == (7.0, 3.5)
 
 
-def test_names_cannot_break_gmt(save):
+def test_names_cannot_break_a_figure(save):
     assert panels.title("bed_lowres") == "Bed lowres"
-    picture = save(figures.draw_inputs({'a+b "c" @d_': made()}))
-    assert picture.size > 0
+    west, south, *_ = GRID.bounds
+    box = (west, south, west + 4000, south + 4000)
+    for name in ('a+b "c" @d_', "a $b^{ $"):
+        save(figures.draw_inputs({name: made()}))
+        save(figures.draw_closeups(made(), {name: box}))
+        save(figures.draw_map(made(), boxes={name: box}))
+
+
+def test_what_is_no_map_needs_no_gmt():
+    assert isinstance(figures.draw_map(made()), pygmt.Figure)
+    assert isinstance(figures.draw_comparison(made(), made(seed=1)), Figure)
+    assert isinstance(figures.draw_inputs({"bed": made()}), Figure)
+
+
+def test_units_are_raised_in_both_kinds_of_figure():
+    assert panels.unit_text("kg m-2 a-1") == "kg m⁻² a⁻¹"
+    assert gmt.typeset("kg m⁻²") == "kg m@+-2@+"
+
+
+# --- faults met with ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spread", [3e-7, 0.0])
+def test_a_series_that_hardly_changes_is_a_level_line(spread, save):
+    """GMT never came back from such a series: it looked for ticks finer than numbers are."""
+    series = pd.DataFrame({"epoch": [0, 1], "val_psnr": [162.0, 162.0 + spread]})
+    figure = figures.draw_loss_curves(series)
+    save(figure)
+    (axes,) = figure.axes
+    low, high = axes.get_ylim()
+    assert (low, high) == pytest.approx((153.9, 170.1), abs=1e-3)  # a twentieth to both sides
+    assert 3 <= len(axes.get_yticks()) <= 12
+
+
+def test_a_field_that_hardly_changes_is_drawn_as_constant(save):
+    field = make_field(162 + 3e-7 * np.arange(3200).reshape(GRID.shape) / 3200, GRID, name="bed")
+    low, high = panels.common_limits([field])
+    assert (low, high) == pytest.approx((161.5, 162.5), abs=0.11)  # rounded outward
+    save(figures.draw_map(field))
+    save(figures.draw_inputs({"bed": field}))
+
+
+def test_flat_landscapes_are_drawn(save):
+    flat = made() * 0 + 5
+    save(
+        figures.draw_perspectives({"prediction": flat, "cubic": flat, "difference": flat * 0, "truth": flat})
+    )
+
+
+def test_no_legend_covers_a_curve():
+    epochs = np.arange(6)
+    series = pd.DataFrame({"epoch": epochs, "val_rmse_m": 2.0 + epochs, "rmse_m": epochs})
+    for part in ("generator", "discriminator", "perceptual", "content_of_the_patches", "penalty"):
+        series[f"loss_{part}"] = epochs * 1.0
+    figure = figures.draw_loss_curves(series)
+    figure.savefig(io.BytesIO(), format="png")  # lays the figure out
+    width = figure.bbox.width
+    for axes in figure.axes:
+        legend = axes.get_legend().get_window_extent()
+        assert legend.y0 >= axes.bbox.y1
+        assert legend.x1 <= width
+        assert legend.y1 <= figure.bbox.height
+
+
+def test_a_figure_that_fails_holds_nothing_up(tmp_path):
+    with pytest.warns(
+        UserWarning, match=r"^curves: not drawn; no fields to draw; give at least one, by name$"
+    ):
+        assert figures.try_to_draw(tmp_path / "curves", lambda: figures.draw_inputs({})) == []
+    assert list(tmp_path.iterdir()) == []
+    paths = figures.try_to_draw(tmp_path / "curves", lambda: figures.draw_error_histogram({"cubic": [1.0]}))
+    assert paths == [tmp_path / "curves.png"]
+
+
+def test_the_eye_sees_the_annotations_of_a_landscape():
+    """From the south-south-west, nothing stands before the southern and the western side."""
+    view = perspectives.Landscape([0, 1, 0, 1], 0, 1, 1, 1, azimuth=202.5, elevation=60)
+    assert view.near_sides == "WS"
+    for azimuth, sides in ((45, "EN"), (135, "ES"), (315, "WN"), (-45, "WN")):
+        assert replace(view, azimuth=azimuth).near_sides == sides
+
+
+@pytest.mark.parametrize("size", [(20, 10), (20, 20), (10, 25)])
+def test_no_landscape_is_cut(size, save, tmp_path):
+    """A white margin runs around the picture."""
+    grid = Grid(0.0, 0.0, 1000.0 * size[0], 1000.0 * size[1], 250.0, "EPSG:3031")
+    field = made(grid=grid)
+    fields = {"prediction": field, "cubic": field, "difference": field * 0, "truth": field}
+    _, png = figures.save_figure(figures.draw_perspectives(fields, exaggeration=5), tmp_path / "figure")
+    with Image.open(png) as opened:
+        dark = np.asarray(opened.convert("L")) < 250
+    edge = 4  # pixels, of the six that a margin of 1.5 points has at 300 dpi
+    dark[edge:-edge, edge:-edge] = False
+    assert not dark.any()
+
+
+# --- Jupyter --------------------------------------------------------------------------------------
+
+
+def test_jupyter_shows_what_matplotlib_draws():
+    shown, _ = DisplayFormatter().format(figures.draw_error_histogram({"cubic": [1.0, 2.0]}))
+    with Image.open(io.BytesIO(shown["image/png"])) as picture:
+        assert picture.width == pytest.approx(8.3 / 2.54 * 150, abs=1)
+
+
+def test_the_style_is_left_at_the_door():
+    before = dict(matplotlib.rcParams)
+    figures.draw_error_histogram({"cubic": [1.0, 2.0]})
+    assert dict(matplotlib.rcParams) == before
+
+
+# --- without GMT ----------------------------------------------------------------------------------
+
+WITHOUT_GMT = """
+import sys
+sys.modules["pygmt"] = None  # as where it is not installed
+import numpy as np
+import fieldwise.recipes.bed_topography
+import fieldwise.recipes.ice_flow.figures
+from fieldwise import figures
+from fieldwise.errors import InputError
+from fieldwise.fields.grids import Grid, make_field
+from fieldwise.recipes import ice_flow
+
+speed = make_field(np.ones((4, 4)), Grid(0, 0, 400, 400, 100, "EPSG:32632"), name="speed", units="m a-1")
+pdf, png = figures.save_figure(figures.draw_comparison(speed, 2 * speed), sys.argv[1])
+print(pdf.exists() and png.exists(), "pyplot" in str(sys.modules.keys()))
+try:
+    figures.draw_map(speed)
+except InputError as error:
+    print(error)
+"""
+
+
+def test_emulators_of_ice_need_no_gmt_and_maps_of_beds_say_so(tmp_path):
+    command = [sys.executable, "-c", WITHOUT_GMT, str(tmp_path / "frame")]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    drawn, *told = run.stdout.splitlines()
+    assert drawn == "True False"
+    (line,) = told
+    assert line.startswith("GMT: surveys and maps of beds need it, but ")
+    assert "`conda install -c conda-forge gmt pygmt`" in line
+
+
+def test_a_library_of_gmt_that_is_missing_is_said_too(monkeypatch):
+    class GMTCLibNotFoundError(Exception):
+        """As PyGMT raises it when it is imported without the library."""
+
+    def fail(name, *rest, **options):
+        if name == "pygmt":
+            raise GMTCLibNotFoundError(
+                "Error loading GMT shared library at 'libgmt.so'.\nlibgmt.so: cannot open"
+            )
+        return real(name, *rest, **options)
+
+    real = builtins.__import__
+    monkeypatch.setattr(builtins, "__import__", fail)
+    with pytest.raises(InputError, match=r"but Error loading GMT shared library at 'libgmt.so'.; `make gmt`"):
+        load_gmt()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError
 from fieldwise.fields import rasters
-from fieldwise.fields.formats import open_field
+from fieldwise.fields.formats import open_field, open_fields
 from fieldwise.fields.grids import Grid, crs_name, grid_of, load_values, make_field, overlap
 from fieldwise.fields.rasters import write_cog, write_cog_by_blocks, write_netcdf
 from fieldwise.fields.resampling import align
@@ -218,6 +218,43 @@ def test_zarr(tmp_path, field):
     opened = open_field(path)
     np.testing.assert_array_equal(opened.values, VALUES)
     assert grid_of(opened) == GRID
+
+
+def test_array_of_numpy_with_its_axes_beside(tmp_path):
+    for name, values in {"x": GRID.x, "y": GRID.y[::-1], "bed": VALUES[::-1]}.items():
+        np.save(tmp_path / f"{name}.npy", values)
+    opened = open_field(tmp_path / "bed.npy", crs="EPSG:3031")
+    np.testing.assert_array_equal(opened.values, VALUES)
+    assert grid_of(opened) == GRID
+    with pytest.raises(InputError, match=r"bed\.npy: holds no CRS; .* in the file's entry of the FILE\.yaml"):
+        open_field(tmp_path / "bed.npy")
+
+
+@pytest.mark.parametrize("kind", ["nc", "zarr", "npy"])
+def test_all_variables_of_a_grid_in_one_order(tmp_path, kind):
+    """One with time, one without, one on another axis; the file runs from south to north and east to west."""
+    times = np.array([2000.0, 2010.0])
+    fields = {"thk": (("t", "y", "x"), np.stack([VALUES, VALUES + 100])[:, ::-1, ::-1])}
+    fields |= {"topg": (("y", "x"), VALUES[::-1, ::-1])}
+    axes = {"x": GRID.x[::-1], "y": GRID.y[::-1], "t": times}
+    if kind == "npy":
+        for name, values in fields.items():
+            np.save(tmp_path / f"{name}.npy", values[1])
+        for name, values in axes.items():
+            np.save(tmp_path / f"{name.replace('t', 'time')}.npy", values)
+        opened = open_fields(tmp_path)
+    else:
+        made = xr.Dataset(fields | {"profile": (("x",), GRID.x)}, coords=axes)
+        path = tmp_path / f"ex.{kind}"
+        made.to_zarr(path, zarr_format=2) if kind == "zarr" else made.to_netcdf(path, engine="h5netcdf")
+        opened = open_fields(path)
+    assert set(opened.data_vars) == {"thk", "topg"}
+    assert opened["thk"].dims == ("time", "y", "x")
+    assert opened["thk"].chunks is None
+    np.testing.assert_array_equal(opened["thk"].values, [VALUES, VALUES + 100])
+    np.testing.assert_array_equal(opened["topg"].values, VALUES)
+    np.testing.assert_array_equal(opened["time"].values, times)
+    assert opened.rio.crs is None
 
 
 def test_opening_reads_no_values(tmp_path, field):

@@ -49,7 +49,7 @@ def test_index_names_what_python_finds():
         "fields.grids",
         "fields.tiles",
         "scores.texture",
-        "verbs.domains",
+        "verbs.predict",
         "recipes.bed_topography.judgement",
     ):
         module = importlib.import_module(f"fieldwise.{name}")

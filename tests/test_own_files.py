@@ -16,6 +16,7 @@ from fieldwise.fields import rasters
 from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog
+from fieldwise.fields.tiles import read_bounds
 from fieldwise.recipes.bed_topography.own_files import list_files, read_own_files
 from fieldwise.runs import hash_file
 from fieldwise.samples.prepared import DESCRIPTION
@@ -301,6 +302,70 @@ def test_own_files_are_never_overwritten(own_files, refusal):
     assert "inputs/bed_lowres.tif: is your own file and would be overwritten; choose another --out" in line
     assert hash_file(folder / "inputs" / "bed_lowres.tif") == before
     assert not (folder / DESCRIPTION).exists()
+
+
+def reproject_nothing(own_files: Path, crs: str) -> None:
+    """Have all files say that their coordinates are of another CRS."""
+    for file in own_files.parent.glob("*.tif"):
+        with rasterio.open(file) as opened:
+            values, grid = opened.read(1), Grid(*opened.bounds, opened.res[0], crs)
+        write_cog(make_field(values, grid, name=file.stem), file)
+    for file in own_files.parent.glob("*.json"):
+        content = json.loads(file.read_text())
+        content["pipeline"][1] |= {"in_srs": crs, "out_srs": crs}
+        file.write_text(json.dumps(content))
+    edit(own_files, crs=crs)
+
+
+@pytest.mark.parametrize(
+    "crs",
+    ["+proj=tmerc +lat_0=0 +lon_0=10 +k=0.9 +ellps=GRS80", "+proj=stere +lat_0=-90 +lon_0=30 +R=6371000"],
+)
+def test_a_crs_without_a_code_from_file_to_tiles(own_files, tmp_path, crs, refusal):
+    """Names of files are short, tiles lie where they should, and no message quotes the whole WKT."""
+    reproject_nothing(own_files, crs)
+    words = ["prepare", "--source", str(own_files), "--out", str(tmp_path / "out"), "--step_cells", "8"]
+    assert main(["bed_topography", *words]) == 0
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"tiles_local.geojson", "tiles_4326.geojson", "held_out.nc"} <= names
+    assert max(map(len, names)) < 30
+    tiles = read_bounds(tmp_path / "out" / "tiles.geojson", crs=crs)
+    west, south, east, north = tiles.total_bounds
+    assert -1.5e6 <= west < east <= -1.47e6
+    assert -3e5 <= south < north <= -2.7e5
+    degrees = read_bounds(tmp_path / "out" / "tiles.geojson", crs="EPSG:4326").to_crs(crs)
+    np.testing.assert_allclose(degrees.total_bounds, tiles.total_bounds, atol=1)
+    edit_pipeline(own_files, 1, out_srs="EPSG:3031", in_srs="EPSG:3031")
+    line = refusal(*words)
+    assert "dense.json: ends in EPSG:3031, the data are in +proj=" in line
+    assert len(line) < 250
+
+
+@pytest.mark.parametrize("name", ["../../../evil", "/abs/evil", "a/b", ".hidden", "", "..", "a\0b"])
+@pytest.mark.parametrize("table", ["inputs", "beds"])
+def test_names_cannot_leave_the_folder(own_files, tmp_path, refusal, table, name):
+    content = yaml.safe_load(own_files.read_text())
+    edit(own_files, **{table: content.get(table, {}) | {name: {"path": "bed_lowres.tif"}}})
+    line = refusal("prepare", "--source", own_files, "--out", tmp_path / "a" / "out", "--step_cells", 8)
+    assert re.search(f"own.yaml: {table[:-1]} .* names a file to be written; give a plain name", line), line
+    assert not list(tmp_path.rglob("evil*"))
+
+
+def test_surveys_of_one_name_are_refused(own_files, tmp_path, refusal):
+    (own_files.parent / "other").mkdir()
+    (own_files.parent / "other" / "dense.json").write_text((own_files.parent / "dense.json").read_text())
+    edit(own_files, surveys=["dense.json", "other/dense.json"])
+    line = refusal("prepare", "--source", own_files, "--out", tmp_path / "out")
+    assert "other/dense.json has the name of dense.json; rename one of them" in line
+
+
+def test_pipelines_are_checked_before_anything_is_filled(own_files, tmp_path, refusal, monkeypatch):
+    from fieldwise.recipes.bed_topography import preparation
+
+    monkeypatch.setattr(preparation, "prepare_inputs", None)  # is not reached
+    edit_pipeline(own_files, 0, converters={"Z": "DEPTH"})
+    line = refusal("prepare", "--source", own_files, "--out", tmp_path / "out")
+    assert "dense.json: step 1" in line
 
 
 def test_what_a_file_names_and_nothing_else(own_files):

@@ -12,10 +12,10 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.trial import TrialState
-from searching import SMALL, load, pretend, start, words_of
+from searching import SMALL, load, pretend, pretend_to_train, start, words_of
 
 from fieldwise.errors import InputError
-from fieldwise.recipes.bed_topography import tuning
+from fieldwise.recipes import bed_topography
 from fieldwise.verbs import studies
 
 # --- several processes, and interruptions ----------------------------------------------------------
@@ -57,8 +57,8 @@ def test_a_killed_trial_is_not_counted_and_begun_again(tuning_data, tmp_path, mo
         begun.append(settings)
         return pretend(settings, callbacks=callbacks)
 
-    monkeypatch.setattr(tuning, "fit_generator", fit)
-    tuning.tune(data=tuning_data, study=study, trials=1, progress=False, **SMALL | changes)
+    pretend_to_train(monkeypatch, fit)
+    bed_topography.tune(data=tuning_data, study=study, trials=1, progress=False, **SMALL | changes)
     failed, again = load(study).trials
     assert [failed.state, again.state] == [TrialState.FAIL, TrialState.COMPLETE]
     assert again.params == killed.params
@@ -78,10 +78,10 @@ def test_an_interrupted_trial_is_begun_again(tuning_data, tmp_path, monkeypatch,
             raise stop
         return pretend(settings, callbacks=callbacks)
 
-    monkeypatch.setattr(tuning, "fit_generator", fit)
+    pretend_to_train(monkeypatch, fit)
     with pytest.raises(stop if isinstance(stop, type) else type(stop)):
-        tuning.tune(data=tuning_data, study=study, trials=2, progress=False, **SMALL)
-    tuning.tune(data=tuning_data, study=study, trials=2, progress=False, **SMALL)
+        bed_topography.tune(data=tuning_data, study=study, trials=2, progress=False, **SMALL)
+    bed_topography.tune(data=tuning_data, study=study, trials=2, progress=False, **SMALL)
     states = [trial.state for trial in load(study).trials]
     assert states[1] == TrialState.FAIL
     assert [states[0] in studies.ENDED, states[2] in studies.ENDED, len(states)] == [True, True, 3]

@@ -185,15 +185,15 @@ def test_the_loss_is_the_sum_of_its_terms() -> None:
 
 
 class Spy(BedTask):
-    """Note what each update changes, and the running statistics before it."""
+    """Note what each turn changes, and the running statistics before it."""
 
     seen: list[tuple[torch.nn.Module, set[str], bool, Tensor]]
 
-    def _update(self, network: torch.nn.Module, optimizer: Any, loss: Tensor, batch_index: int) -> None:
+    def _update(self, network: torch.nn.Module, optimizer: Any, losses: Any, count: int) -> None:
         assert self.discriminator is not None
         before = {name: tensor.clone() for name, tensor in self.discriminator.state_dict().items()}
         generator = [parameter.clone() for parameter in self.network.parameters()]
-        super()._update(network, optimizer, loss, batch_index)
+        super()._update(network, optimizer, losses, count)
         after = self.discriminator.state_dict()
         changed = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
         drawn_anew = any(not torch.equal(a, b) for a, b in zip(generator, self.network.parameters()))
@@ -212,9 +212,9 @@ def test_discriminator_and_generator_learn_one_after_the_other(tmp_path: Path) -
         assert generator_changed is (network is task.network)
         assert bool(changed) is (network is task.discriminator)
     statistics = [running_mean for *_, running_mean in task.seen]
-    assert torch.equal(statistics[0], statistics[1])  # not touched while the generator learnt
-    assert not torch.equal(statistics[1], statistics[2])
-    assert torch.equal(statistics[2], statistics[3])
+    assert not torch.equal(statistics[0], statistics[1])
+    assert torch.equal(statistics[1], statistics[2])  # not touched while the generator learnt
+    assert not torch.equal(statistics[2], statistics[3])
     assert all(parameter.requires_grad for parameter in task.parameters())
 
 

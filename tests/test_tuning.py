@@ -12,10 +12,11 @@ import pytest
 import torch
 from optuna.trial import TrialState
 from PIL import Image
-from searching import SMALL, load, metrics_of, words_of
+from searching import SMALL, load, metrics_of, pretend_to_train, words_of
 
 from fieldwise.cli import main
-from fieldwise.recipes.bed_topography import tuning
+from fieldwise.recipes import bed_topography
+from fieldwise.recipes.bed_topography.tune import find_hopeless
 from fieldwise.verbs import studies
 from fieldwise.verbs.trials import Log, Target, make_watch, suggest
 
@@ -27,14 +28,14 @@ PUBLISHED = {  # Table B1 of Leong & Horgan (2020)
     "max_epochs": (90, 150),
 }
 RANGES = PUBLISHED | {"learning_rate": Log(1e-4, 2e-4), "batch_size": [64, 128]}
-ERROR = Target("val_rmse_m", "validation RMSE", "m", hopeless=tuning.find_hopeless)
+ERROR = Target("val_rmse_m", "validation RMSE", "m", hopeless=find_hopeless)
 
 
 # --- what is searched ------------------------------------------------------------------------------
 
 
 def test_ranges_are_those_published():
-    assert {name: tuning.tune.__kwdefaults__[name] for name in PUBLISHED} == PUBLISHED
+    assert {name: bed_topography.tune.__kwdefaults__[name] for name in PUBLISHED} == PUBLISHED
 
 
 def test_suggestions_lie_in_the_ranges_and_differ():
@@ -72,14 +73,14 @@ def test_a_study_goes_on_as_if_it_had_not_stopped(tuning_data, tmp_path, pretend
     one, other = tmp_path / "one.db", tmp_path / "other.db"
     for study, parts in ((one, [24]), (other, [2, 22, 24])):
         for trials in parts:
-            tuning.tune(data=tuning_data, study=study, trials=trials, progress=False, **SMALL)
+            bed_topography.tune(data=tuning_data, study=study, trials=trials, progress=False, **SMALL)
     assert [trial.params for trial in load(one).trials] == [trial.params for trial in load(other).trials]
     assert len({trial.params["learning_rate"] for trial in load(one).trials}) == 24
 
 
 def test_a_study_that_is_done_trains_no_more(tuned, tuning_data, monkeypatch, capsys):
-    monkeypatch.setattr(tuning, "fit_generator", None)
-    assert tuning.tune(data=tuning_data, study=tuned[0], trials=3, **SMALL) == tuned[1]
+    pretend_to_train(monkeypatch, None)
+    assert bed_topography.tune(data=tuning_data, study=tuned[0], trials=3, **SMALL) == tuned[1]
     assert "3 trials, " in capsys.readouterr().out
 
 
@@ -100,7 +101,7 @@ def test_figures_are_pictures(tuned):
 
 
 def test_the_command_trains_the_best_network_again(tuned, tuning_data, tmp_path, monkeypatch, capsys):
-    tuning.tune(data=tuning_data, study=tuned[0], trials=3, **SMALL)
+    bed_topography.tune(data=tuning_data, study=tuned[0], trials=3, **SMALL)
     line = capsys.readouterr().out.splitlines()[-1]
     monkeypatch.chdir(tmp_path)
     words = shlex.split(line)
@@ -119,7 +120,7 @@ def test_what_is_held_out_has_no_say(tuned, tuning_data, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(tuning_data, data)
     (data / "held_out.nc").unlink()
-    tuning.tune(data=data, study=tmp_path / "study.db", trials=1, progress=False, **SMALL)
+    bed_topography.tune(data=data, study=tmp_path / "study.db", trials=1, progress=False, **SMALL)
     assert load(tmp_path / "study.db").trials[0].value == load(tuned[0]).trials[0].value
 
 

@@ -34,8 +34,8 @@ from fieldwise.fields.tiles import cut
 from fieldwise.figures import draw_map
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.judgement import baselines
-from fieldwise.recipes.bed_topography.surveys import read_held_out
 from fieldwise.recipes.bed_topography.region import open_region
+from fieldwise.recipes.bed_topography.surveys import read_held_out
 from fieldwise.samples.rules import write_yaml
 from fieldwise.scores import bias, mae, rmse, sample_at_points
 
@@ -129,7 +129,7 @@ def judge(data: Path, prediction: Path) -> pd.DataFrame:
     pandas.DataFrame
         A row for each place and measure (m), a column for each map.
     """
-    dataset = Dataset(data)
+    dataset = open_region(data)
     drawn = open_field(prediction).load()
     maps = {"prediction": drawn, **baselines(dataset, drawn)}
     maps["means kept"] = keep_means(maps["cubic"], dataset.field("bed_lowres"))

@@ -8,12 +8,12 @@ import optuna
 import pandas as pd
 import pytest
 import torch
-from fieldwise.recipes.bed_topography.tuning import find_hopeless
 from pytest_bdd import given, parsers, scenarios, then, when
 
 from conftest import write_own_files
 from fieldwise.errors import InputError
 from fieldwise.recipes import bed_topography
+from fieldwise.recipes.bed_topography.tune import find_hopeless
 from fieldwise.verbs.trials import Target, make_watch
 
 scenarios("tune.feature")

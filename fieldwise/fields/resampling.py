@@ -31,7 +31,7 @@ def block_mean(values: Any, factor: int) -> Any:
     rows, columns = (size // factor for size in values.shape[-2:])
     whole = values[..., : rows * factor, : columns * factor]
     blocks = whole.reshape(*values.shape[:-2], rows, factor, columns, factor)
-    return blocks.mean(axis=(-3, -1), dtype=np.float64).astype(np.result_type(values.dtype, np.float32))
+    return blocks.mean(axis=(-3, -1))
 
 
 def refine(values: np.ndarray, times: int) -> np.ndarray:

@@ -1,19 +1,21 @@
-"""Draw fields, flights, networks and training curves with GMT; every `draw_` returns a pygmt.Figure.
+"""Draw fields, flights, networks and training curves; every `draw_` returns a figure.
+
+Maps with coastlines, and landscapes, are drawn by GMT (a pygmt.Figure), all else by matplotlib (its Figure,
+which Jupyter shows by itself); :func:`save_figure` saves both, and only what GMT draws needs GMT.
 
 Figures have the width of a journal's column, of one and a half, or of its page (8.3, 12 and 17 cm), with no
 letter below 6 points; :func:`save_table` writes tables as Markdown, LaTeX and CSV.
 
-Maps are in kilometres and missing cells grey; colour maps are scientific ones that colour-blind readers can
+Maps are in kilometres and missing cells grey; colour maps are even ones that colour-blind readers can
 tell apart (Crameri 2018); every colour bar names its quantity and unit; panels to be compared share limits.
 """
 
 from fieldwise.figures.architecture import draw_architecture
-from fieldwise.figures.comparisons import draw_comparison
+from fieldwise.figures.comparisons import draw_comparison, draw_inputs, draw_tiles
 from fieldwise.figures.curves import draw_error_histogram, draw_flight, draw_loss_curves
-from fieldwise.figures.maps import draw_closeups, draw_inputs, draw_map
+from fieldwise.figures.maps import draw_closeups, draw_map, draw_roughness
+from fieldwise.figures.panels import save_figure, try_to_draw
 from fieldwise.figures.perspectives import draw_perspectives
-from fieldwise.figures.printing import save_figure
-from fieldwise.figures.roughness import draw_roughness
 from fieldwise.figures.studies import (
     draw_study_courses,
     draw_study_history,
@@ -37,6 +39,8 @@ __all__ = [
     "draw_study_history",
     "draw_study_importance",
     "draw_study_parameters",
+    "draw_tiles",
     "save_figure",
     "save_table",
+    "try_to_draw",
 ]

@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pygmt
 from numpy.typing import ArrayLike
 
 from fieldwise.errors import InputError
 from fieldwise.figures.panels import (
     COLUMN_CM,
-    LEFT_CM,
-    MARGIN_CM,
+    LEAST_SPREAD,
     MIDDLE_CM,
     PAGE_CM,
-    RIGHT_CM,
     check_named,
-    panel_width,
-    styled_figure,
     title,
     unit_text,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from fieldwise.figures.sheets import Sheet
+
 # Okabe & Ito (2008): told apart by colour-blind readers
 LINE_COLOURS = ["#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
-LINE_DASHES = [
-    "",
-    "",
-    ",5_2",
-    ",1_2",
-    ",6_2_1_2",
-    ",2_1",
-    ",8_2_1_2_1_2",
-]  # and by readers in black and white
-KNOWN_QUANTITIES = {"rmse": "RMSE", "mae": "MAE", "psnr": "PSNR (dB)", "ssim": "SSIM"}
+# and by readers in black and white: lengths of dashes and gaps, in widths of the line
+LINE_DASHES: list[tuple[float, ...]] = [
+    (),
+    (),
+    (5, 2),
+    (1, 1.5),
+    (6, 2, 1, 2),
+    (2.5, 1.2),
+    (8, 2, 1, 2, 1, 2),
+]
+QUANTITIES = {"loss": "Loss", "psnr": "PSNR (dB)", "ssim": "SSIM"}  # first words of columns of metrics
+WITH_UNITS = {"rmse": "RMSE", "mae": "MAE", "bias": "Bias"}  # these are followed by the unit
+LARGEST_LINEAR = 50  # ratio of the largest to the least value beyond which an axis is logarithmic
 
 
 def draw_flight(
@@ -48,7 +51,7 @@ def draw_flight(
     roughness_label: str = "Roughness (m)",
     ends: tuple[str, str] | None = None,
     width_cm: float = MIDDLE_CM,
-) -> pygmt.Figure:
+) -> Sheet:
     """Draw elevations along a flight, and below them their roughness; a name has one colour in both.
 
     Parameters
@@ -71,46 +74,41 @@ def draw_flight(
     >>> truth = 100 * np.sin(distance_km)
     >>> figure = draw_flight(distance_km, {"truth": truth}, roughness={"truth": abs(truth) / 10})
     """
+    from fieldwise.figures.sheets import draw_legend, styled_sheet
+
     check_named(profiles, "profiles")
     check_named(roughness, "roughness")
     distance = np.asarray(distance_km, dtype=np.float64)
     unknown = sorted(set(roughness) - set(profiles))
     if unknown:
         raise InputError(f"roughness {unknown[0]!r} has no profile of its name; give one of {list(profiles)}")
-    pens = _pens_of(profiles)
+    looks = _looks_of(profiles)
     above, below = _lines(distance, profiles), _lines(distance, roughness)
-    width = panel_width(width_cm, columns=1, gap=0)
-    with styled_figure() as figure:
-        x_range = _range([distance], room=0.0)
-        with figure.shift_origin(xshift=f"{MARGIN_CM}c", yshift=f"{MARGIN_CM}c"):
-            figure.basemap(
-                region=[*x_range, 0, _range(below.values(), room=0.05)[1]],
-                projection=f"X{width}c/2.6c",
-                frame=["WSne", "xaf+lDistance along the flight (km)", f"yaf+l{roughness_label}"],
-            )
-            for name, values in below.items():
-                _draw_line(figure, distance, values, pen=f"0.8p,{pens[name]}")
-            with figure.shift_origin(yshift="2.9c"):
-                figure.basemap(
-                    region=[*x_range, *_range(above.values(), room=0.05)],
-                    projection=f"X{width}c/4.2c",
-                    frame=["Wsne", "xf", f"yaf+l{label}"],
-                )
-                for name, values in above.items():
-                    _draw_line(figure, distance, values, pen=f"1p,{pens[name]}")
-                for name, place in zip(ends or (), ("TL", "TR")):
-                    figure.text(text=name, position=place, offset="j0.1c", font="7p,Helvetica-Bold")
-                named = {title(name): pen for name, pen in pens.items()}
-                _draw_legend(figure, named, width=width, columns=min(len(named), 4))
-    return figure
+    with styled_sheet(width_cm, 8.2) as sheet:
+        upper, lower = sheet.subplots(2, 1, sharex=True, height_ratios=[1.6, 1])
+        for axes, lines in ((upper, above), (lower, below)):
+            for name, values in lines.items():
+                axes.plot(distance, values, label=title(name), **looks[name])  # gaps stay open
+        upper.set(ylabel=label)
+        lower.set(ylabel=roughness_label, xlabel="Distance along the flight (km)", ylim=(0, None))
+        for axes in (upper, lower):
+            axes.margins(x=0)
+        for name, (place, side) in zip(ends or (), ((0.01, "left"), (0.99, "right"))):
+            where = {"transform": upper.transAxes, "ha": side, "va": "top"}
+            upper.text(place, 0.97, name, fontweight="bold", **where)
+        draw_legend(upper, width_cm=width_cm)
+        sheet.align_ylabels()
+    return sheet
 
 
-def _pens_of(names: Iterable[str]) -> dict[str, str]:
+def _looks_of(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Give each name the colour and dashes of its lines."""
-    return {
-        name: LINE_COLOURS[index % len(LINE_COLOURS)] + LINE_DASHES[index % len(LINE_DASHES)]
-        for index, name in enumerate(names)
-    }
+    looks = {}
+    for index, name in enumerate(names):
+        dashes = LINE_DASHES[index % len(LINE_DASHES)]
+        style = (0, dashes) if dashes else "solid"
+        looks[name] = {"color": LINE_COLOURS[index % len(LINE_COLOURS)], "linestyle": style}
+    return looks
 
 
 def _lines(distance: np.ndarray, lines: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
@@ -121,33 +119,9 @@ def _lines(distance: np.ndarray, lines: Mapping[str, ArrayLike]) -> dict[str, np
             raise InputError(
                 f"{name} {values.shape} and distance {distance.shape} differ; give equal lengths"
             )
-    return arrays
-
-
-def _range(lines: Collection[np.ndarray], *, room: float) -> tuple[float, float]:
-    """Return the lowest and highest value, with room on both sides as a share of their distance."""
-    values = np.concatenate([line[np.isfinite(line)] for line in lines])
-    if values.size == 0:
+    if not any(np.isfinite(values).any() for values in arrays.values()):
         raise InputError("lines hold no value to draw; check that the points lie inside the fields")
-    low, high = float(values.min()), float(values.max())
-    spread = high - low or abs(high) or 1.0
-    return low - room * spread, high + room * spread if high > low else high + spread
-
-
-def _draw_line(figure: pygmt.Figure, x: np.ndarray, y: np.ndarray, *, pen: str) -> None:
-    """Draw a line that is interrupted where values are missing."""
-    known = np.isfinite(x) & np.isfinite(y)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], known, [False]]).astype(np.int8)))
-    for start, stop in edges.reshape(-1, 2):
-        figure.plot(x=x[start:stop], y=y[start:stop], pen=pen)
-
-
-def _draw_legend(figure: pygmt.Figure, pens: Mapping[str, str], *, width: float, columns: int) -> None:
-    """Draw a legend above the frame, where it covers no line."""
-    lines = [f"N {columns}"]
-    lines += [f"S 0.4c - 0.75c - 1p,{pen} 0.95c {name}" for name, pen in pens.items()]
-    position = f"JTC+jBC+o0c/0.1c+w{width}c"
-    figure.legend(spec=io.StringIO("\n".join(lines)), position=position, box=False)
+    return arrays
 
 
 def draw_error_histogram(
@@ -157,7 +131,7 @@ def draw_error_histogram(
     label: str = "Error",
     bins: int = 41,
     width_cm: float = COLUMN_CM,
-) -> pygmt.Figure:
+) -> Sheet:
     """Draw how errors are spread, one stepped line a method in common bins, with each RMSE.
 
     The axis ends at the 99.5th percentile of all absolute errors: rarer ones count in the shares
@@ -181,6 +155,8 @@ def draw_error_histogram(
     >>> random = np.random.default_rng(0)
     >>> figure = draw_error_histogram({"prediction": random.normal(0, 20, 500), "cubic": [5.0, 40.0, -80.0]})
     """
+    from fieldwise.figures.sheets import draw_legend, styled_sheet
+
     check_named(errors, "errors")
     known = {name: np.asarray(values, dtype=np.float64).ravel() for name, values in errors.items()}
     known = {name: values[np.isfinite(values)] for name, values in known.items()}
@@ -189,37 +165,33 @@ def draw_error_histogram(
             raise InputError(f"{name} has no errors to draw; check that the points lie inside the field")
     limit = float(np.percentile(np.abs(np.concatenate(list(known.values()))), 99.5)) or 1.0
     edges = np.linspace(-limit, limit, bins + 1)
-    shares = {name: 100 * np.histogram(values, edges)[0] / values.size for name, values in known.items()}
-    top = 1.08 * max(float(share.max()) for share in shares.values())
-    pens = _pens_of(["", *errors])  # black is kept for the truth, as along a flight
-    width = panel_width(width_cm, columns=1, gap=0)
-    with styled_figure() as figure:
-        figure.basemap(
-            region=[-limit, limit, 0, top],
-            projection=f"X{width}c/{0.68 * width}c",
-            frame=["WSne", f"xaf+l{label} ({unit_text(units)})", "yaf+lShare of points in a bin (%)"],
-        )
-        figure.plot(x=[0, 0], y=[0, top], pen="0.5p,gray60,dashed")
-        for name, share in shares.items():
-            x, y = np.repeat(edges, 2), np.concatenate([[0], np.repeat(share, 2), [0]])
-            figure.plot(x=x, y=y, pen=f"1p,{pens[name]}")
-        scores = {name: float(np.sqrt(np.mean(values**2))) for name, values in known.items()}
-        unit = unit_text(units)
-        named = {f"{title(name)}: RMSE {score:.3g} {unit}": pens[name] for name, score in scores.items()}
-        _draw_legend(figure, named, width=width, columns=1)
-    return figure
+    looks = _looks_of(["", *errors])  # black is kept for the truth, as along a flight
+    unit = unit_text(units)
+    with styled_sheet(width_cm, 0.72 * width_cm + 0.35 * len(errors)) as sheet:
+        axes = sheet.subplots()
+        axes.axvline(0, color="0.6", linewidth=0.5, linestyle="dashed")
+        for name, values in known.items():
+            share = 100 * np.histogram(values, edges)[0] / values.size
+            score = float(np.sqrt(np.mean(values**2)))
+            named = f"{title(name)}: RMSE {score:.3g} {unit}"
+            axes.stairs(share, edges, label=named, linewidth=1.0, **looks[name])
+        axes.set(xlabel=f"{label} ({unit})", ylabel="Share of points in a bin (%)")
+        axes.set(xlim=(-limit, limit), ylim=(0, None))
+        draw_legend(axes, width_cm=0.0)  # one below the other
+    return sheet
 
 
-def draw_loss_curves(metrics: pd.DataFrame, *, width_cm: float = PAGE_CM) -> pygmt.Figure:
+def draw_loss_curves(metrics: pd.DataFrame, *, width_cm: float = PAGE_CM) -> Sheet:
     """Draw the course of training from Lightning's metrics.csv, one panel for each kind of quantity.
 
-    The first word of a column, after val_ if it starts so, names its panel: loss_generator and val_loss
-    share one, rmse_m and val_rmse_m another. Rows of one epoch are averaged, empty columns left out.
+    A loss, and what else is measured, share a panel with their like, whether of training or validation:
+    loss_generator and val_loss one, rmse_m and val_rmse_m another. Rows of one epoch are averaged, empty
+    columns left out.
 
     Parameters
     ----------
     metrics : table with the column epoch and at least one other besides step; may have gaps
-    width_cm : of the figure
+    width_cm : of the figure; a single panel has the width of a column at most
 
     Raises
     ------
@@ -232,25 +204,27 @@ def draw_loss_curves(metrics: pd.DataFrame, *, width_cm: float = PAGE_CM) -> pyg
     ...                         "val_rmse_m": [None, 80.0, None, 50.0]})
     >>> figure = draw_loss_curves(metrics)
     """
+    from fieldwise.figures.sheets import styled_sheet
+
     panels = _panels_of(metrics)
-    with styled_figure() as figure:
-        columns = min(len(panels), 2)
-        rows = -(-len(panels) // columns)
-        gap = LEFT_CM + RIGHT_CM
-        width = panel_width(width_cm, columns=2, gap=gap)
-        for index, (quantity, curves) in enumerate(panels.items()):
-            row, column = divmod(index, columns)
-            left, bottom = MARGIN_CM + column * (width + gap), MARGIN_CM + (rows - 1 - row) * 5.8
-            with figure.shift_origin(xshift=f"{left}c", yshift=f"{bottom}c"):
-                _draw_curves(figure, curves, quantity, width=width)
-    return figure
+    columns = min(len(panels), 2)
+    rows = -(-len(panels) // columns)
+    with styled_sheet(width_cm if columns > 1 else min(width_cm, COLUMN_CM), rows * 5.4) as sheet:
+        grid = list(sheet.subplots(rows, columns, squeeze=False).flat)
+        for axes, (quantity, curves) in zip(grid, panels.items()):
+            _draw_curves(axes, curves, quantity, width_cm=width_cm / 2 - 1.2)
+        for axes in grid[len(panels) :]:
+            axes.set_axis_off()
+        sheet.align_ylabels()
+    return sheet
 
 
 def _panels_of(metrics: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Group the columns by quantity: label of the axis -> one column a curve, named for the legend."""
     if "epoch" not in metrics:
         raise InputError(f"metrics have no column 'epoch' but {list(metrics)}; give Lightning's metrics.csv")
-    by_epoch = metrics.groupby("epoch").mean(numeric_only=True).dropna(axis="columns", how="all")
+    finite = metrics.replace([np.inf, -np.inf], np.nan)
+    by_epoch = finite.groupby("epoch").mean(numeric_only=True).dropna(axis="columns", how="all")
     panels: dict[str, dict[str, pd.Series]] = {}
     for name in by_epoch.columns.drop("step", errors="ignore"):
         if not name.endswith("_step"):  # of a value that is logged both ways, the mean of the epoch is drawn
@@ -264,32 +238,41 @@ def _panels_of(metrics: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def _axis_and_curve(name: str) -> tuple[str, str]:
     """Split a column's name into the quantity, for an axis, and what is left, for a legend.
 
-    >>> _axis_and_curve("val_rmse_m"), _axis_and_curve("loss_generator")
-    (('RMSE (m)', 'validation'), ('Loss', 'generator'))
+    >>> _axis_and_curve("val_rmse_m"), _axis_and_curve("loss_generator"), _axis_and_curve("departure_share")
+    (('RMSE (m)', 'validation'), ('Loss', 'generator'), ('Departure share', 'training'))
     """
-    validation = name.startswith("val_")
     quantity, _, rest = name.removeprefix("val_").partition("_")
-    axis = KNOWN_QUANTITIES.get(quantity, title(quantity))
-    if quantity in ("rmse", "mae", "bias") and rest:
-        axis, rest = f"{axis} ({unit_text(rest)})", ""
-    words = [rest.replace("_", " "), "validation" if validation else ""]
+    if quantity in WITH_UNITS:
+        axis, rest = f"{WITH_UNITS[quantity]} ({unit_text(rest)})" if rest else WITH_UNITS[quantity], ""
+    elif quantity in QUANTITIES:
+        axis = QUANTITIES[quantity]
+    else:
+        axis, rest = title(name.removeprefix("val_")), ""
+    words = [rest.replace("_", " "), "validation" if name.startswith("val_") else ""]
     return axis, ", ".join(word for word in words if word) or "training"
 
 
-def _draw_curves(figure: pygmt.Figure, curves: pd.DataFrame, axis: str, *, width: float) -> None:
+def _draw_curves(axes: Axes, curves: pd.DataFrame, axis: str, *, width_cm: float) -> None:
     """Draw one panel of the loss figure, with a dot an epoch as long as dots stay apart."""
-    first, last = float(curves.index.min()), float(curves.index.max())
-    room = 0.02 * (last - first) or 0.5
-    figure.basemap(
-        region=[first - room, last + room, *_range([curves.to_numpy(dtype=np.float64).ravel()], room=0.06)],
-        projection=f"X{width}c/3.8c",
-        frame=["WSne", f"x{'a1' if last - first <= 10 else 'af'}+lEpoch", f"yaf+l{axis}"],
-    )
-    pens = _pens_of(list(curves))
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+    from fieldwise.figures.sheets import draw_legend
+
+    looks = _looks_of(list(curves))
+    dots: dict[str, Any] = {"marker": "o", "markersize": 2.2} if len(curves) <= 40 else {}
     for name, curve in curves.items():
         known = curve.dropna()
-        figure.plot(x=known.index, y=known, pen=f"1p,{pens[name]}")
-        if len(curves) <= 40:
-            figure.plot(x=known.index, y=known, style="c0.08c", fill=pens[name].split(",")[0])
-    named = {title(name): pen for name, pen in pens.items()}
-    _draw_legend(figure, named, width=width, columns=min(len(pens), 3))
+        axes.plot(known.index, known, label=title(str(name)), **looks[str(name)], **dots)
+    axes.set(xlabel="Epoch", ylabel=axis)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter("{x:.8g}")  # without a common factor, which would cover the legend
+    least, most = float(curves.min(axis=None)), float(curves.max(axis=None))
+    size = max(abs(least), abs(most))
+    if most - least <= LEAST_SPREAD * size:  # a level line: what is finer is noise of single precision
+        axes.set_ylim(least - 0.05 * (size or 1), most + 0.05 * (size or 1))
+    elif least > 0 and most > LARGEST_LINEAR * least:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1,) if most > 1000 * least else (1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    draw_legend(axes, width_cm=width_cm)

@@ -1,109 +1,55 @@
-"""Maps seen from above: inputs, one large map, close-ups."""
+"""Maps seen from above: one large map, close-ups, roughness."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import geopandas
 import numpy as np
-import pygmt
 import shapely
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from fieldwise.errors import InputError
 from fieldwise.fields.grids import Bounds, grid_of
-from fieldwise.figures.panels import (
+from fieldwise.figures.gmt import (
     BESIDE_CM,
-    METRES_A_KM,
-    MIDDLE_CM,
-    NEAR_CM,
-    PAGE_CM,
-    ROOM_CM,
     Panel,
     below_panel,
-    check_named,
-    common_limits,
     draw_colour_bar,
     draw_common_bar,
     draw_field,
-    elevation_limits,
-    letter,
     lighting,
     move_to,
     panel_width,
     place_panels,
-    quantity,
+    set_colours,
     styled_figure,
+    typeset,
+)
+from fieldwise.figures.panels import (
+    METRES_A_KM,
+    MIDDLE_CM,
+    PAGE_CM,
+    check_named,
+    check_same_grid,
+    common_limits,
+    elevation_limits,
+    letter,
+    quantity,
     thin,
     title,
 )
+
+if TYPE_CHECKING:
+    import pygmt
 
 TILE_COLOUR = "#E69F00"
 BOX_COLOUR = "#CC0066"
 OUTLINE_PEN, COAST_PEN = "0.7p,black", "0.7p,black,1_2"
 LETTER_CM = 0.16  # width of a letter in the name of a box
 TILE_PEN = f"1p,{TILE_COLOUR},5_2"
-
-
-def draw_inputs(
-    fields: Mapping[str, xr.DataArray],
-    *,
-    colour_maps: Mapping[str, str] | None = None,
-    logarithmic: Collection[str] = (),
-    width_cm: float = PAGE_CM,
-) -> pygmt.Figure:
-    """Draw fields side by side, each with a colour bar of its own; their grids may differ.
-
-    Parameters
-    ----------
-    fields : name of the panel -> (y, x) field with units
-    colour_maps : GMT colour map of a panel, where it is not to be batlow
-    logarithmic : names of panels whose colours follow the logarithm, such as a speed
-    width_cm : of the figure
-
-    Raises
-    ------
-    InputError
-        When there is no field, a field holds no value, or a logarithmic one nothing above zero.
-
-    Examples
-    --------
-    >>> from fieldwise.fields.grids import Grid, make_field
-    >>> grid = Grid(west=0, south=0, east=2000, north=1000, spacing=250, crs="EPSG:3031")
-    >>> bed = make_field(np.random.default_rng(0).normal(size=grid.shape), grid, name="bed")
-    >>> figure = draw_inputs({"bed_lowres": bed})
-    """
-    check_named(fields, "fields")
-    thinned = {name: thin(field) for name, field in fields.items()}
-    with styled_figure() as figure:
-        columns = 2 if len(fields) in (2, 4) else min(len(fields), 3)
-        width = panel_width(width_cm, columns=columns, gap=BESIDE_CM)
-        panels = place_panels(thinned.values(), columns=columns, width=width, gap=(BESIDE_CM, 2.5))
-        for index, ((name, field), panel) in enumerate(zip(thinned.items(), panels, strict=True)):
-            log = name in logarithmic
-            colour_map = (colour_maps or {}).get(name, "batlow")
-            with move_to(figure, panel):
-                steps = _make_colours(field, colour_map, log=log)
-                heading = letter(index, name) if len(fields) > 1 else title(name)
-                below = (index // columns + 1) * columns >= len(fields)  # in the last row
-                draw_field(figure, field, panel, heading=heading, west=index % columns == 0, south=below)
-                position = below_panel(panel, room=ROOM_CM if below else NEAR_CM, share=0.85)
-                draw_colour_bar(figure, quantity(field), position=position, steps=steps)
-    return figure
-
-
-def _make_colours(field: xr.DataArray, colour_map: str, *, log: bool) -> str:
-    """Set the colours of a field and return the steps of its colour bar."""
-    if not log:
-        limits = elevation_limits([field], colour_map=colour_map)
-        pygmt.makecpt(cmap=colour_map, series=list(limits), background=True, overrule_bg=True)
-        return "af"
-    positive = field.where(field > 0)
-    if not bool(positive.notnull().any()):
-        raise InputError(f"{field.name} has no value above zero; draw it without logarithm")
-    low, high = common_limits([positive.copy(data=np.log10(positive.to_numpy()))])
-    pygmt.makecpt(cmap=colour_map, series=[low, high], log=True, background=True, overrule_bg=True)
-    return "a2" if high - low < 2 else "a1"
 
 
 def draw_map(
@@ -153,19 +99,18 @@ def draw_map(
         (panel,) = place_panels(
             [thinned], columns=1, width=panel_width(width_cm, columns=1, gap=0), gap=(0, 0)
         )
-        low, high = limits or elevation_limits([thinned], colour_map=colour_map)
-        pygmt.makecpt(cmap=colour_map, series=[low, high], background=True, overrule_bg=True)
+        set_colours(colour_map, limits or elevation_limits([thinned], colour_map=colour_map))
         with move_to(figure, panel):
             draw_field(figure, thinned, panel, shading=lighting([thinned], strength=0.35))
             if coastline is not None:
                 _draw_shapes(figure, coastline, field, pen=COAST_PEN, label="Coastline")
             if outline is not None:
-                _draw_shapes(figure, outline, field, pen=OUTLINE_PEN, label=title(outline_label))
+                _draw_shapes(figure, outline, field, pen=OUTLINE_PEN, label=typeset(title(outline_label)))
             if tiles is not None:
                 covered = tiles.geometry.to_crs(field.rio.crs).union_all()
                 covered = geopandas.GeoSeries([covered], crs=field.rio.crs)
                 _draw_shapes(figure, covered, field, pen="1.6p,black")
-                label = f"{title(tiles_label)} ({len(tiles)})"
+                label = typeset(f"{title(tiles_label)} ({len(tiles)})")
                 _draw_shapes(figure, covered, field, pen=TILE_PEN, label=label)
             _draw_boxes(figure, boxes, panel)
             draw_colour_bar(figure, quantity(field), position=below_panel(panel, share=0.6))
@@ -217,7 +162,7 @@ def _draw_boxes(figure: pygmt.Figure, boxes: Mapping[str, Bounds], panel: Panel)
         figure.text(
             x=west,
             y=height,
-            text=title(name),
+            text=typeset(title(name)),
             justify="TL" if inside else "BL" if short else "RM",
             offset="0.07c/-0.07c" if inside else "0.04c/0.08c" if short else "-0.08c/0c",
             font=f"7p,Helvetica-Bold,{BOX_COLOUR}",
@@ -268,11 +213,86 @@ def draw_closeups(
         columns = min(len(boxes), 3)
         width = panel_width(width_cm, columns=columns, gap=BESIDE_CM)
         panels = place_panels(parts.values(), columns=columns, width=width, gap=(BESIDE_CM, 1.1))
-        low, high = limits or elevation_limits(parts.values(), colour_map=colour_map)
-        pygmt.makecpt(cmap=colour_map, series=[low, high], background=True, overrule_bg=True)
+        set_colours(colour_map, limits or elevation_limits(parts.values(), colour_map=colour_map))
         for index, ((name, part), panel) in enumerate(zip(parts.items(), panels, strict=True)):
             west, south = index % columns == 0, (index // columns + 1) * columns >= len(parts)
             with move_to(figure, panel):
                 draw_field(figure, part, panel, heading=title(name), shading=shading, west=west, south=south)
         draw_common_bar(figure, panels, quantity(field))
     return figure
+
+
+def draw_roughness(
+    fields: Mapping[str, xr.DataArray],
+    *,
+    elevation: xr.DataArray | None = None,
+    transect: tuple[ArrayLike, ArrayLike] | None = None,
+    elevation_map: str = "oleron",
+    colour_map: str = "lapaz",
+    width_cm: float = PAGE_CM,
+) -> pygmt.Figure:
+    """Draw maps of roughness side by side in one scale of colours, from zero up, with the elevation if given.
+
+    Parameters
+    ----------
+    fields : name of the panel -> (y, x) roughness as `fieldwise.scores.fields` gives it, all on one grid
+    elevation : (y, x) field with units, for a first panel of its own
+    transect : x and y of a line to draw on the elevation, in its CRS, from A to B
+    elevation_map, colour_map : of GMT, for elevation and roughness
+    width_cm : of the figure
+
+    Raises
+    ------
+    InputError
+        When there is no field, a field is on another grid, or none holds a value.
+
+    Examples
+    --------
+    >>> from fieldwise.fields.grids import Grid, make_field
+    >>> grid = Grid(west=0, south=0, east=9000, north=5000, spacing=250, crs="EPSG:3031")
+    >>> rough = make_field(np.random.default_rng(0).random(grid.shape), grid, name="roughness")
+    >>> figure = draw_roughness({"prediction": rough, "truth": rough})
+    """
+    check_same_grid(fields)
+    rough = [thin(field, most_cells=500) for field in fields.values()]
+    names = [f"roughness of {name}" if elevation is not None else name for name in fields]
+    first = [] if elevation is None else [thin(elevation, most_cells=500)]
+    columns = {1: 1, 2: 2, 4: 2}.get(len(first + rough), 3)
+    width = panel_width(width_cm, columns=columns, gap=BESIDE_CM)
+    with styled_figure() as figure:
+        panels = place_panels(first + rough, columns=columns, width=width, gap=(BESIDE_CM, 1.1))
+        if elevation is not None:
+            _draw_elevation(figure, first[0], panels, transect, elevation_map)
+        _, high = common_limits(rough, percentile=0.2)
+        set_colours(colour_map, (0, high))
+        for index, (name, field) in enumerate(zip(names, rough), start=len(first)):
+            with move_to(figure, panels[index]):
+                heading = letter(index, name) if len(panels) > 1 else title(name)
+                west, south = index % columns == 0, (index // columns + 1) * columns >= len(panels)
+                draw_field(figure, field, panels[index], heading=heading, west=west, south=south)
+        under = panels if elevation is None else panels[columns - 1 :: columns]
+        draw_common_bar(figure, under, quantity(rough[0]), open_ends="f")
+    return figure
+
+
+def _draw_elevation(
+    figure: pygmt.Figure,
+    field: xr.DataArray,
+    panels: list[Panel],
+    transect: tuple[ArrayLike, ArrayLike] | None,
+    colour_map: str,
+) -> None:
+    """Draw the panel of the elevation and its colour bar, below the first column of panels."""
+    set_colours(colour_map, elevation_limits([field], colour_map=colour_map))
+    shading = lighting([field], strength=0.35)
+    with move_to(figure, panels[0]):
+        heading = letter(0, str(field.attrs.get("long_name") or field.name or "elevation"))
+        draw_field(figure, field, panels[0], heading=heading, shading=shading, south=False)
+        if transect is not None:
+            x, y = (np.asarray(values, dtype=np.float64) / METRES_A_KM for values in transect)
+            figure.plot(x=x, y=y, pen="2p,white")
+            figure.plot(x=x, y=y, pen="1p,black")
+            ends = {"x": [x[0], x[-1]], "y": [y[0], y[-1]], "text": ["A", "B"]}
+            style = {"font": "7p,Helvetica-Bold", "fill": "white", "clearance": "0.04c", "no_clip": True}
+            figure.text(**ends, **style, justify="CB", offset="0c/0.12c")
+    draw_common_bar(figure, [panel for panel in panels if panel.left == panels[0].left], quantity(field))

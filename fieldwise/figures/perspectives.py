@@ -5,29 +5,36 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import pygmt
 import xarray as xr
 
 from fieldwise.errors import InputError
-from fieldwise.figures.panels import (
+from fieldwise.figures.gmt import (
     MARGIN_CM,
+    STYLE,
+    draw_colour_bar,
+    in_km,
+    lighting,
+    set_colours,
+    styled_figure,
+    typeset,
+)
+from fieldwise.figures.panels import (
     METRES_A_KM,
     PAGE_CM,
-    STYLE,
     check_same_grid,
     common_limits,
-    draw_colour_bar,
     elevation_limits,
-    in_km,
     letter,
-    lighting,
     quantity,
     region_km,
-    styled_figure,
     thin,
     unit_text,
 )
+
+if TYPE_CHECKING:
+    import pygmt
 
 AZIMUTH, ELEVATION = 202.5, 60.0  # of the eye, degrees: the view of Leong & Horgan (2020)
 AXES_CM = 1.65  # beside a landscape, for annotations; above and below it, for these, a colour bar and a title
@@ -50,6 +57,12 @@ class Landscape:
     def _turn(self) -> tuple[float, float]:
         """How much of an edge from west to east is seen across the page, and in depth."""
         return abs(math.cos(math.radians(self.azimuth))), abs(math.sin(math.radians(self.azimuth)))
+
+    @property
+    def near_sides(self) -> str:
+        """The two sides that the eye is nearest to, as GMT names them: no relief hides their annotations."""
+        south, west = 90 <= self.azimuth % 360 <= 270, self.azimuth % 360 >= 180
+        return ("W" if west else "E") + ("S" if south else "N")
 
     @property
     def slenderness(self) -> float:
@@ -141,7 +154,7 @@ def draw_perspectives(
                 if departs
                 else elevation_limits(compared, colour_map=colours)
             )
-            pygmt.makecpt(cmap=colours, series=list(limits), background=True, overrule_bg=True)
+            set_colours(colours, limits)
             with figure.shift_origin(xshift=f"{left}c", yshift=f"{bottom}c"):
                 shading = lighting(compared, strength=0.4)
                 floor = float(field.min()) if departs else view.floor
@@ -155,28 +168,23 @@ def _label(
 ) -> None:
     """Write a title above a landscape, and draw its colour bar below."""
     frame = {"region": [0, 1, 0, 1], "projection": f"X{view.page_width}c/{view.page_height}c"}
-    figure.text(text=heading, position="TL", font=STYLE["FONT_TITLE"], no_clip=True, **frame)
-    scale = f"vertical × {view.exaggeration:.2g}"
-    figure.text(text=scale, position="BR", font=STYLE["FONT_ANNOT_PRIMARY"], no_clip=True, **frame)
+    figure.text(text=typeset(heading), position="TL", font=STYLE["FONT_TITLE"], no_clip=True, **frame)
     width = view.page_width
     position = f"x{width / 2}c/-0.95c+w{0.7 * width}c/0.22c+jTC+h+e"
     label = f"Difference ({unit_text(units.attrs.get('units', 'm'))})" if departs else quantity(units)
-    draw_colour_bar(figure, label, position=position)
+    draw_colour_bar(figure, f"{label}, vertical × {view.exaggeration:.2g}", position=position)
 
 
 def _draw_landscape(
     figure: pygmt.Figure, field: xr.DataArray, view: Landscape, *, floor: float, shading: str
 ) -> None:
     """Draw one view on a floor of its own, in the vertical scale of all."""
-    ceiling = max(float(field.max()), floor + view.ceiling - view.floor)
-    figure.grdview(
-        in_km(field),
-        region=[*view.region, floor, ceiling],
-        projection=f"X{view.width}c/{view.width * view.slenderness}c",
-        zscale=f"{view.cm_a_metre}c",
-        perspective=[view.azimuth, view.elevation],
-        surftype="i300",
-        plane=f"{floor}+ggray80",
-        shading=shading,
-        frame=["wSnE", "xaf+lEasting (km)", "yaf+lNorthing (km)"],
-    )
+    ceiling = max(float(field.max()), floor + (view.ceiling - view.floor or 1.0))
+    box = {
+        "region": [*view.region, floor, ceiling],
+        "projection": f"X{view.width}c/{view.width * view.slenderness}c",
+        "zscale": f"{view.cm_a_metre}c",
+        "perspective": [view.azimuth, view.elevation],
+    }
+    figure.grdview(in_km(field), surftype="i300", plane=f"{floor}+ggray80", shading=shading, **box)
+    figure.basemap(frame=[view.near_sides, "xaf+lEasting (km)", "yaf+lNorthing (km)"], **box)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from fieldwise.drafts import replace_when_done
 
@@ -47,6 +47,14 @@ class MovableCheckpoint(ModelCheckpoint):
 
         moved = {name: move(value) for name, value in state_dict.items()}
         super().load_state_dict(moved | {"dirpath": str(here)})
+
+
+class Patience(EarlyStopping):
+    """Waits as long as it is told now, in a run that goes on too, whatever it was told before."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up how long nothing has improved."""
+        super().load_state_dict(state_dict | {"patience": self.patience})
 
 
 class SeedEpochs(Callback):

@@ -64,11 +64,11 @@ def make_trainer(
     (3, [('best', 'valid_loss'), ('last', None)])
     """
     from lightning.pytorch import Trainer
-    from lightning.pytorch.callbacks import Callback, EarlyStopping
+    from lightning.pytorch.callbacks import Callback
     from lightning.pytorch.loggers import CSVLogger
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-    from fieldwise.runs.checkpoints import MovableCheckpoint, WholeCheckpoints
+    from fieldwise.runs.checkpoints import MovableCheckpoint, Patience, WholeCheckpoints
     from fieldwise.runs.loggers import CometRecord, TensorBoardRecord
     from fieldwise.runs.progress import EpochProgress, ignore_known_warnings
 
@@ -81,7 +81,7 @@ def make_trainer(
         *callbacks,
     ]
     if patience is not None:
-        every.append(EarlyStopping(monitor, patience=patience, check_finite=False))
+        every.append(Patience(monitor, patience=patience, check_finite=False))
     if progress:
         every.append(EpochProgress())
     part = 0 if anew else len(list(run.glob("logs/part_*")))

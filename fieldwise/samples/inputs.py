@@ -23,9 +23,9 @@ from fieldwise.fields.trends import regional_spread, regional_trend
 
 # Widths, in low-res cells, of the Gaussians that make a regional trend, and the spread of relief around it.
 TREND_CELLS, SPREAD_CELLS = 4, 6
-# Gaps up to this wide, in low-res cells, are filled: nothing in them is farther from what is known than the
-# trend's Gaussian is wide. What lies in wider ones nobody has seen; the map is missing there.
-WIDEST_GAP_CELLS = 6
+# Gaps up to this wide, in low-res cells, are filled: the trend's Gaussian is as wide at half its height, so
+# that the course across them is known. What lies in wider ones nobody has seen; the map is missing there.
+WIDEST_GAP_CELLS = 10
 UNIT_WORDS = dict.fromkeys(("yr", "y", "year", "years", "annum"), "a")
 UNIT_WORDS |= dict.fromkeys(("metre", "metres", "meter", "meters"), "m")
 Report = Callable[[str], Any]

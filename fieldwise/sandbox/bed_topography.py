@@ -10,7 +10,6 @@ from pathlib import Path
 import geopandas
 import numpy as np
 import pandas as pd
-import pygmt
 import shapely
 import xarray as xr
 import yaml
@@ -31,6 +30,7 @@ from fieldwise.sandbox import radar
 from fieldwise.sandbox.ice_sheet import SHELF_SHARE
 from fieldwise.sandbox.patches import draw_patches
 from fieldwise.sandbox.sector import CRS, MARGIN, SPACING, Sector, ice_velocity, make_sector
+from fieldwise.surveys.gmt import load_gmt
 
 LOWRES_SPACING = 1000.0
 DEM_NOISE_M = 0.9  # white, a 100 m cell
@@ -85,6 +85,7 @@ def make_bed_topography(
         raise InputError(
             f"line_spacing_km is {line_spacing_km:g}; take 2 to {size_km / 4:g} (a quarter of the size)"
         )
+    load_gmt()  # the low-res bed needs it: said before anything is made
     out = Path(out)
     streams = iter(np.random.default_rng(seed).spawn(6))
     with tqdm(total=6, desc="sandbox", disable=not progress) as bar:
@@ -184,6 +185,7 @@ def grid_lowres_bed(picks: pd.DataFrame, box: Grid) -> xr.DataArray:
     points = pd.DataFrame({"x": picked["x"], "y": picked["y"], "z": picked["ELEVATION"] - picked["BOTTOM"]})
     half = LOWRES_SPACING / 2
     region = [box.west + half, box.east - half, box.south + half, box.north - half]  # nodes are cell centres
+    pygmt = load_gmt()
     medians = pygmt.blockmedian(points, region=region, spacing=LOWRES_SPACING)
     gridded = pygmt.surface(medians, region=region, spacing=LOWRES_SPACING, tension=0.35, verbose="error")
     lowres = replace(box, spacing=LOWRES_SPACING)

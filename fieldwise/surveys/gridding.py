@@ -12,13 +12,16 @@ import pyproj
 import xarray as xr
 
 from fieldwise.errors import InputError
-from fieldwise.fields.grids import Bounds, Grid, crs_name, make_field
+from fieldwise.fields.grids import Bounds, Grid, crs_label, crs_name, make_field
+from fieldwise.surveys.gmt import load_gmt
 
 # Solved in blocks: a continental survey would not fit into memory, and from about 1000 x 1000 nodes on GMT
 # stops at its 500th iteration, not converged. What lies farther off than the overlap moves the spline
 # by decimetres even between lines 10 km apart (measured; picks are uncertain by 10-20 m).
 BLOCK_CELLS = 256
 OVERLAP_CELLS = 32
+MASK_CELLS = 3  # farther from every pick than this the bed is a guess
+REACH_SLACK = 1e-4  # of a cell: degrees with seven decimals are off by less, and decide no tie
 MOST_CELLS = 10**9
 COLUMNS = ["x", "y", "z"]
 
@@ -43,7 +46,7 @@ def grid_survey(
     region: Bounds | None = None,
     spacing: float = 250.0,
     tension: float = 0.35,
-    mask_cells: int | None = 3,
+    mask_cells: int | None = MASK_CELLS,
     crs: str | None = None,
 ) -> xr.DataArray:
     """Grid picks: block median, spline in tension, masked far from any pick.
@@ -124,7 +127,7 @@ def _check_picks(table: pd.DataFrame, crs: str | None) -> tuple[np.ndarray, str]
     if crs is None:
         raise InputError("the CRS of the picks is not known; give crs, such as EPSG:3031")
     if not pyproj.CRS(crs_name(crs)).is_projected:
-        raise InputError(f"the picks are in {crs}, whose unit is the degree; project them first")
+        raise InputError(f"the picks are in {crs_label(crs)}, whose unit is the degree; project them first")
     picks = table[COLUMNS].to_numpy(np.float64)
     picks = picks[np.isfinite(picks).all(axis=1)]
     if not len(picks):
@@ -164,10 +167,8 @@ def _padded(grid: Grid, cells: float) -> Grid:
 
 def _block_medians(picks: np.ndarray, grid: Grid) -> np.ndarray:
     """Replace the picks of each cell by the medians of their x, y and z."""
-    import pygmt
-
     west, south, east, north = _padded(grid, OVERLAP_CELLS + 1).bounds
-    return pygmt.blockmedian(
+    return load_gmt().blockmedian(
         picks, region=[west, east, south, north], spacing=grid.spacing, registration="p",
         output_type="numpy", verbose="q",
     )  # fmt: skip
@@ -211,7 +212,7 @@ def _reached(grid: Grid, picks: np.ndarray, cells: int) -> np.ndarray:
     reached = np.zeros(grid.shape, bool)
     for down, right in itertools.product(range(-cells, cells + 1), repeat=2):
         i, j = own_row + down, own_column + right
-        hit = (i + 0.5 - row) ** 2 + (j + 0.5 - column) ** 2 <= cells**2
+        hit = (i + 0.5 - row) ** 2 + (j + 0.5 - column) ** 2 <= (cells + REACH_SLACK) ** 2
         hit &= (i >= 0) & (i < ny) & (j >= 0) & (j < nx)
         reached[i[hit], j[hit]] = True
     return reached
@@ -219,14 +220,12 @@ def _reached(grid: Grid, picks: np.ndarray, cells: int) -> np.ndarray:
 
 def _spline(grid: Grid, medians: np.ndarray, tension: float) -> np.ndarray:
     """Solve the spline in tension at the centres of a grid's cells (y north to south, x)."""
-    import pygmt
-
     padded = _padded(grid, OVERLAP_CELLS)
     near = _within(medians, padded.bounds, 0)
     if np.ptp(near[:, 2]) < 1e-6:  # GMT has no scale to solve a level surface by
         return np.full(grid.shape, near[0, 2])
     west, south, east, north = _padded(padded, -0.5).bounds
-    surface = pygmt.surface(
+    surface = load_gmt().surface(
         near, region=[west, east, south, north], spacing=grid.spacing, tension=tension, verbose="q"
     )
     inner = slice(OVERLAP_CELLS, -OVERLAP_CELLS)

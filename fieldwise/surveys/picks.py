@@ -15,6 +15,7 @@ import pandas as pd
 import pyproj
 
 from fieldwise.errors import InputError
+from fieldwise.fields.grids import crs_label
 from fieldwise.surveys.pipelines import WHITE_SPACE, Pipeline, evaluate, load_pipeline
 
 BEYOND = "(beyond the header)"  # takes up what a row has too much, so that it can be noticed
@@ -68,11 +69,6 @@ def read_survey(pipeline_path: Path | str, *, measured: Literal["z", "thickness"
     pipeline = load_pipeline(Path(pipeline_path))
     axes = {axis: pipeline.axis(axis) for axis in ("x", "y", measured)}
     paths = pipeline.files()
-    if not paths:
-        raise InputError(
-            f"{pipeline.path}: no file matches {pipeline.filename!r} in {pipeline.path.parent}; "
-            "download the survey or correct filename"
-        )
     tables = [
         _read_picks(label, stream, pipeline, axes) for path in paths for label, stream in _open_texts(path)
     ]
@@ -186,9 +182,10 @@ def _project(table: pd.DataFrame, pipeline: Pipeline) -> pd.DataFrame:
         lost = np.flatnonzero(~(np.isfinite(x) & np.isfinite(y)))
         if lost.size:
             first = table.iloc[lost[0]]
+            before, after = crs_label(pipeline.in_srs), crs_label(pipeline.out_srs)
             raise InputError(
-                f"{pipeline.path}: {lost.size} of {len(table)} picks have no place in {pipeline.out_srs} "
-                f"(first {pipeline.in_srs} x {first.x:g}, y {first.y:g}); are the columns of x and y swapped?"
+                f"{pipeline.path}: {lost.size} of {len(table)} picks have no place in {after} "
+                f"(first {before} x {first.x:g}, y {first.y:g}); are the columns of x and y swapped?"
             )
         table = table.assign(x=x, y=y)
     table.attrs["crs"] = pipeline.out_srs

@@ -58,9 +58,15 @@ class Pipeline:
         return self.axes[name]
 
     def files(self) -> list[Path]:
-        """List the text files that the pipeline reads, in order."""
+        """List the text files that the pipeline reads, in order; none is an error."""
         found = glob.glob(os.path.join(glob.escape(str(self.path.parent)), self.filename))
-        return [Path(path) for path in sorted(found) if os.path.isfile(path)]
+        files = [Path(path) for path in sorted(found) if os.path.isfile(path)]
+        if not files:
+            raise InputError(
+                f"{self.path}: no file matches {self.filename!r} in {self.path.parent}; "
+                "download the survey or correct filename"
+            )
+        return files
 
 
 def load_pipeline(path: Path) -> Pipeline:

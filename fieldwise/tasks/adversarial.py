@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -107,6 +107,7 @@ class AdversarialTask(FieldTask):
         if self.members > 1:
             raise InputError(f"members: is {self.members}; against a discriminator one is drawn, give 1")
         self.automatic_optimization = False  # two optimisers take turns
+        self._group: list[dict[str, Any]] = []  # batches that wait for a step
         self.discriminator = (
             make_network(discriminator, discriminator_options or {}) if discriminator else None
         )
@@ -141,28 +142,50 @@ class AdversarialTask(FieldTask):
             dim=1,
         )
 
+    def on_train_epoch_start(self) -> None:
+        """Set the learning rate, and begin a step of several batches anew."""
+        super().on_train_epoch_start()
+        self._group = []
+
     def training_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        """Draw once, then let the discriminator and after it the network learn from the drawing."""
+        """Take a step, once there are as many batches as make one."""
+        self._group.append(batch)
+        if len(self._group) == self.accumulate or self.trainer.is_last_batch:
+            group, self._group = self._group, []
+            self._take_turns(group, self._count_steps(batch_index))
+
+    def _take_turns(self, group: list[dict[str, Any]], number: int) -> None:
+        """Draw once, then let the discriminator and after it the network learn from the drawing.
+
+        Of several batches each is drawn twice, so that not all need be in memory with their gradients.
+        """
         optimizers = self.optimizers()
         optimizer, *others = optimizers if isinstance(optimizers, list) else [optimizers]
-        opponent, number = self.opponent, self._count_steps(batch_index)
-        learns = opponent is None or (number + 1) % self.critic_ratio == 0
-        with torch.set_grad_enabled(learns):
-            prediction = self.draw(batch)
-        if opponent is not None and self._suffices_batch_norm(opponent, batch):
-            loss = self._loss_of_discriminator(opponent, prediction.detach(), batch, number)
-            self._update(opponent, others[0], loss, batch_index)
-            self.log_mean("loss_discriminator", loss, batch)
+        opponent = self.opponent
+        learns, single = opponent is None or (number + 1) % self.critic_ratio == 0, len(group) == 1
+        drawn: list[Any] = [None] * len(group)
+        if single or opponent is not None:
+            with torch.set_grad_enabled(learns and single):
+                drawn = [self.draw(batch) for batch in group]
+        if opponent is not None:
+            pairs = [pair for pair in zip(group, drawn) if self._suffices_batch_norm(opponent, pair[0])]
+            losses = (self._loss_of_discriminator(opponent, *pair, number) for pair in pairs)
+            self._update(opponent, others[0], losses, len(pairs))
         if not learns:
             return
         if opponent is not None:
             self.toggle_optimizer(optimizer)  # saves the discriminator's gradients, unused here
-        loss = self.regularise(self._loss_of_network(prediction, batch))
-        self._update(self.network, optimizer, loss, batch_index)
+        again = zip(group, drawn) if single else ((batch, self.draw(batch)) for batch in group)
+        self._update(self.network, optimizer, (self._teach(*pair) for pair in again), len(group))
         if opponent is not None:
             self.untoggle_optimizer(optimizer)
+
+    def _teach(self, batch: dict[str, Any], prediction: Tensor) -> Tensor:
+        """Return the network's loss for a training batch."""
+        loss = self.regularise(self._loss_of_network(prediction, batch))
         self.log_mean("loss_generator", loss, batch)
         self.after_step(prediction.detach(), batch)
+        return loss
 
     def after_step(self, prediction: Tensor, batch: Mapping[str, Any]) -> None:
         """Take note of what was drawn for a training batch; a task of one's own may."""
@@ -195,19 +218,21 @@ class AdversarialTask(FieldTask):
         return False
 
     def _loss_of_discriminator(
-        self, opponent: nn.Module, drawn: Tensor, batch: Mapping[str, Any], number: int
+        self, opponent: nn.Module, batch: Mapping[str, Any], drawn: Tensor, number: int
     ) -> Tensor:
         real = self._blur(self.show(batch["targets"], batch))
-        fake = self._blur(self.show(drawn, batch))
-        real_scores = opponent(real)
-        loss = discriminator_loss(real_scores, opponent(fake), game=self.game, smoothing=self.label_smoothing)
-        if self.penalty == "none" or number % self.penalty_every:
-            return loss
-        with _evaluating(opponent):
-            steep = (
-                r1_penalty(opponent, real) if self.penalty == "r1" else gradient_penalty(opponent, real, fake)
-            )
-        return loss + self.penalty_weight * self.penalty_every * steep
+        fake = self._blur(self.show(drawn.detach(), batch))
+        scores = opponent(real), opponent(fake)
+        loss = discriminator_loss(*scores, game=self.game, smoothing=self.label_smoothing)
+        if self.penalty != "none" and number % self.penalty_every == 0:
+            with _evaluating(opponent):
+                if self.penalty == "r1":
+                    steep = r1_penalty(opponent, real)
+                else:
+                    steep = gradient_penalty(opponent, real, fake)
+            loss = loss + self.penalty_weight * self.penalty_every * steep
+        self.log_mean("loss_discriminator", loss, batch)
+        return loss
 
     def _loss_of_network(self, prediction: Tensor, batch: Mapping[str, Any]) -> Tensor:
         opponent = self.opponent
@@ -225,15 +250,16 @@ class AdversarialTask(FieldTask):
         spread = self.instance_noise * left
         return shown + spread * torch.randn_like(shown) if spread and self.training else shown
 
-    def _update(self, network: nn.Module, optimizer: Any, loss: Tensor, batch_index: int) -> None:
-        """Take a step, or, of several batches to a step, add up the gradients until the last."""
-        self.check_finite(loss, network, "loss")
-        if batch_index % self.accumulate == 0:
-            optimizer.zero_grad()
-        self.manual_backward(loss / self.accumulate if self.accumulate > 1 else loss)
-        if (batch_index + 1) % self.accumulate == 0 or self.trainer.is_last_batch:
-            self.shorten_gradients(network)
-            optimizer.step()
+    def _update(self, network: nn.Module, optimizer: Any, losses: Iterable[Tensor], count: int) -> None:
+        """Take a step down the mean of losses; of none there is no step."""
+        if not count:
+            return
+        optimizer.zero_grad()
+        for loss in losses:
+            self.check_finite(loss, network, "loss")
+            self.manual_backward(loss / count if count > 1 else loss)
+        self.shorten_gradients(network)
+        optimizer.step()
 
 
 def has_batch_norm(network: nn.Module) -> bool:

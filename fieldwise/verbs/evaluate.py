@@ -71,7 +71,7 @@ def judge(
     if "scores" in facts:
         raise InputError("facts: 'scores' is the table itself; choose another name")
     run = Path(run)
-    content = {"scores": [_plain(row) for row in rows], **facts}
+    content = {"scores": [_plain(row) for row in rows], **_plain(facts)}
     write_json(content, run / "scores.json")
     with replace_when_done(run / "scores.csv") as partial:
         partial.write_text(to_csv(rows), encoding="utf-8")
@@ -84,11 +84,11 @@ def judge(
     return {"scores": rows, **facts}
 
 
-def _plain(row: Row) -> dict[str, Any]:
-    """Give a row as JSON can hold it: a value that is not finite is null."""
+def _plain(values: Row) -> dict[str, Any]:
+    """Give values as JSON can hold it: a number that is not finite is null."""
     return {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in row.items()
+        for key, value in values.items()
     }
 
 

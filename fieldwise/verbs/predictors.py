@@ -184,7 +184,7 @@ class Predictor:
 
     def _at_map(self, cells: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         """Give each cell of the map what is nearest in an input, which spans the map and its padding."""
-        if cells.shape == shape:
+        if cells.shape == shape and not self.padding_cells:
             return cells
         padding = self.padding_cells
         rows, columns = (

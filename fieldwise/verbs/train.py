@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, get_args, get_type_hints
 
@@ -16,7 +18,23 @@ if TYPE_CHECKING:
     from fieldwise.samples.signatures import Signature
     from fieldwise.tasks import FieldTask
 
-OF_THE_TRAINER = ("max_epochs", "patience", "accelerator", "devices", "progress", "tracker")
+
+WATCHING: ContextVar[tuple[Any, ...]] = ContextVar("WATCHING", default=())
+
+
+@contextmanager
+def watched_by(*callbacks: Any) -> Iterator[None]:
+    """Let further callbacks of Lightning's watch every training that begins within.
+
+    >>> with watched_by("a callback"):
+    ...     WATCHING.get()
+    ('a callback',)
+    """
+    token = WATCHING.set((*WATCHING.get(), *callbacks))
+    try:
+        yield
+    finally:
+        WATCHING.reset(token)
 
 
 @with_options(Training, TRAINING)
@@ -29,7 +47,6 @@ def train_run(
     settings: Mapping[str, Any],
     monitor: str = "val_loss",
     picture: Callable[[Any, Any], Any] | None = None,
-    callbacks: Sequence[Any] = (),
     sources: Iterable[Path] = (),
     **training: Unpack[Training],
 ) -> Path:
@@ -44,60 +61,41 @@ def train_run(
         loaders: Of training and of validation batches.
         signature: What the network reads and gives; it travels in the checkpoints.
         run: Folder for checkpoints, logs, settings and figures.
-        settings: What else the run depends on, for its record; a run goes on with the same alone.
+        settings: What else the run depends on, for its record, such as the `locals()` with which the verb
+            begins; a run goes on with the same alone.
         monitor: Metric of the validation batches, the least of which marks the best weights.
         picture: Draws the task's answer to a batch, (y, x, 3); by default input, prediction, truth, error.
-        callbacks: Further callbacks of Lightning's.
         sources: Files whose sums go into the provenance.
 
     Returns:
         Path of the best checkpoint.
     """
     check_training(training)
-    from lightning.pytorch import seed_everything
-
-    from fieldwise.runs import find_checkpoint, fit, make_trainer, open_run
-    from fieldwise.runs.checkpoints import SeedEpochs
-    from fieldwise.runs.loggers import RecordRun
-    from fieldwise.runs.pictures import draw_samples
+    from fieldwise.runs import find_checkpoint, fit, open_run
 
     run, best = Path(run), Path(run) / "checkpoints" / "best.ckpt"
-    every = {**settings, "run": run, **training}
-    seed_everything(training["seed"], verbose=False)
-    task: Any = make_task(signature=signature.to_dict())
-    _check_batches(task, loaders[0])
+    own = {name: value for name, value in settings.items() if name != "training"}
+    every = {**own, "run": run, **training}
+    task = _make_task(make_task, signature, loaders[0], seed=training["seed"])
     last = find_checkpoint(run, every, resume=training["resume"])
     done = _check_resumable(last, task, signature) if last else 0
-    ended = last is not None and _has_ended(last, done, training)
-    if ended and best.exists() and (run / "provenance.json").exists():
-        _tell(f"{run}: nothing to do, {_describe_best(run, monitor)}; raise --max_epochs to go on")
+    remedy = _find_remedy(last, done, training) if last else None
+    if remedy and best.exists() and (run / "provenance.json").exists():
+        _tell(f"{run}: nothing to do, {_describe_best(run, monitor)}; {remedy}")
         return best
     precision = _choose_precision(task, loaders[0], training)
-    trainer = make_trainer(
-        run,
-        monitor=monitor,
-        precision=precision,
-        accumulate=training["accumulate"] if task.automatic_optimization else 1,
-        callbacks=[
-            SeedEpochs(training["seed"], first=done),
-            RecordRun(every, picture=picture or draw_samples),
-            *callbacks,
-        ],
-        anew=last is None,
-        **{name: training[name] for name in OF_THE_TRAINER},  # type: ignore[literal-required]
-    )
-    if not task.automatic_optimization:
-        task.accumulate = training["accumulate"]  # which takes its steps itself
+    told = _watch(every, picture, WATCHING.get(), seed=training["seed"], first=done)
+    trainer = _make_trainer(task, run, monitor, training, precision=precision, callbacks=told, anew=not last)
     if trainer.is_global_zero:
         open_run(run, every, resume=training["resume"])
     started = time.perf_counter()
-    if not ended:
+    if not remedy:
         if last:
             _tell(f"{run}: goes on after epoch {done} of {training['max_epochs']}")
         fit(trainer, task, *loaders, ckpt_path=last, weights_only=True)
     if trainer.is_global_zero:
-        facts = {"seed": training["seed"], "precision": precision, "samples": len(loaders[0].sampler)}
-        facts["epochs"] = max(done, trainer.current_epoch)
+        facts = {"seed": training["seed"], "precision": precision, "epochs": max(done, trainer.current_epoch)}
+        facts["samples"] = len(getattr(loaders[0], "sampler", loaders[0]))
         facts["training_seconds"] = round(time.perf_counter() - started, 1)
         _finish(trainer, run, every, inputs=[*sources, best], facts=facts)
         _tell(f"{best}: {_describe_best(run, monitor)}")
@@ -132,14 +130,20 @@ def check_training(training: Mapping[str, Any]) -> None:
         raise InputError("--precision: 16-mixed needs a GPU; give bf16-mixed or 32-true")
 
 
-def _check_batches(task: FieldTask, loader: Any) -> None:
+def _make_task(make_task: Callable[..., FieldTask], signature: Signature, loader: Any, *, seed: int) -> Any:
+    """Make the task, with weights that the seed decides, and refuse batches that it cannot learn from."""
+    from lightning.pytorch import seed_everything
+
     from fieldwise.tasks.adversarial import has_batch_norm
 
-    if loader.batch_size == 1 and has_batch_norm(task):
+    seed_everything(seed, verbose=False)
+    task = make_task(signature=signature.to_dict())
+    if getattr(loader, "batch_size", None) == 1 and has_batch_norm(task):
         part = next(name for name, each in task.named_children() if has_batch_norm(each))
         raise InputError(
             f"--batch_size: is 1, from which the batch norm in the {part} learns nothing; give 2 or more"
         )
+    return task
 
 
 def _check_resumable(last: Path, task: FieldTask, signature: Signature) -> int:
@@ -159,16 +163,17 @@ def _check_resumable(last: Path, task: FieldTask, signature: Signature) -> int:
     return int(checkpoint.get("epoch", -1)) + 1
 
 
-def _has_ended(last: Path, done: int, training: Training) -> bool:
-    """Tell whether all epochs are done, or those after which patience had run out."""
+def _find_remedy(last: Path, done: int, training: Training) -> str | None:
+    """Say what makes a run go on that has ended: all its epochs are done, or its patience ran out."""
     from fieldwise.tasks.checkpoints import read_checkpoint
 
     if done >= training["max_epochs"]:
-        return True
+        return "raise --max_epochs to go on"
     states = read_checkpoint(last).get("callbacks", {})
     waited = [state["wait_count"] for state in states.values() if "wait_count" in state]
     patience = training["patience"]
-    return patience is not None and any(count >= patience for count in waited)
+    ran_out = patience is not None and any(count >= patience for count in waited)
+    return "raise --patience to go on" if ran_out else None
 
 
 def _choose_precision(task: FieldTask, loader: Any, training: Training) -> str:
@@ -187,20 +192,52 @@ def _choose_precision(task: FieldTask, loader: Any, training: Training) -> str:
     return precision
 
 
+def _watch(
+    settings: Mapping[str, Any], picture: Any, callbacks: Sequence[Any], *, seed: int, first: int
+) -> list[Any]:
+    """List the callbacks of every training, and further ones."""
+    from fieldwise.runs.checkpoints import SeedEpochs
+    from fieldwise.runs.loggers import RecordRun
+    from fieldwise.runs.pictures import draw_samples
+
+    record = RecordRun(settings, picture=picture or draw_samples)
+    return [SeedEpochs(seed, first=first), record, *callbacks]
+
+
+def _make_trainer(
+    task: Any, run: Path, monitor: str, training: Training, *, precision: str, callbacks: Any, anew: bool
+) -> Any:
+    from fieldwise.runs import make_trainer
+
+    accumulate = training["accumulate"]
+    if not task.automatic_optimization:  # it takes its steps itself
+        task.accumulate, accumulate = accumulate, 1
+    return make_trainer(
+        run,
+        max_epochs=training["max_epochs"],
+        monitor=monitor,
+        patience=training["patience"],
+        accumulate=accumulate,
+        accelerator=training["accelerator"],
+        devices=training["devices"],
+        precision=precision,
+        progress=training["progress"],
+        tracker=training["tracker"],
+        callbacks=callbacks,
+        anew=anew,
+    )
+
+
 def _finish(
     trainer: Any, run: Path, settings: Mapping[str, Any], *, inputs: Sequence[Path], facts: Mapping[str, Any]
 ) -> None:
     """Leave provenance and learning curves in the run folder, and tell the trackers."""
-    from fieldwise.figures import draw_loss_curves, save_figure
+    from fieldwise.figures import draw_loss_curves, try_to_draw
     from fieldwise.runs import close_trackers, read_metrics, record_provenance
 
     record_provenance(run / "provenance.json", inputs=inputs, **facts)
-    figures: list[Path] = []
-    try:
-        figures += save_figure(draw_loss_curves(read_metrics(run)), run / "figures" / "loss_curves")[1:]
-    except Exception as error:  # of any library that draws: the weights are there, and count
-        print(f"no learning curves: {type(error).__name__}: {error}")
-    close_trackers(trainer, settings, figures)
+    curves = try_to_draw(run / "figures" / "loss_curves", lambda: draw_loss_curves(read_metrics(run)))
+    close_trackers(trainer, settings, curves)
 
 
 def _describe_best(run: Path, monitor: str) -> str:

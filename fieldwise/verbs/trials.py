@@ -27,7 +27,6 @@ class Log:
     high: float
 
 
-Fit = Callable[..., Any]  # of settings of a verb train, and callbacks=: further ones of Lightning's
 Range = Log | tuple[float, float] | list[Any]  # least and greatest, of whole numbers or not; or choices
 
 
@@ -88,10 +87,10 @@ class Objective:
         target: Target,
         ranges: Mapping[str, Range],
         settings: Mapping[str, Any],
-        fit: Fit,
+        train: Callable[..., Any],
     ) -> None:
         self.study, self.folder, self.target = study, folder, target
-        self.ranges, self.settings, self.fit = ranges, settings, fit
+        self.ranges, self.settings, self.train = ranges, settings, train
 
     def __call__(self, trial: optuna.Trial) -> float:
         """Train once; raise `optuna.TrialPruned` where nothing comes of it."""
@@ -99,6 +98,7 @@ class Objective:
 
         from fieldwise.runs import read_metrics
         from fieldwise.verbs.studies import first_number, make_sampler
+        from fieldwise.verbs.train import watched_by
 
         self.study.sampler = make_sampler(self.settings["seed"], trial.number)
         number = first_number(self.study, trial.number)
@@ -106,7 +106,8 @@ class Objective:
         settings = {**self.settings, **suggest(trial, self.ranges), "run": run, "progress": False}
         settings["resume"] = number != trial.number  # one that was cut off goes on from its last weights
         try:
-            self.fit(settings, callbacks=[make_watch(trial, run, self.target)])
+            with watched_by(make_watch(trial, run, self.target)):
+                self.train(**settings)
         except DivergenceError:
             trial.set_user_attr("reason", "training diverged")
             raise optuna.TrialPruned from None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fieldwise.errors import InputError
 from fieldwise.samples.prepared import DESCRIPTION
-from fieldwise.verbs.trials import Fit, Log, Objective, Range, Target
+from fieldwise.verbs.trials import Log, Objective, Range, Target
 
 if TYPE_CHECKING:
     import optuna
@@ -25,7 +25,6 @@ OPERATIONAL = ("accelerator", "tracker")  # of the search; the command that it e
 
 def search(
     train: Callable[..., Any],
-    fit: Fit,
     *,
     recipe: str,
     target: Target,
@@ -49,8 +48,6 @@ def search(
     ----------
     train
         The recipe's verb, whose signature tells the options, their types and their defaults.
-    fit
-        What it does: trains with all of them as one mapping, and with callbacks.
     recipe
         Its name.
     target
@@ -100,7 +97,7 @@ def search(
     facts = {"fixed": fixed, "min_epochs": min_epochs, "seed": seed, "data": sum_up(data)}
     opened = studies.open_study(study, {**ranges, **facts}, recipe=recipe)
     opened.pruner = studies.make_pruner(least=min_epochs, most=most)
-    objective = Objective(opened, study.with_suffix(""), target, ranges, {**defaults, **common}, fit)
+    objective = Objective(opened, study.with_suffix(""), target, ranges, {**defaults, **common}, train)
     with studies.storage_errors(study):
         studies.run_trials(
             opened, objective, trials=trials, report=lambda trial: objective.report(trial, progress=progress)

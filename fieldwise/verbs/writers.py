@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ import zarr
 
 from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError
+from fieldwise.fields.datums import ATTRIBUTE as DATUM
 from fieldwise.fields.formats import first_line
 from fieldwise.fields.grids import Grid
 from fieldwise.fields.rasters import describe_by_cf, write_cog_by_blocks, write_netcdf
@@ -138,8 +141,10 @@ class MapFile:
         return describe_by_cf(dataset.rio.write_crs(self.grid.crs) if self.grid.crs else dataset)
 
     def attributes_of(self, output: Output) -> dict[str, Any]:
-        """Give the attributes of a variable."""
-        return output.attributes() | ({"grid_mapping": "spatial_ref"} if self.grid.crs else {})
+        """Give the attributes of a variable; what its heights count from stands with it too."""
+        given = {key: self.attributes[key] for key in (DATUM,) if key in self.attributes}
+        given |= {"grid_mapping": "spatial_ref"} if self.grid.crs else {}
+        return output.attributes() | given
 
     def place(self, piece: Piece) -> tuple[slice, ...]:
         """Index what a piece covers in a variable."""
@@ -219,10 +224,20 @@ def _write_geotiff(pieces: Iterable[Piece], path: Path, content: MapFile) -> Non
 
 
 def _write_netcdf(pieces: Iterable[Piece], path: Path, content: MapFile) -> None:
+    sizes = [np.dtype(output.dtype).itemsize for output in content.outputs]
+    _check_room(path, sum(sizes) * math.prod(content.shape))
     write_netcdf(content.coordinates(), path)
     with h5netcdf.File(path, "a", rdcc_nbytes=CHUNK_CACHE_BYTES) as file:
         variables = [_add_variable(file, output, content) for output in content.outputs]
         _fill(variables, pieces, content)
+
+
+def _check_room(path: Path, size: int) -> None:
+    """Raise an error where the disk cannot take a file of so many bytes: HDF5 crashes where it fills up."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+        path.unlink()
 
 
 def _add_variable(file: h5netcdf.File, output: Output, content: MapFile) -> Any:

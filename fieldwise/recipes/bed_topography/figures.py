@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import geopandas
 import numpy as np
 import pandas as pd
-import pygmt
 
 from fieldwise import figures
+from fieldwise.errors import InputError
 from fieldwise.fields.grids import grid_of, load_values, make_field
 from fieldwise.fields.tiles import bounds_path, read_bounds
 from fieldwise.figures.panels import MIDDLE_CM, PAGE_CM
@@ -22,12 +22,17 @@ from fieldwise.recipes.bed_topography.region import DERIVED
 from fieldwise.samples.cases import Case
 from fieldwise.scores import roughness, roughness_along_track
 
+if TYPE_CHECKING:
+    import pygmt
+    from matplotlib.figure import Figure
+
 TITLES = {"bed_lowres": "low-res bed"}
+BED_COLOURS, SPEED_COLOURS = "cividis", "magma"
 COLOUR_MAPS = {
-    "bed_lowres": "oleron",
-    "low-res bed": "oleron",
-    "ice_velocity": "lajolla",
-    "ice_speed": "lajolla",
+    "bed_lowres": BED_COLOURS,
+    "low-res bed": BED_COLOURS,
+    "ice_velocity": SPEED_COLOURS,
+    "ice_speed": SPEED_COLOURS,
 }
 
 
@@ -39,7 +44,7 @@ class Plate:
     """One figure of the set: what it shows, how it is drawn, and what it cannot do without."""
 
     caption: str
-    draw: Callable[[Material], pygmt.Figure]
+    draw: Callable[[Material], Figure | pygmt.Figure]
     needs: str = ""
     can_be_drawn: Callable[[Material], bool] = lambda material: True
 
@@ -103,11 +108,15 @@ def print_figure(name: str, material: Material, folder: str | Path) -> Printed:
     plate = PLATES[name]
     if not plate.can_be_drawn(material):
         return Printed(name, f"{name}: not drawn; it needs {plate.needs}")
-    pdf, png = figures.save_figure(plate.draw(material), Path(folder) / name)
+    try:
+        figure = plate.draw(material)
+    except InputError as error:  # such as radar that lies elsewhere than the region that is looked at
+        return Printed(name, f"{name}: not drawn; {error}", None, None)
+    pdf, png = figures.save_figure(figure, Path(folder) / name)
     return Printed(name, plate.caption, png, pdf)
 
 
-def _draw_network(material: Material) -> pygmt.Figure:
+def _draw_network(material: Material) -> Figure:
     """Draw the network of a run from its own layers, with the inputs of the tile of the strongest relief."""
     from fieldwise.recipes.bed_topography.example import run_on_a_tile
 
@@ -119,11 +128,11 @@ def _draw_network(material: Material) -> pygmt.Figure:
         result=bed,
         result_label="bed elevation",
         labels=TITLES,
-        colour_maps={**COLOUR_MAPS, "result": "oleron"},
+        colour_maps={**COLOUR_MAPS, "result": BED_COLOURS},
     )
 
 
-def draw_inputs(case: Case) -> pygmt.Figure:
+def draw_inputs(case: Case) -> Figure:
     """Draw what a prepared folder gives to the network; of vectors, the length.
 
     >>> from fieldwise.samples.examples import make_prepared
@@ -222,7 +231,7 @@ def _flight_of(material: Material, picks: pd.DataFrame) -> pd.DataFrame:
     return longest_flight(picks[inside] if inside.any() else picks)
 
 
-def _draw_flight(material: Material) -> pygmt.Figure:
+def _draw_flight(material: Material) -> Figure:
     """Draw bed and roughness along the longest held-out flight."""
     assert material.picks is not None
     flight = _flight_of(material, material.picks)
@@ -239,7 +248,7 @@ def _draw_flight(material: Material) -> pygmt.Figure:
     return figures.draw_flight(even / 1000, profiles, roughness=rough, ends=("A", "B"))
 
 
-def _draw_errors(material: Material) -> pygmt.Figure:
+def _draw_errors(material: Material) -> Figure:
     """Draw how the errors at held-out picks are spread."""
     errors: dict[str, list[np.ndarray]] = {}
     for flight, sampled in material.flights():

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pygmt
 import xarray as xr
 
 from fieldwise.errors import InputError
@@ -43,6 +42,7 @@ from fieldwise.scores import (
     sample_at_points,
     score_all,
 )
+from fieldwise.surveys.gmt import load_gmt
 from fieldwise.verbs.blocks import Box, lay_out
 
 PICKS, TRUTH = "held-out picks", "truth"  # what a map is judged against
@@ -98,7 +98,7 @@ def _spline(case: Case, grid: Grid) -> xr.DataArray:
     z = load_values(lowres)
     valid = np.isfinite(z)
     half = grid.spacing / 2
-    spline = pygmt.surface(
+    spline = load_gmt().surface(
         x=x[valid],
         y=y[valid],
         z=z[valid],

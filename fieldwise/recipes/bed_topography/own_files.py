@@ -146,7 +146,9 @@ def _check_surveys(source: Mapping[str, Any], file: Path) -> None:
         if entry.get("bed_from") == "thickness" and "surface_elevation" not in source["inputs"]:
             raise InputError(f"{file}: {entry['path']}: bed_from thickness needs the input surface_elevation")
         measured = "thickness" if entry.get("bed_from") == "thickness" else "z"
-        load_pipeline(file.parent / entry["path"]).axis(measured)
+        pipeline = load_pipeline(file.parent / entry["path"])
+        pipeline.axis(measured)
+        pipeline.files()
 
 
 def _survey_tables(source: Mapping[str, Any]) -> list[dict[str, Any]]:

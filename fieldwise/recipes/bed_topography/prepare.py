@@ -87,9 +87,11 @@ def prepare(
 
             print("making a sector of Antarctica")
             file = make_bed_topography(draft.folder, seed=seed, size_km=size_km, progress=progress)
-        case, areas, inside = _open_region(file, draft, arrays=arrays, seed=seed, progress=progress)
+        case, areas, inside = _open_region(
+            file, draft, arrays=arrays, buffer_m=buffer_m, seed=seed, progress=progress
+        )
+        buffer = _choose_buffer(buffer_m, case.spacing)
         print("cutting tiles")
-        buffer = 2 * UPSAMPLING * case.spacing if buffer_m is None else buffer_m
         counts = _cut_tiles(
             case,
             tile_cells=tile_cells,
@@ -109,8 +111,15 @@ def prepare(
     return Path(out)
 
 
+def _choose_buffer(buffer_m: float | None, spacing: float) -> float:
+    """Give the least distance between splits: what is asked for, or two low-res cells."""
+    from fieldwise.recipes.bed_topography.region import UPSAMPLING
+
+    return 2 * UPSAMPLING * spacing if buffer_m is None else buffer_m
+
+
 def _open_region(
-    file: Path, draft: Draft, *, arrays: Any, seed: int, progress: bool
+    file: Path, draft: Draft, *, arrays: Any, buffer_m: float | None, seed: int, progress: bool
 ) -> tuple[Case, np.ndarray, Any]:
     """Bring everything that a FILE.yaml names to one grid, and derive what follows from it.
 
@@ -126,7 +135,7 @@ def _open_region(
     from fieldwise.recipes.bed_topography.own_files import list_files, read_own_files
     from fieldwise.recipes.bed_topography.region import add_inputs
     from fieldwise.recipes.bed_topography.regional import add_regional_inputs
-    from fieldwise.recipes.bed_topography.surveys import grid_targets, keep_aside, read_areas, tile_area
+    from fieldwise.recipes.bed_topography.surveys import prepare_targets, tile_area
     from fieldwise.samples.cases import Case
     from fieldwise.samples.inputs import prepare_inputs
 
@@ -158,9 +167,16 @@ def _open_region(
     add_inputs(case, add_regional_inputs(case))
     add_inputs(case, add_surface_inversion(case, grounded=grounded, progress=progress))
     print("gridding the surveys")
-    draft.facts["targets"] = grid_targets(config, case, folder=folder, heights=heights, report=print)
-    draft.facts["held_out"], areas = keep_aside(config, case, folder=folder, heights=heights)
-    draft.facts["held_out_areas"] = read_areas(config).tolist()
+    known, areas = prepare_targets(
+        config,
+        case,
+        folder=folder,
+        heights=heights,
+        buffer_m=_choose_buffer(buffer_m, spacing),
+        seed=seed,
+        report=print,
+    )
+    draft.facts |= known
     _record(draft, seed=seed, files=files, folder=folder)
     return case, areas, tile_area(config, folder=folder, crs=crs)
 

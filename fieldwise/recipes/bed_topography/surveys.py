@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import geopandas
 import numpy as np
 import pandas as pd
-import pyproj
 import shapely
 import xarray as xr
 
@@ -18,17 +17,30 @@ from fieldwise.fields.datums import ATTRIBUTE as DATUM
 from fieldwise.fields.datums import parse_datum
 from fieldwise.fields.entries import open_entry
 from fieldwise.fields.formats import open_field
-from fieldwise.fields.grids import Grid, crs_name, grid_of, load_values, make_field, overlap
+from fieldwise.fields.grids import (
+    Grid,
+    crs_label,
+    crs_name,
+    grid_of,
+    load_values,
+    make_field,
+    overlap,
+    same_crs,
+)
 from fieldwise.fields.heights import Heights
 from fieldwise.fields.rasters import write_cog, write_netcdf
 from fieldwise.fields.tiles import cut
-from fieldwise.recipes.bed_topography.own_files import list_entries
+from fieldwise.recipes.bed_topography.held_out import HeldOut, choose_held_out
 from fieldwise.recipes.bed_topography.region import lowres_spacing
 from fieldwise.samples.cases import Case
+from fieldwise.samples.rules import list_entries
 from fieldwise.scores import sample_at_points
 from fieldwise.surveys import grid_survey, read_survey, region_of
+from fieldwise.surveys.gridding import MASK_CELLS
 
 LINE_GAP_M = 2000.0  # picks farther apart than this belong to different flights
+LINE_PICKS = 10  # with fewer a flight, on average, picks are in no order along lines
+HELD_OUT = "held_out.nc"
 
 
 def _read_picks(
@@ -56,8 +68,9 @@ def _read_picks(
     by_thickness = entry.get("bed_from") == "thickness"
     table = read_survey(pipeline, measured="thickness" if by_thickness else "z")
     crs = crs_name(table.attrs["crs"])
-    if pyproj.CRS(crs) != pyproj.CRS(case.grid.crs):
-        raise InputError(f"{pipeline}: ends in {crs}, the data are in {case.grid.crs}; set out_srs to that")
+    if not same_crs(crs, case.grid.crs):
+        there, here = crs_label(crs), crs_label(case.grid.crs)
+        raise InputError(f"{pipeline}: ends in {there}, the data are in {here}; set out_srs to that")
     west, south, east, north = case.grid.bounds
     inside = table["x"].between(west, east) & table["y"].between(south, north)
     if not inside.any():
@@ -67,8 +80,25 @@ def _read_picks(
         table = _hang_from_surface(table, case, pipeline)
     elif heights is not None:
         table = _bring_picks(table, entry, heights, pipeline)
-    jump = np.hypot(np.diff(table["x"]), np.diff(table["y"])) > LINE_GAP_M
-    return table.assign(survey=pipeline.stem, flight=np.concatenate([[0], np.cumsum(jump)]))
+    return table.assign(survey=pipeline.stem, flight=number_flights(table, cell=lowres_spacing(case)))
+
+
+def number_flights(picks: pd.DataFrame, *, cell: float) -> np.ndarray:
+    """Number the flights along a table of picks; a gap of two kilometres begins the next.
+
+    Means of cells come in no order along lines: where neighbours in the table are a cell or more apart by
+    their median, or a flight would have less than ten picks, the whole table counts as one.
+
+    >>> line = pd.DataFrame({"x": [*range(0, 3000, 100), *range(9000, 12000, 100)], "y": 0})
+    >>> np.bincount(number_flights(line, cell=1000)).tolist()
+    [30, 30]
+    >>> np.unique(number_flights(line.sample(frac=1, random_state=1), cell=1000)).tolist()
+    [0]
+    """
+    steps = np.hypot(np.diff(picks["x"]), np.diff(picks["y"]))
+    flight = np.concatenate([[0], np.cumsum(steps > LINE_GAP_M)])
+    short = len(picks) < LINE_PICKS * (flight[-1] + 1)
+    return np.zeros_like(flight) if short or (len(steps) and np.median(steps) >= cell) else flight
 
 
 def _hang_from_surface(table: pd.DataFrame, case: Case, pipeline: Path) -> pd.DataFrame:
@@ -93,114 +123,150 @@ def _bring_picks(
     return table
 
 
-def grid_targets(
-    source: Mapping[str, Any], case: Case, *, folder: Path, heights: Heights, report: Any
-) -> dict[str, str]:
-    """Make a grid of the bed from each survey, and from each finished grid, of a FILE.yaml.
+def prepare_targets(
+    source: Mapping[str, Any],
+    case: Case,
+    *,
+    folder: Path,
+    heights: Heights,
+    buffer_m: float,
+    seed: int,
+    report: Callable[[str], Any],
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Make a grid of the bed from each survey and finished bed of a FILE.yaml; keep aside what is held out.
 
     Surveys are gridded on whole low-res cells, so that tiles start on them.
 
+    Parameters
+    ----------
+    source
+        ``surveys``, ``beds``, and ``held_out``, with surveys, areas and blocks to judge on.
+    buffer_m
+        Distance that tiles keep from what is held out; blocks may ask for more.
+    seed
+        Of the blocks that are drawn.
+    report
+        Called with one line for each survey, and for what is held out.
+
     Returns
     -------
-    dict
-        Name to the path of its grid in the prepared folder.
+    tuple
+        Entries of the description: ``targets`` (name to the path of its grid), ``held_out`` (path of the
+        picks to judge on, None where there are none) and ``held_out_areas``; and (m, 4) boxes that tiles must
+        keep `buffer_m` away from.
 
     >>> import tempfile
     >>> from fieldwise.samples.examples import make_prepared
     >>> home = Path(tempfile.mkdtemp())
     >>> case = make_prepared({}, shape=(16, 16), folder=home).cases()[0]
     >>> _ = write_cog(make_field(np.zeros((16, 16)), case.grid, name="bed"), home / "radar.tif")
-    >>> source = {"beds": {"glacier": {"path": "radar.tif"}}}
-    >>> grid_targets(source, case, folder=home, heights=Heights(), report=print)
-    {'glacier': 'surveys/glacier.tif'}
+    >>> source = {"beds": {"glacier": {"path": "radar.tif"}}, "held_out": {"areas": [[0, 0, 500, 1000]]}}
+    >>> options = {"folder": home, "heights": Heights(), "buffer_m": 1000, "seed": 7, "report": print}
+    >>> entries, boxes = prepare_targets(source, case, **options)
+    held out: 8 picks in 1 areas of 0.5 km2
+    >>> entries["targets"], entries["held_out"], boxes.tolist()
+    ({'glacier': 'surveys/glacier.tif'}, 'held_out.nc', [[0.0, 0.0, 500.0, 1000.0]])
     """
-    paths = {}
-    for survey in list_entries(source.get("surveys")):
-        picks = _read_picks(survey, case, folder=folder, heights=heights)
-        field = _grid_on_map(picks, case, within=lowres_spacing(case))
-        stem = Path(survey["path"]).stem
-        paths[stem] = f"surveys/{stem}.tif"
-        write_cog(field, case.folder / paths[stem])
-        report(f"{stem}: {len(picks)} picks, {int(field.notnull().sum())} cells of {case.spacing:g} m")
+    surveys = {
+        Path(entry["path"]).stem: _read_picks(entry, case, folder=folder, heights=heights)
+        for entry in list_entries(source.get("surveys"))
+    }
+    beds = {}
     for stem, entry in source.get("beds", {}).items():
         field = open_entry(entry, folder=folder, crs=case.grid.crs, heights=heights)[0]
         values = cut(field, [case.grid.bounds], spacing=case.spacing)[0]
-        paths[stem] = f"surveys/{stem}.tif"
-        bed = make_field(values, case.grid, name="bed", vertical_datum=case.facts.get(DATUM))
-        write_cog(bed, case.folder / paths[stem])
-    if not paths:
+        beds[stem] = _bed_on(case.grid, values, case)
+    if not surveys and not beds:
         raise InputError("the FILE.yaml names neither `surveys` nor `beds`; there is nothing to learn from")
-    return paths
+    cells = [field.to_series().dropna().reset_index() for field in beds.values()]
+    held_out = choose_held_out(source, [*surveys.values(), *cells], seed=seed, buffer_m=buffer_m)
+    targets, judged = _write_targets(surveys, beds, held_out, case, report)
+    flown, cells_flown = _read_held_out_surveys(source, case, folder=folder, heights=heights)
+    _write_held_out([*judged, *flown], case, datum=heights.datum)
+    entries = {
+        "targets": targets,
+        "held_out": HELD_OUT if judged or flown else None,
+        "held_out_areas": held_out.areas.tolist(),
+    }
+    return entries, np.concatenate([held_out.widened(buffer_m), cells_flown])
 
 
-def keep_aside(
+def _write_targets(
+    surveys: Mapping[str, pd.DataFrame],
+    beds: Mapping[str, xr.DataArray],
+    held_out: HeldOut,
+    case: Case,
+    report: Callable[[str], Any],
+) -> tuple[dict[str, str], list[pd.DataFrame]]:
+    """Grid what is to be learnt from, write it, and give what is held out of it."""
+    fields, judged = dict(beds), []
+    for stem, picks in surveys.items():
+        picks, apart = held_out.part(picks)
+        judged.append(apart)
+        if picks.empty:
+            report(f"{stem}: all of its picks are held out")
+            continue
+        fields[stem] = _grid_on_map(picks, case, within=lowres_spacing(case))
+        count, reach_m = int(fields[stem].notnull().sum()), MASK_CELLS * case.spacing
+        report(
+            f"{stem}: {len(picks)} picks, {count} cells of {case.spacing:g} m within {MASK_CELLS} cells "
+            f"({reach_m / 1000:g} km) of them"
+        )
+    paths = {}
+    for stem, field in fields.items():
+        values, apart = held_out.part_bed(field, stem)
+        judged += [apart] if stem in beds else []
+        paths[stem] = f"surveys/{stem}.tif"
+        write_cog(field.copy(data=values), case.folder / paths[stem])
+    judged = [table for table in judged if len(table)]
+    if not paths:
+        raise InputError("held_out takes all that there is to learn from; hold smaller areas out")
+    if len(held_out.areas):
+        if not judged:
+            raise InputError("held_out areas: no survey or bed has data in them; name others")
+        size = (held_out.areas[:, 2:] - held_out.areas[:, :2]).prod(axis=1).sum() / 1e6
+        count = sum(len(table) for table in judged)
+        report(f"held out: {count} picks in {len(held_out.areas)} areas of {size:g} km2")
+    return paths, judged
+
+
+def _bed_on(grid: Grid, values: np.ndarray, case: Case) -> xr.DataArray:
+    datum = case.facts.get(DATUM)
+    return make_field(values, grid, name="bed", long_name="gridded picks", vertical_datum=datum)
+
+
+def _read_held_out_surveys(
     source: Mapping[str, Any], case: Case, *, folder: Path, heights: Heights
-) -> tuple[str | None, np.ndarray]:
-    """Save the picks that are held out for judging, and tell the areas that training must keep away from.
-
-    Returns
-    -------
-    tuple
-        Path of the picks in the prepared folder (None where no survey is held out), and
-        (m, 4) boxes: every low-res cell with a held-out pick, and the areas that are named.
-
-    >>> import json
-    >>> import tempfile
-    >>> from fieldwise.samples.examples import make_prepared
-    >>> home = Path(tempfile.mkdtemp())
-    >>> case = make_prepared({}, shape=(16, 16), folder=home).cases()[0]
-    >>> _ = (home / "flight.csv").write_text("X,Y,Z\\n2100,1500,-90\\n2900,1500,-80\\n")
-    >>> reader = {"type": "readers.text", "filename": "flight.csv", "separator": ",", "skip": 1,
-    ...           "header": "X,Y,Z"}
-    >>> projection = {"type": "filters.reprojection", "in_srs": "EPSG:3413", "out_srs": "EPSG:3413"}
-    >>> _ = (home / "flight.json").write_text(json.dumps({"pipeline": [reader, projection]}))
-    >>> source = {"held_out": {"surveys": ["flight.json"]}}
-    >>> path, areas = keep_aside(source, case, folder=home, heights=Heights())
-    >>> path, areas.tolist()  # both picks lie in one low-res cell
-    ('held_out.nc', [[2000.0, 1000.0, 3000.0, 2000.0]])
-    """
+) -> tuple[list[pd.DataFrame], np.ndarray]:
+    """Read the surveys that are held out as a whole, and list the low-res cells with a pick of theirs."""
     held_out = source.get("held_out") or {}
-    areas = [read_areas(source)]
     entries = list_entries(held_out.get("surveys"))
-    if not entries:
-        return None, areas[0]
     tables = [_read_picks(entry, case, folder=folder, heights=heights) for entry in entries]
-    first = 0
-    for table in tables:
-        table["flight"] += first
-        first = int(table["flight"].max()) + 1
-    picks = pd.concat(tables, ignore_index=True)
     cell = lowres_spacing(case)
+    boxes = [np.empty((0, 4))]
     for table in tables if held_out.get("keep_training_away", True) else []:
         corners = np.unique(np.floor(table[["x", "y"]].to_numpy() / cell), axis=0) * cell
-        areas.append(np.hstack([corners, corners + cell]))
-    path = "held_out.nc"
-    columns = {"x": picks["x"], "y": picks["y"], "z": picks["z"], "flight": picks["flight"].astype("int32")}
-    variables = {name: ("pick", values.to_numpy()) for name, values in columns.items()}
-    for name in "xyz":
-        variables[name] += ({"units": "m"},)  # type: ignore[assignment]
-    if heights.datum:
-        variables["z"][-1][DATUM] = heights.datum
-    survey = {"survey": ("pick", picks["survey"].to_numpy(dtype=str))}
-    write_netcdf(xr.Dataset(variables | survey, attrs={"crs": case.grid.crs}), case.folder / path)
-    return path, np.concatenate(areas)
+        boxes.append(np.hstack([corners, corners + cell]))
+    return tables, np.concatenate(boxes)
 
 
-def read_areas(source: Mapping[str, Any]) -> np.ndarray:
-    """Read the areas that a FILE.yaml holds out: (m, 4) west, south, east, north.
-
-    >>> read_areas({"held_out": {"areas": [[0, 0, 9000, 4500]]}}).tolist()
-    [[0.0, 0.0, 9000.0, 4500.0]]
-    """
-    named = (source.get("held_out") or {}).get("areas") or []
-    wrong = InputError(f"held_out areas: {named!r} should be a list of [west, south, east, north]")
-    try:
-        areas = np.array(named, dtype=float).reshape(len(named), 4)
-    except (TypeError, ValueError) as error:
-        raise wrong from error
-    if (areas[:, :2] >= areas[:, 2:]).any():
-        raise wrong
-    return areas
+def _write_held_out(tables: list[pd.DataFrame], case: Case, *, datum: str | None) -> None:
+    """Write the picks to judge on, flights numbered through, where there are any."""
+    if not tables:
+        return
+    first = 0
+    for number, table in enumerate(tables):
+        tables[number] = table.assign(flight=table["flight"] + first)
+        first = int(tables[number]["flight"].max()) + 1
+    picks = pd.concat(tables, ignore_index=True)
+    attributes = {"units": "m"} | ({DATUM: datum} if datum else {})
+    variables: dict[str, Any] = {
+        name: ("pick", picks[name].to_numpy(), {"units": "m"} if name in "xy" else attributes)
+        for name in "xyz"
+    }
+    variables["flight"] = ("pick", picks["flight"].to_numpy(dtype=np.int32))
+    variables["survey"] = ("pick", picks["survey"].to_numpy(dtype=str))
+    write_netcdf(xr.Dataset(variables, attrs={"crs": case.grid.crs}), case.folder / HELD_OUT)
 
 
 def read_held_out(case: Case) -> pd.DataFrame:
@@ -218,7 +284,10 @@ def read_held_out(case: Case) -> pd.DataFrame:
     """
     name = case.facts.get("held_out")
     if not name:
-        raise InputError(f"{case.folder}: no survey is held out; name some under `held_out` in the FILE.yaml")
+        raise InputError(
+            f"{case.folder}: nothing is held out; name surveys, areas or blocks under `held_out` in the "
+            "FILE.yaml"
+        )
     with xr.open_dataset(case.folder / name, engine="h5netcdf") as opened:
         return opened.to_dataframe().reset_index(drop=True)
 
@@ -257,8 +326,7 @@ def _grid_on_map(picks: pd.DataFrame, case: Case, *, within: float | None = None
     field = grid_survey(moved, region=region, spacing=case.spacing, crs=case.grid.crs)
     left, bottom, right, top = grid_of(field).bounds
     grid = Grid(left + west, bottom + south, right + west, top + south, case.spacing, case.grid.crs)
-    datum = case.facts.get(DATUM)
-    return make_field(load_values(field), grid, name="bed", long_name="gridded picks", vertical_datum=datum)
+    return _bed_on(grid, load_values(field), case)
 
 
 def read_grounded_area(path: Path, *, crs: str) -> shapely.Geometry:
@@ -304,8 +372,8 @@ def open_targets(case: Case) -> dict[str, xr.DataArray]:
     >>> from fieldwise.samples.examples import make_prepared
     >>> home, grid = Path(tempfile.mkdtemp()), Grid(0, 0, 4000, 4000, 250, "EPSG:3413")
     >>> _ = write_cog(make_field(np.zeros(grid.shape), grid, name="bed"), home / "surveys" / "2010tr.tif")
-    >>> targets = {"2010tr": "surveys/2010tr.tif"}
-    >>> targets = open_targets(make_prepared({}, shape=(16, 16), folder=home, targets=targets).cases()[0])
+    >>> paths = {"2010tr": "surveys/2010tr.tif"}
+    >>> targets = open_targets(make_prepared({}, shape=(16, 16), folder=home, targets=paths).cases()[0])
     >>> {name: field.shape for name, field in targets.items()}
     {'2010tr': (16, 16)}
     """

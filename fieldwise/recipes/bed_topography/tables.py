@@ -54,7 +54,7 @@ def save_tables(run: Path, folder: Path, *, data_list: Path = Path("data_list.ym
     >>> _ = write_yaml({"batch_size": 64}, run / "config.yaml")
     >>> paths = save_tables(run, run / "tables", data_list=run / "none.yml")
     >>> print(paths["hyperparameters"].read_text().splitlines()[-1])
-    | Batch size | 64 | Tiles a step. |
+    | Batch size | 64 | Samples a step. |
     """
     tables = {"hyperparameters": tabulate_hyperparameters(run)}
     if Path(data_list).exists():
@@ -108,7 +108,7 @@ def tabulate_hyperparameters(run: Path) -> pd.DataFrame:
     >>> run = Path(tempfile.mkdtemp())
     >>> _ = write_yaml({"batch_size": 64, "devices": 2}, run / "config.yaml")  # devices do not count
     >>> tabulate_hyperparameters(run).to_dict("records")
-    [{'Hyper-parameter': 'Batch size', 'Value': '64', 'Meaning': 'Tiles a step.'}]
+    [{'Hyper-parameter': 'Batch size', 'Value': '64', 'Meaning': 'Samples a step.'}]
     """
     from fieldwise.recipes.bed_topography.train import train
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
@@ -72,12 +72,7 @@ def train(
     Returns:
         Path of the best checkpoint.
     """
-    own = {name: value for name, value in locals().items() if name != "training"}
-    return fit({**own, **training})
-
-
-def fit(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ()) -> Path:
-    """Train with the settings of :func:`train`, and with further callbacks of Lightning's."""
+    settings = {**locals(), **training}
     import numpy as np
 
     from fieldwise.recipes.bed_topography.generator import BedTask, choose_options, draw_tiles
@@ -86,9 +81,9 @@ def fit(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ()) -> Path:
     from fieldwise.samples.loaders import SYMMETRIES, make_loader
     from fieldwise.verbs.train import train_run
 
-    case, departure = open_region(settings["data"]), settings["departure"]
+    case = open_region(data)
     check_settings(settings, case)
-    names = choose_inputs(case, settings["inputs"], departure=departure)
+    names = choose_inputs(case, inputs, departure=departure)
     learnt, signature = read_samples(case, "training", names, departure=departure)
     judged, _ = read_samples(case, "validation", names, departure=departure, like=signature)
     options = choose_options(
@@ -103,13 +98,13 @@ def fit(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ()) -> Path:
     )
     scale_m = float(signature.outputs[0].scale.undo(np.ones(())))  # that an output of 1 stands for
     make_task = partial(BedTask, departure_scale_m=scale_m, shrink=departure, **options)
-    batch_size, symmetries = settings["batch_size"], SYMMETRIES[settings["augment"]]
+    batch_size = training["batch_size"]
     loaders = (
         make_loader(
             learnt,
             batch_size=batch_size,
-            shuffle_seed=settings["seed"],
-            symmetries=symmetries,
+            shuffle_seed=training["seed"],
+            symmetries=SYMMETRIES[augment],
             vectors=signature.vectors(),
         ),
         make_loader(judged, batch_size=batch_size),
@@ -118,13 +113,12 @@ def fit(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ()) -> Path:
         make_task,
         loaders,
         signature,
-        run=settings["run"],
-        settings={name: value for name, value in settings.items() if name not in TRAINING},
+        run=run,
+        settings=settings,
         monitor="val_rmse_m",
         picture=draw_tiles,
-        callbacks=callbacks,
         sources=[case.folder / "provenance.json"],
-        **{name: settings[name] for name in TRAINING},
+        **training,
     )
 
 
@@ -134,7 +128,7 @@ def check_settings(settings: Mapping[str, Any], case: Case) -> None:
     >>> import inspect
     >>> import numpy as np
     >>> from fieldwise.samples.examples import make_prepared
-    >>> case = make_prepared({"bed_lowres": np.zeros((1, 1))}, shape=(4, 4), tiles={"cells": 24}).cases()[0]
+    >>> case = make_prepared({"bed_lowres": np.zeros((2, 2))}, shape=(8, 8), tiles={"cells": 24}).cases()[0]
     >>> defaults = {name: each.default for name, each in inspect.signature(train).parameters.items()}
     >>> check_settings(defaults, case)
     Traceback (most recent call last):

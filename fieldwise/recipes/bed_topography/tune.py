@@ -50,13 +50,12 @@ def tune(
         Options of train that did best.
     """
     from fieldwise.recipes.bed_topography.region import open_region
-    from fieldwise.recipes.bed_topography.train import check_settings, fit, train
+    from fieldwise.recipes.bed_topography.train import check_settings, train
     from fieldwise.verbs.trials import Log, Target
     from fieldwise.verbs.tune import search
 
     return search(
         train,
-        fit,
         check=lambda settings: check_settings(settings, open_region(settings["data"])),
         recipe="bed_topography",
         target=Target("val_rmse_m", "validation RMSE", "m", hopeless=find_hopeless),

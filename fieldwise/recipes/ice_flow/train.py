@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Unpack
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 LOSS = "fieldwise.recipes.ice_flow.physics.energy_loss"
 OF_THE_NETWORK = ("layers", "filters", "blocks", "kernel_size", "dilations", "activation", "dropout")
-OF_THE_TASK = ("learning_rate", "decay_epochs", "clip_norm")
 
 
 # velocity is the cube of what a network says: no number of less digits by default
@@ -86,8 +85,42 @@ def train(
     Returns:
         Path of the best checkpoint.
     """
-    own = {name: value for name, value in locals().items() if name != "training"}
-    return fit_emulator(own | training)
+    settings = {name: value for name, value in locals().items() if name != "training"} | training
+    plan = check_settings(settings)
+    from functools import partial
+
+    from fieldwise.recipes.ice_flow.networks import describe_network
+    from fieldwise.recipes.ice_flow.samples import fit_ranges
+    from fieldwise.tasks import FieldTask
+    from fieldwise.verbs.train import train_run
+
+    if not any(case.split == "validation" for case in plan.validation):
+        print("no validation cases: weights are selected on the training cases themselves")
+    signature = fit_ranges(plan.signature, plan.training, rescale=scales == "data")
+    signature = signature.with_facts(learnt_from=[str(case) for case in plan.training])
+    given = {name: settings[name] for name in OF_THE_NETWORK} | (network_options or {})
+    options = {name: value for name, value in given.items() if value is not None}
+    path, arguments = describe_network(network, signature, options, scaling=scaling)
+    best = train_run(
+        partial(
+            FieldTask,
+            network=path,
+            network_options=arguments,
+            losses=plan.losses,
+            l2=regularization,
+            learning_rate=learning_rate,
+            decay_epochs=decay_epochs,
+            clip_norm=clip_norm,
+        ),
+        _make_loaders(plan, signature, settings),
+        signature,
+        run=run,
+        settings={name: value for name, value in settings.items() if name not in training},
+        sources=[Path(data) / "provenance.json"],
+        **training,
+    )
+    _export(best, Path(run), signature, plain=scaling == "plain")
+    return best
 
 
 class Plan(NamedTuple):
@@ -102,47 +135,6 @@ class Plan(NamedTuple):
     def with_physics(self) -> bool:
         """Whether a loss looks at more than predicted and true values."""
         return any(name not in ("mae", "mse") for name in self.losses)
-
-
-def fit_emulator(settings: Mapping[str, Any], *, callbacks: Sequence[Any] = ()) -> Path:
-    """Train with the settings of :func:`train`, and with further callbacks of Lightning's."""
-    plan = check_settings(settings)
-    from functools import partial
-
-    from fieldwise.recipes.ice_flow.networks import describe_network
-    from fieldwise.recipes.ice_flow.samples import fit_ranges
-    from fieldwise.tasks import FieldTask
-    from fieldwise.verbs.train import train_run
-
-    if not any(case.split == "validation" for case in plan.validation):
-        print("no validation cases: weights are selected on the training cases themselves")
-    signature = fit_ranges(plan.signature, plan.training, rescale=settings["scales"] == "data")
-    signature = signature.with_facts(learnt_from=[str(case) for case in plan.training])
-    given = {name: settings[name] for name in OF_THE_NETWORK} | (settings["network_options"] or {})
-    options = {name: value for name, value in given.items() if value is not None}
-    network, arguments = describe_network(
-        settings["network"], signature, options, scaling=settings["scaling"]
-    )
-    make_task = partial(
-        FieldTask,
-        network=network,
-        network_options=arguments,
-        losses=plan.losses,
-        l2=settings["regularization"],
-        **{name: settings[name] for name in OF_THE_TASK},
-    )
-    best = train_run(
-        make_task,
-        _make_loaders(plan, signature, settings),
-        signature,
-        run=settings["run"],
-        settings={name: value for name, value in settings.items() if name not in TRAINING},
-        callbacks=callbacks,
-        sources=[Path(settings["data"]) / "provenance.json"],
-        **{name: settings[name] for name in TRAINING},
-    )
-    _export(best, Path(settings["run"]), signature, plain=settings["scaling"] == "plain")
-    return best
 
 
 def check_settings(settings: Mapping[str, Any]) -> Plan:

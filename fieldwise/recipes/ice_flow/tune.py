@@ -49,7 +49,7 @@ def tune(
         Options of train that did best.
     """
     from fieldwise.recipes.ice_flow.signatures import RECIPE
-    from fieldwise.recipes.ice_flow.train import check_settings, fit_emulator, train
+    from fieldwise.recipes.ice_flow.train import check_settings, train
     from fieldwise.verbs.trials import Log, Target
     from fieldwise.verbs.tune import search
 
@@ -59,7 +59,6 @@ def tune(
     }
     return search(
         train,
-        fit_emulator,
         check=check_settings,
         recipe=RECIPE,
         target=Target("val_loss", "validation loss"),

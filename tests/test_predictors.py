@@ -1,0 +1,153 @@
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from torch import nn
+
+from fieldwise.errors import InputError
+from fieldwise.fields.grids import Grid
+from fieldwise.samples.examples import make_prepared
+from fieldwise.samples.scales import LengthScale, Scale
+from fieldwise.samples.signatures import Signature, Variable
+from fieldwise.verbs.predict import predict_to
+from fieldwise.verbs.predictors import BEYOND, Predictor, load_predictor
+from fieldwise.verbs.writers import MapFile, Output, Piece, Times, write_map
+
+DEPTH = Variable("depth", units="m", scale=Scale(10.0, 5.0), range=(0.0, 20.0))
+SPEED = Variable("speed", units="m year-1", scale=Scale(0.0, 100.0))
+
+
+class First(nn.Module):
+    """Gives the first channel of a stack, or the input of a name, as it is."""
+
+    def __init__(self, name=None):
+        super().__init__()
+        self.name = name
+
+    def forward(self, inputs):
+        return inputs[:, :1] if self.name is None else inputs[self.name]
+
+
+def test_values_are_scaled_and_unscaled_missing_ones_stay_missing():
+    predictor = Predictor(First(), Signature("own", (DEPTH,), (SPEED,), stacked=True))
+    given = np.array([[[10.0, 15.0, np.nan, 25.0, -1.0]]], dtype=np.float32)
+    values = predictor({"depth": given})
+    np.testing.assert_array_equal(values[0], [[0.0, 100.0, np.nan, 300.0, -220.0]])  # 100 (d - 10) / 5
+    np.testing.assert_array_equal(values[1], [[0, 0, 0, 1, 1]])
+    assert [output.name for output in predictor.outputs] == ["speed", BEYOND]
+
+
+def test_a_coarse_input_marks_all_cells_of_the_map_in_its_own():
+    coarse = Variable("coarse", spacing=500.0, range=(0.0, 1.0))
+    predictor = Predictor(First("depth"), Signature("own", (DEPTH, coarse), (DEPTH,)))
+    inputs = {"depth": np.ones((1, 4, 4)), "coarse": np.array([[[np.nan, 0.5], [2.0, 0.5]]])}
+    values = predictor({name: each.astype(np.float32) for name, each in inputs.items()})
+    assert np.isnan(values[0]).tolist() == [[True, True, False, False]] * 2 + [[False] * 4] * 2
+    assert values[1].tolist() == [[0, 0, 0, 0]] * 2 + [[1, 1, 0, 0]] * 2
+
+
+def test_padding_of_an_input_is_not_part_of_the_map():
+    class Inner(nn.Module):
+        def forward(self, inputs):
+            return inputs["depth"][..., 1:-1, 1:-1].repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+    class Padded(Predictor):
+        padding_cells = 2
+
+    depth = Variable("depth", spacing=500.0)
+    predictor = Padded(Inner(), Signature("own", (depth,), (depth,)))
+    given = np.arange(16, dtype=np.float32).reshape(1, 4, 4)
+    given[0, 0, 0] = given[0, 1, 2] = np.nan  # the first lies in the padding, the other north-east
+    expected = [[5, 5, np.nan, np.nan]] * 2 + [[9, 9, 10, 10]] * 2
+    np.testing.assert_array_equal(predictor({"depth": given})[0], expected)
+
+
+def test_vectors_keep_their_length_through_a_scale_of_length():
+    velocity = Variable("velocity", ("vx", "vy"), "m year-1", scale=LengthScale(10.0), vector=True)
+    predictor = Predictor(nn.Identity(), Signature("own", (velocity,), (velocity,), stacked=True))
+    given = np.array([[[3.0]], [[400.0]]], dtype=np.float32)
+    np.testing.assert_allclose(predictor({"velocity": given}), given, rtol=1e-5)
+    assert [output.name for output in predictor.outputs] == ["vx", "vy"]
+
+
+def save_run(folder, **changes):
+    signature = Signature("own", (DEPTH,), (DEPTH,), stacked=True).to_dict()
+    options = {"network": "torch.nn.Conv2d", "signature": signature}
+    options["network_options"] = {"in_channels": 1, "out_channels": 1, "kernel_size": 1}
+    weights = {"network.weight": torch.full((1, 1, 1, 1), 2.0), "network.bias": torch.zeros(1)}
+    state = weights | {"share": torch.tensor(0.5)}
+    (folder / "checkpoints").mkdir(parents=True)
+    content = {"hyper_parameters": options | changes, "state_dict": state}
+    torch.save(content, folder / "checkpoints" / "best.ckpt")
+    return folder
+
+
+def test_a_run_is_loaded_and_applied_to_a_case(tmp_path):
+    predictor = load_predictor(save_run(tmp_path / "run"), recipe="own", accelerator="cpu")
+    assert predictor.state["share"] == 0.5
+    depth = np.stack([np.full((4, 5), 15.0), np.full((4, 5), 10.0)])
+    depth[0, 0, 0] = np.nan
+    (case,) = make_prepared({"depth": depth}, recipe="own").cases()
+    path = predict_to(tmp_path / "out.nc", predictor, case, progress=False)
+    with xr.open_dataset(path, engine="h5netcdf") as maps:
+        expected = np.stack([np.full((4, 5), 20.0), np.full((4, 5), 10.0)])  # 10 + 5 * 2 (d - 10) / 5
+        expected[0, 0, 0] = np.nan
+        np.testing.assert_array_equal(maps["depth"], expected)
+        assert (maps["depth"].units, maps[BEYOND].flag_meanings) == ("m", "within beyond")
+        assert maps.rio.crs.to_epsg() == 3413
+
+
+def test_another_signature_or_network_is_refused_in_one_line(tmp_path):
+    run = save_run(tmp_path / "run")
+    with pytest.raises(InputError, match=r"best\.ckpt: was trained by own; give a --run of other"):
+        load_predictor(run, recipe="other")
+    with pytest.raises(InputError, match=r"neither checkpoints/last\.ckpt nor a \.npz file"):
+        load_predictor(run, recipe="own", weights="last", foreign={".npz": None})
+    with pytest.raises(InputError, match=r"--weights: is 'worst'; give best, last$"):
+        load_predictor(run, recipe="own", weights="worst")
+    with pytest.raises(InputError, match="no such file"):
+        load_predictor(run, recipe="own", weights=str(tmp_path / "a.npz"), foreign={".npz": None})
+    wider = {"in_channels": 2, "out_channels": 1, "kernel_size": 1}
+    with pytest.raises(InputError, match="holds another network's weights"):
+        load_predictor(save_run(tmp_path / "wider", network_options=wider), recipe="own")
+    with pytest.raises(InputError, match="written by another version"):
+        load_predictor(save_run(tmp_path / "old", signature={}), recipe="own")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_published_weights_are_loaded_by_suffix(tmp_path, named):
+    file = tmp_path / "model.h5"
+    file.touch()
+
+    def load(path, device):
+        return Predictor(First(), Signature("own", (DEPTH,), (SPEED,), stacked=True), path=path)
+
+    options = {"weights": str(file)} if named else {}
+    predictor = load_predictor(tmp_path, recipe="own", foreign={".h5": load}, **options)
+    assert (predictor.path, predictor.run) == (file, tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+@pytest.mark.parametrize("crs", ["EPSG:3031", ""])
+def test_files_of_maps_describe_themselves(tmp_path, suffix, crs):
+    outputs = (
+        Output("ubar", "m year-1", standard_name="land_ice_vertical_mean_x_velocity"),
+        Output(BEYOND, dtype="int8", flags=("within", "beyond")),
+    )
+    times = Times(np.array([2001.5, 2002.5]), {"units": "years since 0000-01-01"})
+    content = MapFile(outputs, Grid(0, 0, 300, 200, 100, crs), times, {"weights": "abc"})
+    values = np.arange(24.0).reshape(2, 2, 2, 3)
+    values[:, 1] = [[[0, 1, np.nan], [0, 0, 1]]] * 2
+    pieces = (Piece(0, 0, column, values[..., column : column + 2]) for column in (0, 2))
+    path = write_map(pieces, tmp_path / f"maps{suffix}", content)
+    engine = "zarr" if suffix == ".zarr" else "h5netcdf"
+    with xr.open_dataset(path, engine=engine, decode_times=False, decode_coords="all") as maps:
+        np.testing.assert_array_equal(maps["ubar"], values[:, 0])
+        assert maps[BEYOND].values[0].tolist() == [[0, 1, 0], [0, 0, 1]]
+        assert list(maps[BEYOND].flag_values) == [0, 1]
+        assert maps["ubar"].standard_name == "land_ice_vertical_mean_x_velocity"
+        assert maps["time"].attrs["standard_name"] == "time"
+        assert (maps["x"].values.tolist(), maps["y"].values.tolist()) == ([50, 150, 250], [150, 50])
+        assert (maps["x"].standard_name, maps["x"].units[:1]) == ("projection_x_coordinate", "m")
+        assert (maps.attrs["Conventions"], maps.attrs["weights"]) == ("CF-1.8", "abc")
+        assert (maps.rio.crs and maps.rio.crs.to_epsg()) == (3031 if crs else None)
