@@ -142,14 +142,15 @@ def check_settings(settings: Mapping[str, Any]) -> Plan:
     for name in ("decay_epochs", "clip_norm", "regularization"):
         require_at_least(0, **{name: settings[name]})
     require_at_least(1, patches_per_tile=settings["patches_per_tile"])
-    losses = parse_losses(settings["loss"])
     from fieldwise.recipes.ice_flow.networks import describe_network
     from fieldwise.recipes.ice_flow.physics import check_depths
     from fieldwise.recipes.ice_flow.samples import PHYSICS, check_directions
     from fieldwise.recipes.ice_flow.signatures import RECIPE, read_signature
     from fieldwise.samples.prepared import Prepared
+    from fieldwise.tasks.field import parse_losses
     from fieldwise.verbs.train import check_training
 
+    losses = parse_losses(settings["loss"], energy=LOSS)
     check_training(settings)
     signature = read_signature(settings["maptype"])
     describe_network(settings["network"], signature, {}, scaling=settings["scaling"])
@@ -207,29 +208,3 @@ def _export(best: Path, run: Path, signature: Signature, *, plain: bool) -> None
             save_emulator(load_checkpoint(best, FieldTask).network, run, **sides)
         except InputError as error:
             print(f"no model.h5 is written: {error}")
-
-
-def parse_losses(text: str) -> dict[str, float]:
-    """Read a sum of losses: names, each with a weight before it or not.
-
-    >>> parse_losses("mae + 0.1*energy")
-    {'mae': 1.0, 'fieldwise.recipes.ice_flow.physics.energy_loss': 0.1}
-    >>> parse_losses("huber")
-    Traceback (most recent call last):
-    fieldwise.errors.InputError: --loss: 'huber' is no loss; give mae, mse, energy, an import path, ...
-    """
-    losses: dict[str, float] = {}
-    for term in text.split("+"):
-        weight, _, name = term.strip().rpartition("*")
-        name = LOSS if name.strip() == "energy" else name.strip()
-        try:
-            value = float(weight) if weight else 1.0
-        except ValueError:
-            value = -1.0
-        if value <= 0 or not (name in ("mae", "mse") or "." in name):
-            raise InputError(
-                f"--loss: {term.strip()!r} is no loss; give mae, mse, energy, an import path, or a sum "
-                "such as mae+0.1*energy"
-            )
-        losses[name] = losses.get(name, 0.0) + value
-    return losses
