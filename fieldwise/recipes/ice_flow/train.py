@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 LOSS = "fieldwise.recipes.ice_flow.physics.energy_loss"
 OF_THE_NETWORK = ("layers", "filters", "blocks", "kernel_size", "dilations", "activation", "dropout")
-OF_THE_TASK = ("learning_rate", "decay_epochs", "clip_norm")
 
 
 # velocity is the cube of what a network says: no number of less digits by default
@@ -86,8 +85,42 @@ def train(
     Returns:
         Path of the best checkpoint.
     """
-    own = {name: value for name, value in locals().items() if name != "training"}
-    return fit_emulator(own | training)
+    settings = {name: value for name, value in locals().items() if name != "training"} | training
+    plan = check_settings(settings)
+    from functools import partial
+
+    from fieldwise.recipes.ice_flow.networks import describe_network
+    from fieldwise.recipes.ice_flow.samples import fit_ranges
+    from fieldwise.tasks import FieldTask
+    from fieldwise.verbs.train import train_run
+
+    if not any(case.split == "validation" for case in plan.validation):
+        print("no validation cases: weights are selected on the training cases themselves")
+    signature = fit_ranges(plan.signature, plan.training, rescale=scales == "data")
+    signature = signature.with_facts(learnt_from=[str(case) for case in plan.training])
+    given = {name: settings[name] for name in OF_THE_NETWORK} | (network_options or {})
+    options = {name: value for name, value in given.items() if value is not None}
+    path, arguments = describe_network(network, signature, options, scaling=scaling)
+    best = train_run(
+        partial(
+            FieldTask,
+            network=path,
+            network_options=arguments,
+            losses=plan.losses,
+            l2=regularization,
+            learning_rate=learning_rate,
+            decay_epochs=decay_epochs,
+            clip_norm=clip_norm,
+        ),
+        _make_loaders(plan, signature, settings),
+        signature,
+        run=run,
+        settings={name: value for name, value in settings.items() if name not in training},
+        sources=[Path(data) / "provenance.json"],
+        **training,
+    )
+    _export(best, Path(run), signature, plain=scaling == "plain")
+    return best
 
 
 class Plan(NamedTuple):
@@ -104,59 +137,20 @@ class Plan(NamedTuple):
         return any(name not in ("mae", "mse") for name in self.losses)
 
 
-def fit_emulator(settings: Mapping[str, Any]) -> Path:
-    """Train with the settings of :func:`train`."""
-    plan = check_settings(settings)
-    from functools import partial
-
-    from fieldwise.recipes.ice_flow.networks import describe_network
-    from fieldwise.recipes.ice_flow.samples import fit_ranges
-    from fieldwise.tasks import FieldTask
-    from fieldwise.verbs.train import train_run
-
-    if not any(case.split == "validation" for case in plan.validation):
-        print("no validation cases: weights are selected on the training cases themselves")
-    signature = fit_ranges(plan.signature, plan.training, rescale=settings["scales"] == "data")
-    signature = signature.with_facts(learnt_from=[str(case) for case in plan.training])
-    given = {name: settings[name] for name in OF_THE_NETWORK} | (settings["network_options"] or {})
-    options = {name: value for name, value in given.items() if value is not None}
-    network, arguments = describe_network(
-        settings["network"], signature, options, scaling=settings["scaling"]
-    )
-    make_task = partial(
-        FieldTask,
-        network=network,
-        network_options=arguments,
-        losses=plan.losses,
-        l2=settings["regularization"],
-        **{name: settings[name] for name in OF_THE_TASK},
-    )
-    best = train_run(
-        make_task,
-        _make_loaders(plan, signature, settings),
-        signature,
-        run=settings["run"],
-        settings={name: value for name, value in settings.items() if name not in TRAINING},
-        sources=[Path(settings["data"]) / "provenance.json"],
-        **{name: settings[name] for name in TRAINING},
-    )
-    _export(best, Path(settings["run"]), signature, plain=settings["scaling"] == "plain")
-    return best
-
-
 def check_settings(settings: Mapping[str, Any]) -> Plan:
     """Refuse settings that nothing can be trained with, before anything is written."""
     for name in ("decay_epochs", "clip_norm", "regularization"):
         require_at_least(0, **{name: settings[name]})
     require_at_least(1, patches_per_tile=settings["patches_per_tile"])
-    losses = parse_losses(settings["loss"])
     from fieldwise.recipes.ice_flow.networks import describe_network
     from fieldwise.recipes.ice_flow.physics import check_depths
     from fieldwise.recipes.ice_flow.samples import PHYSICS, check_directions
     from fieldwise.recipes.ice_flow.signatures import RECIPE, read_signature
     from fieldwise.samples.prepared import Prepared
+    from fieldwise.tasks.field import parse_losses
     from fieldwise.verbs.train import check_training
 
+    losses = parse_losses(settings["loss"], energy=LOSS)
     check_training(settings)
     signature = read_signature(settings["maptype"])
     describe_network(settings["network"], signature, {}, scaling=settings["scaling"])
@@ -214,29 +208,3 @@ def _export(best: Path, run: Path, signature: Signature, *, plain: bool) -> None
             save_emulator(load_checkpoint(best, FieldTask).network, run, **sides)
         except InputError as error:
             print(f"no model.h5 is written: {error}")
-
-
-def parse_losses(text: str) -> dict[str, float]:
-    """Read a sum of losses: names, each with a weight before it or not.
-
-    >>> parse_losses("mae + 0.1*energy")
-    {'mae': 1.0, 'fieldwise.recipes.ice_flow.physics.energy_loss': 0.1}
-    >>> parse_losses("huber")
-    Traceback (most recent call last):
-    fieldwise.errors.InputError: --loss: 'huber' is no loss; give mae, mse, energy, an import path, ...
-    """
-    losses: dict[str, float] = {}
-    for term in text.split("+"):
-        weight, _, name = term.strip().rpartition("*")
-        name = LOSS if name.strip() == "energy" else name.strip()
-        try:
-            value = float(weight) if weight else 1.0
-        except ValueError:
-            value = -1.0
-        if value <= 0 or not (name in ("mae", "mse") or "." in name):
-            raise InputError(
-                f"--loss: {term.strip()!r} is no loss; give mae, mse, energy, an import path, or a sum "
-                "such as mae+0.1*energy"
-            )
-        losses[name] = losses.get(name, 0.0) + value
-    return losses
