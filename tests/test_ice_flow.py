@@ -17,7 +17,7 @@ from fieldwise.networks.convnet import ConvNet
 from fieldwise.networks.unet import UNet
 from fieldwise.physics.ice_flow import energy
 from fieldwise.recipes import ice_flow
-from fieldwise.recipes.ice_flow.evaluate import STILL_M_A
+from fieldwise.recipes.ice_flow.judgement import STILL_M_A
 from fieldwise.recipes.ice_flow.networks import Emulator, load_emulator
 from fieldwise.recipes.ice_flow.physics import PHYSICS, find_nodes, measure_energy_gap, solve_frame
 from fieldwise.recipes.ice_flow.samples import find_centres, find_ice
