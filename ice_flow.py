@@ -164,23 +164,36 @@ display(Image(sorted((Path(run) / "figures").glob(f"{test.name}_*.png"))[0], wid
 # has seen made valleys only. Where the files are not at hand this part is passed over.
 
 # %%
-from fieldwise.recipes.ice_flow.judgement import (
-    compare_with_observed,
-    format_comparison,
-    prepare_observed,
-    read_observed_velocity,
-)
+import numpy as np
+
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import load_values
+from fieldwise.recipes.ice_flow.judgement import measure_symmetry_error
+from fieldwise.samples.rules import write_yaml
+from fieldwise.scores import compare_observed, format_table, make_score, speed_of
 
 shared = Path(os.environ.get("FIELDWISE_DATA", observed))
-aletsch = shared / "aletsch_observation.nc"
-if aletsch.exists() and (shared / "dle_model_f12").exists():
-    glacier = prepare_observed(aletsch, Path(data) / "aletsch", crs="EPSG:32632")
-    seen = read_observed_velocity(aletsch, crs="EPSG:32632")
-    emulators = {"released": load_emulator(shared / "dle_model_f12"), "ours": load_emulator(run)}
-    compared = {name: compare_with_observed(each, glacier, seen) for name, each in emulators.items()}
-    print(format_comparison(compared))
-else:
-    print(f"{aletsch}: not at hand")
+aletsch, released = shared / "aletsch_observation.nc", shared / "dle_model_f12"
+rows = []
+if aletsch.exists() and released.exists():
+    temperate = {"arrhenius": 78.0, "slidingco": 0.0464, "strflowctrl": 78.0}
+    entry = {"split": "test", "path": str(aletsch.resolve()), "crs": "EPSG:32632"}
+    entry["variables"] = {"thk": "thkinit", "usurf": "usurfobs", **temperate}
+    source = write_yaml({"cases": {"aletsch": entry}}, Path(data) / "aletsch" / "source.yaml")
+    ice_flow.prepare(source=str(source), out=source.parent, progress=False)
+    (glacier,) = Prepared(source.parent).cases("test")
+    seen = [open_field(aletsch, variable=f"{axis}velsurfobs", crs="EPSG:32632") for axis in "uv"]
+    seen = np.stack([load_values(each) for each in seen])
+    for name, folder_of_weights in {"released": released, "ours": run}.items():
+        emulator = load_emulator(folder_of_weights)
+        inputs, ice = emulator.read_frame(glacier, 0)
+        everywhere = emulator.apply(inputs, np.ones_like(ice))[-2:]  # the velocity of the surface
+        measures = compare_observed(everywhere * ice, seen, where=ice, still=10.0)  # m/a
+        measures["symmetry_error"] = measure_symmetry_error(emulator, inputs, ice)
+        rows += [make_score("observed", measure, "1", name, value) for measure, value in measures.items()]
+        leakage = float(speed_of(everywhere)[~ice].max())
+        rows.append(make_score("observed", "leakage_of_network", "m/a", name, leakage))
+print(format_table(rows) if rows else f"{aletsch}: not at hand")
 
 # %%
 print(f"scores: {Path(run) / 'scores.json'}")

@@ -17,7 +17,7 @@ from fieldwise.networks.convnet import ConvNet
 from fieldwise.networks.unet import UNet
 from fieldwise.physics.ice_flow import energy
 from fieldwise.recipes import ice_flow
-from fieldwise.recipes.ice_flow.judgement import STILL_M_A
+from fieldwise.recipes.ice_flow.judgement import STILL_M_A, measure_symmetry_error
 from fieldwise.recipes.ice_flow.networks import Emulator, load_emulator
 from fieldwise.recipes.ice_flow.physics import PHYSICS, find_nodes, measure_energy_gap, solve_frame
 from fieldwise.recipes.ice_flow.samples import find_centres, find_ice
@@ -26,7 +26,6 @@ from fieldwise.runs import read_metrics
 from fieldwise.samples.frames import choose_patch, fit_ranges, list_frames
 from fieldwise.scores import direction_cosine, format_table, pick, read_scores, relative_l1, value_of
 from fieldwise.verbs import partials
-from fieldwise.verbs.evaluate import measure_symmetry
 from fieldwise.verbs.reaches import reach as measure_reach
 
 QUIET = {"accelerator": "cpu", "tracker": "none", "progress": False}
@@ -337,12 +336,7 @@ def test_leakage_is_seen(data, run, prediction, tmp_path):
 
 
 def symmetry_error(emulator, case):
-    inputs, ice = emulator.read_frame(case, 0)
-    return measure_symmetry(
-        lambda arrays: emulator.apply(arrays["inputs"], arrays["ice"][0]),
-        {"inputs": inputs, "ice": ice[None]},
-        vectors=emulator.signature.vectors(),
-    )
+    return measure_symmetry_error(emulator, *emulator.read_frame(case, 0))
 
 
 def test_a_network_without_symmetry_is_told_from_one_with(data, run, tmp_path):

@@ -101,4 +101,6 @@ def test_a_recipe_without_tune_says_so(monkeypatch, capsys):
     monkeypatch.delattr(ice_flow, "tune")
     monkeypatch.setattr(ice_flow, "__all__", ["evaluate", "predict", "prepare", "train"])
     assert main(["ice_flow", "tune"]) == 2
-    assert "ice_flow has no verb tune; choose evaluate, predict" in capsys.readouterr().err
+    assert (
+        "'tune' is no verb of ice_flow; choose prepare, train, predict, evaluate" in capsys.readouterr().err
+    )

@@ -19,14 +19,14 @@ import numpy as np
 from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import load_values
 from fieldwise.recipes.ice_flow import prepare
+from fieldwise.recipes.ice_flow.judgement import measure_symmetry_error
 from fieldwise.recipes.ice_flow.networks import load_emulator
 from fieldwise.recipes.ice_flow.physics import solve_frame
 from fieldwise.recipes.ice_flow.samples import find_ice
 from fieldwise.recipes.ice_flow.signatures import RECIPE
 from fieldwise.samples.prepared import Prepared
 from fieldwise.samples.rules import write_yaml
-from fieldwise.scores import direction_cosine, format_table, make_score, relative_l1, speed_of
-from fieldwise.verbs.evaluate import measure_symmetry
+from fieldwise.scores import compare_observed, format_table, make_score, relative_l1, speed_of
 
 CRS = "EPSG:32632"
 OBSERVED = ("uvelsurfobs", "vvelsurfobs")
@@ -68,27 +68,18 @@ def compare_with_observed(emulator, case, observed, *, name):
         predicted, where ice alone flows (m/a); seconds a frame.
     """
     inputs, ice = emulator.read_frame(case, 0)
-    vectors = emulator.signature.vectors()
-    pair = list(vectors["targets"][-1])
+    pair = list(emulator.signature.vectors()["targets"][-1])
     found = emulator.apply(inputs, ice)[pair]
     started = time.perf_counter()
     emulator.apply(inputs, ice)
     seconds = time.perf_counter() - started
     unmasked = speed_of(emulator.apply(inputs, np.ones_like(ice))[pair])
-    seen = ice & np.isfinite(observed).all(axis=0)
-    speeds = speed_of(found), speed_of(observed)
-    sure = seen & (speeds[1] > SURE_M_A)
-    symmetry = measure_symmetry(
-        lambda arrays: emulator.apply(arrays["inputs"], arrays["ice"][0]),
-        {"inputs": inputs, "ice": ice[None]},
-        vectors=vectors,
-    )
+    compared = compare_observed(found, observed, where=ice, still=SURE_M_A)
     scores = [
-        ("correlation", "1", float(np.corrcoef(speeds[0][seen], speeds[1][seen])[0, 1])),
-        ("direction_cosine", "1", direction_cosine(found[:, sure], observed[:, sure])),
-        ("symmetry_error", "1", symmetry),
+        *((measure, "1", value) for measure, value in compared.items()),
+        ("symmetry_error", "1", measure_symmetry_error(emulator, inputs, ice)),
         ("leakage_of_network", "m/a", float(unmasked[~ice].max())),
-        ("leakage", "m/a", float(speeds[0][~ice].max())),
+        ("leakage", "m/a", float(speed_of(found)[~ice].max())),
         ("seconds", "s", seconds),
     ]
     return [make_score("observed", measure, unit, name, value) for measure, unit, value in scores]

@@ -23,7 +23,7 @@ from fieldwise.scores.texture import (
     roughness_along_track,
     roughness_ratio,
 )
-from fieldwise.scores.vectors import cosines_of, direction_cosine, speed_of
+from fieldwise.scores.vectors import compare_observed, cosines_of, direction_cosine, speed_of
 
 __all__ = [
     "ErrorSums",
@@ -31,6 +31,7 @@ __all__ = [
     "RoughnessSums",
     "bias",
     "bootstrap_interval",
+    "compare_observed",
     "cosines_of",
     "direction_cosine",
     "errors_of",
