@@ -264,6 +264,18 @@ def measure_beyond(
     -------
     tuple
         The share; and for each field that does so its least and largest value, and those of training.
+
+    Examples
+    --------
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> from fieldwise.samples.signatures import Signature, Variable
+    >>> from fieldwise.verbs.predictors import Predictor
+    >>> (case,) = make_prepared({"thk": np.array([[[20.0, 90.0], [400.0, np.nan]]])}).cases()
+    >>> thickness = Variable("thk", range=(0.0, 300.0))
+    >>> predictor = Predictor(__import__("torch").nn.Identity(), Signature("own", (thickness,), (thickness,)))
+    >>> share, ranges = measure_beyond(predictor, case, [0])
+    >>> round(share, 3), [float(end) for end in ranges["thk"]]
+    (0.333, [20.0, 400.0, 0.0, 300.0])
     """
     inputs = predictor.signature.inputs
     known = {name: each.range for each in inputs if each.range for name in each.fields}

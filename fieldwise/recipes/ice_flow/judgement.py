@@ -67,7 +67,13 @@ def score_cases(
 
 
 def measure_symmetry_error(emulator: Emulator, inputs: np.ndarray, ice: np.ndarray) -> float:
-    """Give by how much turning a frame changes the speed, of the last velocity that an emulator gives."""
+    """Give by how much turning a frame changes the speed, of the last velocity that an emulator gives.
+
+    >>> from fieldwise.recipes.ice_flow.signatures import read_signature
+    >>> emulator = Emulator(__import__("torch").nn.Conv2d(3, 2, 1), read_signature("f2"))  # knows no north
+    >>> measure_symmetry_error(emulator, np.ones((3, 4, 4), np.float32), np.ones((4, 4), bool)) > 0
+    True
+    """
     return measure_symmetry(
         lambda arrays: emulator.apply(arrays["inputs"], arrays["ice"][0]),
         {"inputs": inputs, "ice": ice[None]},
