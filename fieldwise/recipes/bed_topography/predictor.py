@@ -108,6 +108,14 @@ def load_bed_predictor(
     return predictor
 
 
+def describe_shares(predictor: BedPredictor) -> str:
+    """Say what was fitted and decides a map: how far surface inversion and network are believed."""
+    told = [f"{predictor.share:.0%} of the departures that the network draws"]
+    if "inversion_share" in predictor.signature.facts:
+        told.insert(0, f"{predictor.signature.facts['inversion_share']:.0%} of the surface inversion")
+    return f"believed, as the tiles bear out: {', '.join(told)}"
+
+
 def weigh_departure(
     area: shapely.Geometry | None, bounds: Bounds, grid: Grid, *, fade_cells: int
 ) -> np.ndarray:
