@@ -1,10 +1,8 @@
-# The project with GMT and JupyterLab. .binder/Dockerfile is the same but for the index of PyTorch.
+# The project with GMT and JupyterLab.
 #
 #   docker build -t fieldwise .
 #   docker run --rm -p 8888:8888 fieldwise                        JupyterLab
 #   docker run --rm -v "$PWD/model:/home/fieldwise/fieldwise/model" fieldwise make demo
-#
-# Without a GPU, PyTorch's CPU build saves gigabytes: docker build -f .binder/Dockerfile -t fieldwise .
 FROM python:3.12-slim-bookworm
 
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
@@ -30,7 +28,6 @@ RUN apt-get update \
 
 # First what the installation needs: a change of the code alone does not install everything anew.
 USER ${NB_USER}
-ARG PIP_EXTRA_INDEX_URL
 COPY --chown=${NB_USER} pyproject.toml README.md LICENSE ./
 COPY --chown=${NB_USER} .jupyter .jupyter
 COPY --chown=${NB_USER} fieldwise/__init__.py fieldwise/

@@ -42,7 +42,7 @@ chainer: $(VENV)/installed ## Install Chainer, to check old weights against (a m
 	  $$folder/build/bin/python $$pip install 'setuptools<70' wheel; \
 	  $$folder/build/bin/python $$pip wheel --no-build-isolation --no-deps --wheel-dir $$folder '$(CHAINER)'; \
 	  $(BIN)/python $$pip install $$folder/chainer-*.whl; \
-	  $(BIN)/python -c 'from fieldwise.interop.chainer_reference import chainer; print("Chainer", chainer.__version__)'
+	  PYTHONPATH=tests $(BIN)/python -c 'from chainer_reference import chainer; print("Chainer", chainer.__version__)'
 
 # The maps are drawn, and the surveys gridded, by GMT. PyGMT loads the library that `gmt` names.
 gmt:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 # Its doctests need Chainer: `make chainer`.
-collect_ignore = [] if importlib.util.find_spec("chainer") else ["fieldwise/interop/chainer_reference.py"]
+collect_ignore = [] if importlib.util.find_spec("chainer") else ["tests/chainer_reference.py"]
 
 CORNER_X, CORNER_Y = -1_500_000.0, -300_000.0  # south-west corner of a user's own files
 SIZE_M = 30_000.0

@@ -67,28 +67,28 @@ from IPython.display import Image, display
 
 from fieldwise import figures
 from fieldwise.recipes import ice_flow
-from fieldwise.recipes.ice_flow.emulator import load_emulator
-from fieldwise.recipes.ice_flow.prepared import choose_cases, open_prepared
+from fieldwise.recipes.ice_flow.networks import load_emulator
+from fieldwise.samples.prepared import Prepared
 
 # %% [markdown]
 # ## Glaciers
 #
 # `prepare` makes the valleys or opens your files, brings every frame to one orientation (rows from north to
 # south), derives the slopes of the surface, and refuses what has gaps. Whole valleys are set apart: some to select weights
-# on (`valid`), some to judge on (`test`), since two frames of one glacier are too much alike to test one
+# on (`validation`), some to judge on (`test`), since two frames of one glacier are too much alike to test one
 # with the other.
 
 # %%
 folder = ice_flow.prepare(
     source=source, out=Path(data), seed=seed, size_cells=size_cells, valleys=valleys, snapshots=snapshots
 )
-for case in open_prepared(folder):
-    print(f"{case!s:<20}{case.frames:>4} frames of {case.shape} cells of {case.spacing_m:g} m")
+prepared = Prepared(folder)
+for case in prepared.cases():
+    print(f"{case!s:<24}{case.frames:>4} frames of {case.shape} cells of {case.spacing:g} m")
 
 # %%
-case = choose_cases(folder, "train")[0]
-middle = case.frames // 2
-shown = {name: case.wrap(case.read([name], middle)[0], name) for name in ("thk", "usurf")}
+case = prepared.cases("training")[0]
+shown = {name: case.field(name, case.frames // 2).assign_attrs(units="m") for name in ("thk", "usurf")}
 figures.draw_inputs(shown)
 
 # %% [markdown]
@@ -154,7 +154,7 @@ prediction = ice_flow.predict(run=Path(run), data=folder, out=Path(run) / "predi
 scores = ice_flow.evaluate(run=Path(run), data=folder, prediction=prediction, figure_frames=figure_frames)
 
 # %%
-test = choose_cases(folder, "test")[0]
+test = prepared.cases("test")[0]
 display(Image(sorted((Path(run) / "figures").glob(f"{test.name}_*.png"))[0], width=800))
 
 # %% [markdown]
@@ -164,7 +164,7 @@ display(Image(sorted((Path(run) / "figures").glob(f"{test.name}_*.png"))[0], wid
 # has seen made valleys only. Where the files are not at hand this part is passed over.
 
 # %%
-from fieldwise.recipes.ice_flow.observation import (
+from fieldwise.recipes.ice_flow.judgement import (
     compare_with_observed,
     format_comparison,
     prepare_observed,

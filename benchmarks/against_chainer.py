@@ -12,6 +12,7 @@ are the results, which is checked.
 import argparse
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,7 +27,9 @@ import lightning
 import numpy as np
 import torch
 
-from fieldwise.interop import chainer_reference as reference
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+import chainer_reference as reference
+
 from fieldwise.interop.chainer_npz import load_chainer_npz
 from fieldwise.networks.esrgan import DEEPBEDMAP_INPUTS
 from fieldwise.recipes.bed_topography.generator import BedTask, choose_options

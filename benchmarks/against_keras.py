@@ -106,31 +106,23 @@ def make_task(folder: Path) -> Any:
 
 def make_loader(folder: Path) -> Any:
     """Serve patches as the recipe does, from its own reader of prepared cases."""
-    from fieldwise.recipes.ice_flow.mapping import FieldMap
-    from fieldwise.recipes.ice_flow.prepared import PreparedCase
-    from fieldwise.recipes.ice_flow.samples import find_centres, find_vectors, list_frames
+    from fieldwise.recipes.ice_flow.samples import find_centres, list_frames
+    from fieldwise.recipes.ice_flow.signatures import make_signature
+    from fieldwise.samples.cases import Case
     from fieldwise.samples.loaders import SYMMETRIES, PatchSampler, make_patch_loader
 
-    case = PreparedCase(
-        name="frames",
-        split="train",
-        folder=folder,
-        frames=FRAMES,
-        shape=(CELLS, CELLS),
-        spacing_m=100.0,
-        crs=None,
-        variables=(*INPUTS, *OUTPUTS),
-    )
-    fields = FieldMap(INPUTS, OUTPUTS)
+    files: dict[str, str | float] = {name: f"{name}.npy" for name in (*INPUTS, *OUTPUTS)}
+    case = Case("frames", "training", folder, {}, files, 100.0, (CELLS, CELLS), frames=FRAMES)
+    signature = make_signature(INPUTS, OUTPUTS)
     sampler = PatchSampler(
         find_centres([case], thicker_than_m=1.0), cells=PATCH, seed=1, symmetries=SYMMETRIES["all"]
     )
     return make_patch_loader(
-        list_frames([case], fields),
+        list_frames([case], signature),
         batch_size=BATCH,
         cells=PATCH,
         sampler=sampler,
-        vectors=find_vectors(fields),
+        vectors=signature.vectors(),
     )
 
 

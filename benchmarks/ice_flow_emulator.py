@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from fieldwise.physics.ice_flow import solve
-from fieldwise.recipes.ice_flow.emulator import load_emulator
-from fieldwise.recipes.ice_flow.frames import FLOWING_M, derive_ice_slopes, derive_slopes
+from fieldwise.physics.ice_flow.slopes import FLOWING_M, derive_ice_slopes, derive_slopes
+from fieldwise.recipes.ice_flow.networks import load_emulator
+from fieldwise.recipes.ice_flow.signatures import ICE_SLOPES, SLOPES
 from fieldwise.sandbox.valley import grow_ice, make_climate, make_valley
 from fieldwise.scores import relative_l1
 
@@ -52,11 +53,11 @@ def solve_frame(thickness, surface, **options):
 
 def read_frame(emulator, thickness, surface):
     """Give what the emulator reads."""
-    known = {"thk": thickness, **derive_slopes(surface, SPACING)}
-    known |= derive_ice_slopes(surface, thickness, SPACING)
+    known = {"thk": thickness, **dict(zip(SLOPES, derive_slopes(surface, SPACING)))}
+    known |= dict(zip(ICE_SLOPES, derive_ice_slopes(surface, thickness, SPACING)))
     known |= {"arrhenius": np.full_like(thickness, RATE), "slidingco": np.full_like(thickness, SLIDING)}
     known["dX"] = np.full_like(thickness, SPACING)
-    return np.stack([known[name] for name in emulator.fields.inputs]).astype(np.float32)
+    return np.stack([known[name] for name in emulator.signature.fields("inputs")]).astype(np.float32)
 
 
 def emulate(emulator, inputs, ice, times):
@@ -65,7 +66,7 @@ def emulate(emulator, inputs, ice, times):
         started = time.perf_counter()
         answer = emulator.apply(inputs, ice)
         times.append(time.perf_counter() - started)
-    names = list(emulator.fields.outputs)
+    names = emulator.signature.fields("outputs")
     return np.hypot(answer[names.index("uvelsurf")], answer[names.index("vvelsurf")])
 
 

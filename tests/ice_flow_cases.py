@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from fieldwise.samples.prepared import Prepared
+
 SPACING = 100.0
 RATE, SLIDING = 78.0, 0.0464
 WEIGHT = 910 * 9.81e-6  # MPa a metre
@@ -20,6 +22,11 @@ def write_cases(folder: Path, *, cells=(24, 24), frames=2, splits=None, crs=None
             path.parent.mkdir(parents=True)
             write_netcdf(dome(cells, frames, random, crs=crs), path)
     return folder
+
+
+def open_cases(data, *splits):
+    """Give the cases of a prepared folder."""
+    return Prepared(data, recipe="ice_flow").cases(*splits)
 
 
 def write_netcdf(dataset: xr.Dataset, path: Path) -> None:

@@ -12,12 +12,10 @@ from fieldwise.networks.equivariant import EquivariantConvNet
 
 def make_networks():
     torch.manual_seed(1)
-    vectors = [("slopx", "slopy"), ("u", "v")]
+    vectors = {"inputs": [(1, 2)], "targets": [(0, 1)]}
     yield ConvNet(3, 2, layers=3, filters=8, kernel_size=5)
     yield ConvNet(3, 2, layers=4, filters=8, residual=True, dilations=[1, 3])
-    yield EquivariantConvNet(
-        ["thk", "slopx", "slopy"], ["u", "v"], vectors=vectors, layers=3, filters=16, dilations=[2]
-    )
+    yield EquivariantConvNet(3, 2, vectors=vectors, layers=3, filters=16, dilations=[2])
 
 
 def pass_whole(network, fields, mask):

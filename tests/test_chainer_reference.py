@@ -16,7 +16,7 @@ from fieldwise.networks.esrgan import DEEPBEDMAP_INPUTS, Discriminator, Generato
 from fieldwise.recipes.bed_topography.generator import BedTask, choose_options
 
 reference = pytest.importorskip(
-    "fieldwise.interop.chainer_reference",
+    "chainer_reference",
     reason="Chainer is not installed: make chainer",
     exc_type=ModuleNotFoundError,
 )

@@ -10,7 +10,6 @@ from fieldwise.networks.convnet import ConvNet
 from fieldwise.networks.equivariant import (
     EquivariantConvNet,
     Symmetrised,
-    find_pairs,
     turns_of_channels,
 )
 from fieldwise.networks.unet import UNet
@@ -19,17 +18,18 @@ from fieldwise.symmetries import compose, inverse, turn_channels
 
 INPUTS = ["thk", "slopsurfx", "slopsurfy", "strflowctrl", "spacing_m"]
 OUTPUTS = ["ubar", "vbar", "smb", "uvelsurf", "vvelsurf"]
-VECTORS = [("slopsurfx", "slopsurfy"), ("ubar", "vbar"), ("uvelsurf", "vvelsurf")]
+PAIRS = [("slopsurfx", "slopsurfy"), ("ubar", "vbar"), ("uvelsurf", "vvelsurf")]
+VECTORS = {"inputs": [(1, 2)], "targets": [(0, 1), (3, 4)]}
 
 
 def turn_samples(fields, names, symmetry):
     """Turn channels by way of `samples.loaders.turn`, which knows vectors as tensors of two channels."""
     parts, number = {}, 0
     while number < len(names):
-        width = 2 if any(names[number] == east for east, _ in VECTORS) else 1
+        width = 2 if any(names[number] == east for east, _ in PAIRS) else 1
         parts[names[number]] = fields[:, number : number + width]
         number += width
-    turned = turn(parts, symmetry, vectors={east: [(0, 1)] for east, _ in VECTORS})
+    turned = turn(parts, symmetry, vectors={east: [(0, 1)] for east, _ in PAIRS})
     return torch.cat(list(turned.values()), dim=1)
 
 
@@ -43,11 +43,11 @@ def draw_biases(network):
 
 
 def make_equivariant(**options):
-    return draw_biases(EquivariantConvNet(INPUTS, OUTPUTS, vectors=VECTORS, **{"layers": 4} | options))
+    return draw_biases(EquivariantConvNet(5, 5, vectors=VECTORS, **{"layers": 4} | options))
 
 
 def make_symmetrised(network):
-    return draw_biases(Symmetrised(network, INPUTS, OUTPUTS, vectors=VECTORS))
+    return draw_biases(Symmetrised(network, vectors=VECTORS))
 
 
 NETWORKS = {
@@ -84,9 +84,9 @@ def test_a_plain_network_does_not_turn_with_the_map():
 @pytest.mark.parametrize("symmetry", range(8))
 def test_channels_turn_as_samples_do(symmetry):
     fields = torch.randn(1, len(INPUTS), 3, 4)
-    turned = turn_channels(fields, symmetry, find_pairs(INPUTS, VECTORS))
+    turned = turn_channels(fields, symmetry, VECTORS["inputs"])
     assert torch.equal(turned, turn_samples(fields, INPUTS, symmetry))
-    take, signs = turns_of_channels(INPUTS, VECTORS)[symmetry]
+    take, signs = turns_of_channels(5, VECTORS["inputs"])[symmetry]
     assert torch.equal(turned, turn_channels(fields, symmetry)[:, take] * torch.tensor(signs).view(-1, 1, 1))
 
 
@@ -100,8 +100,7 @@ def test_names_of_symmetries_multiply_as_the_maps_do(first, second):
 
 
 def test_order_of_components_in_the_channels_does_not_matter():
-    inputs, outputs = ["slopsurfy", "thk", "slopsurfx"], ["vbar", "ubar"]
-    network = EquivariantConvNet(inputs, outputs, vectors=VECTORS, layers=3)
+    network = EquivariantConvNet(3, 2, vectors={"inputs": [(2, 0)], "targets": [(1, 0)]}, layers=3)
     north, thickness, east = torch.randn(3, 1, 7, 7)
     result = network(torch.stack([north, thickness, east], 1))[0]
     mirrored = network(torch.stack([north.flip(-1), thickness.flip(-1), -east.flip(-1)], 1))[0]
@@ -110,7 +109,7 @@ def test_order_of_components_in_the_channels_does_not_matter():
 
 def test_flow_of_a_round_dome_is_radial():
     """On an axis of symmetry the component across it is zero, whatever the weights."""
-    network = draw_biases(EquivariantConvNet(["thk"], ["ubar", "vbar"], vectors=VECTORS, layers=4)).double()
+    network = draw_biases(EquivariantConvNet(1, 2, vectors={"targets": [(0, 1)]}, layers=4)).double()
     steps = torch.arange(-5, 6, dtype=torch.float64)
     dome = (25 - steps[:, None] ** 2 - steps**2).clamp(min=0)[None, None] / 25
     east, north = network(dome)[0]
@@ -155,18 +154,17 @@ def test_weights_travel_in_a_state_dict():
 @pytest.mark.parametrize(
     ("inputs", "vectors", "options", "message"),
     [
-        (["thk", "slopsurfx"], VECTORS, {}, "there is no slopsurfy beside slopsurfx"),
-        (["thk", "thk"], (), {}, "thk, thk; give each a name of its own"),
-        (["u", "v"], [("u", "v"), ("v", "w")], {}, "vector v, w: .* neither belongs to another"),
-        (["u"], [("u", "u")], {}, "vector u, u: give two names"),
-        (["thk"], (), {"filters": 12}, "filters is 12; give a multiple of 8"),
-        (["thk"], (), {"kernel_size": 4}, "kernel_size is 4"),
-        ([], (), {}, "inputs is 0"),
+        (2, [(1, 2)], {}, r"vectors are \[\(1, 2\)\] of 2 channels"),
+        (3, [(0, 1), (1, 2)], {}, "of 3 channels; .* that belong to no other"),
+        (1, [(0, 0)], {}, r"vectors are \[\(0, 0\)\] of 1 channels; give for each the numbers of two"),
+        (1, (), {"filters": 12}, "filters is 12; give a multiple of 8"),
+        (1, (), {"kernel_size": 4}, "kernel_size is 4"),
+        (0, (), {}, "in_channels is 0"),
     ],
 )
 def test_wrong_descriptions_are_named(inputs, vectors, options, message):
     with pytest.raises(InputError, match=message):
-        EquivariantConvNet(inputs, ["smb"], vectors=vectors, **options)
+        EquivariantConvNet(inputs, 1, vectors={"inputs": vectors}, **options)
 
 
 def test_symmetrised_networks_check_their_fields():

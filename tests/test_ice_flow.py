@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from ice_flow_cases import write_cases, write_netcdf
+from ice_flow_cases import open_cases, write_cases, write_netcdf
 
 from fieldwise.interop.emulators import load_emulator as load_files
 from fieldwise.interop.onnx_file import save_onnx
@@ -15,16 +15,15 @@ from fieldwise.networks.convnet import ConvNet
 from fieldwise.networks.unet import UNet
 from fieldwise.physics.ice_flow import energy
 from fieldwise.recipes import ice_flow
-from fieldwise.recipes.ice_flow.emulator import load_emulator, read_inputs
-from fieldwise.recipes.ice_flow.energy import find_nodes
-from fieldwise.recipes.ice_flow.judgement import STILL_M_A, measure_energy_gap
-from fieldwise.recipes.ice_flow.mapping import FieldMap, read_map, write_map
-from fieldwise.recipes.ice_flow.prediction import measure_reach
-from fieldwise.recipes.ice_flow.prepared import choose_cases
-from fieldwise.recipes.ice_flow.samples import choose_patch, find_centres, measure_ranges
-from fieldwise.recipes.ice_flow.solution import solve_frame
+from fieldwise.recipes.ice_flow.judgement import STILL_M_A, measure_symmetry
+from fieldwise.recipes.ice_flow.networks import load_emulator
+from fieldwise.recipes.ice_flow.physics import find_nodes, measure_energy_gap, solve_frame
+from fieldwise.recipes.ice_flow.samples import find_centres, find_ice, fit_ranges
+from fieldwise.recipes.ice_flow.signatures import make_signature, read_signature, scales_of, write_map
 from fieldwise.runs import read_metrics
+from fieldwise.samples.frames import choose_patch
 from fieldwise.scores import direction_cosine, pick, read_scores, relative_l1, value_of
+from fieldwise.verbs.reaches import reach as measure_reach
 
 QUIET = {"accelerator": "cpu", "tracker": "none", "progress": False}
 TINY = {"layers": 2, "filters": 8, "patch_size": 16, "batch_size": 8, "seed": 3, "max_epochs": 2} | QUIET
@@ -59,14 +58,14 @@ def frames_of(source, tmp_path, name="data"):
 def test_a_run_is_on_record(run):
     for name in ("config.yaml", "provenance.json", "fieldin.dat", "fieldout.dat", "figures/loss_curves.pdf"):
         assert (run / name).exists(), name
-    assert read_map(run) == read_map("g15")
+    assert read_signature(run) == read_signature("g15")
     facts = json.loads((run / "provenance.json").read_text())
     assert facts["training_seconds"] > 0
     metrics = read_metrics(run)
     assert metrics["val_loss"].notna().sum() == 2
-    description = load_emulator(run).description
-    assert description["learnt_from"] == ["train/north", "train/south"]
-    assert description["inputs"]["arrhenius"]["range"] == [78, 78]
+    signature = load_emulator(run).signature
+    assert signature.facts["learnt_from"] == ["training/north", "training/south"]
+    assert {each.name: each.range for each in signature.inputs}["arrhenius"] == (78, 78)
 
 
 def test_training_that_was_cut_off_goes_on_to_the_same_bits(data, run, tmp_path):
@@ -90,8 +89,8 @@ def test_the_original_settings_and_any_network(data, tmp_path, network):
     plain = {"network": network, "scaling": "plain", "max_epochs": 1, "maptype": "f2"}
     ice_flow.train(data=data, run=tmp_path, **(TINY | plain | options))
     emulator = load_emulator(tmp_path)
-    (case,) = choose_cases(data, "test")
-    assert emulator.apply(*read_inputs(emulator, case, 0)).shape == (2, 24, 24)
+    (case,) = open_cases(data, "test")
+    assert emulator.apply(*emulator.read_frame(case, 0)).shape == (2, 24, 24)
 
 
 def test_a_plain_network_is_left_for_other_models_too(data, tmp_path):
@@ -99,8 +98,8 @@ def test_a_plain_network_is_left_for_other_models_too(data, tmp_path):
         data=data, run=tmp_path, **(TINY | {"network": "cnn", "scaling": "plain", "max_epochs": 1})
     )
     emulator, files = load_emulator(tmp_path), load_files(tmp_path)
-    (case,) = choose_cases(data, "test")
-    inputs, _ = read_inputs(emulator, case, 1)
+    (case,) = open_cases(data, "test")
+    inputs, _ = emulator.read_frame(case, 1)
     scaled = torch.from_numpy(inputs / np.array(list(files.inputs.values()))[:, None, None]).float()[None]
     with torch.inference_mode():
         torch.testing.assert_close(files.network(scaled), emulator.network(scaled), atol=1e-6, rtol=1e-5)
@@ -108,26 +107,27 @@ def test_a_plain_network_is_left_for_other_models_too(data, tmp_path):
 
 def test_scales_may_come_from_the_data(data, tmp_path):
     ice_flow.train(data=data, run=tmp_path, **(TINY | {"scales": "data", "maptype": "f2", "max_epochs": 1}))
-    fields = read_map(tmp_path)
-    assert fields.inputs["thk"] == 200  # the thickest ice is 140 m
-    assert fields.inputs["slopsurfx"] == fields.inputs["slopsurfy"]
-    assert fields == load_emulator(tmp_path).fields
+    scales = scales_of(read_signature(tmp_path), "inputs")
+    assert scales["thk"] == 200  # the thickest ice is 140 m
+    assert scales["slopsurfx"] == scales["slopsurfy"]
+    assert scales == scales_of(load_emulator(tmp_path).signature, "inputs")
 
 
 def test_a_mapping_of_ones_own(data, tmp_path):
     folder = tmp_path / "fields"
     folder.mkdir()
-    write_map(FieldMap({"thk": 100.0, "usurf": 1000.0, "dX": 100.0}, {"ubar": 50.0, "vbar": 50.0}), folder)
+    inputs = {"thk": 100.0, "usurf": 1000.0, "dX": 100.0}
+    write_map(make_signature(inputs, {"ubar": 50.0, "vbar": 50.0}), folder)
     settings = TINY | {"maptype": str(folder), "scaling": "plain", "max_epochs": 1}
     ice_flow.train(data=data, run=tmp_path / "run", **settings)
     emulator = load_emulator(tmp_path / "run")
-    inputs, _ = read_inputs(emulator, choose_cases(data, "test")[0], 0)
+    inputs, _ = emulator.read_frame(open_cases(data, "test")[0], 0)
     assert (inputs[2] == 100).all()
 
 
 def test_the_test_cases_are_learnt_from_only_when_asked(data, tmp_path):
     ice_flow.train(data=data, run=tmp_path, **(TINY | {"include_test_in_train": True, "max_epochs": 1}))
-    assert "test/west" in load_emulator(tmp_path).description["learnt_from"]
+    assert "test/west" in load_emulator(tmp_path).signature.facts["learnt_from"]
 
 
 def test_one_case_of_one_frame_is_enough(tmp_path):
@@ -135,7 +135,7 @@ def test_one_case_of_one_frame_is_enough(tmp_path):
     data = frames_of(source, tmp_path)
     ice_flow.train(data=data, run=tmp_path / "run", **(TINY | {"patch_size": 24, "max_epochs": 1}))
     out = ice_flow.predict(
-        run=tmp_path / "run", data=data, out=tmp_path / "only.nc", split="train", progress=False
+        run=tmp_path / "run", data=data, out=tmp_path / "only.nc", split="training", progress=False
     )
     with xr.open_dataset(out, decode_times=False) as opened:
         assert opened["ubar"].shape == (1, 24, 24)
@@ -144,23 +144,27 @@ def test_one_case_of_one_frame_is_enough(tmp_path):
 
 @pytest.mark.parametrize(("asked", "cells"), [(-1, 16), (24, 24), (7, 7)])
 def test_edge_of_patches(data, asked, cells):
-    assert choose_patch(asked, choose_cases(data, "train")) == cells
+    assert choose_patch(asked, open_cases(data, "training")) == cells
 
 
 def test_centres_of_patches_are_thick_enough(data):
-    cases = choose_cases(data, "train")
+    cases = open_cases(data, "training")
     masks = find_centres(cases, thicker_than_m=100)
     assert len(masks) == 4
-    thickness = cases[0].read(["thk"], 1)[0]
+    thickness = cases[0].stack(["thk"], frame=1)[0]
     np.testing.assert_array_equal(masks[1], thickness > 100)
 
 
 def test_ranges_are_those_of_the_ice_and_turn_with_vectors(data):
-    cases = choose_cases(data, "train")
-    ranges = measure_ranges(cases, ["thk", "slopsurfx", "slopsurfy"])
+    cases = open_cases(data, "training")
+    ranges = {each.name: each.range for each in fit_ranges(read_signature("f2"), cases).inputs}
     assert ranges["thk"][0] > 1
-    assert ranges["slopsurfx"] == ranges["slopsurfy"]
-    assert ranges["slopsurfx"][0] == -ranges["slopsurfx"][1]
+    slopes = np.stack(
+        [case.stack(["slopsurfx", "slopsurfy"], frame=frame) for case in cases for frame in (0, 1)]
+    )
+    on_ice = np.stack([find_ice(case, frame) for case in cases for frame in (0, 1)])
+    longest = np.abs(slopes).max(axis=1)[on_ice].max()
+    assert ranges["slopsurf"] == (-longest, longest)
 
 
 # --- prediction -----------------------------------------------------------------------------------
@@ -201,9 +205,9 @@ def test_a_network_sees_no_farther_than_its_reach(network):
 def test_the_emulator_is_written_as_onnx(data, run, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason="pip install fieldwise[onnx]")
     emulator = load_emulator(run)
-    sides = {"inputs": emulator.fields.inputs, "outputs": emulator.fields.outputs}
+    sides = {side: scales_of(emulator.signature, side) for side in ("inputs", "outputs")}
     path = save_onnx(emulator.network, tmp_path / "emulator.onnx", **sides)
-    frame = choose_cases(data, "test")[0].read(sides["inputs"], 0)[None]
+    frame = open_cases(data, "test")[0].stack(sides["inputs"])[None]
     frame /= np.array(list(sides["inputs"].values()), dtype=np.float32)[:, None, None]
     session = onnxruntime.InferenceSession(path)
     (found,) = session.run(None, {session.get_inputs()[0].name: frame})
@@ -240,7 +244,7 @@ def test_times_of_emulator_and_solver_stand_beside_each_other(data, run, tmp_pat
 
 
 def test_within_the_trained_range_nothing_is_warned_of(data, run, tmp_path, capsys):
-    ice_flow.predict(run=run, data=data, out=tmp_path / "out", split="train", progress=False)
+    ice_flow.predict(run=run, data=data, out=tmp_path / "out", split="training", progress=False)
     assert "warning" not in capsys.readouterr().out
 
 
@@ -263,9 +267,9 @@ def test_scores_are_worked_out_by_hand():
 
 
 def test_a_perfect_prediction_scores_perfectly(data, run, tmp_path):
-    (case,) = choose_cases(data, "test")
-    names = list(load_emulator(run).fields.outputs)
-    frames = np.stack([case.read(names, frame) for frame in range(2)], axis=1)
+    (case,) = open_cases(data, "test")
+    names = load_emulator(run).signature.fields("outputs")
+    frames = np.stack([case.stack(names, frame=frame) for frame in range(2)], axis=1)
     fields = {name: (("time", "y", "x"), values) for name, values in zip(names, frames)}
     write_netcdf(xr.Dataset(fields), tmp_path / "west.nc")
     scores = ice_flow.evaluate(
@@ -281,7 +285,7 @@ def test_a_perfect_prediction_scores_perfectly(data, run, tmp_path):
         assert found == dict.fromkeys(places, 0)
         found = {row["at"]: row["value"] for row in pick(rows, measure="direction_cosine")}
         assert found == pytest.approx(dict.fromkeys(places, 1.0))
-    assert scores["cells"] == sum(int(case.ice(frame).sum()) for frame in range(2))
+    assert scores["cells"] == sum(int((case.stack(["thk"], frame=frame) > 0).sum()) for frame in range(2))
 
 
 def test_evaluation_writes_scores_and_pictures(data, run, prediction, capsys):
@@ -327,10 +331,9 @@ def test_leakage_is_seen(data, run, prediction, tmp_path):
 
 
 def test_a_network_without_symmetry_is_told_from_one_with(data, run, tmp_path):
-    from fieldwise.recipes.ice_flow.judgement import measure_symmetry
 
     ice_flow.train(data=data, run=tmp_path, **(TINY | {"network": "cnn", "max_epochs": 1}))
-    (case,) = choose_cases(data, "test")
+    (case,) = open_cases(data, "test")
     assert measure_symmetry(load_emulator(tmp_path), case, 0) > 0.02
     assert measure_symmetry(load_emulator(tmp_path, symmetrise=True), case, 0) < 1e-4
     assert measure_symmetry(load_emulator(run), case, 0) < 1e-4
@@ -338,7 +341,7 @@ def test_a_network_without_symmetry_is_told_from_one_with(data, run, tmp_path):
 
 def test_the_energy_of_the_solver_is_the_least(data):
     """Its own flow at bed and surface, spread over the nodes between as in a slab, has a small gap."""
-    (case,) = choose_cases(data, "test")
+    (case,) = open_cases(data, "test")
     flow = solve_frame(case, 0)
     nodes = {"velbase": 0, "velsurf": -1}
     own = {
@@ -363,18 +366,19 @@ def test_two_depths_tell_the_whole_column(known):
 
 
 def test_the_energy_loss_is_the_energy(data):
-    from fieldwise.recipes.ice_flow.energy import energy_loss
+    from fieldwise.recipes.ice_flow.physics import energy_loss
     from fieldwise.recipes.ice_flow.samples import list_frames
 
-    fields = read_map("f15")
-    (case,) = choose_cases(data, "test")
-    sample = list_frames([case], fields, with_physics=True)[0](slice(None), slice(None))
+    signature = read_signature("f15")
+    (case,) = open_cases(data, "test")
+    sample = list_frames([case], signature, with_physics=True)[0](slice(None), slice(None))
     batch = {name: torch.from_numpy(values)[None] for name, values in sample.items()}
-    description = {"outputs": {name: {"scale": scale} for name, scale in fields.outputs.items()}}
-    found = energy_loss(batch["targets"], batch, description)
-    physics = case.read(("thk", "usurf", "arrhenius", "slidingco"), 0)
+    found = energy_loss(batch["targets"], batch, signature.to_dict())
+    physics = case.stack(("thk", "usurf", "arrhenius", "slidingco"))
     thickness, surface, rate, sliding = torch.from_numpy(physics)[:, None]
-    velocity = dict(zip(fields.outputs, torch.from_numpy(case.read(fields.outputs, 0))))
+    velocity = dict(
+        zip(signature.fields("outputs"), torch.from_numpy(case.stack(signature.fields("outputs"))))
+    )
     columns = [torch.stack([velocity[f"{axis}velbase"], velocity[f"{axis}velsurf"]])[None] for axis in "uv"]
     expected = energy(
         *columns,
@@ -395,19 +399,19 @@ def test_an_emulator_of_other_models_predicts(data, tmp_path):
     from fieldwise.interop.emulators import save_emulator
 
     torch.manual_seed(0)
-    fields = read_map("f11")
-    save_emulator(ConvNet(5, 2, layers=2), tmp_path, inputs=fields.inputs, outputs=fields.outputs)
+    sides = {side: scales_of(read_signature("f11"), side) for side in ("inputs", "outputs")}
+    save_emulator(ConvNet(5, 2, layers=2), tmp_path, **sides)
     out = ice_flow.predict(run=tmp_path, data=data, out=tmp_path / "west.nc", progress=False)
     with xr.open_dataset(out, decode_times=False) as opened:
         assert float(abs(opened["ubar"]).max()) > 0
 
 
 def test_a_perfect_emulator_of_an_observed_glacier(data, run):
-    from fieldwise.recipes.ice_flow.observation import compare_with_observed, format_comparison
+    from fieldwise.recipes.ice_flow.judgement import compare_with_observed, format_comparison
 
     emulator = load_emulator(run)
-    (case,) = choose_cases(data, "test")
-    observed = emulator.apply(*read_inputs(emulator, case, 0))[-2:].copy()
+    (case,) = open_cases(data, "test")
+    observed = emulator.apply(*emulator.read_frame(case, 0))[-2:].copy()
     observed *= 40 / np.abs(observed).max()
     observed[:, 3, 3:9] = np.nan
     scores = compare_with_observed(emulator, case, observed)

@@ -261,7 +261,7 @@ def test_spoilt_dat_files_are_refused(data, lines, message, tmp_path, refused):
 
 def test_an_emulator_that_cannot_be_read_is_refused(data, tmp_path, refused):
     predict = ["predict", "--data", data, "--out", tmp_path / "out.nc", "--run", tmp_path]
-    assert "holds neither checkpoints/best.ckpt nor model.h5" in refused(*predict)
+    assert "holds neither checkpoints/best.ckpt nor a .h5 file" in refused(*predict)
     (tmp_path / "fieldin.dat").write_text("thk 2000.000000\n")
     (tmp_path / "fieldout.dat").write_text("ubar 1000.000000\n")
     (tmp_path / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(50))
@@ -272,15 +272,16 @@ def test_an_emulator_that_cannot_be_read_is_refused(data, tmp_path, refused):
 def test_predict_and_evaluate_refuse(data, tmp_path, refused):
     from fieldwise.interop.emulators import save_emulator
     from fieldwise.networks.convnet import ConvNet
-    from fieldwise.recipes.ice_flow.mapping import read_map
+    from fieldwise.recipes.ice_flow.signatures import read_signature, scales_of
 
-    fields = read_map("f10")  # reads strflowctrl, which the cases lack
-    save_emulator(ConvNet(4, 2, layers=1), tmp_path, inputs=fields.inputs, outputs=fields.outputs)
+    signature = read_signature("f10")  # reads strflowctrl, which the cases lack
+    sides = {side: scales_of(signature, side) for side in ("inputs", "outputs")}
+    save_emulator(ConvNet(4, 2, layers=1), tmp_path, **sides)
     common = ["--run", tmp_path, "--data", data]
     assert "case test/west: lacks strflowctrl" in refused("predict", *common, "--out", tmp_path / "a.nc")
-    assert "are written as .nc or .tif" in refused("predict", *common, "--out", tmp_path / "a.png")
+    assert "are written as .nc, .zarr or .tif" in refused("predict", *common, "--out", tmp_path / "a.png")
     assert "one .tif takes one frame" in refused("predict", *common, "--out", tmp_path / "a.tif")
-    several = ["--split", "train", "--out", tmp_path / "a.nc"]
+    several = ["--split", "training", "--out", tmp_path / "a.nc"]
     assert "one file takes one case; choose --case among north, south" in refused(
         "predict", *common, *several
     )

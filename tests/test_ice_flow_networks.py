@@ -5,8 +5,8 @@ import pytest
 import torch
 from ice_flow_cases import dome
 
-from fieldwise.recipes.ice_flow.mapping import MAP_TYPES, FieldMap, read_map
 from fieldwise.recipes.ice_flow.networks import StressScaled
+from fieldwise.recipes.ice_flow.signatures import MAP_TYPES, make_signature, read_signature, scales_of
 
 
 class Silent(torch.nn.Module):
@@ -21,11 +21,11 @@ class Silent(torch.nn.Module):
 
 
 def scaled_network(network="fieldwise.networks.convnet.ConvNet", maptype="f15", **options):
-    fields = read_map(maptype)
-    fields = FieldMap(fields.inputs | {"dX": 1000.0}, fields.outputs)
+    inputs, outputs = (scales_of(read_signature(maptype), side) for side in ("inputs", "outputs"))
+    sides: dict = {"inputs": inputs | {"dX": 1000.0}, "outputs": outputs}
+    vectors = make_signature(**sides).vectors()
     torch.manual_seed(0)
-    sides = {"inputs": fields.inputs, "outputs": fields.outputs}
-    return StressScaled(network=network, network_options=options, **sides)
+    return StressScaled(network=network, network_options=options, vectors=vectors, **sides)
 
 
 def as_inputs(network, **fields):

@@ -5,14 +5,15 @@ import pytest
 import torch
 import xarray as xr
 import yaml
-from ice_flow_cases import SPACING, dome, write_cases, write_netcdf
+from ice_flow_cases import SPACING, dome, open_cases, write_cases, write_netcdf
 from scipy import ndimage
 
 from fieldwise.errors import InputError
 from fieldwise.physics.ice_flow.blatter_pattyn import WEIGHT, measure_geometry
+from fieldwise.physics.ice_flow.slopes import derive_ice_slopes, derive_slopes
 from fieldwise.recipes.ice_flow import prepare
-from fieldwise.recipes.ice_flow.frames import derive_ice_slopes, derive_slopes, resample_frame
-from fieldwise.recipes.ice_flow.prepared import open_prepared
+from fieldwise.recipes.ice_flow.prepare import resample_frame
+from fieldwise.samples.prepared import SPLITS
 
 
 def prepared(source, out, **options):
@@ -20,7 +21,7 @@ def prepared(source, out, **options):
 
 
 def only_case(data):
-    (case,) = open_prepared(data)
+    (case,) = open_cases(data)
     return case
 
 
@@ -45,8 +46,8 @@ def glacier():
 def test_slopes_are_those_of_a_plane():
     x, y = np.arange(5) * 50.0, np.arange(4)[::-1] * 50.0
     slopes = derive_slopes(0.3 * x - 0.2 * y[:, None], 50.0)
-    np.testing.assert_allclose(slopes["slopsurfx"], 0.3, rtol=1e-6)
-    np.testing.assert_allclose(slopes["slopsurfy"], -0.2, rtol=1e-6)
+    np.testing.assert_allclose(slopes[0], 0.3, rtol=1e-6)
+    np.testing.assert_allclose(slopes[1], -0.2, rtol=1e-6)
 
 
 @pytest.mark.parametrize("axis", ["y", "x"])
@@ -55,19 +56,19 @@ def test_a_file_and_its_flipped_twin_give_the_same(one, glacier, tmp_path, axis)
     first = only_case(prepared(one(glacier), tmp_path / "first"))
     second = only_case(prepared(one(twin, "twin"), tmp_path / "second"))
     assert first.variables == second.variables
+    assert first.files == second.files
     for frame in range(2):
-        np.testing.assert_array_equal(
-            first.read(first.variables, frame), second.read(second.variables, frame)
-        )
-    for key, values in first.coordinates().items():
-        np.testing.assert_array_equal(values, second.coordinates()[key])
+        both = (case.stack(first.files, frame=frame) for case in (first, second))
+        np.testing.assert_array_equal(*both)
+    assert first.grid == second.grid
+    np.testing.assert_array_equal(first.frame_times, second.frame_times)
 
 
 def test_rows_go_from_north_to_south_and_slopes_point_uphill(one, glacier, tmp_path):
     case = only_case(prepared(one(glacier), tmp_path / "data"))
-    assert (np.diff(case.coordinates()["y"]) < 0).all()
-    np.testing.assert_array_equal(case.read(["thk"], 0)[0], glacier["thk"].values[0][::-1])
-    east, north = case.read(["slopsurfx", "slopsurfy"], 0)
+    assert (np.diff(case.grid.y) < 0).all()
+    np.testing.assert_array_equal(case.stack(["thk"])[0], glacier["thk"].values[0][::-1])
+    east, north = case.stack(["slopsurfx", "slopsurfy"])
     by_xarray = glacier["usurf"].isel(time=0)
     expected = by_xarray.differentiate("y").isel(y=slice(None, None, -1)).values
     np.testing.assert_allclose(north[1:-1], expected[1:-1], atol=1e-5)
@@ -81,19 +82,19 @@ def test_arrays_of_numpy_give_the_same_as_netcdf(one, glacier, tmp_path):
         np.save(folder / f"{name}.npy", glacier[name].values)
     first = only_case(prepared(one(glacier), tmp_path / "first"))
     second = only_case(prepared(tmp_path / "arrays", tmp_path / "second"))
-    np.testing.assert_array_equal(first.read(first.variables, 1), second.read(first.variables, 1))
+    np.testing.assert_array_equal(*(case.stack(first.files, frame=1) for case in (first, second)))
 
 
 def test_larger_cells_are_means_of_blocks_and_slopes_are_derived_anew(one, glacier, tmp_path):
     case = only_case(prepared(one(glacier), tmp_path / "data", resample=2))
     assert case.shape == (10, 13)
-    assert case.spacing_m == 2 * SPACING
+    assert case.spacing == 2 * SPACING
     whole = glacier["thk"].values[0][::-1]
-    np.testing.assert_allclose(case.read(["thk"], 0)[0, 3, 5], whole[6:8, 10:12].mean(), rtol=1e-6)
-    surface = case.read(["usurf"], 0)[0].astype(float)
+    np.testing.assert_allclose(case.stack(["thk"])[0, 3, 5], whole[6:8, 10:12].mean(), rtol=1e-6)
+    surface = case.stack(["usurf"])[0].astype(float)
     expected = (surface[4, 6] - surface[4, 4]) / (4 * SPACING)
-    assert case.read(["slopsurfx"], 0)[0, 4, 5] == pytest.approx(expected, rel=1e-5)
-    assert case.coordinates()["x"][0] == glacier["x"].values[:2].mean()
+    assert case.stack(["slopsurfx"])[0, 4, 5] == pytest.approx(expected, rel=1e-5)
+    assert case.grid.x[0] == glacier["x"].values[:2].mean()
 
 
 def test_smaller_cells_follow_cubic_splines_within_the_range_and_the_ice():
@@ -119,26 +120,26 @@ def test_every_third_frame(one, tmp_path):
     source = one(dome((12, 12), 8, np.random.default_rng(2)))
     case = only_case(prepared(source, tmp_path / "data", step=3))
     assert case.frames == 3
-    assert case.coordinates()["time"].tolist() == [0, 30, 60]
+    assert case.frame_times.tolist() == [0, 30, 60]
 
 
 def test_one_frame_without_a_time_dimension(one, glacier, tmp_path):
     case = only_case(prepared(one(glacier.isel(time=0, drop=True)), tmp_path / "data"))
     assert case.frames == 1
-    assert case.read(["thk"], 0).shape == (1, 20, 26)
+    assert case.stack(["thk"]).shape == (1, 20, 26)
 
 
 def test_what_never_changes_serves_every_frame(one, glacier, tmp_path):
     glacier["topg"] = glacier["topg"].isel(time=0, drop=True)
     case = only_case(prepared(one(glacier), tmp_path / "data"))
-    np.testing.assert_array_equal(case.read(["topg"], 0), case.read(["topg"], 1))
+    np.testing.assert_array_equal(case.stack(["topg"]), case.stack(["topg"], frame=1))
 
 
 def test_a_mask_takes_the_ice_away(one, glacier, tmp_path):
     glacier["icemask"] = xr.where(glacier["x"] > glacier["x"].mean(), 1.0, 0.0) + 0 * glacier["thk"]
     case = only_case(prepared(one(glacier), tmp_path / "data"))
-    assert (case.read(["thk"], 0)[0, :, :13] == 0).all()
-    assert (case.read(["thk"], 0)[0, :, 13:] > 0).any()
+    assert (case.stack(["thk"])[0, :, :13] == 0).all()
+    assert (case.stack(["thk"])[0, :, 13:] > 0).any()
 
 
 def test_gaps_are_refused_with_file_variable_and_count_over_all_frames(one, glacier, tmp_path):
@@ -190,14 +191,14 @@ def test_validation_cases_are_whole_glaciers_drawn_by_the_seed(tmp_path):
     source = write_cases(tmp_path / "source", cells=(8, 8), splits={"train": names, "test": ["last"]})
 
     def split(seed):
-        cases = open_prepared(prepared(source, tmp_path / f"data{seed}", seed=seed, validation_fraction=0.34))
-        return {key: [case.name for case in cases if case.split == key] for key in ("train", "valid", "test")}
+        cases = open_cases(prepared(source, tmp_path / f"data{seed}", seed=seed, validation_fraction=0.34))
+        return {key: [case.name for case in cases if case.split == key] for key in SPLITS}
 
     first = split(1)
-    assert len(first["valid"]) == 2
-    assert sorted(first["train"] + first["valid"]) == names
+    assert len(first["validation"]) == 2
+    assert sorted(first["training"] + first["validation"]) == names
     assert first["test"] == ["last"]
-    assert len({tuple(split(seed)["valid"]) for seed in range(2, 7)}) > 1
+    assert len({tuple(split(seed)["validation"]) for seed in range(2, 7)}) > 1
 
 
 def test_own_files_of_several_kinds(glacier, tmp_path):
@@ -211,9 +212,9 @@ def test_own_files_of_several_kinds(glacier, tmp_path):
     (tmp_path / "own.yaml").write_text(yaml.safe_dump({"cases": {"mine": entry}}))
     case = only_case(prepared(tmp_path / "own.yaml", tmp_path / "data"))
     assert case.crs == "EPSG:32632"
-    np.testing.assert_array_equal(case.read(["thk"], 0)[0], glacier["thk"].values[0][::-1])
-    np.testing.assert_array_equal(case.read(["ubar"], 0)[0], glacier["ubar"].values[0][::-1])
-    assert (case.read(["arrhenius"], 0) == 50).all()
+    np.testing.assert_array_equal(case.stack(["thk"])[0], glacier["thk"].values[0][::-1])
+    np.testing.assert_array_equal(case.stack(["ubar"])[0], glacier["ubar"].values[0][::-1])
+    assert (case.stack(["arrhenius"]) == 50).all()
 
 
 def test_memory_holds_some_frames_at_a_time(one, tmp_path, monkeypatch):
@@ -227,12 +228,13 @@ def test_memory_holds_some_frames_at_a_time(one, tmp_path, monkeypatch):
 
     source = one(dome((12, 12), 7, np.random.default_rng(2)))
     whole = only_case(prepared(source, tmp_path / "whole", variables=["thk", "topg"], step=2))
-    monkeypatch.setattr("fieldwise.recipes.ice_flow.preparation.BLOCK_BYTES", 3 * 2 * 4 * 144)
+    monkeypatch.setattr("fieldwise.samples.sources.BLOCK_BYTES", 3 * 2 * 4 * 144)
     monkeypatch.setattr(xr.DataArray, "values", property(spy))
     case = only_case(prepared(source, tmp_path / "data", variables=["thk", "topg"], step=2))
     assert [shape for shape in asked if len(shape) == 3] == 2 * [(3, 12, 12)] + 2 * [(1, 12, 12)]
     for frame in range(4):
-        np.testing.assert_array_equal(case.read(case.variables, frame), whole.read(case.variables, frame))
+        both = (each.stack(case.files, frame=frame) for each in (case, whole))
+        np.testing.assert_array_equal(*both)
     assert isinstance(case._array("thk", 0), np.memmap)
 
 
@@ -240,7 +242,7 @@ def test_slopes_that_drive_the_ice_are_those_of_the_surface_inside_it(glacier):
     usurf, thk = (glacier[name].values[0][::-1].astype(float) for name in ("usurf", "thk"))
     ice, surface = derive_ice_slopes(usurf, thk, SPACING), derive_slopes(usurf, SPACING)
     inside = ndimage.binary_erosion(thk >= 1)
-    for one, other in zip(ice.values(), surface.values()):
+    for one, other in zip(ice, surface):
         np.testing.assert_allclose(one[inside], other[inside], atol=1e-6)
         assert (one[thk < 1] == 0).all()
 
@@ -249,9 +251,9 @@ def test_a_wall_beside_the_ice_does_not_push_it():
     """Cells from west to east: a wall, ice that falls by 1 m a cell to the east, and lower ground."""
     usurf = np.array([[500.0, 100.0, 99.0, 98.0, 0.0]] * 3)
     thk = np.array([[0.0, 50.0, 50.0, 50.0, 0.0]] * 3)
-    slopes = derive_ice_slopes(usurf, thk, 1.0)["slopicex"]
+    slopes = derive_ice_slopes(usurf, thk, 1.0)[0]
     np.testing.assert_allclose(slopes[1], [0, -1, -1, (98 - 99 + 0 - 98) / 2, 0])
-    turned = derive_ice_slopes(usurf.T[::-1], thk.T[::-1], 1.0)["slopicey"]  # the wall now in the south
+    turned = derive_ice_slopes(usurf.T[::-1], thk.T[::-1], 1.0)[1]  # the wall now in the south
     np.testing.assert_allclose(turned[::-1, 1], slopes[1])
 
 
@@ -264,5 +266,5 @@ def test_the_solver_is_driven_by_the_same_slopes(glacier):
     geometry = measure_geometry(**fields, spacing_m=SPACING, nodes=2, y_descending=True)
     ice = thk >= 1
     stress = geometry.drive[:, 0].sum(dim=1)[:, ice] / (WEIGHT * thk[ice])
-    slopes = np.stack(list(derive_ice_slopes(usurf, thk, SPACING).values()))
+    slopes = derive_ice_slopes(usurf, thk, SPACING)
     np.testing.assert_allclose(stress.numpy(), slopes[:, ice], atol=1e-6)

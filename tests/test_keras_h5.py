@@ -65,7 +65,7 @@ OURS = {
     ),
     "U-Net": lambda: UNet(4, 2, blocks=3, filters=8),
     "equivariant": lambda: EquivariantConvNet(
-        ["thk", "sx", "sy", "A"], ["u", "v"], vectors=[("sx", "sy"), ("u", "v")], layers=4
+        4, 2, vectors={"inputs": [(1, 2)], "targets": [(0, 1)]}, layers=4
     ),
 }
 
@@ -256,7 +256,7 @@ def test_networks_without_counterpart_leave_the_old_file(tmp_path):
     with pytest.raises(
         InputError, match="type Symmetrised has no counterpart in Keras here; export it as ONNX"
     ):
-        save_keras_h5(Symmetrised(ConvNet(1, 1), ["thk"], ["smb"]), path)
+        save_keras_h5(Symmetrised(ConvNet(1, 1)), path)
     network = ConvNet(1, 1, layers=1)
     network.activation = torch.nn.GELU()
     with pytest.raises(InputError, match=r"layer gelu \(GELU\) has no counterpart"):

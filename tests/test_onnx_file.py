@@ -15,7 +15,7 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="pip install fieldwise[o
 
 INPUTS = {"thk": 2000.0, "slopsurfx": 1.5, "slopsurfy": 1.5}
 OUTPUTS = {"ubar": 1000.0, "vbar": 1000.0}
-VECTORS = [("slopsurfx", "slopsurfy"), ("ubar", "vbar")]
+VECTORS = {"inputs": [(1, 2)], "targets": [(0, 1)]}
 
 
 def ask_onnx(path, fields):
@@ -27,7 +27,7 @@ def ask_onnx(path, fields):
     "make",
     [
         lambda: UNet(3, 2, blocks=2, filters=2, dropout=0.3),
-        lambda: Symmetrised(ConvNet(3, 2, layers=1), list(INPUTS), list(OUTPUTS), vectors=VECTORS),
+        lambda: Symmetrised(ConvNet(3, 2, layers=1), vectors=VECTORS),
     ],
     ids=["U-Net", "symmetrised"],
 )

@@ -52,7 +52,7 @@ def test_mirror_symmetric_kernels_give_a_mirror_symmetric_network():
 
 @pytest.mark.parametrize("side", [15, 16])  # widened by one cell on one side, not at all
 def test_symmetrised_it_turns_with_the_map(side):
-    network = Symmetrised(UNet(1, 1, **SMALL), ["thk"], ["smb"]).double()
+    network = Symmetrised(UNet(1, 1, **SMALL)).double()
     fields = torch.randn(1, 1, side, 12, dtype=torch.float64)
     torch.testing.assert_close(network(fields.rot90(dims=(-2, -1))), network(fields).rot90(dims=(-2, -1)))
 

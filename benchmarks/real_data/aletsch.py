@@ -15,14 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from fieldwise.recipes.ice_flow.emulator import load_emulator, read_inputs
-from fieldwise.recipes.ice_flow.observation import (
+from fieldwise.recipes.ice_flow.judgement import (
     compare_with_observed,
     format_comparison,
     prepare_observed,
     read_observed_velocity,
 )
-from fieldwise.recipes.ice_flow.solution import solve_frame
+from fieldwise.recipes.ice_flow.networks import load_emulator
+from fieldwise.recipes.ice_flow.physics import solve_frame
+from fieldwise.recipes.ice_flow.samples import find_ice
 from fieldwise.scores import relative_l1
 
 CRS = "EPSG:32632"
@@ -32,12 +33,13 @@ def compare_with_solver(emulators, case, observed):
     """Say how the solver compares with what was observed, and each emulator with the solver."""
     flow = solve_frame(case, 0)
     solved = np.hypot(flow.velocity_x[-1].numpy(), flow.velocity_y[-1].numpy())
-    ice, seen = case.ice(0), case.ice(0) & np.isfinite(observed).all(axis=0)
+    ice = find_ice(case, 0, thicker_than_m=0)
+    seen = ice & np.isfinite(observed).all(axis=0)
     correlation = np.corrcoef(solved[seen], np.hypot(*observed)[seen])[0, 1]
     print(f"solver against observed: correlation {correlation:.3f} ({flow.seconds:.0f} s)")
     for name, emulator in emulators.items():
-        outputs = emulator.apply(*read_inputs(emulator, case, 0))
-        names = list(emulator.fields.outputs)
+        outputs = emulator.apply(*emulator.read_frame(case, 0))
+        names = emulator.signature.fields("outputs")
         speed = np.hypot(*(outputs[names.index(axis + "velsurf")] for axis in "uv"))
         correlation = np.corrcoef(speed[ice], solved[ice])[0, 1]
         error = relative_l1(speed[ice], solved[ice])
@@ -61,7 +63,7 @@ def main():
     }
     with tempfile.TemporaryDirectory() as folder:
         case = prepare_observed(file, folder, crs=CRS)
-        print(f"{case.shape[0]} x {case.shape[1]} cells of {case.spacing_m:g} m")
+        print(f"{case.shape[0]} x {case.shape[1]} cells of {case.spacing:g} m")
         scores = {
             name: compare_with_observed(emulator, case, observed) for name, emulator in emulators.items()
         }

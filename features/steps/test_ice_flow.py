@@ -11,15 +11,13 @@ from pytest_bdd import given, parsers, scenarios, then, when
 
 from fieldwise.errors import InputError
 from fieldwise.recipes import ice_flow
-from fieldwise.recipes.ice_flow.emulator import load_emulator, read_inputs
-from fieldwise.recipes.ice_flow.mapping import pair_channels
-from fieldwise.recipes.ice_flow.prepared import choose_cases
+from fieldwise.recipes.ice_flow.networks import load_emulator
 from fieldwise.runs import read_metrics
 from fieldwise.samples.loaders import turn
 from fieldwise.scores import pick, read_scores, value_of
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-from ice_flow_cases import write_cases
+from ice_flow_cases import open_cases, write_cases
 
 scenarios("ice_flow.feature")
 
@@ -77,28 +75,28 @@ def _(train, epochs):
 
 @then(parsers.parse("it reads {names}"))
 def _(run, names):
-    assert list(load_emulator(run).fields.inputs) == names.split(", ")
+    assert load_emulator(run).signature.fields("inputs") == names.split(", ")
 
 
 @then(parsers.parse("it gives {names}"))
 def _(run, names):
-    assert list(load_emulator(run).fields.outputs) == names.split(", ")
+    assert load_emulator(run).signature.fields("outputs") == names.split(", ")
 
 
 @when(parsers.re("the glacier is (?P<turned>turned.*|mirrored.*)"), target_fixture="answers")
 def _(run, data, turned, request):
     symmetrise = "symmetrised" in request.node.name
     emulator = load_emulator(run, symmetrise=symmetrise)
-    (case,) = choose_cases(data, "test")
-    inputs, ice = read_inputs(emulator, case, 0)
-    fields, outputs = emulator.fields.inputs, emulator.fields.outputs
+    (case,) = open_cases(data, "test")
+    inputs, ice = emulator.read_frame(case, 0)
+    vectors = emulator.signature.vectors()
     moved = turn(
         {"inputs": torch.from_numpy(inputs)[None], "ice": torch.from_numpy(ice)[None, None]},
         TURNS[turned],
-        vectors={"inputs": pair_channels(fields)},
+        vectors=vectors,
     )
-    straight = {"outputs": torch.from_numpy(emulator.apply(inputs, ice))[None]}
-    expected = turn(straight, TURNS[turned], vectors={"outputs": pair_channels(outputs)})["outputs"][0]
+    straight = {"targets": torch.from_numpy(emulator.apply(inputs, ice))[None]}
+    expected = turn(straight, TURNS[turned], vectors=vectors)["targets"][0]
     return emulator.apply(moved["inputs"][0].numpy(), moved["ice"][0, 0].numpy()), expected.numpy()
 
 
@@ -116,10 +114,10 @@ def _(run, data, tmp_path):
 
 @then("the velocity is exactly 0 wherever there is no ice")
 def _(prediction, data):
-    for case in choose_cases(data, "test"):
+    for case in open_cases(data, "test"):
         with xr.open_dataset(prediction / f"{case.name}.nc", decode_times=False) as opened:
             for frame in range(case.frames):
-                rock = ~case.ice(frame)
+                rock = case.stack(["thk"], frame=frame)[0] <= 0
                 assert rock.any()
                 assert all((opened[name].values[frame][rock] == 0).all() for name in ("ubar", "vvelsurf"))
 
@@ -145,18 +143,18 @@ def _(run, glacier, file, tmp_path):
 def _(result, file, crs, glacier):
     import rasterio
 
-    known = choose_cases(glacier, "test")[0].coordinates()
+    grid = open_cases(glacier, "test")[0].grid
     assert result.name == file
     if result.suffix == ".tif":
         with rasterio.open(result) as opened:
             assert opened.crs.to_string() == crs
-            assert opened.shape == (known["y"].size, known["x"].size)
-            assert opened.xy(0, 0) == (known["x"][0], known["y"][0])
+            assert opened.shape == grid.shape
+            assert opened.xy(0, 0) == (grid.x[0], grid.y[0])
             assert opened.descriptions[0] == "uvelbase"
     else:
         with xr.open_dataset(result, decode_coords="all", decode_times=False) as opened:
             assert opened.rio.crs.to_string() == crs
-            np.testing.assert_array_equal(opened["y"], known["y"])
+            np.testing.assert_array_equal(opened["y"], grid.y)
             assert opened["ubar"].attrs["units"] == "m year-1"
 
 

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import rasterio.enums
 import xarray as xr
+from scipy import ndimage
 
+from fieldwise.errors import InputError
 from fieldwise.fields.arrays import module_of
 from fieldwise.fields.datums import ATTRIBUTE as DATUM
 from fieldwise.fields.grids import Grid, grid_of, load_values, make_field, same_crs
@@ -30,6 +32,34 @@ def block_mean(values: Any, factor: int) -> Any:
     whole = values[..., : rows * factor, : columns * factor]
     blocks = whole.reshape(*values.shape[:-2], rows, factor, columns, factor)
     return blocks.mean(axis=(-3, -1))
+
+
+def refine(values: np.ndarray, times: int) -> np.ndarray:
+    """Divide cells by cubic splines, (y, x), within the range of the values.
+
+    >>> refine(np.tile(np.arange(16.0), (2, 1)), 2)[0, 14:18].round(2).tolist()
+    [6.75, 7.25, 7.75, 8.25]
+    """
+    finer = ndimage.zoom(values.astype(np.float64), times, order=3, mode="nearest", grid_mode=True)
+    return np.clip(finer, values.min(), values.max()).astype(np.float32)
+
+
+def resampled_shape(shape: tuple[int, int], factor: float) -> tuple[int, int]:
+    """Count the cells that are left; a factor that is neither whole nor one over a whole number is refused.
+
+    >>> resampled_shape((64, 65), 2), resampled_shape((64, 64), 0.5)
+    ((32, 32), (128, 128))
+    >>> resampled_shape((64, 64), 1.5)
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: --resample: is 1.5; give a whole number, or one over it such as 0.5
+    """
+    whole = factor if factor >= 1 else 1 / factor if factor > 0 else 0
+    if not whole or abs(whole - round(whole)) > 1e-6:
+        raise InputError(f"--resample: is {factor:g}; give a whole number, or one over it such as 0.5")
+    if min(shape) / factor < 2:
+        raise InputError(f"--resample: {factor:g} leaves less than 2 cells of {shape[0]} x {shape[1]}")
+    rows, columns = (int(size / factor + 1e-6) for size in shape)
+    return rows, columns
 
 
 def degrade(field: xr.DataArray, factor: int, *, crs: str) -> xr.DataArray:

@@ -1,19 +1,17 @@
 """Networks that turn with their inputs: rotate or mirror the map, and the result does so exactly.
 
-``EquivariantConvNet(inputs, outputs, *, vectors=(), layers=16, filters=32, kernel_size=3,
-activation="leaky_relu", dropout=0.0, residual=True, dilations=(1,))`` takes names of channels, of which
-pairs are components of vectors:
+``EquivariantConvNet(in_channels, out_channels, *, vectors={}, layers=16, filters=32, kernel_size=3,
+activation="leaky_relu", dropout=0.0, residual=True, dilations=(1,))`` is told which channels are components
+of vectors, as :meth:`fieldwise.samples.signatures.Signature.vectors` says it. Thickness, slope to the east
+and to the north, and a flow parameter to the mean velocity and that of the surface:
 
-    EquivariantConvNet(
-        ["thk", "slopsurfx", "slopsurfy", "strflowctrl"], ["ubar", "vbar", "uvelsurf", "vvelsurf"],
-        vectors=[("slopsurfx", "slopsurfy"), ("ubar", "vbar"), ("uvelsurf", "vvelsurf")],
-    )
+    EquivariantConvNet(4, 4, vectors={"inputs": [(1, 2)], "targets": [(0, 1), (2, 3)]})
 
-and maps (batch, inputs, y, x) to (batch, outputs, y, x). ``Symmetrised(network, inputs, outputs, *,
-vectors=())`` makes any other network equivariant, at eight times its cost.
+It maps (batch, in_channels, y, x) to (batch, out_channels, y, x). ``Symmetrised(network, *, vectors={})``
+makes any other network equivariant, at eight times its cost.
 
-Rows run from north to south; a vector is a pair of names, the component to the east (along x) first, then
-the one to the north. Both components must have one scale. A grid spacing is one more scalar.
+Rows run from north to south; of a vector the channel of the component to the east (along x) comes first,
+then that of the one to the north. Both components must have one scale. A grid spacing is one more scalar.
 
 The group convolution (Cohen and Welling 2016, arXiv:1602.07576; steerable to vectors as in Weiler and Cesa
 2019, arXiv:1911.08251): features come in orbits of eight, one for each way to turn the map; a kernel is
@@ -24,7 +22,7 @@ with an eighth of its parameters.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,7 +44,9 @@ from fieldwise.networks.convnet import (
 )
 from fieldwise.symmetries import ORDER, compose, inverse, turn_channels
 
-Vectors = Sequence[tuple[str, str] | list[str]]
+# Channels of "inputs" and of "targets" that are components of vectors: to the east, to the north.
+Vectors = Mapping[str, Sequence[Sequence[int]]]
+NO_VECTORS: Vectors = {}
 Turns = list[tuple[np.ndarray, np.ndarray]]  # for each symmetry: the channel to take, and its sign
 
 
@@ -55,10 +55,10 @@ class EquivariantConvNet(nn.Module):
 
     Parameters
     ----------
-    inputs, outputs : sequence of str
-        Names of the channels, in their order.
-    vectors : sequence of pairs of str
-        Which of them are components of vectors: (to the east, to the north).
+    in_channels, out_channels : int
+        Number of input and output fields.
+    vectors : mapping of str to sequence of pairs of int
+        Channels of `inputs` and of `targets` that are components of vectors: (to the east, to the north).
     layers, filters, kernel_size, activation, dropout, dilations
         As of `ConvNet`; filters is a multiple of eight.
     residual : bool
@@ -68,16 +68,13 @@ class EquivariantConvNet(nn.Module):
     Raises
     ------
     InputError
-        If an option is out of range, a name comes twice, or a component lacks its partner.
+        If an option is out of range, or a channel belongs to two vectors.
 
     Examples
     --------
     Thickness and slope to velocity; turned by a quarter, the slope to the east becomes one to the north:
 
-    >>> network = EquivariantConvNet(
-    ...     ["thk", "slopsurfx", "slopsurfy"], ["ubar", "vbar"], layers=3,
-    ...     vectors=[("slopsurfx", "slopsurfy"), ("ubar", "vbar")],
-    ... )
+    >>> network = EquivariantConvNet(3, 2, vectors={"inputs": [(1, 2)], "targets": [(0, 1)]}, layers=3)
     >>> thickness, east, north = torch.randn(3, 1, 9, 7)
     >>> velocity = network(torch.stack([thickness, east, north], 1))
     >>> turned = [field.rot90(dims=(-2, -1)) for field in (thickness, -north, east)]
@@ -88,10 +85,10 @@ class EquivariantConvNet(nn.Module):
 
     def __init__(
         self,
-        inputs: Sequence[str],
-        outputs: Sequence[str],
+        in_channels: int,
+        out_channels: int,
         *,
-        vectors: Vectors = (),
+        vectors: Vectors = NO_VECTORS,
         layers: int = 16,
         filters: int = 32,
         kernel_size: int = 3,
@@ -101,12 +98,10 @@ class EquivariantConvNet(nn.Module):
         dilations: Sequence[int] = (1,),
     ) -> None:
         super().__init__()
-        check_sizes(inputs=len(inputs), outputs=len(outputs), layers=layers)
+        check_sizes(in_channels=in_channels, out_channels=out_channels, layers=layers)
         choose_convolution(2, kernel_size)
         if filters < ORDER or filters % ORDER:
             raise InputError(f"filters is {filters}; give a multiple of 8, one for each way to turn the map")
-        check_names(inputs, vectors)
-        check_names(outputs, vectors)
         self.options: dict[str, Any] = {
             "layers": layers,
             "filters": filters,
@@ -116,21 +111,23 @@ class EquivariantConvNet(nn.Module):
             "residual": residual,
             "dilations": dilations,
         }
-        self.in_channels, self.residual = len(inputs), residual
+        self.in_channels, self.residual = in_channels, residual
         orbits = filters // ORDER
-        first, regular = turns_of_channels(inputs, vectors), turns_of_orbits(orbits)
+        first, regular = turns_of_channels(in_channels, vectors.get("inputs", ())), turns_of_orbits(orbits)
         self.convolutions = nn.ModuleList(
             ConvolutionToOrbits(regular if number else first, orbits, kernel_size, dilation=dilation)
             for number, dilation in enumerate(repeat_dilations(dilations, layers))
         )
         self.activation = make_activation(activation)
         self.dropout = make_dropout(dropout)
-        self.output = ConvolutionFromOrbits(orbits, turns_of_channels(outputs, vectors))
+        self.output = ConvolutionFromOrbits(
+            orbits, turns_of_channels(out_channels, vectors.get("targets", ()))
+        )
         if residual:
             soften(self.convolutions[1:])
 
     def forward(self, fields: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Map (batch, inputs, y, x) to (batch, outputs, y, x).
+        """Map (batch, in_channels, y, x) to (batch, out_channels, y, x).
 
         With a mask (batch, 1, y, x) the map ends where it is 0, and the result is 0 there.
         """
@@ -140,7 +137,7 @@ class EquivariantConvNet(nn.Module):
     def to_plain(self) -> ConvNet:
         """Give the plain network that computes the same, with every kernel in its eight versions.
 
-        >>> network = EquivariantConvNet(["thk"], ["ubar", "vbar"], vectors=[("ubar", "vbar")], layers=2)
+        >>> network = EquivariantConvNet(1, 2, vectors={"targets": [(0, 1)]}, layers=2)
         >>> thickness = torch.randn(1, 1, 8, 8)
         >>> torch.allclose(network.to_plain()(thickness), network(thickness), atol=1e-6)
         True
@@ -248,68 +245,62 @@ class Symmetrised(nn.Module):
     Parameters
     ----------
     network : nn.Module
-        Maps (batch, inputs, y, x) to (batch, outputs, y, x), for frames of any shape.
-    inputs, outputs : sequence of str
-        Names of the channels, in their order.
-    vectors : sequence of pairs of str
-        Which of them are components of vectors: (to the east, to the north).
+        Maps (batch, in_channels, y, x) to (batch, out_channels, y, x), for frames of any shape.
+    vectors : mapping of str to sequence of pairs of int
+        As of :class:`EquivariantConvNet`.
 
     Examples
     --------
-    >>> network = Symmetrised(ConvNet(1, 2, layers=2), ["thk"], ["ubar", "vbar"], vectors=[("ubar", "vbar")])
+    >>> network = Symmetrised(ConvNet(1, 2, layers=2), vectors={"targets": [(0, 1)]})
     >>> dome = torch.zeros(1, 1, 5, 5)
     >>> dome[0, 0, 2, 2] = 1.0
     >>> network(dome)[0, :, 2, 2].abs().max().item() < 1e-6  # at the summit flow has nowhere to go
     True
     """
 
-    def __init__(
-        self, network: nn.Module, inputs: Sequence[str], outputs: Sequence[str], *, vectors: Vectors = ()
-    ) -> None:
+    def __init__(self, network: nn.Module, *, vectors: Vectors = NO_VECTORS) -> None:
         super().__init__()
-        check_names(inputs, vectors)
-        check_names(outputs, vectors)
         self.network = network
-        self.in_channels = len(inputs)
-        self.input_pairs, self.output_pairs = find_pairs(inputs, vectors), find_pairs(outputs, vectors)
+        self.vectors = {side: [tuple(each[:2]) for each in pairs] for side, pairs in vectors.items()}
 
     def forward(self, fields: Tensor) -> Tensor:
-        """Map (batch, inputs, y, x) to (batch, outputs, y, x)."""
-        check_channels(fields, self.in_channels, 2)
+        """Map (batch, in_channels, y, x) to (batch, out_channels, y, x)."""
+        pairs, answer_pairs = (self.vectors.get(side, []) for side in ("inputs", "targets"))
         total = self.network(fields)
         for symmetry in range(1, ORDER):
-            answer = self.network(turn_channels(fields, symmetry, self.input_pairs))
-            total = total + turn_channels(answer, inverse(symmetry), self.output_pairs)
+            answer = self.network(turn_channels(fields, symmetry, pairs))
+            total = total + turn_channels(answer, inverse(symmetry), answer_pairs)
         return total / ORDER
 
 
-def turns_of_channels(names: Sequence[str], vectors: Vectors) -> Turns:
+def turns_of_channels(channels: int, pairs: Sequence[Sequence[int]]) -> Turns:
     """Say for every symmetry which channel takes whose place, and with which sign.
 
-    >>> take, signs = turns_of_channels(["thk", "u", "v"], [("u", "v")])[1]
-    >>> take.tolist(), signs.tolist()  # v, turned, points west; u points north
+    Raises
+    ------
+    InputError
+        Where a channel is none, or belongs to two vectors.
+
+    >>> take, signs = turns_of_channels(3, [(1, 2)])[1]
+    >>> take.tolist(), signs.tolist()  # of a vector in 1 and 2, turned: 2 points west, 1 points north
     ([0, 2, 1], [1, -1, 1])
     """
-    pairs, turns = find_pairs(names, vectors), []
+    components = [channel for pair in pairs for channel in pair[:2]]
+    if len(set(components)) < 2 * len(pairs) or not set(components) <= set(range(channels)):
+        raise InputError(
+            f"vectors are {[tuple(pair) for pair in pairs]} of {channels} channels; give for each the "
+            "numbers of two channels, to the east and to the north, that belong to no other"
+        )
+    turns = []
     for symmetry in range(ORDER):
-        numbered = np.arange(1, len(names) + 1)
-        for east, north in pairs:
+        numbered = np.arange(1, channels + 1)
+        for east, north, *_ in pairs:
             if symmetry >= 4:
                 numbered[east] *= -1
             for _ in range(symmetry % 4):
                 numbered[east], numbered[north] = -numbered[north], numbered[east]
         turns.append((np.abs(numbered) - 1, np.sign(numbered)))
     return turns
-
-
-def find_pairs(names: Sequence[str], vectors: Vectors) -> list[tuple[int, int]]:
-    """Find the channels of vectors: (to the east, to the north).
-
-    >>> find_pairs(["thk", "u", "v"], [("u", "v"), ("slopx", "slopy")])
-    [(1, 2)]
-    """
-    there = [pair for pair in vectors if pair[0] in names and pair[1] in names]
-    return [(names.index(east), names.index(north)) for east, north in there]
 
 
 def turns_of_orbits(orbits: int) -> Turns:
@@ -324,31 +315,6 @@ def turns_of_orbits(orbits: int) -> Turns:
         ((starts + [compose(inverse(symmetry), member) for member in range(ORDER)]).reshape(-1), ones)
         for symmetry in range(ORDER)
     ]
-
-
-def check_names(names: Sequence[str], vectors: Vectors) -> None:
-    """Raise an error where a name comes twice or a component of a vector lacks its partner.
-
-    >>> check_names(["thk", "ubar"], [("ubar", "vbar")])
-    Traceback (most recent call last):
-    fieldwise.errors.InputError: vector ubar, vbar: there is no vbar beside ubar; give both components
-    """
-    if len(set(names)) < len(names):
-        raise InputError(f"channels are named {', '.join(names)}; give each a name of its own")
-    partners: dict[str, str] = {}
-    for vector in vectors:
-        if len(set(vector)) != 2 or not partners.keys().isdisjoint(vector):
-            raise InputError(
-                f"vector {', '.join(vector)}: give two names, the component to the east first, "
-                "of which neither belongs to another vector"
-            )
-        partners |= {vector[0]: vector[1], vector[1]: vector[0]}
-    for name, partner in partners.items():
-        if name in names and partner not in names:
-            raise InputError(
-                f"vector {', '.join(sorted([name, partner]))}: there is no {partner} beside {name}; "
-                "give both components"
-            )
 
 
 def _turn_numbered(shape: tuple[int, ...], turns: Turns, *, axis: int) -> list[np.ndarray]:

@@ -133,6 +133,10 @@ class Case:
         """Read fields of one frame, or a part of its cells, one a channel: (field, *cells) float32."""
         return np.stack([self._array(name, frame)[cells] for name in fields])
 
+    def read_frames(self, name: str) -> np.ndarray:
+        """Read all frames of one field on the case's own cells: (frame, *cells) float32."""
+        return np.stack([self._array(name, frame) for frame in range(self.frames)])
+
     def _read(self, wanted: Variable, window: Window, frame: int, padding: float) -> np.ndarray:
         if window is None or isinstance(window[0], slice):
             cells = cast(Cells, window or ())

@@ -12,7 +12,7 @@ import numpy as np
 from fieldwise.fields.grids import Bounds, Grid, make_field
 from fieldwise.fields.rasters import write_cog
 from fieldwise.samples.cases import Case
-from fieldwise.samples.prepared import Draft, Prepared, prepare_folder
+from fieldwise.samples.prepared import Draft, Prepared, draft_folder
 from fieldwise.samples.signatures import Variable
 
 CRS = "EPSG:3413"
@@ -64,7 +64,7 @@ def make_prepared(
     bounds = (0.0, 0.0, columns * spacing, rows * spacing)
     frames = max((len(each) for each in values.values() if each.ndim == 3), default=1)
     target = folder or Path(tempfile.mkdtemp())
-    with prepare_folder(target, recipe=recipe) as draft:
+    with draft_folder(target, recipe=recipe) as draft:
         variables, files = {}, {}
         for key, each in values.items():
             files[key] = _write(draft, key, each, _grid(each, bounds, spacing, crs))

@@ -8,10 +8,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from torch.utils.data import DataLoader
 
 from fieldwise.errors import InputError
 from fieldwise.samples.cases import Case
-from fieldwise.samples.loaders import Frame
+from fieldwise.samples.loaders import SYMMETRIES, Frame, PatchSampler, make_patch_loader
 from fieldwise.samples.scales import Scale
 from fieldwise.samples.signatures import Signature, Variable
 
@@ -108,3 +109,72 @@ def _read(case: Case, frame: int, signature: Signature, *cells: slice) -> dict[s
         scaled = signature.apply(arrays, "inputs" if name == "inputs" else "outputs")
         sample[name] = np.concatenate(list(scaled.values()), axis=0).astype(np.float32)
     return sample
+
+
+def make_loaders(
+    learnt: Sequence[Case],
+    judged: Sequence[Case],
+    signature: Signature,
+    *,
+    cells: int,
+    batch_size: int,
+    seed: int,
+    patches_per_tile: int = 2,
+    augment: str = "none",
+) -> tuple[DataLoader, DataLoader]:
+    """Serve random patches of the cases to learn from, and whole frames of those to judge by.
+
+    Parameters
+    ----------
+    cells
+        Edge of a patch.
+    patches_per_tile
+        Patches drawn in an epoch for each time that one fits into a frame.
+    augment
+        Of `SYMMETRIES`: none, north_south or all; vectors turn along.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> fields = {"thk": np.zeros((2, 8, 8)), "speed": np.ones((2, 8, 8))}
+    >>> cases = make_prepared(fields, split="training").cases()
+    >>> signature = fit_signature("own", cases, inputs=["thk"], outputs=["speed"])
+    >>> training, validation = make_loaders(cases, cases, signature, cells=4, batch_size=16, seed=7)
+    >>> [len(batch["inputs"]) for batch in training], [batch["inputs"].shape[2:] for batch in validation]
+    ([16], [torch.Size([8, 8]), torch.Size([8, 8])])
+    """
+    anywhere = [np.ones(case.shape, dtype=bool) for case in learnt for _ in range(case.frames)]
+    symmetries = SYMMETRIES[augment]
+    patches = PatchSampler(
+        anywhere, cells=cells, patches_per_tile=patches_per_tile, seed=seed, symmetries=symmetries
+    )
+    options: Any = {"batch_size": batch_size, "cells": cells, "vectors": signature.vectors()}
+    return (
+        make_patch_loader(list_frames(learnt, signature), sampler=patches, **options),
+        make_patch_loader(list_frames(judged, signature)),
+    )
+
+
+def choose_patch(asked: int, cases: Sequence[Case]) -> int:
+    """Give the edge of patches: what is asked for, or, of a negative number, the largest 2^k that fits.
+
+    Raises
+    ------
+    InputError
+        Where a frame is smaller.
+
+    Examples
+    --------
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> cases = make_prepared({"thk": 80.0}, shape=(40, 60)).cases()
+    >>> choose_patch(-1, cases), choose_patch(24, cases)
+    (32, 24)
+    """
+    smallest = min(cases, key=lambda case: min(case.shape))
+    room = min(smallest.shape)
+    if asked < 0:
+        return 2 ** (room.bit_length() - 1)
+    if not 1 <= asked <= room:
+        raise InputError(
+            f"--patch_size: {asked} cells do not fit into case {smallest}, {smallest.shape[0]} x "
+            f"{smallest.shape[1]} cells; give at most {room}, or -1 for the largest power of two"
+        )
+    return asked

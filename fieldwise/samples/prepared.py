@@ -40,7 +40,7 @@ class Prepared:
         Where the folder is not a prepared one, is one of another recipe, or its description is damaged.
 
     >>> import tempfile
-    >>> with prepare_folder(Path(tempfile.mkdtemp()) / "data", recipe="own") as draft:
+    >>> with draft_folder(Path(tempfile.mkdtemp()) / "data", recipe="own") as draft:
     ...     thickness = {"thk": Variable("thk", units="m")}
     ...     _ = draft.add(Case("aletsch", "test", draft.folder, thickness, {"thk": 80.0}, 100.0, (2, 3)))
     >>> (case,) = Prepared(draft.target).cases("test")
@@ -127,12 +127,21 @@ class Draft:
         Where files are put while it is made.
     target
         Where they will lie.
+
+    Attributes
+    ----------
+    sources : list
+        Files that it is made from: their sums are recorded, and none of them is ever written over.
+    home : Path or None
+        Folder that the names of these files are told from.
     """
 
     def __init__(self, folder: Path, target: Path, *, recipe: str, facts: Mapping[str, Any]) -> None:
         self.folder, self.target, self.recipe = folder, target, recipe
         self.cases: list[Case] = []
         self.facts: dict[str, Any] = dict(facts)
+        self.sources: list[Path] = []
+        self.home: Path | None = None
 
     def add(self, case: Case) -> Case:
         """Add a case; give it back, now with what the description says. It may still grow."""
@@ -165,7 +174,7 @@ class Draft:
             Of each field that has some.
 
         >>> import tempfile
-        >>> with prepare_folder(Path(tempfile.mkdtemp()) / "data", recipe="own") as draft:
+        >>> with draft_folder(Path(tempfile.mkdtemp()) / "data", recipe="own") as draft:
         ...     case = draft.add_arrays("aletsch", "test", {"thk": np.ones((2, 4, 6))}, spacing=50.0)
         >>> case.frames, case.bounds
         (2, (0.0, 0.0, 300.0, 200.0))
@@ -206,7 +215,7 @@ class Draft:
 
 
 @contextlib.contextmanager
-def prepare_folder(out: str | Path, *, recipe: str, **facts: Any) -> Iterator[Draft]:
+def draft_folder(out: str | Path, *, recipe: str, **facts: Any) -> Iterator[Draft]:
     """Yield a draft of a prepared folder, which takes its place when all went well.
 
     Until then, and after an error, the folder is as it was. A sandbox is made inside the draft.
@@ -221,7 +230,7 @@ def prepare_folder(out: str | Path, *, recipe: str, **facts: Any) -> Iterator[Dr
         Whatever else the description shall say, in plain types.
 
     >>> import tempfile
-    >>> with prepare_folder(Path(tempfile.mkdtemp()) / "data", recipe="own", seed=7) as draft:
+    >>> with draft_folder(Path(tempfile.mkdtemp()) / "data", recipe="own", seed=7) as draft:
     ...     draft.facts["truth"] = "truth.tif"
     >>> Prepared(draft.target).description["seed"]
     7

@@ -298,13 +298,57 @@ class Signature:
         fieldwise.errors.InputError: best.ckpt: is a checkpoint written by another version of fieldwise; ...
         """
         if entry.get("version") != VERSION:
-            raise InputError(f"{source}: is a checkpoint written by another version of fieldwise; train it again")
+            raise InputError(
+                f"{source}: is a checkpoint written by another version of fieldwise; train it again"
+            )
         try:
             sides = {side: tuple(map(Variable.from_dict, entry[side])) for side in ("inputs", "outputs")}
             recipe, stacked, facts = entry["recipe"], entry["stacked"], dict(entry["facts"])
             return cls(recipe, **sides, stacked=stacked, spacings=tuple(entry["spacings"]), facts=facts)
         except (KeyError, TypeError) as error:
             raise InputError(f"{source}: holds a damaged signature ({error}); train it again") from None
+
+
+def group_fields(
+    names: Iterable[str], *, units: Mapping[str, str], pairs: Iterable[tuple[str, str]] | None = None
+) -> list[Variable]:
+    """Make variables of fields: vectors of `u...` and `v...`, or of `...x` and `...y`, scalars of the rest.
+
+    Parameters
+    ----------
+    units
+        Of fields; those unknown are 1.
+    pairs
+        Which fields make up vectors; by default all that are components by their names.
+
+    >>> [(each.name, each.fields) for each in group_fields(["vbar", "thk", "ubar"], units={})]
+    [('thk', ('thk',)), ('bar', ('ubar', 'vbar'))]
+    """
+    names = list(names)
+    if pairs is None:
+        pairs = [(east, north) for east in names for north in names if are_components(east, north)]
+    partners = dict(pairs)
+    variables: dict[str, Variable] = {}
+    for name in names:
+        north = partners.get(name)
+        if name in partners.values():
+            continue
+        if north is None:
+            variables[name] = Variable(name, units=units.get(name, "1"))
+            continue
+        stem = name[1:] if north[1:] == name[1:] else name[:-1]
+        whole = name if stem in ("", *names, *variables) else stem
+        variables[whole] = Variable(whole, (name, north), units=units.get(name, "1"), vector=True)
+    return list(variables.values())
+
+
+def are_components(east: str, north: str) -> bool:
+    """Tell whether two fields are named as the components of a vector to the east and to the north.
+
+    >>> are_components("ubar", "vbar"), are_components("slopicex", "slopicey"), are_components("u", "w")
+    (True, True, False)
+    """
+    return (east[:1], north) == ("u", "v" + east[1:]) or (east[-1:], north) == ("x", east[:-1] + "y")
 
 
 def _components(variables: Iterable[Variable]) -> list[tuple[int, ...]]:

@@ -149,7 +149,7 @@ def make_ice_flow(
     made, lost = sum(valley["snapshots"] for valley in report["valleys"]), len(report["left_out"])
     print(
         f"{made} snapshots of {valleys} valleys in {time.perf_counter() - began:.0f} s; "
-        f"{lost} left out (see {report_file})"
+        f"{lost} left out (see {report_file.name})"
     )
     return out
 

@@ -1,6 +1,7 @@
 """Judge fields: errors, texture, vectors, how sure a score is, and scores as one long table."""
 
 from fieldwise.scores.errors import ErrorSums, bias, errors_of, mae, relative_l1, rmse, root_mean_square
+from fieldwise.scores.outputs import OutputSums
 from fieldwise.scores.sampling import sample_at_points
 from fieldwise.scores.skill import bootstrap_interval, verdict
 from fieldwise.scores.tables import (
@@ -26,6 +27,7 @@ from fieldwise.scores.vectors import cosines_of, direction_cosine, speed_of
 
 __all__ = [
     "ErrorSums",
+    "OutputSums",
     "RoughnessSums",
     "bias",
     "bootstrap_interval",

@@ -230,3 +230,35 @@ def _check_rate(learning_rate: float) -> None:
         raise InputError(
             f"--learning_rate: is {learning_rate:g}, with which nothing is learnt; give a number above 0"
         )
+
+
+def parse_losses(text: str, **named: str) -> dict[str, float]:
+    """Read a sum of losses: names, each with a weight before it or not.
+
+    Parameters
+    ----------
+    named
+        Names of one's own to the import paths that they stand for.
+
+    >>> parse_losses("mae + 0.1*energy", energy="own.energy_loss")
+    {'mae': 1.0, 'own.energy_loss': 0.1}
+    >>> parse_losses("huber")
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: --loss: 'huber' is no loss; give mae, mse, an import path, or a sum ...
+    """
+    simple = [name for name in LOSSES if name not in OF_MEMBERS]
+    losses: dict[str, float] = {}
+    for term in text.split("+"):
+        weight, _, name = term.strip().rpartition("*")
+        name = named.get(name.strip(), name.strip())
+        try:
+            value = float(weight) if weight else 1.0
+        except ValueError:
+            value = -1.0
+        if value <= 0 or not (name in simple or "." in name):
+            raise InputError(
+                f"--loss: {term.strip()!r} is no loss; give {', '.join([*simple, *named])}, an import path, "
+                "or a sum such as mae+0.1*mse"
+            )
+        losses[name] = losses.get(name, 0.0) + value
+    return losses

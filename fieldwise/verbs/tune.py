@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from fieldwise.errors import InputError
 from fieldwise.samples.prepared import DESCRIPTION
+from fieldwise.verbs.options import TRAINING
+from fieldwise.verbs.train import check_training
 from fieldwise.verbs.trials import Log, Objective, Range, Target
 
 if TYPE_CHECKING:
@@ -92,12 +94,14 @@ def search(
         raise InputError("tune needs Optuna; pip install 'fieldwise[tuning]'") from None
     data, study = Path(data), Path(study)
     common = {**fixed, "data": data, "seed": seed, "accelerator": accelerator, "tracker": tracker}
+    settings = {**defaults, **common}
+    check_training(TRAINING | {name: settings[name] for name in TRAINING if name in settings})
     if check:
-        check({**defaults, **common})
+        check(settings)
     facts = {"fixed": fixed, "min_epochs": min_epochs, "seed": seed, "data": sum_up(data)}
     opened = studies.open_study(study, {**ranges, **facts}, recipe=recipe)
     opened.pruner = studies.make_pruner(least=min_epochs, most=most)
-    objective = Objective(opened, study.with_suffix(""), target, ranges, {**defaults, **common}, train)
+    objective = Objective(opened, study.with_suffix(""), target, ranges, settings, train)
     with studies.storage_errors(study):
         studies.run_trials(
             opened, objective, trials=trials, report=lambda trial: objective.report(trial, progress=progress)

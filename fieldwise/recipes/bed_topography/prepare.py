@@ -66,7 +66,7 @@ def prepare(
     """
     from fieldwise.fields.arrays import choose_module
     from fieldwise.recipes.bed_topography.region import RECIPE, UPSAMPLING
-    from fieldwise.samples.prepared import prepare_folder
+    from fieldwise.verbs.prepare import prepare_folder
 
     require_at_least(1, tile_cells=tile_cells, step_cells=step_cells, block_tiles=block_tiles)
     require_at_least(0, seed=seed, buffer_m=buffer_m)
@@ -81,7 +81,7 @@ def prepare(
     file = Path(source)
     if source != "sandbox" and not file.exists():
         raise InputError(f"{source}: no such file; --source takes `sandbox` or a FILE.yaml")
-    with prepare_folder(out, recipe=RECIPE, source=source) as draft:
+    with prepare_folder(out, recipe=RECIPE, source=source, seed=seed) as draft:
         if source == "sandbox":
             from fieldwise.sandbox.bed_topography import make_bed_topography
 
@@ -140,7 +140,7 @@ def _open_region(
     from fieldwise.samples.inputs import prepare_inputs
 
     config, folder = read_own_files(file), file.parent
-    files = list_files(config, folder)
+    draft.sources, draft.home = list_files(config, folder), folder
     heights = read_heights(config, folder=folder, report=print)
     draft.facts |= {DATUM: heights.datum} if heights.datum else {}
     print("opening, aligning and filling the inputs")
@@ -177,7 +177,6 @@ def _open_region(
         report=print,
     )
     draft.facts |= known
-    _record(draft, seed=seed, files=files, folder=folder)
     return case, areas, tile_area(config, folder=folder, crs=crs)
 
 
@@ -213,18 +212,6 @@ def _keep_shape(area: Any, key: str, draft: Draft, *, crs: str) -> None:
 
     draft.facts[key] = f"{key}.gpkg"
     geopandas.GeoDataFrame(geometry=[area], crs=crs).to_file(draft.folder / draft.facts[key], driver="GPKG")
-
-
-def _record(draft: Draft, *, seed: int, files: list[Path], folder: Path) -> None:
-    """Write what the draft came from, and refuse to put it in the place of any of these files."""
-    from fieldwise.runs import record_provenance
-
-    record_provenance(draft.folder / "provenance.json", seed=seed, inputs=files, folder=folder)
-    sources = {path.resolve() for path in files}
-    for path in draft.folder.rglob("*"):
-        target = draft.target / path.relative_to(draft.folder)
-        if target.resolve() in sources:
-            raise InputError(f"{target}: is your own file and would be overwritten; choose another --out")
 
 
 def _cut_tiles(

@@ -8,18 +8,11 @@ from typing import TYPE_CHECKING
 from fieldwise.recipes import load_when_used
 
 if TYPE_CHECKING:
-    from fieldwise.recipes.ice_flow.evaluation import evaluate
-    from fieldwise.recipes.ice_flow.prediction import predict
-    from fieldwise.recipes.ice_flow.preparation import prepare
-    from fieldwise.recipes.ice_flow.training import train
-    from fieldwise.recipes.ice_flow.tuning import tune
+    from fieldwise.recipes.ice_flow.evaluate import evaluate
+    from fieldwise.recipes.ice_flow.predict import predict
+    from fieldwise.recipes.ice_flow.prepare import prepare
+    from fieldwise.recipes.ice_flow.train import train
+    from fieldwise.recipes.ice_flow.tune import tune
 
 __all__ = ["evaluate", "predict", "prepare", "train", "tune"]
-load_when_used(
-    __name__,
-    prepare="preparation",
-    train="training",
-    predict="prediction",
-    evaluate="evaluation",
-    tune="tuning",
-)
+load_when_used(__name__, **{verb: verb for verb in __all__})

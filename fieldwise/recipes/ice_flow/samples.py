@@ -1,64 +1,86 @@
-"""Prepared cases as an emulator takes them: scaled, masked, and described."""
+"""Prepared cases as an emulator takes them: scaled, masked, and the ranges that it has seen."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from fieldwise.errors import InputError
-from fieldwise.recipes.ice_flow.frames import FLOWING_M
-from fieldwise.recipes.ice_flow.mapping import UNITS, FieldMap, pair_channels, suggest_scales
-from fieldwise.recipes.ice_flow.prepared import PreparedCase
+from fieldwise.physics.ice_flow.slopes import FLOWING_M
+from fieldwise.recipes.ice_flow.signatures import THICKNESS, suggest_scales
+from fieldwise.samples.cases import Case, Cells
 from fieldwise.samples.loaders import Frame
+from fieldwise.samples.signatures import Signature, Variable, group_fields
 
 PHYSICS = ("thk", "usurf", "arrhenius", "slidingco")  # what the energy reads
 
 
+def find_ice(case: Case, frame: int, *, thicker_than_m: float = FLOWING_M, cells: Cells = ()) -> np.ndarray:
+    """Tell where ice can flow, or is thicker than that: (y, x) bool; without a known thickness everywhere.
+
+    Parameters
+    ----------
+    cells
+        Rows and columns of a part of the case.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> (case,) = make_prepared({"thk": np.array([[[0.0, 0.5, 90.0]]])}).cases()  # one frame of one row
+    >>> find_ice(case, 0).tolist(), find_ice(case, 0, thicker_than_m=0).tolist()
+    ([[False, False, True]], [[False, True, True]])
+    """
+    if THICKNESS not in case.files:
+        return np.ones(case.shape, dtype=bool)[cells]
+    return case.stack([THICKNESS], cells=cells, frame=frame)[0] > thicker_than_m
+
+
 def list_frames(
-    cases: Iterable[PreparedCase], fields: FieldMap, *, with_physics: bool = False, margin: int = 0
+    cases: Iterable[Case], signature: Signature, *, with_physics: bool = False, margin: int = 0
 ) -> list[Frame]:
     """Give a reader for every frame: scaled inputs and targets, the mask of the ice, what physics reads.
 
     The mask leaves out a margin of so many cells where a patch is cut out of a frame: no network can tell
     how the ice goes on there.
 
-    >>> import tempfile; from pathlib import Path; folder = Path(tempfile.mkdtemp())
-    >>> np.save(folder / "thk.npy", [[[0.0, 50.0, 90.0]]])  # one frame of one row
-    >>> np.save(folder / "ubar.npy", [[[0.0, 20.0, 80.0]]])
-    >>> case = PreparedCase("made", "test", folder, 1, (1, 3), 100.0, None, ("thk", "ubar"))
-    >>> (read,) = list_frames([case], FieldMap({"thk": 100.0}, {"ubar": 1000.0}))
+    >>> from fieldwise.recipes.ice_flow.signatures import make_signature
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> fields = {"thk": np.array([[[0.0, 50.0, 75.0]]]), "ubar": np.array([[[0.0, 250.0, 500.0]]])}
+    >>> prepared = make_prepared(fields)
+    >>> (read,) = list_frames(prepared.cases(), make_signature({"thk": 100.0}, {"ubar": 1000.0}))
     >>> sample = read(slice(0, 1), slice(0, 3))
     >>> {name: values.ravel().tolist() for name, values in sample.items()}
-    {'inputs': [0.0, 0.5, 0.9], 'targets': [0.0, 0.02, 0.08], 'mask': [0.0, 1.0, 1.0]}
+    {'inputs': [0.0, 0.5, 0.75], 'targets': [0.0, 0.25, 0.5], 'mask': [0.0, 1.0, 1.0]}
     """
     return [
-        partial(_read_sample, case, frame, fields, with_physics, margin)
+        partial(_read_sample, case, frame, signature, with_physics, margin)
         for case in cases
         for frame in range(case.frames)
     ]
 
 
 def _read_sample(
-    case: PreparedCase,
+    case: Case,
     frame: int,
-    fields: FieldMap,
+    signature: Signature,
     with_physics: bool,
     margin: int,
     rows: slice,
     columns: slice,
 ) -> dict[str, np.ndarray]:
-    sample = {}
-    for name, scales in (("inputs", fields.inputs), ("targets", fields.outputs)):
-        divisors = np.array(list(scales.values()), dtype=np.float32)[:, None, None]
-        sample[name] = case.read(scales, frame, rows, columns) / divisors
-    judged = np.outer(*(_judge(cut, size, margin) for cut, size in zip((rows, columns), case.shape)))
-    sample["mask"] = (flowing(case, frame)[rows, columns] & judged)[None].astype(np.float32)
+    cells = (rows, columns)
+    sample = {
+        "inputs": signature.apply(case.stack(signature.fields("inputs"), cells=cells, frame=frame), "inputs"),
+        "targets": signature.apply(
+            case.stack(signature.fields("outputs"), cells=cells, frame=frame), "outputs"
+        ),
+    }
+    judged = np.outer(*(_judge(cut, size, margin) for cut, size in zip(cells, case.shape)))
+    sample["mask"] = (find_ice(case, frame, cells=cells) & judged)[None].astype(np.float32)
     if with_physics:
-        sample["physics"] = case.read(PHYSICS, frame, rows, columns)
-        sample["spacing_m"] = np.full((1, 1, 1), case.spacing_m, dtype=np.float32)
+        sample["physics"] = case.stack(PHYSICS, cells=cells, frame=frame)
+        sample["spacing_m"] = np.full((1, 1, 1), case.spacing, dtype=np.float32)
     return sample
 
 
@@ -73,19 +95,7 @@ def _judge(cut: slice, size: int, margin: int) -> np.ndarray:
     return (cells >= first) & (cells <= last)
 
 
-def flowing(case: PreparedCase, frame: int) -> np.ndarray:
-    """Tell where the ice can flow, (y, x) bool.
-
-    >>> import tempfile; from pathlib import Path; folder = Path(tempfile.mkdtemp())
-    >>> np.save(folder / "thk.npy", [[[0.0, 0.5, 90.0]]])  # one frame of one row
-    >>> case = PreparedCase("made", "test", folder, 1, (1, 3), 100.0, None, ("thk",))
-    >>> flowing(case, 0).tolist()
-    [[False, False, True]]
-    """
-    return case.ice(frame, thicker_than_m=FLOWING_M)
-
-
-def find_centres(cases: Iterable[PreparedCase], *, thicker_than_m: float) -> list[np.ndarray]:
+def find_centres(cases: Iterable[Case], *, thicker_than_m: float) -> list[np.ndarray]:
     """Mark for every frame the cells that a patch may be drawn around.
 
     Raises
@@ -95,15 +105,14 @@ def find_centres(cases: Iterable[PreparedCase], *, thicker_than_m: float) -> lis
 
     Examples
     --------
-    >>> import tempfile; from pathlib import Path; folder = Path(tempfile.mkdtemp())
-    >>> np.save(folder / "thk.npy", [[[0.0, 50.0, 90.0]]])  # one frame of one row
-    >>> case = PreparedCase("made", "test", folder, 1, (1, 3), 100.0, None, ("thk",))
-    >>> find_centres([case], thicker_than_m=60)[0].tolist()
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> prepared = make_prepared({"thk": np.array([[[0.0, 50.0, 90.0]]])})
+    >>> find_centres(prepared.cases(), thicker_than_m=60)[0].tolist()
     [[False, False, True]]
     """
     masks = []
     for case in cases:
-        found = [case.ice(frame, thicker_than_m=thicker_than_m) for frame in range(case.frames)]
+        found = [find_ice(case, frame, thicker_than_m=thicker_than_m) for frame in range(case.frames)]
         if not any(mask.any() for mask in found):
             raise InputError(
                 f"case {case}: has no cell with more than {thicker_than_m:g} m of ice; lower --thrice, "
@@ -113,106 +122,61 @@ def find_centres(cases: Iterable[PreparedCase], *, thicker_than_m: float) -> lis
     return masks
 
 
-def choose_patch(asked: int, cases: Sequence[PreparedCase]) -> int:
-    """Give the edge of patches: what is asked for, or, of a negative number, the largest 2^k that fits.
+def fit_ranges(signature: Signature, cases: Sequence[Case], *, rescale: bool = False) -> Signature:
+    """Note the ranges that variables have on the ice and the spacings of cells, and take scales from them.
 
-    Raises
-    ------
-    InputError
-        Where a frame is smaller.
+    The components of a vector share the length of the longest: an emulator that has seen a slope to the
+    north is not to be warned of one to the east.
 
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> case = PreparedCase("made", "train", Path(), 1, (40, 60), 100.0, None, ("thk",))
-    >>> choose_patch(-1, [case]), choose_patch(24, [case])
-    (32, 24)
+    Parameters
+    ----------
+    rescale
+        Whether scales are to come from the ranges; by default they stay.
+
+    >>> from fieldwise.recipes.ice_flow.signatures import make_signature
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> fields = {"thk": np.array([[[0.0, 50.0, 90.0]]]), "ubar": np.array([[[7.0, 20.0, 80.0]]])}
+    >>> prepared = make_prepared(fields)
+    >>> fitted = fit_ranges(make_signature({"thk": 2000.0}, {"ubar": 1000.0}), prepared.cases())
+    >>> [each.range for each in (*fitted.inputs, *fitted.outputs)]  # rock has no say
+    [(50.0, 90.0), (20.0, 80.0)]
     """
-    smallest = min(cases, key=lambda case: min(case.shape))
-    room = min(smallest.shape)
-    if asked < 0:
-        return 2 ** (room.bit_length() - 1)
-    if not 1 <= asked <= room:
-        raise InputError(
-            f"--patch_size: {asked} cells do not fit into case {smallest}, {smallest.shape[0]} x "
-            f"{smallest.shape[1]} cells; give at most {room}, or -1 for the largest power of two"
-        )
-    return asked
-
-
-def find_vectors(fields: FieldMap) -> dict[str, list[tuple[int, int]]]:
-    """Tell which channels of a sample are components of vectors.
-
-    >>> from fieldwise.recipes.ice_flow.mapping import read_map
-    >>> find_vectors(read_map("f12"))  # the slopes; mean and surface velocity
-    {'inputs': [(1, 2)], 'targets': [(0, 1), (2, 3)]}
-    """
-    return {"inputs": pair_channels(fields.inputs), "targets": pair_channels(fields.outputs)}
-
-
-def measure_ranges(cases: Iterable[PreparedCase], names: Iterable[str]) -> dict[str, list[float]]:
-    """Find the least and the largest value of each variable on the ice.
-
-    Components of a vector share the length of the longest: an emulator that has seen a slope to the north
-    is not to be warned of one to the east.
-
-    >>> import tempfile; from pathlib import Path; folder = Path(tempfile.mkdtemp())
-    >>> np.save(folder / "thk.npy", [[[0.0, 50.0, 90.0]]])  # one frame of one row
-    >>> case = PreparedCase("made", "test", folder, 1, (1, 3), 100.0, None, ("thk",))
-    >>> measure_ranges([case], ["thk", "dX"])  # rock has no say
-    {'thk': [50.0, 90.0], 'dX': [100.0, 100.0]}
-    """
-    names = list(names)
-    low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
+    fields = [*signature.fields("inputs"), *signature.fields("outputs")]
+    low, high = np.full(len(fields), np.inf), np.full(len(fields), -np.inf)
     for case in cases:
         for frame in range(case.frames):
-            mask = flowing(case, frame)
+            mask = find_ice(case, frame)
             if mask.any():
-                values = case.read(names, frame)[:, mask]
+                values = case.stack(fields, frame=frame)[:, mask]
                 low, high = np.minimum(low, values.min(axis=1)), np.maximum(high, values.max(axis=1))
-    for east, north in pair_channels(names):
-        both = [east, north]
-        high[both] = max(-low[both].min(), high[both].max())
-        low[both] = -high[both]
-    return {name: [float(a), float(b)] for name, a, b in zip(names, low, high, strict=True)}
+    ranges = dict(zip(fields, zip(low.tolist(), high.tolist())))
+    sides = [
+        tuple(_with_range(each, ranges) for each in side) for side in (signature.inputs, signature.outputs)
+    ]
+    spacings = tuple(sorted({case.spacing for case in cases}))
+    fitted = replace(signature, inputs=sides[0], outputs=sides[1], spacings=spacings)
+    return suggest_scales(fitted) if rescale else fitted
 
 
-def fit_map(fields: FieldMap, cases: Sequence[PreparedCase]) -> FieldMap:
-    """Put scales that the data suggest in the place of those of the map type.
+def _with_range(variable: Variable, ranges: dict[str, tuple[float, float]]) -> Variable:
+    ends = [end for name in variable.fields for end in ranges[name]]
+    longest = max(map(abs, ends))
+    return replace(variable, range=(-longest, longest) if variable.vector else (min(ends), max(ends)))
 
-    >>> import tempfile; from pathlib import Path; folder = Path(tempfile.mkdtemp())
-    >>> np.save(folder / "thk.npy", [[[0.0, 50.0, 90.0]]])  # one frame of one row
-    >>> case = PreparedCase("made", "test", folder, 1, (1, 3), 100.0, None, ("thk",))
-    >>> fit_map(FieldMap({"thk": 2000.0}, {}), [case]).inputs  # 1, 2 or 5 times a power of ten
-    {'thk': 100.0}
+
+def check_directions(signature: Signature) -> None:
+    """Refuse to turn maps where fields that are components by their names are not known as a vector.
+
+    >>> from fieldwise.recipes.ice_flow.signatures import make_signature
+    >>> check_directions(make_signature({"slopsurfx": 1.5, "slopsurfy": 1.0}, {}))
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: --maptype: slopsurfx and slopsurfy do not stand side by side ...
     """
-    ranges = measure_ranges(cases, [*fields.inputs, *fields.outputs])
-    scales = suggest_scales({name: max(abs(low), abs(high)) for name, (low, high) in ranges.items()})
-    return FieldMap(
-        {name: scales[name] for name in fields.inputs}, {name: scales[name] for name in fields.outputs}
-    )
-
-
-def describe(fields: FieldMap, cases: Sequence[PreparedCase]) -> dict[str, Any]:
-    """Say what an emulator reads and gives: the contract that travels with its weights.
-
-    >>> import tempfile; from pathlib import Path; folder = Path(tempfile.mkdtemp())
-    >>> np.save(folder / "thk.npy", [[[0.0, 50.0, 90.0]]])  # one frame of one row
-    >>> case = PreparedCase("made", "test", folder, 1, (1, 3), 100.0, None, ("thk",))
-    >>> describe(FieldMap({"thk": 2000.0}, {"ubar": 1000.0}), [case])["inputs"]
-    {'thk': {'scale': 2000.0, 'units': 'm', 'range': [50.0, 90.0]}}
-    """
-    ranges = measure_ranges(cases, fields.inputs)
-    return {
-        "recipe": "ice_flow",
-        "version": 1,
-        "rows": "north to south",
-        "inputs": {
-            name: {"scale": scale, "units": UNITS.get(name, ""), "range": ranges[name]}
-            for name, scale in fields.inputs.items()
-        },
-        "outputs": {
-            name: {"scale": scale, "units": UNITS.get(name, "")} for name, scale in fields.outputs.items()
-        },
-        "spacing_m": sorted({case.spacing_m for case in cases}),
-    }
+    for side in (signature.inputs, signature.outputs):
+        for each in group_fields((each.name for each in side if not each.vector), units={}):
+            if each.vector:
+                raise InputError(
+                    f"--maptype: {' and '.join(each.fields)} do not stand side by side with one scale, so "
+                    "that maps cannot be turned; write the .dat files so, or give --data_augmentation false "
+                    "and another --network than equivariant"
+                )

@@ -1,24 +1,28 @@
-"""A glacier's frames as they come: a folder with `ex.nc` or `<variable>.npy`, or files named one by one."""
+"""Frames of independent cases as users have them, and how they get into a prepared folder."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from tqdm import tqdm
 
 from fieldwise.drafts import check_plain_name
-from fieldwise.errors import InputError
-from fieldwise.fields.formats import AXES, open_fields
+from fieldwise.errors import InputError, first_line
+from fieldwise.fields.formats import AXES, UNREADABLE, open_fields
 from fieldwise.fields.grids import crs_name
+from fieldwise.samples.cases import Case
+from fieldwise.samples.prepared import SPLITS, Draft
 from fieldwise.samples.rules import Rule, check_table, is_table, read_rules
+from fieldwise.samples.signatures import group_fields
 
-SPLITS = ("train", "valid", "test")
-NETCDF = "ex.nc"
+WORDS = {"train": "training", "valid": "validation", **{split: split for split in SPLITS}}  # of splits
+BLOCK_BYTES = 2**26  # of a case in memory
 CF_TIME = ("units", "calendar")  # what time is counted in
 
 
@@ -29,11 +33,11 @@ def _is_source(value: Any) -> bool:
     return number or isinstance(value, str)
 
 
-CASES = Rule(lambda value: is_table(value) and bool(value), "an entry for each case; see `Your own glacier`")
+CASES = Rule(lambda value: is_table(value) and bool(value), "an entry for each case")
 SOURCE = Rule(_is_source, "a variable's name, a number, or {path: FILE, variable: NAME}")
 NAME = Rule(lambda value: isinstance(value, str), "the name of a variable in the file")
 CASE_RULES = {
-    "split": Rule(lambda value: value in SPLITS, f"one of {', '.join(SPLITS)}"),
+    "split": Rule(lambda value: value in WORDS, f"one of {', '.join(SPLITS)}"),
     "path": NAME,
     "variables": Rule(is_table, "lines such as `thk: NAME`"),
     "crs": Rule(lambda value: isinstance(value, str | int), "a CRS such as EPSG:32632"),
@@ -42,8 +46,8 @@ CASE_RULES = {
 
 
 @dataclass(frozen=True)
-class Case:
-    """Frames of one glacier in canonical order, opened but not read.
+class Source:
+    """Frames of one case in canonical order, opened but not read.
 
     Each variable is (time, y, x) with y from north to south and x from west to east. `place` is the file or
     folder to name in errors, `sources` the file of each variable, `time` what the times are counted in (CF).
@@ -66,8 +70,30 @@ class Case:
         return float(f"{abs(self.x[-1] - self.x[0]) / (len(self.x) - 1):.9g}")
 
 
-def open_folder(folder: str | Path) -> list[Case]:
-    """Open every case of a folder that holds train/, test/ and, maybe, valid/, with one folder a case.
+def open_cases(place: str | Path, *, file: str) -> list[Source]:
+    """Open the cases of a FILE.yaml, or of a folder; see :func:`read_case_list` and :func:`open_folder`.
+
+    >>> open_cases("no/such/folder", file="ex.nc")
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: no/such/folder: no such file; --source takes `sandbox`, a folder or ...
+    """
+    place = Path(place)
+    if not place.exists():
+        raise InputError(f"{place}: no such file; --source takes `sandbox`, a folder or a FILE.yaml")
+    if not place.is_dir() and place.suffix not in (".yaml", ".yml"):
+        raise InputError(f"{place}: is no .yaml; --source takes `sandbox`, a folder or a FILE.yaml")
+    return open_folder(place, file=file) if place.is_dir() else read_case_list(place)
+
+
+def open_folder(folder: str | Path, *, file: str) -> list[Source]:
+    """Open every case of a folder that holds training/, test/ and maybe validation/, with one folder a case.
+
+    Parameters
+    ----------
+    folder
+        The words train and valid are read too.
+    file
+        Name of the NetCDF of a case, where its folder does not hold an array for each variable.
 
     Raises
     ------
@@ -82,33 +108,33 @@ def open_folder(folder: str | Path) -> list[Case]:
     >>> values = {"x": [50.0, 150.0], "y": [50.0, 150.0], "thk": [[1.0, 2.0], [3.0, 4.0]]}
     >>> for name, each in values.items():
     ...     np.save(folder / "test" / "aletsch" / f"{name}.npy", each)
-    >>> case = open_folder(folder)[0]
+    >>> case = open_folder(folder, file="ex.nc")[0]
     >>> case.name, case.spacing_m, case.variables["thk"].values.tolist()  # the north comes first
     ('aletsch', 100.0, [[[3.0, 4.0], [1.0, 2.0]]])
     """
     folder = Path(folder)
     cases = []
-    for split in SPLITS:
+    for split in WORDS:
         for place in sorted(path for path in (folder / split).glob("*") if path.is_dir()):
-            if (place / NETCDF).exists():
-                cases.append(_open_entry(place.name, {"split": split, "path": NETCDF}, place))
+            if (place / file).exists():
+                cases.append(_open_entry(place.name, {"split": split, "path": file}, place))
             elif any(place.glob("*.npy")):
                 cases.append(_open_entry(place.name, {"split": split, "path": "."}, place))
             else:
-                raise InputError(f"{place}: holds neither {NETCDF} nor <variable>.npy")
+                raise InputError(f"{place}: holds neither {file} nor <variable>.npy")
     if not cases:
-        raise InputError(f"{folder}: holds no case; lay them out as {folder}/train/CASE/{NETCDF}")
+        raise InputError(f"{folder}: holds no case; lay them out as {folder}/training/CASE/{file}")
     return cases
 
 
-def read_case_list(file: Path) -> list[Case]:
+def read_case_list(file: Path) -> list[Source]:
     """Open the cases that a FILE.yaml names.
 
     ::
 
         cases:
           aletsch:
-            split: test          # train, valid or test
+            split: test          # training, validation or test
             path: aletsch.nc     # NetCDF or Zarr
             variables:
               thk: thkobs                            # a variable of that file
@@ -145,7 +171,7 @@ def read_case_list(file: Path) -> list[Case]:
     return [_open_entry(str(name), entry, file.parent) for name, entry in cases.items()]
 
 
-def _open_entry(name: str, entry: Mapping[str, Any], folder: Path) -> Case:
+def _open_entry(name: str, entry: Mapping[str, Any], folder: Path) -> Source:
     """Put a case together: each variable from a file, or a number that holds everywhere."""
     place, variables = folder / entry["path"], entry.get("variables", {})
     named = {
@@ -170,9 +196,9 @@ def _open_entry(name: str, entry: Mapping[str, Any], folder: Path) -> Case:
         fields[variable] = xr.DataArray(everywhere, dims=("y", "x"))
     time = first["time"] if "time" in first.coords and first["time"].ndim == 1 else None
     crs = entry.get("crs") or first.rio.crs
-    return Case(
+    return Source(
         name,
-        entry.get("split", "test"),
+        WORDS[entry.get("split", "test")],
         {variable: _with_time(each) for variable, each in fields.items()},
         x=first["x"].values.astype(np.float64),
         y=first["y"].values.astype(np.float64),
@@ -233,3 +259,123 @@ def _frame_times(fields: Mapping[str, xr.DataArray], time: xr.DataArray | None, 
         )
     matching = time is not None and time.size == count
     return time.values.astype(np.float64) if matching else np.arange(count, dtype=np.float64)  # type: ignore[union-attr]
+
+
+def hold_out(cases: list[Source], fraction: float, *, seed: int) -> list[Source]:
+    """Move some of the training cases to validation, where there are none for it.
+
+    >>> axis, nowhere = np.arange(2.0), Path()
+    >>> glaciers = [Source(name, "training", {}, axis, axis, axis, nowhere, {}) for name in ("rhone", "aar")]
+    >>> [case.split for case in hold_out(glaciers, 0.2, seed=7)]
+    held out for validation: aar
+    ['training', 'validation']
+    """
+    training = [number for number, case in enumerate(cases) if case.split == "training"]
+    if any(case.split == "validation" for case in cases) or not training or fraction <= 0:
+        return cases
+    if len(training) == 1:
+        tqdm.write(
+            f"one case to learn from, {cases[training[0]].name}: weights are selected on its own frames"
+        )
+        return cases
+    count = min(max(1, round(fraction * len(training))), len(training) - 1)
+    drawn = set(np.random.default_rng(seed).choice(training, size=count, replace=False).tolist())
+    tqdm.write(f"held out for validation: {', '.join(cases[number].name for number in sorted(drawn))}")
+    return [
+        replace(case, split="validation") if number in drawn else case for number, case in enumerate(cases)
+    ]
+
+
+def read_frames(
+    case: Source, fields: dict[str, xr.DataArray], *, step: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """Give one frame after the other, read some at a time.
+
+    >>> axis = np.arange(2.0)
+    >>> thk = xr.DataArray(np.arange(8.0).reshape(2, 2, 2), dims=("time", "y", "x"))
+    >>> glacier = Source("aar", "test", {"thk": thk}, axis, axis, axis, Path(), {})
+    >>> [frame["thk"][0, 0].item() for frame in read_frames(glacier, glacier.variables, step=1)]
+    [0.0, 4.0]
+    """
+    frame_bytes = 4 * len(fields) * len(case.y) * len(case.x)
+    stride = step * max(1, BLOCK_BYTES // frame_bytes)
+    for start in range(0, len(case.times), stride):
+        block = {}
+        for name, values in fields.items():
+            chosen = slice(start, start + stride, step) if values.sizes["time"] > 1 else slice(None)
+            try:
+                block[name] = np.asarray(values[chosen].values, dtype=np.float32)
+            except UNREADABLE as error:
+                reason = f"{name} cannot be read ({first_line(error)})"
+                raise InputError(f"{case.sources[name]}: {reason}; copy the file again") from None
+        for number in range(max(len(values) for values in block.values())):
+            yield {name: values[min(number, len(values) - 1)] for name, values in block.items()}
+
+
+def write_frames(
+    draft: Draft,
+    source: Source,
+    frames: Iterable[Mapping[str, np.ndarray]],
+    *,
+    times: np.ndarray,
+    shape: tuple[int, int],
+    spacing: float,
+    static: Collection[str] = (),
+    constants: Mapping[str, float] | None = None,
+    units: Mapping[str, str] | None = None,
+) -> Case:
+    """Write the frames of a case one by one into a prepared folder, and describe it.
+
+    Parameters
+    ----------
+    frames
+        Name to (y, x) for each of the times, rows from north to south.
+    shape, spacing
+        Of the cells, of which the north-western corner is that of the source.
+    static
+        Fields that never change, kept once.
+    constants
+        Fields that are a number everywhere.
+    units
+        Of fields; those unknown are 1.
+
+    >>> import tempfile
+    >>> from fieldwise.samples.prepared import draft_folder
+    >>> axis, frames = np.array([50.0, 150.0]), [{"thk": np.full((2, 2), depth)} for depth in (80.0, 70.0)]
+    >>> glacier, shape = Source("aar", "test", {}, axis, axis[::-1], np.arange(2.0), Path(), {}), (2, 2)
+    >>> with draft_folder(tempfile.mkdtemp(), recipe="ice_flow") as draft:
+    ...     case = write_frames(draft, glacier, frames, times=np.arange(2.0), shape=shape, spacing=100.0)
+    ...     case.read_frames("thk").max(axis=(1, 2)).tolist()
+    [80.0, 70.0]
+    """
+    folder = Path(source.split) / source.name
+    (draft.folder / folder).mkdir(parents=True)
+    np.save(draft.folder / folder / "time.npy", times)
+    written: dict[str, np.ndarray] = {}
+    for frame, arrays in enumerate(frames):
+        for name, values in arrays.items():
+            if name not in written:
+                count = 1 if name in static else len(times)
+                written[name] = np.lib.format.open_memmap(
+                    draft.folder / folder / f"{name}.npy", mode="w+", dtype=np.float32, shape=(count, *shape)
+                )
+            written[name][min(frame, len(written[name]) - 1)] = values
+    west, north = source.x[0] - source.spacing_m / 2, source.y[0] + source.spacing_m / 2
+    files: dict[str, str | float] = {name: (folder / f"{name}.npy").as_posix() for name in sorted(written)}
+    files |= constants or {}
+    case = Case(
+        source.name,
+        source.split,
+        draft.folder,
+        {each.name: each for each in group_fields(files, units=units or {})},
+        files,
+        spacing,
+        shape,
+        bounds=(west, north - shape[0] * spacing, west + shape[1] * spacing, north),
+        crs=source.crs,
+        frames=len(times),
+        times=(folder / "time.npy").as_posix(),
+        time=source.time,
+    )
+    draft.add(case)
+    return case

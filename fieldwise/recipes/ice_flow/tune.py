@@ -5,10 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from fieldwise.recipes.ice_flow.training import check_settings, fit_emulator, train
-from fieldwise.verbs.trials import Log, Target
-from fieldwise.verbs.tune import search
-
 
 def tune(
     *,
@@ -52,15 +48,19 @@ def tune(
     Returns:
         Options of train that did best.
     """
+    from fieldwise.recipes.ice_flow.signatures import RECIPE
+    from fieldwise.recipes.ice_flow.train import check_settings, train
+    from fieldwise.verbs.trials import Log, Target
+    from fieldwise.verbs.tune import search
+
     choices = {
         name: [given] if isinstance(given, int) else list(given)
         for name, given in (("filters", filters), ("batch_size", batch_size))
     }
     return search(
         train,
-        fit_emulator,
         check=check_settings,
-        recipe="ice_flow",
+        recipe=RECIPE,
         target=Target("val_loss", "validation loss"),
         ranges={"learning_rate": Log(*learning_rate), "layers": layers, **choices, "max_epochs": max_epochs},
         data=data,

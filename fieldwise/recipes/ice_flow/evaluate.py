@@ -1,0 +1,205 @@
+"""Predicted velocities judged on glaciers that training has not seen: the verb evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from fieldwise.errors import InputError, first_line, require_at_least
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from fieldwise.recipes.ice_flow.networks import Emulator
+    from fieldwise.samples.cases import Case
+    from fieldwise.samples.signatures import Signature
+
+    Pair = tuple[Case, xr.Dataset]  # a case, and what was predicted for it
+
+SPEEDS = {"bar": "mean speed", "velbase": "speed at the bed", "velsurf": "surface speed"}
+
+
+def evaluate(
+    *,
+    run: Path = Path("model/ice_flow"),
+    data: Path = Path("data/ice_flow"),
+    prediction: Path = Path("model/ice_flow/prediction"),
+    split: Literal["training", "validation", "test"] = "test",
+    energy_frames: int = 1,
+    figures: bool = True,
+    figure_frames: int = 10,
+    accelerator: str = "auto",
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Judge predicted velocities against the truth, cell by cell over the ice, and the emulator itself.
+
+    Args:
+        run: Run folder of the emulator; scores.json, scores.csv and figures go there.
+        data: Prepared folder, with the true velocities.
+        prediction: What predict wrote: a folder with CASE.nc, or the FILE.nc of one case.
+        split: Which cases.
+        energy_frames: Frames of each case whose energy is compared with the solver's, those with the most ice
+            first; 0 for none.
+        figures: Whether to draw the figures too.
+        figure_frames: Frames of each case to draw: true, predicted, difference.
+        accelerator: cpu, gpu or auto.
+        progress: Whether to show how far it is.
+
+    Returns:
+        What stands in scores.json: the scores as rows, and further facts.
+    """
+    require_at_least(0, energy_frames=energy_frames, figure_frames=figure_frames)
+    from fieldwise.recipes.ice_flow.networks import load_emulator
+    from fieldwise.recipes.ice_flow.signatures import RECIPE
+    from fieldwise.samples.prepared import Prepared
+    from fieldwise.scores import pick, verdict
+    from fieldwise.verbs.evaluate import judge
+
+    run, prediction = Path(run), Path(prediction)
+    emulator = load_emulator(run, accelerator=accelerator)
+    signature = emulator.signature
+    cases = _find_predicted(
+        Prepared(data, recipe=RECIPE).cases(split), prediction, signature.fields("outputs")
+    )
+    rows, facts = _score_cases(emulator, cases, split, energy_frames=energy_frames, progress=progress)
+    learnt_from = signature.facts.get("learnt_from", [])
+    seen = facts["seen_in_training"] = [str(case) for case, _ in cases if str(case) in learnt_from]
+    places = [row["at"] for row in pick(rows, against=split, measure="relative_l1")]
+    return judge(
+        rows,
+        run=run,
+        facts=facts,
+        shown=pick(rows, against=split),
+        verdicts=[
+            *(verdict(rows, against=split, measure="relative_l1", at=place) for place in places[-1:]),
+            f"learnt from {', '.join(seen)}: these scores tell nothing of new glaciers" if seen else "",
+        ],
+        figures=(lambda: _draw_cases(run, cases, signature, frames=figure_frames)) if figures else None,
+    )
+
+
+def _find_predicted(cases: list[Case], prediction: Path, names: list[str]) -> list[Pair]:
+    """Open what was predicted for each case."""
+    if not prediction.exists():
+        raise InputError(f"{prediction}: no such file; write it with `fieldwise ice_flow predict`")
+    found = []
+    for case in cases:
+        path = prediction / f"{case.name}.nc" if prediction.is_dir() else prediction
+        if not path.exists() or (path == prediction and len(cases) > 1):
+            raise InputError(f"{prediction}: holds no {case.name}.nc; predict all cases of {case.split}")
+        case.check_has(names, why="judging")
+        found.append((case, _open_predicted(path, case, names)))
+    return found
+
+
+def _open_predicted(path: Path, case: Case, names: list[str]) -> xr.Dataset:
+    import xarray as xr
+
+    try:
+        opened = xr.open_dataset(path, engine="h5netcdf", decode_times=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as NetCDF ({first_line(error)})") from None
+    missing = [name for name in names if name not in opened]
+    if missing:
+        raise InputError(f"{path}: lacks {', '.join(missing)}; predict again with this emulator")
+    shape = (case.frames, *case.shape)
+    if (case.frames,) * (opened[names[0]].ndim - 2) + opened[names[0]].shape[-2:] not in (shape, shape[1:]):
+        raise InputError(f"{path}: holds {opened[names[0]].shape} values, case {case} {shape}; predict again")
+    return opened
+
+
+def _score_cases(
+    emulator: Emulator, cases: list[Pair], split: str, *, energy_frames: int, progress: bool
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Score the ice of all cases together, and of each, and the emulator on the frame with the most ice."""
+    from tqdm import tqdm
+
+    from fieldwise.recipes.ice_flow.judgement import STILL_M_A, measure_symmetry, time_frame
+    from fieldwise.scores import OutputSums, make_score
+    from fieldwise.scores.outputs import NAME
+
+    names = emulator.signature.fields("outputs")
+    pooled, of_cases = OutputSums(emulator.signature, still=STILL_M_A, unit="m/a"), []
+    symmetry, leakage, energies, seconds, cells = [], [0.0], [], [], 0
+    for case, predicted in tqdm(cases, desc="judging", unit="case", disable=not progress):
+        own, extents = OutputSums(emulator.signature, still=STILL_M_A, unit="m/a"), []
+        for values, true, ice in _read_frames(case, predicted, names):
+            for sums in (own, pooled):
+                sums.add(values[:, ice], true[:, ice])
+            leakage += [float(np.abs(values[:, ~ice]).max())] if not ice.all() else []
+            extents.append(int(ice.sum()))
+        of_cases += own.rows(str(case))
+        cells += sum(extents)
+        largest = sorted(range(case.frames), key=lambda frame: -extents[frame])  # the first may have no ice
+        symmetry.append(measure_symmetry(emulator, case, largest[0]))
+        seconds.append(time_frame(emulator, case, largest[0]))
+        iced = [frame for frame in largest[:energy_frames] if extents[frame]]
+        energies += _compare_energy(case, predicted, names, iced)
+    mean = {key: float(np.mean([each[key] for each in energies])) for key in (energies or [{}])[0]}
+    rows = [
+        *pooled.rows(split),
+        make_score(split, "symmetry_error", "1", NAME, max(symmetry)),
+        make_score(split, "leakage", "m/a", NAME, max(leakage)),
+        *([make_score(split, "energy_gap", "1", NAME, mean["gap"])] if mean else []),
+        *of_cases,
+    ]
+    facts: dict[str, Any] = {"cells": cells, "frames": sum(case.frames for case, _ in cases)}
+    facts |= {"seconds_a_frame": float(np.mean(seconds))}
+    return rows, facts | {key: value for key, value in mean.items() if key == "solver_s"}
+
+
+def _read_frames(
+    case: Case, predicted: xr.Dataset, names: list[str]
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Give for one frame after the other what is predicted and true, (variable, y, x), and the ice."""
+    from fieldwise.recipes.ice_flow.samples import find_ice
+
+    for frame in range(case.frames):
+        ice = find_ice(case, frame, thicker_than_m=0)
+        yield _read_frame(predicted, names, frame), case.stack(names, frame=frame), ice
+
+
+def _read_frame(predicted: xr.Dataset, names: list[str], frame: int) -> np.ndarray:
+    fields = [predicted[name] for name in names]
+    return np.stack([(each[frame] if each.ndim > 2 else each).values for each in fields])
+
+
+def _compare_energy(
+    case: Case, predicted: xr.Dataset, names: list[str], frames: list[int]
+) -> list[Mapping[str, float]]:
+    """Compare energies where the case has a surface, and the emulator gives flow at two depths."""
+    from fieldwise.recipes.ice_flow.physics import DEPTHS, measure_energy_gap
+
+    known = [place for place in DEPTHS if {f"u{place}", f"v{place}"} <= {*names}]
+    if len(known) < 2 or not {"thk", "usurf"} <= case.files.keys():
+        return []
+    velocities = (dict(zip(names, _read_frame(predicted, names, frame), strict=True)) for frame in frames)
+    return [measure_energy_gap(each, case, frame) for each, frame in zip(velocities, frames, strict=True)]
+
+
+def _draw_cases(run: Path, cases: list[Pair], signature: Signature, *, frames: int) -> Iterator[Path]:
+    """Draw speed as it is and as it is predicted, for up to so many frames a case, from first to last."""
+    from fieldwise.fields.grids import make_field
+    from fieldwise.figures import draw_comparison, save_figure
+
+    (run / "figures").mkdir(parents=True, exist_ok=True)
+    vectors = [each for each in signature.outputs if each.vector]
+    shown = (vectors or signature.outputs)[-1 if vectors else 0]
+    label = SPEEDS.get(shown.name, "speed") if vectors else shown.name
+    for case, predicted in cases:
+        chosen = np.linspace(0, case.frames - 1, min(frames, case.frames)).round().astype(int)
+        for frame, (found, true, ice) in enumerate(_read_frames(case, predicted, list(shown.fields))):
+            if frame not in chosen:
+                continue
+            fields = []
+            for values in (true, found):
+                size = np.where(ice, np.sqrt(np.square(values).sum(axis=0)) if vectors else values[0], np.nan)
+                size = size.astype(np.float32)
+                fields.append(
+                    make_field(size, case.grid, name=shown.name, units=shown.units, long_name=label)
+                )
+            path = run / "figures" / f"{case.name}_{frame:03d}"
+            yield save_figure(draw_comparison(*fields), path)[1]
