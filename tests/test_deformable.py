@@ -127,7 +127,7 @@ def test_agrees_with_torchvision_where_it_is_installed() -> None:
 
 @pytest.mark.parametrize("inside", [True, False])
 def test_it_learns_in_mixed_precision_too(inside):
-    """The backward pass within the region of mixed precision, as where two optimisers take turns, or after."""
+    """The backward pass within the region of mixed precision, as where optimisers take turns, or after."""
     layer, fields = DeformableConvolution(4, 3), torch.randn(1, 4, 9, 8)
     layer.start_plain()
     slopes = {}
