@@ -5,13 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from fieldwise.drafts import replace_when_done
-from fieldwise.errors import InputError
+from fieldwise.errors import InputError, first_line
 from fieldwise.runs import write_json
-from fieldwise.scores import format_table, to_csv
+from fieldwise.scores import format_table, relative_l1, speed_of, to_csv
 from fieldwise.scores.tables import Row
+from fieldwise.symmetries import ORDER
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from fieldwise.samples.cases import Case
 
 
 def judge(
@@ -104,3 +112,109 @@ def _format_facts(facts: Mapping[str, Any]) -> str:
 
 def _format(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+def open_predicted(prediction: str | Path, cases: Iterable[Case], names: Iterable[str]) -> list[xr.Dataset]:
+    """Open what was predicted for each case: of a folder CASE.nc, or the one file of one case.
+
+    Parameters
+    ----------
+    prediction
+        What the verb predict wrote.
+    names
+        Fields that are to be judged.
+
+    Raises
+    ------
+    InputError
+        Where a file is missing, is damaged, or does not hold these fields on the cells of its case; or where
+        the case lacks their truth.
+
+    Examples
+    --------
+    >>> import tempfile; import xarray as xr
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> (case,) = make_prepared({"thk": np.zeros((1, 3, 4))}, name="aletsch").cases()
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> predicted = xr.Dataset({"thk": (("y", "x"), np.ones((3, 4)))})
+    >>> predicted.to_netcdf(folder / "aletsch.nc", engine="h5netcdf")
+    >>> open_predicted(folder, [case], ["thk"])[0]["thk"].shape
+    (3, 4)
+    """
+    prediction, cases, names = Path(prediction), list(cases), list(names)
+    if not prediction.exists():
+        recipe = f" {cases[0].facts['recipe']}" if cases and "recipe" in cases[0].facts else ""
+        raise InputError(f"{prediction}: no such file; write it with `fieldwise{recipe} predict`")
+    found = []
+    for case in cases:
+        path = prediction / f"{case.name}.nc" if prediction.is_dir() else prediction
+        if not path.exists() or (path == prediction and len(cases) > 1):
+            raise InputError(f"{prediction}: holds no {case.name}.nc; predict all cases of {case.split}")
+        case.check_has(names, why="judging")
+        found.append(_open_predicted(path, case, names))
+    return found
+
+
+def _open_predicted(path: Path, case: Case, names: list[str]) -> xr.Dataset:
+    import xarray as xr
+
+    try:
+        opened = xr.open_dataset(path, engine="h5netcdf", decode_times=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as NetCDF ({first_line(error)})") from None
+    missing = [name for name in names if name not in opened]
+    if missing:
+        raise InputError(f"{path}: lacks {', '.join(missing)}; predict again with this run")
+    shape, found = (case.frames, *case.shape), opened[names[0]].shape
+    if (case.frames,) * (len(found) - 2) + found[-2:] not in (shape, shape[1:]):
+        raise InputError(f"{path}: holds {found} values, case {case} {shape}; predict again")
+    return opened
+
+
+def measure_symmetry(
+    predict: Callable[[dict[str, np.ndarray]], np.ndarray],
+    arrays: Mapping[str, np.ndarray],
+    *,
+    vectors: Mapping[str, list[tuple[int, ...]]],
+) -> float:
+    """Give by how much turning the input changes the answer: relative L1, the worst of seven symmetries.
+
+    Each turned or mirrored input is predicted and turned back; vectors turn along. What is compared is the
+    length of the last vector of the answer; without a vector there is nothing to tell (NaN).
+
+    Parameters
+    ----------
+    predict
+        Maps arrays to (channel, y, x).
+    arrays
+        Name to (channel, y, x).
+    vectors
+        Of a signature: see :meth:`fieldwise.samples.signatures.Signature.vectors`.
+
+    Examples
+    --------
+    Whatever hands slopes on as velocity turns with the map; what lets nothing flow north does not:
+
+    >>> slopes, vectors = np.stack([np.ones((3, 3)), np.zeros((3, 3))]), [(0, 1)]
+    >>> for north in (1.0, 0.0):
+    ...     def predict(arrays):
+    ...         return arrays["inputs"] * np.array([1.0, north])[:, None, None]
+    ...     measure_symmetry(predict, {"inputs": slopes}, vectors={"inputs": vectors, "targets": vectors})
+    0.0
+    1.0
+    """
+    import torch
+
+    from fieldwise.samples.loaders import turn, turn_back
+
+    if not vectors["targets"]:
+        return math.nan
+    last = list(vectors["targets"][-1])
+    tensors = {name: torch.from_numpy(values)[None] for name, values in arrays.items()}
+    length, errors = speed_of(predict(dict(arrays))[last]), []
+    for symmetry in range(1, ORDER):
+        turned = turn(tensors, symmetry, vectors=vectors)
+        answer = predict({name: values[0].numpy() for name, values in turned.items()})
+        back = turn_back({"targets": torch.from_numpy(answer)[None]}, symmetry, vectors=vectors)
+        errors.append(relative_l1(speed_of(back["targets"][0].numpy()[last]), length))
+    return max(errors)
