@@ -1,8 +1,9 @@
 """Judge fields: errors, texture, vectors, how sure a score is, and scores as one long table."""
 
+from fieldwise.fields.resampling import sample_at_points
 from fieldwise.scores.errors import ErrorSums, bias, errors_of, mae, relative_l1, rmse, root_mean_square
 from fieldwise.scores.outputs import OutputSums
-from fieldwise.scores.sampling import sample_at_points
+from fieldwise.scores.sampling import sample_maps
 from fieldwise.scores.skill import bootstrap_interval, verdict
 from fieldwise.scores.tables import (
     format_table,
@@ -22,6 +23,7 @@ from fieldwise.scores.texture import (
     roughness,
     roughness_along_track,
     roughness_ratio,
+    tells_roughness,
 )
 from fieldwise.scores.vectors import cosines_of, direction_cosine, speed_of
 
@@ -49,9 +51,11 @@ __all__ = [
     "roughness_along_track",
     "roughness_ratio",
     "sample_at_points",
+    "sample_maps",
     "score_all",
     "speed_of",
     "tabulate",
+    "tells_roughness",
     "to_csv",
     "value_of",
     "verdict",

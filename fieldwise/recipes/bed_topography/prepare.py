@@ -65,7 +65,9 @@ def prepare(
         The folder, which now holds a dataset.yaml.
     """
     from fieldwise.fields.arrays import choose_module
-    from fieldwise.recipes.bed_topography.region import RECIPE, UPSAMPLING
+    from fieldwise.recipes.bed_topography.region import RECIPE, UPSAMPLING, lowres_spacing
+    from fieldwise.recipes.bed_topography.surveys import open_targets
+    from fieldwise.samples.patches import cut_patches
     from fieldwise.verbs.prepare import prepare_folder
 
     require_at_least(1, tile_cells=tile_cells, step_cells=step_cells, block_tiles=block_tiles)
@@ -92,11 +94,14 @@ def prepare(
         )
         buffer = _choose_buffer(buffer_m, case.spacing)
         print("cutting tiles")
-        counts = _cut_tiles(
+        counts = cut_patches(
             case,
+            open_targets(case).values(),
+            target="bed",
             tile_cells=tile_cells,
             step_cells=step_cells,
             inside=inside,
+            padding=lowres_spacing(case),
             split={
                 "fraction": validation_fraction,
                 "block": block_tiles * tile_cells * case.spacing,
@@ -105,6 +110,8 @@ def prepare(
                 "held_out": areas,
             },
         )
+        if not counts:
+            raise InputError(_too_large(tile_cells, case.spacing, grounded=inside is not None))
         draft.facts["tiles"] = {"cells": tile_cells, "step_cells": step_cells, "buffer_m": buffer, **counts}
         print(f"tiles: {counts['training']} to train on, {counts['validation']} to select weights on")
     print(f"{out}: prepared")
@@ -130,18 +137,22 @@ def _open_region(
     """
     from fieldwise.fields.datums import ATTRIBUTE as DATUM
     from fieldwise.fields.grids import Grid
-    from fieldwise.recipes.bed_topography.inversion import add_surface_inversion
-    from fieldwise.recipes.bed_topography.levels import ELEVATIONS, read_heights
-    from fieldwise.recipes.bed_topography.own_files import list_files, read_own_files
-    from fieldwise.recipes.bed_topography.region import add_inputs
-    from fieldwise.recipes.bed_topography.regional import add_regional_inputs
+    from fieldwise.recipes.bed_topography.region import (
+        ELEVATIONS,
+        VECTORS,
+        add_regional_inputs,
+        add_surface_inversion,
+        list_files,
+        read_own_files,
+    )
     from fieldwise.recipes.bed_topography.surveys import prepare_targets, tile_area
     from fieldwise.samples.cases import Case
-    from fieldwise.samples.inputs import prepare_inputs
+    from fieldwise.samples.inputs import add_inputs, prepare_inputs
+    from fieldwise.samples.levels import read_heights
 
     config, folder = read_own_files(file), file.parent
     draft.sources, draft.home = list_files(config, folder), folder
-    heights = read_heights(config, folder=folder, report=print)
+    heights = read_heights(config, folder=folder, elevations=ELEVATIONS, report=print)
     draft.facts |= {DATUM: heights.datum} if heights.datum else {}
     print("opening, aligning and filling the inputs")
     described = prepare_inputs(
@@ -161,10 +172,10 @@ def _open_region(
     grid = Grid(west, south, east, north, spacing, crs)
     case = Case("region", None, draft.folder, {}, {}, spacing, grid.shape, bounds=grid.bounds, crs=crs)
     case = draft.add(replace(case, arrays=arrays))
-    add_inputs(case, described["inputs"])
+    add_inputs(case, described["inputs"], vectors=VECTORS)
     grounded = _copy_known(config, folder, draft, heights=heights, crs=crs)
     print("reading the bed off the surface")
-    add_inputs(case, add_regional_inputs(case))
+    add_inputs(case, add_regional_inputs(case), vectors=VECTORS)
     add_inputs(case, add_surface_inversion(case, grounded=grounded, progress=progress))
     print("gridding the surveys")
     known, areas = prepare_targets(
@@ -183,8 +194,8 @@ def _open_region(
 def _copy_known(config: dict[str, Any], folder: Path, draft: Draft, *, heights: Heights, crs: str) -> Any:
     """Keep a known truth, the bound and the grounding line in the folder; give the grounded area."""
     from fieldwise.fields.entries import open_entry
+    from fieldwise.fields.formats import read_area
     from fieldwise.fields.rasters import write_cog
-    from fieldwise.recipes.bed_topography.surveys import read_grounded_area
 
     for key in LINKED:
         if config.get(key):
@@ -198,11 +209,11 @@ def _copy_known(config: dict[str, Any], folder: Path, draft: Draft, *, heights: 
     if not config.get("grounding_line"):
         return None
     line = folder / config["grounding_line"]["path"]
-    area = read_grounded_area(line, crs=crs)
+    area = read_area(line, crs=crs)
     _keep_shape(area, "grounding_line", draft, crs=crs)
     coast = next(iter(sorted(line.parent.glob("Coastline*.shp"))), None)
     if coast:
-        _keep_shape(read_grounded_area(coast, crs=crs), "coastline", draft, crs=crs)
+        _keep_shape(read_area(coast, crs=crs), "coastline", draft, crs=crs)
     return area
 
 
@@ -212,51 +223,6 @@ def _keep_shape(area: Any, key: str, draft: Draft, *, crs: str) -> None:
 
     draft.facts[key] = f"{key}.gpkg"
     geopandas.GeoDataFrame(geometry=[area], crs=crs).to_file(draft.folder / draft.facts[key], driver="GPKG")
-
-
-def _cut_tiles(
-    case: Case, *, tile_cells: int, step_cells: int, inside: Any, split: dict[str, Any]
-) -> dict[str, int]:
-    """Slide windows over every gridded survey, split them, cut every input, and save."""
-    import numpy as np
-
-    from fieldwise.fields.arrays import to_host
-    from fieldwise.fields.tiles import cut, slide_windows, split_by_area, write_bounds, write_tiles
-    from fieldwise.recipes.bed_topography.region import lowres_spacing
-    from fieldwise.recipes.bed_topography.surveys import open_targets
-
-    windows, beds = [], []
-    for field in open_targets(case).values():
-        found = slide_windows(field, tile_cells=tile_cells, step_cells=step_cells, inside=inside)
-        windows.append(found)
-        if len(found):
-            beds.append(cut(field, found, spacing=case.spacing)[:, None])
-    every = np.concatenate(windows)
-    if not len(every):
-        raise InputError(_too_large(tile_cells, case.spacing, grounded=inside is not None))
-    read = case.read(case.variables, window=every, padding=lowres_spacing(case))
-    arrays = {name: to_host(values) for name, values in read.items()}
-    whole = np.all([np.isfinite(values).all(axis=(1, 2, 3)) for values in arrays.values()], axis=0)
-    if not whole.any():
-        raise InputError(f"each of the {len(every)} tiles has gaps in {', '.join(arrays)}; fill them first")
-    every, arrays["bed"] = every[whole], np.concatenate(beds)
-    training, validation = split_by_area(every, **split)
-    chosen = np.concatenate([training, validation])
-    splits = ["training"] * len(training) + ["validation"] * len(validation)
-    arrays = {name: values[np.flatnonzero(whole)[chosen]] for name, values in arrays.items()}
-    spacing = {name: each.spacing or case.spacing for name, each in case.variables.items()}
-    units = {name: each.units for name, each in case.variables.items()} | {"bed": "m"}
-    write_tiles(
-        arrays,
-        case.folder / "tiles.zarr",
-        windows=every[chosen],
-        splits=splits,
-        spacing_m=spacing | {"bed": case.spacing},
-        units=units,
-        crs=case.grid.crs,
-    )
-    write_bounds(every[chosen], case.folder / "tiles.geojson", crs=case.grid.crs, splits=splits)
-    return {"training": len(training), "validation": len(validation)}
 
 
 def _too_large(tile_cells: int, spacing: float, *, grounded: bool) -> str:

@@ -75,9 +75,14 @@ def train(
     settings = {**locals(), **training}
     import numpy as np
 
-    from fieldwise.recipes.bed_topography.generator import BedTask, choose_options, draw_tiles
+    from fieldwise.recipes.bed_topography.generator import (
+        BedTask,
+        choose_inputs,
+        choose_options,
+        draw_tiles,
+        read_samples,
+    )
     from fieldwise.recipes.bed_topography.region import open_region
-    from fieldwise.recipes.bed_topography.tiles import choose_inputs, read_samples
     from fieldwise.samples.loaders import SYMMETRIES, make_loader
     from fieldwise.verbs.train import check_training, train_run
 
@@ -135,7 +140,7 @@ def check_settings(settings: Mapping[str, Any], case: Case) -> None:
     Traceback (most recent call last):
     fieldwise.errors.InputError: ...: holds tiles of 24 cells, too small for a discriminator, ...
     """
-    from fieldwise.recipes.bed_topography.tiles import choose_inputs
+    from fieldwise.recipes.bed_topography.generator import choose_inputs
     from fieldwise.verbs.train import check_training
 
     check_training(settings)
