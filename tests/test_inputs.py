@@ -16,9 +16,9 @@ from fieldwise.fields.grids import Grid, grid_of, make_field
 from fieldwise.fields.rasters import write_cog, write_netcdf
 from fieldwise.fields.resampling import degrade
 from fieldwise.fields.trends import regional_trend
-from fieldwise.recipes.bed_topography.region import add_inputs, open_region
+from fieldwise.recipes.bed_topography.region import VECTORS, open_region
 from fieldwise.samples.cases import Case
-from fieldwise.samples.inputs import prepare_inputs
+from fieldwise.samples.inputs import add_inputs, prepare_inputs
 from fieldwise.samples.rules import read_yaml, write_yaml
 
 DATA = Path(os.environ.get("FIELDWISE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -55,7 +55,7 @@ def prepare(folder, inputs, *, detrended=(), lines=None, **keys):
     case = Case(
         "region", None, folder / "out", {}, {}, region.spacing, region.shape, region.bounds, region.crs
     )
-    add_inputs(case, described["inputs"])
+    add_inputs(case, described["inputs"], vectors=VECTORS)
     return case
 
 

@@ -87,7 +87,7 @@ def test_a_failed_draft_leaves_the_folder_as_it_was(tmp_path):
 def test_paths_out_of_the_folder_are_refused(glacier, path):
     entry = Prepared(glacier.folder).description["cases"][0]
     describe(glacier, cases=[entry | {"files": {"thk": path}}])
-    with pytest.raises(InputError, match="leads out of .*; prepare the folder again"):
+    with pytest.raises(InputError, match=r"leads out of .*; prepare the folder again"):
         Prepared(glacier.folder)
 
 

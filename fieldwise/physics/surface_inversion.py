@@ -134,7 +134,10 @@ def invert_blocks(
     0.0
     """
     shape = trust.shape
-    padded = {name: np.pad(values, MARGIN_CELLS, mode="symmetric") for name, values in {**places, "trust": trust}.items()}
+    padded = {
+        name: np.pad(values, MARGIN_CELLS, mode="symmetric")
+        for name, values in {**places, "trust": trust}.items()
+    }
     found = np.zeros(shape, dtype=np.float32)
     corners = [(r, c) for r in range(0, shape[0], BLOCK_CELLS) for c in range(0, shape[1], BLOCK_CELLS)]
     for row, column in tqdm(corners, desc="inverting the surface", disable=not progress or len(corners) < 2):

@@ -53,7 +53,7 @@ def load_recipe(name: str, *, besides: Sequence[str] = ()) -> Any:
         Where there is none, or it cannot be imported.
 
     >>> list_verbs(load_recipe("ice_flow"))
-    ['prepare', 'train', 'predict', 'evaluate']
+    ['prepare', 'train', 'predict', 'evaluate', 'tune']
     >>> load_recipe("bed")
     Traceback (most recent call last):
     fieldwise.errors.InputError: 'bed' is no recipe; choose bed_topography, ...
@@ -75,7 +75,11 @@ def load_recipe(name: str, *, besides: Sequence[str] = ()) -> Any:
 
 
 def list_verbs(recipe: Any) -> list[str]:
-    """Name the verbs of a recipe: those in its ``__all__``, or those of the usual ones that it has."""
+    """Name the verbs of a recipe: those in its ``__all__``, or those of the usual ones that it has.
+
+    >>> list_verbs(load_recipe("bed_topography"))
+    ['prepare', 'train', 'predict', 'evaluate', 'tune']
+    """
     named = getattr(recipe, "__all__", None)
     verbs = [verb for verb in VERBS if (hasattr(recipe, verb) if named is None else verb in named)]
     others = (name for name in named or () if name not in VERBS)
@@ -87,7 +91,7 @@ def load_verb(recipe: Any, name: str) -> Callable[..., Any]:
 
     >>> load_verb(load_recipe("ice_flow"), "learn")
     Traceback (most recent call last):
-    fieldwise.errors.InputError: 'learn' is no verb of ice_flow; choose prepare, train, predict, evaluate
+    fieldwise.errors.InputError: 'learn' is no verb of ice_flow; choose prepare, train, predict, evaluate, ...
     """
     short, verbs = recipe.__name__.rpartition(".")[2], list_verbs(recipe)
     if name not in verbs:
@@ -127,7 +131,7 @@ def load_when_used(package: str, **homes: str) -> None:
 
     >>> from fieldwise.recipes import ice_flow
     >>> ice_flow.train.__module__
-    'fieldwise.recipes.ice_flow.training'
+    'fieldwise.recipes.ice_flow.train'
     """
     module = sys.modules[package]
     module.__dict__["_homes"] = homes

@@ -81,7 +81,11 @@ def is_number(value: Any) -> bool:
 
 
 def is_table(value: Any) -> bool:
-    """Tell a table of keys and values."""
+    """Tell a table of keys and values.
+
+    >>> is_table({"path": "bed.tif"}), is_table("bed.tif")
+    (True, False)
+    """
     return isinstance(value, Mapping)
 
 

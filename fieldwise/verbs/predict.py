@@ -142,7 +142,14 @@ def predict_to(
 
 
 def identify_case(case: Case) -> str:
-    """Give a text that changes with what a case's folder says of it."""
+    """Give a text that changes with what a case's folder says of it.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> made = [make_prepared({"thk": depth}, shape=(4, 4)).cases()[0] for depth in (80.0, 80.0, 70.0)]
+    >>> first, second, other = map(identify_case, made)
+    >>> first == second, first == other
+    (True, False)
+    """
     from fieldwise.runs import hash_file
 
     said = hashlib.sha256(json.dumps(case.describe()).encode()).hexdigest()
@@ -196,7 +203,19 @@ def snap_window(case: Case, window: Bounds | None) -> Grid:
 
 
 def describe_file(predictor: Predictor, case: Case, plan: Plan, attributes: Mapping[str, str]) -> MapFile:
-    """Say what the file of a plan holds."""
+    """Say what the file of a plan holds.
+
+    >>> import torch
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> from fieldwise.samples.signatures import Signature, Variable
+    >>> (case,) = make_prepared({"thk": 80.0}, shape=(4, 4)).cases()
+    >>> from fieldwise.verbs.predictors import Predictor
+    >>> predictor = Predictor(torch.nn.Identity(), Signature("own", (), (Variable("bed", units="m"),)))
+    >>> plan = Plan(lay_out(case.grid, None, 1), (0,), ("bed",), 4, 0, "")
+    >>> file = describe_file(predictor, case, plan, {"long_name": "bed elevation"})
+    >>> file.shape, file.outputs[0].units, file.attributes["long_name"]
+    ((4, 4), 'm', 'bed elevation')
+    """
     bounds = plan.layout.bounds(plan.layout.target)
     timed = case.times is not None or case.frames > 1
     times = Times(case.frame_times[list(plan.frames)], case.time) if timed else None

@@ -46,7 +46,9 @@ def predict(
     from fieldwise.recipes.bed_topography.predictor import load_bed_predictor
     from fieldwise.recipes.bed_topography.region import open_region
     from fieldwise.verbs.predict import predict_to
+    from fieldwise.verbs.writers import check_suffix
 
+    check_suffix(out, frames=1)
     case = open_region(data)
     predictor = load_bed_predictor(
         run, case, weights=weights, residual_scaling=residual_scaling, accelerator=accelerator

@@ -119,6 +119,23 @@ def load_bed_predictor(
     return predictor
 
 
+def describe_shares(predictor: BedPredictor) -> str:
+    """Say what was fitted and decides a map: how far surface inversion and network are believed.
+
+    >>> import torch
+    >>> from fieldwise.samples.signatures import Signature
+    >>> signature = Signature("bed_topography", (), (), facts={"inversion_share": 0.9})
+    >>> state = {"departure_share": torch.tensor(0.25)}
+    >>> print(describe_shares(BedPredictor(torch.nn.Identity(), signature, path="best.ckpt", state=state)))
+    believed, as the tiles bear out: 90% of the surface inversion, 25% of the departures that the network
+    draws
+    """
+    told = [f"{predictor.share:.0%} of the departures that the network draws"]
+    if "inversion_share" in predictor.signature.facts:
+        told.insert(0, f"{predictor.signature.facts['inversion_share']:.0%} of the surface inversion")
+    return f"believed, as the tiles bear out: {', '.join(told)}"
+
+
 def load_old_weights(
     path: str | Path, device: torch.device, *, residual_scaling: float | None = None
 ) -> BedPredictor:

@@ -239,7 +239,9 @@ def add_surface_inversion(
     return {INVERSION: _keep(case, INVERSION, [values], "m", **words)}
 
 
-def _read_places(case: Case, grid: Grid, grounded: shapely.Geometry | None) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _read_places(
+    case: Case, grid: Grid, grounded: shapely.Geometry | None
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Read what the inversion takes, (y, x) each at low-res spacing, without gaps, and the trust in it."""
 
     def read(field: Any) -> np.ndarray:

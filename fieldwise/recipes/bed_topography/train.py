@@ -115,7 +115,7 @@ def train(
         ),
         make_loader(judged, batch_size=batch_size),
     )
-    return train_run(
+    best = train_run(
         make_task,
         loaders,
         signature,
@@ -126,6 +126,30 @@ def train(
         sources=[case.folder / "provenance.json"],
         **training,
     )
+    for line in _conclude(Path(run), case) if departure else ():
+        print(line)
+    return best
+
+
+def _conclude(run: Path, case: Case) -> list[str]:
+    """Say what was fitted and decides the map, and whether it is better than what needs no training."""
+    from fieldwise.fields.tiles import read_tiles
+    from fieldwise.recipes.bed_topography.predictor import describe_shares, load_bed_predictor
+    from fieldwise.recipes.bed_topography.region import INVERSION, LOWRES
+    from fieldwise.recipes.bed_topography.tiles import interpolate
+    from fieldwise.runs import read_metrics
+    from fieldwise.scores import make_score, rmse, score_all, verdict
+
+    against, tiles = "validation tiles", read_tiles(case.folder / "tiles.zarr", "validation")
+    windows, truth = tiles["bounds"].values, tiles["bed"].values[:, 0]
+    beds = {"cubic": interpolate(case, LOWRES, windows)}
+    if INVERSION in case.variables:
+        beds["inversion"] = beds["cubic"] + interpolate(case, INVERSION, windows)
+    reached = float(read_metrics(run)["val_rmse_m"].min())
+    rows = [make_score(against, "rmse", "m", "prediction", reached)]
+    rows += score_all(against, {("rmse", "m"): rmse}, beds, truth)
+    shares = describe_shares(load_bed_predictor(run, case, accelerator="cpu"))
+    return [shares, verdict(rows, against=against, measure="rmse")]
 
 
 def check_settings(settings: Mapping[str, Any], case: Case) -> None:
