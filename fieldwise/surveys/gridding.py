@@ -181,9 +181,10 @@ def spline_cells(
         Width around the grid from which cells take part too.
 
     >>> from fieldwise.fields.grids import make_field
-    >>> coarse = make_field(np.full((4, 4), -90.0), Grid(0, 0, 4000, 4000, 1000, "EPSG:3031"), name="bed")
-    >>> spline_cells(coarse, Grid(1000, 1000, 2000, 2000, 500, "EPSG:3031")).values.tolist()
-    [[-90.0, -90.0], [-90.0, -90.0]]
+    >>> coarse = make_field(np.full((6, 6), -90.0), Grid(0, 0, 6000, 6000, 1000, "EPSG:3031"), name="bed")
+    >>> fine = spline_cells(coarse, Grid(1000, 1000, 5000, 5000, 500, "EPSG:3031"))
+    >>> fine.shape, float(fine.min()), float(fine.max())
+    ((8, 8), -90.0, -90.0)
     """
     around = field.sel(
         x=slice(grid.west - margin, grid.east + margin), y=slice(grid.north + margin, grid.south - margin)

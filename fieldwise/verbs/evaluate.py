@@ -187,10 +187,10 @@ def score_blocks(
     >>> drawn = make_field(known + 3, grid, name="bed")
     >>> def read(rows, columns, here):
     ...     return known[rows, columns], {"prediction": drawn[rows, columns]}
-    >>> options = {"against": "truth", "unseen": lambda here: cover(here, [(0, 0, 400, 800)])}
+    >>> options = {"against": "truth", "unseen": lambda here: cover(here, [(0, 0, 600, 800)])}
     >>> rows, share = score_blocks(read, grid, **options)
     >>> [round(row["value"], 3) for row in rows], share
-    ([3.0, 3.0, 3.0, 1.0], 0.5)
+    ([3.0, 3.0, 3.0, 1.0], 0.75)
     """
     layout = lay_out(grid, None, 1)
     errors: dict[str, ErrorSums] = {}

@@ -24,7 +24,7 @@ from fieldwise.recipes.bed_topography.region import (
 )
 from fieldwise.runs.pictures import draw_samples
 from fieldwise.samples.cases import Case
-from fieldwise.samples.scales import LengthScale, Scale, fit_scale
+from fieldwise.samples.scales import LengthScale, Scale, fit_scale, fit_share
 from fieldwise.samples.signatures import Signature, Variable
 from fieldwise.tasks import AdversarialTask
 
@@ -261,17 +261,16 @@ def read_samples(
         Arrays: ``inputs``, name to (tile, channel, y, x), scaled; ``base``, ``targets`` and ``bed_lowres``
         in metres; and the signature that travels in the checkpoint.
 
-    >>> from fieldwise.fields.tiles import write_tiles
+    >>> from fieldwise.fields.grids import make_field
     >>> from fieldwise.samples.examples import make_prepared
+    >>> from fieldwise.samples.patches import cut_patches
     >>> case = make_prepared({"bed_lowres": np.full((4, 4), -90.0)}, shape=(16, 16)).cases()[0]
-    >>> beds = np.tile([-60.0, -120.0], (2, 1, 4, 2))  # 30 m above and below the low-res bed
-    >>> tiles = {"bed_lowres": np.full((2, 1, 3, 3), -90.0), "bed": beds}
-    >>> _ = write_tiles(tiles, case.folder / "tiles.zarr", splits=["training", "validation"], crs=case.crs,
-    ...                 windows=np.array([[1000, 1000, 2000, 2000], [2000, 2000, 3000, 3000]]),
-    ...                 spacing_m={"bed_lowres": 1000, "bed": 250}, units={"bed_lowres": "m", "bed": "m"})
+    >>> radar = make_field(np.tile([-60.0, -120.0], (16, 8)), case.grid, name="bed")  # 30 m above and below
+    >>> options = {"tile_cells": 4, "step_cells": 4, "padding": 1000, "split": {"block": 1000, "buffer": 0}}
+    >>> _ = cut_patches(case, [radar], target="bed", **options)
     >>> arrays, signature = read_samples(case, "training", ["bed_lowres"], departure=True)
-    >>> arrays["targets"].shape, float(arrays["base"].mean()), signature.outputs[0].scale
-    ((1, 1, 4, 4), -90.0, Scale(mean=0.0, spread=30.0))
+    >>> arrays["targets"].shape[1:], float(arrays["base"].mean()), signature.outputs[0].scale
+    ((1, 4, 4), -90.0, Scale(mean=0.0, spread=30.0))
     """
     tiles = read_tiles(case.folder / "tiles.zarr", split)
     windows, padding = tiles["bounds"].values, lowres_spacing(case)
@@ -296,17 +295,6 @@ def read_samples(
             signature = replace(signature, outputs=(replace(signature.outputs[0], scale=scale),))
     scaled = {name: values.astype(np.float32) for name, values in signature.apply(arrays).items()}
     return {"inputs": scaled, "base": base, "targets": bed, "bed_lowres": lowres}, signature
-
-
-def fit_share(departure: np.ndarray, told: np.ndarray) -> float:
-    """Fit which share of a first guess to believe: least squares, between 0 and 1.
-
-    >>> told = np.array([2.0, -2.0, 4.0])
-    >>> fit_share(0.5 * told, told), fit_share(-told, told), fit_share(told, 0 * told)
-    (0.5, 0.0, 0.0)
-    """
-    power = float((told * told).sum())
-    return min(1.0, max(0.0, float((departure * told).sum()) / power)) if power else 0.0
 
 
 def _describe(case: Case, arrays: dict[str, np.ndarray], *, departure: bool) -> Signature:
