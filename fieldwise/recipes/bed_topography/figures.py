@@ -66,30 +66,14 @@ def print_figure(name: str, material: Material, folder: str | Path) -> Printed:
 
 
 def run_on_a_tile(run: Path, case: Case) -> tuple[list[Layer], dict[str, np.ndarray], np.ndarray]:
-    """Run the best network of a run on the tile of the strongest relief.
-
-    Returns
-    -------
-    tuple
-        The layers of the network; name -> (y, x) input as the network reads it, of vectors the length;
-        and the (y, x) bed in metres.
-    """
-    import torch
-
-    from fieldwise.networks.layers import list_layers
+    """Run the best network of a run on the tile of the strongest relief: layers, inputs, bed in metres."""
     from fieldwise.recipes.bed_topography.predictor import load_bed_predictor
+    from fieldwise.verbs.predictors import draw_window
 
-    predictor = load_bed_predictor(run, case, accelerator="cpu")
     tiles = read_tiles(case.folder / "tiles.zarr")
     bounds = tiles["bounds"].values[np.argmax(tiles["bed"].values.std(axis=(1, 2, 3)))]
-    arrays = predictor.read(case, tuple(bounds), 0)
-    inputs = {each.name: arrays[each.name] for each in predictor.signature.inputs}
-    example = {name: torch.from_numpy(np.nan_to_num(values))[None] for name, values in inputs.items()}
-    pictures = {
-        name: values[0] if len(values) == 1 else np.linalg.norm(values, axis=0)
-        for name, values in inputs.items()
-    }
-    return list_layers(predictor.network, example), pictures, predictor(arrays)[0]
+    layers, inputs, bed = draw_window(load_bed_predictor(run, case, accelerator="cpu"), case, tuple(bounds))
+    return layers, inputs, bed[0]
 
 
 def _draw_network(material: Material) -> Figure:
@@ -123,13 +107,8 @@ def draw_inputs(case: Case) -> Figure:
         entry = case.variables["ice_velocity"]
         eastward, northward = (case.field(name) for name in entry.fields)
         speed = np.hypot(load_values(eastward), load_values(northward))
-        fields["ice_speed"] = make_field(
-            np.maximum(speed, 0.1),
-            grid_of(eastward),
-            name="ice_speed",
-            units=entry.units,
-            long_name="ice speed",
-        )
+        told = {"name": "ice_speed", "units": entry.units, "long_name": "ice speed"}
+        fields["ice_speed"] = make_field(np.maximum(speed, 0.1), grid_of(eastward), **told)
     logarithmic = ["ice_speed"] if "ice_speed" in fields else []
     width_cm = MIDDLE_CM if len(fields) <= 4 else PAGE_CM
     return figures.draw_inputs(fields, colour_maps=COLOUR_MAPS, logarithmic=logarithmic, width_cm=width_cm)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -89,10 +88,9 @@ def prepare(
 
             print("making a sector of Antarctica")
             file = make_bed_topography(draft.folder, seed=seed, size_km=size_km, progress=progress)
-        case, areas, inside = _open_region(
+        case, areas, buffer, inside = _open_region(
             file, draft, arrays=arrays, buffer_m=buffer_m, seed=seed, progress=progress
         )
-        buffer = _choose_buffer(buffer_m, case.spacing)
         print("cutting tiles")
         counts = cut_patches(
             case,
@@ -118,22 +116,15 @@ def prepare(
     return Path(out)
 
 
-def _choose_buffer(buffer_m: float | None, spacing: float) -> float:
-    """Give the least distance between splits: what is asked for, or two low-res cells."""
-    from fieldwise.recipes.bed_topography.region import UPSAMPLING
-
-    return 2 * UPSAMPLING * spacing if buffer_m is None else buffer_m
-
-
 def _open_region(
     file: Path, draft: Draft, *, arrays: Any, buffer_m: float | None, seed: int, progress: bool
-) -> tuple[Case, np.ndarray, Any]:
+) -> tuple[Case, np.ndarray, float, Any]:
     """Bring everything that a FILE.yaml names to one grid, and derive what follows from it.
 
     Returns
     -------
     tuple
-        The region; boxes that training must keep away from; the area in which tiles may lie.
+        The region; boxes that training must keep away from, and how far; the area in which tiles may lie.
     """
     from fieldwise.fields.datums import ATTRIBUTE as DATUM
     from fieldwise.fields.grids import Grid
@@ -143,6 +134,7 @@ def _open_region(
         add_regional_inputs,
         add_surface_inversion,
         list_files,
+        lowres_spacing,
         read_own_files,
     )
     from fieldwise.recipes.bed_topography.surveys import prepare_targets, tile_area
@@ -173,56 +165,33 @@ def _open_region(
     case = Case("region", None, draft.folder, {}, {}, spacing, grid.shape, bounds=grid.bounds, crs=crs)
     case = draft.add(replace(case, arrays=arrays))
     add_inputs(case, described["inputs"], vectors=VECTORS)
-    grounded = _copy_known(config, folder, draft, heights=heights, crs=crs)
+    grounded = _keep_known(config, draft, heights=heights, crs=crs)
     print("reading the bed off the surface")
     add_inputs(case, add_regional_inputs(case), vectors=VECTORS)
     add_inputs(case, add_surface_inversion(case, grounded=grounded, progress=progress))
     print("gridding the surveys")
-    known, areas = prepare_targets(
-        config,
-        case,
-        folder=folder,
-        heights=heights,
-        buffer_m=_choose_buffer(buffer_m, spacing),
-        seed=seed,
-        report=print,
-    )
+    buffer = 2 * lowres_spacing(case) if buffer_m is None else buffer_m
+    options: Any = {"folder": folder, "heights": heights, "seed": seed, "report": print}
+    known, areas = prepare_targets(config, case, buffer_m=buffer, **options)
     draft.facts |= known
-    return case, areas, tile_area(config, folder=folder, crs=crs)
+    return case, areas, buffer, tile_area(config, folder=folder, crs=crs)
 
 
-def _copy_known(config: dict[str, Any], folder: Path, draft: Draft, *, heights: Heights, crs: str) -> Any:
-    """Keep a known truth, the bound and the grounding line in the folder; give the grounded area."""
-    from fieldwise.fields.entries import open_entry
+def _keep_known(config: dict[str, Any], draft: Draft, *, heights: Heights, crs: str) -> Any:
+    """Keep a known truth, the bound, grounding line and coast in the folder; give the grounded area."""
     from fieldwise.fields.formats import read_area
-    from fieldwise.fields.rasters import write_cog
 
     for key in LINKED:
         if config.get(key):
-            own = folder / config[key]["path"]
-            if own.is_relative_to(draft.folder) and set(config[key]) == {"path"}:  # of a sandbox
-                draft.facts[key] = os.path.relpath(own, draft.folder)
-                continue
-            draft.facts[key] = f"{key}.tif"
-            field = open_entry(config[key], folder=folder, crs=crs, heights=heights)[0]
-            write_cog(field, draft.folder / draft.facts[key])
+            draft.keep_field(key, config[key], crs=crs, heights=heights)
     if not config.get("grounding_line"):
         return None
-    line = folder / config["grounding_line"]["path"]
+    line = Path(draft.home or "") / config["grounding_line"]["path"]
     area = read_area(line, crs=crs)
-    _keep_shape(area, "grounding_line", draft, crs=crs)
-    coast = next(iter(sorted(line.parent.glob("Coastline*.shp"))), None)
-    if coast:
-        _keep_shape(read_area(coast, crs=crs), "coastline", draft, crs=crs)
+    draft.keep_area("grounding_line", area, crs=crs)
+    for coast in sorted(line.parent.glob("Coastline*.shp"))[:1]:
+        draft.keep_area("coastline", read_area(coast, crs=crs), crs=crs)
     return area
-
-
-def _keep_shape(area: Any, key: str, draft: Draft, *, crs: str) -> None:
-    """Keep an area in the folder, as a GeoPackage, which knows any CRS."""
-    import geopandas
-
-    draft.facts[key] = f"{key}.gpkg"
-    geopandas.GeoDataFrame(geometry=[area], crs=crs).to_file(draft.folder / draft.facts[key], driver="GPKG")
 
 
 def _too_large(tile_cells: int, spacing: float, *, grounded: bool) -> str:
