@@ -106,9 +106,10 @@ def make_task(folder: Path) -> Any:
 
 def make_loader(folder: Path) -> Any:
     """Serve patches as the recipe does, from its own reader of prepared cases."""
-    from fieldwise.recipes.ice_flow.samples import find_centres, list_frames
+    from fieldwise.recipes.ice_flow.samples import find_centres, find_ice
     from fieldwise.recipes.ice_flow.signatures import make_signature
     from fieldwise.samples.cases import Case
+    from fieldwise.samples.frames import list_frames
     from fieldwise.samples.loaders import SYMMETRIES, PatchSampler, make_patch_loader
 
     files: dict[str, str | float] = {name: f"{name}.npy" for name in (*INPUTS, *OUTPUTS)}
@@ -118,7 +119,7 @@ def make_loader(folder: Path) -> Any:
         find_centres([case], thicker_than_m=1.0), cells=PATCH, seed=1, symmetries=SYMMETRIES["all"]
     )
     return make_patch_loader(
-        list_frames([case], signature),
+        list_frames([case], signature, where=find_ice),
         batch_size=BATCH,
         cells=PATCH,
         sampler=sampler,

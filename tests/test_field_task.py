@@ -7,9 +7,9 @@ from torch import nn
 
 from fieldwise.errors import InputError
 from fieldwise.losses import fair_crps, masked_mae
+from fieldwise.networks.imports import import_by_path
 from fieldwise.samples.loaders import make_patch_loader
 from fieldwise.tasks import FieldTask, load_checkpoint
-from fieldwise.tasks.imports import import_by_path
 
 LINEAR = {"in_channels": 2, "out_channels": 1, "kernel_size": 1}
 

@@ -3,15 +3,16 @@
 import pytest
 
 from fieldwise.errors import InputError
+from fieldwise.recipes.ice_flow.samples import find_ice
 from fieldwise.recipes.ice_flow.signatures import (
     MAP_TYPES,
     make_signature,
     read_signature,
     scales_of,
-    suggest_scales,
     write_map,
 )
 from fieldwise.samples.examples import make_prepared
+from fieldwise.samples.frames import fit_ranges, round_scales
 from fieldwise.samples.signatures import group_fields
 
 SHAPE = ["thk", "slopsurfx", "slopsurfy"]
@@ -75,14 +76,12 @@ def test_an_unknown_map_type_lists_the_known_ones():
 
 
 def test_suggested_scales_are_round_and_keep_directions():
-    from fieldwise.recipes.ice_flow.samples import fit_ranges
-
     largest = {"thk": 731.0, "slopsurfx": 0.2, "slopsurfy": -1.1, "ubar": 1000.0, "vbar": 3.0}
     names = list(largest)
     asked = make_signature(dict.fromkeys(names[:3], 1.0), dict.fromkeys(names[3:], 1.0))
-    fitted = fit_ranges(asked, make_prepared(largest, shape=(4, 4)).cases())
+    fitted = fit_ranges(asked, make_prepared(largest, shape=(4, 4)).cases(), where=find_ice)
     assert fitted.outputs[0].range == (-1000, 1000)
-    suggested = suggest_scales(fitted)
+    suggested = round_scales(fitted)
     assert scales_of(suggested, "inputs") == {"thk": 1000, "slopsurfx": 2, "slopsurfy": 2}
     assert scales_of(suggested, "outputs") == {"ubar": 1000, "vbar": 1000}
 

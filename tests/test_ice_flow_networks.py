@@ -5,7 +5,8 @@ import pytest
 import torch
 from ice_flow_cases import dome
 
-from fieldwise.recipes.ice_flow.networks import StressScaled
+from fieldwise.networks.stress_scaled import StressScaled
+from fieldwise.recipes.ice_flow.networks import describe_network
 from fieldwise.recipes.ice_flow.signatures import MAP_TYPES, make_signature, read_signature, scales_of
 
 
@@ -22,10 +23,10 @@ class Silent(torch.nn.Module):
 
 def scaled_network(network="fieldwise.networks.convnet.ConvNet", maptype="f15", **options):
     inputs, outputs = (scales_of(read_signature(maptype), side) for side in ("inputs", "outputs"))
-    sides: dict = {"inputs": inputs | {"dX": 1000.0}, "outputs": outputs}
-    vectors = make_signature(**sides).vectors()
+    signature = make_signature(inputs | {"dX": 1000.0}, outputs)
+    _, arguments = describe_network(network, signature, options, scaling="physics")
     torch.manual_seed(0)
-    return StressScaled(network=network, network_options=options, vectors=vectors, **sides)
+    return StressScaled(**arguments)
 
 
 def as_inputs(network, **fields):

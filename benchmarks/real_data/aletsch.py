@@ -11,22 +11,87 @@ do better.
 
 import argparse
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 
-from fieldwise.recipes.ice_flow.judgement import (
-    compare_with_observed,
-    format_comparison,
-    prepare_observed,
-    read_observed_velocity,
-)
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import load_values
+from fieldwise.recipes.ice_flow import prepare
 from fieldwise.recipes.ice_flow.networks import load_emulator
 from fieldwise.recipes.ice_flow.physics import solve_frame
 from fieldwise.recipes.ice_flow.samples import find_ice
-from fieldwise.scores import relative_l1
+from fieldwise.recipes.ice_flow.signatures import RECIPE
+from fieldwise.samples.prepared import Prepared
+from fieldwise.samples.rules import write_yaml
+from fieldwise.scores import direction_cosine, format_table, make_score, relative_l1, speed_of
+from fieldwise.verbs.evaluate import measure_symmetry
 
 CRS = "EPSG:32632"
+OBSERVED = ("uvelsurfobs", "vvelsurfobs")
+FLOW_PARAMETERS = {"arrhenius": 78.0, "slidingco": 0.0464, "strflowctrl": 78.0}
+SURE_M_A = 10.0  # slower than this, satellites do not see which way ice flows
+
+
+def prepare_observed(file, out, *, crs):
+    """Prepare a glacier of the Instructed Glacier Model's observation files as a test case.
+
+    The file holds `thkinit` and `usurfobs`; flow parameters are those of temperate ice.
+    """
+    file, out = Path(file).resolve(), Path(out)
+    variables = {"thk": "thkinit", "usurf": "usurfobs", **FLOW_PARAMETERS}
+    entry = {"split": "test", "path": str(file), "variables": variables, "crs": crs}
+    source = write_yaml({"cases": {file.stem: entry}}, out / "source.yaml")
+    prepare(source=str(source), out=out, progress=False)
+    return Prepared(out, recipe=RECIPE).cases("test")[0]
+
+
+def read_observed_velocity(file, *, crs):
+    """Read the observed velocity of the surface: (east and north, y, x) in m/a, rows from north to south."""
+    return np.stack([load_values(open_field(file, variable=name, crs=crs)) for name in OBSERVED])
+
+
+def compare_with_observed(emulator, case, observed, *, name):
+    """Judge the surface velocity that an emulator gives a real glacier: rows of a table of scores.
+
+    Parameters
+    ----------
+    observed
+        (east and north, y, x) in m/a, missing where nothing was seen.
+
+    Returns
+    -------
+    list of dict
+        Correlation of speeds over the ice; mean cosine of directions where more than 10 m/a are observed;
+        error under the eight symmetries; leakage off the ice, as the network gives it and as it is
+        predicted, where ice alone flows (m/a); seconds a frame.
+    """
+    inputs, ice = emulator.read_frame(case, 0)
+    vectors = emulator.signature.vectors()
+    pair = list(vectors["targets"][-1])
+    found = emulator.apply(inputs, ice)[pair]
+    started = time.perf_counter()
+    emulator.apply(inputs, ice)
+    seconds = time.perf_counter() - started
+    unmasked = speed_of(emulator.apply(inputs, np.ones_like(ice))[pair])
+    seen = ice & np.isfinite(observed).all(axis=0)
+    speeds = speed_of(found), speed_of(observed)
+    sure = seen & (speeds[1] > SURE_M_A)
+    symmetry = measure_symmetry(
+        lambda arrays: emulator.apply(arrays["inputs"], arrays["ice"][0]),
+        {"inputs": inputs, "ice": ice[None]},
+        vectors=vectors,
+    )
+    scores = [
+        ("correlation", "1", float(np.corrcoef(speeds[0][seen], speeds[1][seen])[0, 1])),
+        ("direction_cosine", "1", direction_cosine(found[:, sure], observed[:, sure])),
+        ("symmetry_error", "1", symmetry),
+        ("leakage_of_network", "m/a", float(unmasked[~ice].max())),
+        ("leakage", "m/a", float(speeds[0][~ice].max())),
+        ("seconds", "s", seconds),
+    ]
+    return [make_score("observed", measure, unit, name, value) for measure, unit, value in scores]
 
 
 def compare_with_solver(emulators, case, observed):
@@ -64,10 +129,12 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         case = prepare_observed(file, folder, crs=CRS)
         print(f"{case.shape[0]} x {case.shape[1]} cells of {case.spacing:g} m")
-        scores = {
-            name: compare_with_observed(emulator, case, observed) for name, emulator in emulators.items()
-        }
-        print(format_comparison(scores))
+        scores = [
+            row
+            for name, emulator in emulators.items()
+            for row in compare_with_observed(emulator, case, observed, name=name)
+        ]
+        print(format_table(scores))
         if options.solver:
             compare_with_solver(emulators, case, observed)
 

@@ -20,6 +20,7 @@ from fieldwise.fields.tiles import Method, cut
 from fieldwise.samples.signatures import Variable
 
 PLANE = 'LOCAL_CS["plane",UNIT["metre",1]]'  # stands for a CRS that nobody knows
+ROUNDING = 1e-4  # of a cell: edges nearer than this are taken as equal
 Cells = tuple[slice, ...]  # of a case's own cells, an axis each
 Window = Bounds | Cells | np.ndarray | None
 
@@ -138,13 +139,16 @@ class Case:
         return np.stack([self._array(name, frame) for frame in range(self.frames)])
 
     def _read(self, wanted: Variable, window: Window, frame: int, padding: float) -> np.ndarray:
+        on_cells = wanted.spacing in (None, self.spacing) and all(map(self._is_array, wanted.fields))
         if window is None or isinstance(window[0], slice):
             cells = cast(Cells, window or ())
-            on_cells = wanted.spacing in (None, self.spacing) and all(map(self._is_array, wanted.fields))
             if on_cells and not wanted.flat:
                 return self.stack(wanted.fields, cells=cells, frame=frame)
             window = self._bounds_of(cells)
         bounds = np.asarray(window, dtype=float)
+        spans = self._cells_of(bounds, padding) if on_cells and not wanted.flat and bounds.ndim == 1 else None
+        if spans is not None:
+            return self._stack_beyond(wanted.fields, spans, frame)
         windows = np.atleast_2d(bounds)
         spacing = wanted.spacing or self.spacing
         cut_all = partial(self.cut, windows=windows, spacing=spacing, frame=frame, padding=padding)
@@ -195,6 +199,28 @@ class Case:
             grid.west + right * step,
             grid.north - top * step,
         )
+
+    def _cells_of(self, bounds: np.ndarray, padding: float) -> list[tuple[int, int]] | None:
+        """Give the rows and columns, first and end, of a window whose cells are the case's own; else None."""
+        (west, south, east, north), grid = bounds, self.grid
+        edges = np.array([grid.north - north, grid.north - south, west - grid.west, east - grid.west])
+        places = (edges + np.array([-1, 1, -1, 1]) * padding) / grid.spacing
+        whole = np.rint(places)
+        if np.abs(places - whole).max() > ROUNDING:
+            return None
+        top, bottom, left, right = whole.astype(int).tolist()
+        return [(top, bottom), (left, right)]
+
+    def _stack_beyond(self, fields: Iterable[str], spans: list[tuple[int, int]], frame: int) -> np.ndarray:
+        """Stack fields in rows and columns that may lie beyond the case: its outermost cells are repeated."""
+        cells, beyond = [], [(0, 0)]
+        for (first, end), size in zip(spans, self.shape, strict=True):
+            start, stop = min(max(first, 0), size - 1), max(min(end, size), 1)
+            before = min(max(start - first, 0), end - first - 1)
+            cells.append(slice(start, stop))
+            beyond.append((before, end - first - (stop - start) - before))
+        values = self.stack(fields, cells=tuple(cells), frame=frame)
+        return np.pad(values, beyond, mode="edge") if any(map(any, beyond)) else values
 
     def _is_array(self, name: str) -> bool:
         file = self.files[name]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,6 +16,9 @@ from fieldwise.samples.cases import Case
 from fieldwise.samples.loaders import SYMMETRIES, Frame, PatchSampler, make_patch_loader
 from fieldwise.samples.scales import Scale
 from fieldwise.samples.signatures import Signature, Variable
+
+Mask = Callable[..., np.ndarray]  # of a case, the number of a frame and maybe `cells=`, a part of it
+NOTHING: Mapping[str, Sequence[str]] = {}
 
 
 def fit_signature(
@@ -88,8 +92,85 @@ def _fit(wanted: Variable, cases: Sequence[Case]) -> Variable:
     return replace(wanted, scale=scale, range=(float(low), float(high)))
 
 
-def list_frames(cases: Iterable[Case], signature: Signature) -> list[Frame]:
+def fit_ranges(signature: Signature, cases: Sequence[Case], *, where: Mask) -> Signature:
+    """Note the ranges that the variables of a signature have, and the spacings of cells; scales stay.
+
+    The components of a vector share the length of the longest: a network that has seen a slope to the
+    north is not to be warned of one to the east.
+
+    Parameters
+    ----------
+    where
+        Tells the cells that count, of a case and the number of a frame: bool (*cells).
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> (case,) = make_prepared({"thk": np.array([[[0.0, 50.0, 90.0]]])}).cases()
+    >>> signature = Signature("own", (Variable("thk"),), ())
+    >>> fit_ranges(signature, [case], where=lambda case, frame: case.stack(["thk"])[0] > 0).inputs[0].range
+    (50.0, 90.0)
+    """
+    fields = [*signature.fields("inputs"), *signature.fields("outputs")]
+    low, high = np.full(len(fields), np.inf), np.full(len(fields), -np.inf)
+    for case in cases:
+        for frame in range(case.frames):
+            mask = where(case, frame)
+            if mask.any():
+                values = case.stack(fields, frame=frame)[:, mask]
+                low, high = np.minimum(low, values.min(axis=1)), np.maximum(high, values.max(axis=1))
+    ranges = dict(zip(fields, zip(low.tolist(), high.tolist())))
+
+    def fit(variable: Variable) -> Variable:
+        ends = [end for name in variable.fields for end in ranges[name]]
+        longest = max(map(abs, ends))
+        return replace(variable, range=(-longest, longest) if variable.vector else (min(ends), max(ends)))
+
+    inputs, outputs = (tuple(map(fit, side)) for side in (signature.inputs, signature.outputs))
+    spacings = tuple(sorted({case.spacing for case in cases}))
+    return replace(signature, inputs=inputs, outputs=outputs, spacings=spacings)
+
+
+def round_scales(signature: Signature) -> Signature:
+    """Take scales from the ranges of the variables: 1, 2 or 5 times a power of ten, not below them.
+
+    >>> signature = Signature("own", (Variable("thk", range=(0.0, 310.0)),), ())
+    >>> round_scales(signature).inputs[0].scale
+    Scale(mean=0.0, spread=500.0)
+    """
+
+    def round_scale(variable: Variable) -> Variable:
+        return replace(variable, scale=Scale(0.0, _round_up(max(map(abs, variable.range or (0.0,))))))
+
+    inputs, outputs = (tuple(map(round_scale, side)) for side in (signature.inputs, signature.outputs))
+    return replace(signature, inputs=inputs, outputs=outputs)
+
+
+def _round_up(value: float) -> float:
+    if not 0 < value < math.inf:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return max(next(step * power for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9)), 1e-6)
+
+
+def list_frames(
+    cases: Iterable[Case],
+    signature: Signature,
+    *,
+    where: Mask | None = None,
+    margin: int = 0,
+    besides: Mapping[str, Sequence[str]] = NOTHING,
+) -> list[Frame]:
     """Give a reader for every frame: its cells, one slice an axis, to scaled inputs and targets.
+
+    Parameters
+    ----------
+    where
+        Tells the cells that are judged, of a case, the number of a frame and `cells`, slices of an axis
+        each: bool (*cells). They become the `mask` of the sample.
+    margin
+        Cells beside the edges that cut a patch out of a frame that are not judged: no network can tell how
+        the fields go on there.
+    besides
+        What else a loss reads, by its name in the sample: fields, as they are.
 
     >>> from fieldwise.samples.examples import make_prepared
     >>> fields = {"thk": np.array([[[0.0, 4.0]]]), "speed": np.ones((1, 1, 2))}  # one frame of one row
@@ -98,17 +179,52 @@ def list_frames(cases: Iterable[Case], signature: Signature) -> list[Frame]:
     >>> (read,) = list_frames(prepared.cases(), signature)
     >>> {name: values.tolist() for name, values in read(slice(0, 1), slice(0, 2)).items()}
     {'inputs': [[[-1.0, 1.0]]], 'targets': [[[0.0, 0.0]]]}
+    >>> def judge_all(case, frame, cells=()):
+    ...     return np.ones(case.shape, dtype=bool)[cells]
+    >>> (read,) = list_frames(prepared.cases(), signature, where=judge_all, margin=1)
+    >>> read(slice(0, 1), slice(0, 1))["mask"].tolist()  # the frame goes on to the east
+    [[[0.0]]]
     """
-    return [partial(_read, case, frame, signature) for case in cases for frame in range(case.frames)]
+    mask = None if where is None else partial(_read_mask, where, margin)
+    reader = partial(_read, signature, mask, dict(besides))
+    return [partial(reader, case, frame) for case in cases for frame in range(case.frames)]
 
 
-def _read(case: Case, frame: int, signature: Signature, *cells: slice) -> dict[str, Any]:
+def _read(
+    signature: Signature,
+    mask: Callable[..., np.ndarray] | None,
+    besides: Mapping[str, Sequence[str]],
+    case: Case,
+    frame: int,
+    *cells: slice,
+) -> dict[str, Any]:
     sample: dict[str, Any] = {}
     for name, side in (("inputs", signature.inputs), ("targets", signature.outputs)):
         arrays = case.read(side, window=cells, frame=frame)
         scaled = signature.apply(arrays, "inputs" if name == "inputs" else "outputs")
         sample[name] = np.concatenate(list(scaled.values()), axis=0).astype(np.float32)
-    return sample
+    if mask is not None:
+        sample["mask"] = mask(case, frame, cells)
+    return sample | {name: case.stack(fields, cells=cells, frame=frame) for name, fields in besides.items()}
+
+
+def _read_mask(where: Mask, margin: int, case: Case, frame: int, cells: Sequence[slice]) -> np.ndarray:
+    mask = where(case, frame, cells=tuple(cells)).astype(bool)
+    for axis, (cut, size) in enumerate(zip(cells, case.shape)):
+        judged = _judge(cut, size, margin)
+        mask = mask & judged.reshape([-1 if each == axis else 1 for each in range(mask.ndim)])
+    return mask[None].astype(np.float32)
+
+
+def _judge(cut: slice, size: int, margin: int) -> np.ndarray:
+    """Tell which cells of a cut along an axis are judged: not those beside an end within the frame.
+
+    >>> _judge(slice(0, 6), 10, 2).tolist()
+    [True, True, True, True, False, False]
+    """
+    cells = np.arange(size)[cut]
+    first, last = cells[0] + margin * (cells[0] > 0), cells[-1] - margin * (cells[-1] < size - 1)
+    return (cells >= first) & (cells <= last)
 
 
 def make_loaders(

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from fieldwise.errors import DivergenceError, InputError, require_at_least
 from fieldwise.losses import fair_crps, masked_mae, masked_mse
+from fieldwise.networks.imports import import_by_path
 from fieldwise.tasks.checkpoints import check_plain
-from fieldwise.tasks.imports import import_by_path
 from fieldwise.tasks.rates import set_learning_rate
 
 LOSSES: dict[str, Callable] = {"mae": masked_mae, "mse": masked_mse, "crps": fair_crps}

@@ -1,40 +1,25 @@
-"""What every verb evaluate does: maps read and scored by block; scores recorded, shown, told, drawn."""
+"""What every verb evaluate does with its scores: record, show, say what they mean, draw."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-import xarray as xr
 
 from fieldwise.drafts import replace_when_done
-from fieldwise.errors import InputError
-from fieldwise.fields.datums import ATTRIBUTE as DATUM
-from fieldwise.fields.datums import require_datum
-from fieldwise.fields.formats import open_field
-from fieldwise.fields.grids import Grid, cover, crs_label, grid_of, load_values, make_field, overlap, same_crs
-from fieldwise.fields.tiles import read_tiles
+from fieldwise.errors import InputError, first_line
 from fieldwise.runs import write_json
-from fieldwise.samples.cases import Case
-from fieldwise.scores import (
-    ErrorSums,
-    RoughnessSums,
-    bootstrap_interval,
-    format_table,
-    make_score,
-    roughness,
-    score_all,
-    to_csv,
-)
+from fieldwise.scores import format_table, relative_l1, speed_of, to_csv
 from fieldwise.scores.tables import Row
-from fieldwise.verbs.blocks import lay_out
+from fieldwise.symmetries import ORDER
 
-ROUGHNESS_CELLS = 5
-MEASURES = ("rmse", "mae", "bias")
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from fieldwise.samples.cases import Case
 
 
 def judge(
@@ -129,165 +114,107 @@ def _format(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
-def open_map(path: str | Path, case: Case) -> xr.DataArray:
-    """Open a map of a case's region; one that lies elsewhere, or whose heights do, is refused.
-
-    >>> import tempfile
-    >>> from fieldwise.fields.rasters import write_cog
-    >>> from fieldwise.samples.examples import make_prepared
-    >>> case, far = make_prepared({}, shape=(4, 4)).cases()[0], Grid(-9000, 0, -8000, 1000, 250, "EPSG:3413")
-    >>> path = write_cog(make_field(np.zeros((4, 4)), far, name="bed"), Path(tempfile.mkdtemp()) / "map.tif")
-    >>> open_map(path, case)
-    Traceback (most recent call last):
-    fieldwise.errors.InputError: ...map.tif: does not lie in the region of ...
-    """
-    field = open_field(path)
-    if not same_crs(field.rio.crs, case.grid.crs):
-        there, here = crs_label(field.rio.crs), crs_label(case.grid.crs)
-        raise InputError(f"{path}: is in {there}, the data are in {here}; reproject it")
-    require_datum(Path(path), field.attrs.get(DATUM), case.facts.get(DATUM))
-    if overlap(grid_of(field).bounds, case.grid.bounds) is None:
-        raise InputError(f"{path}: does not lie in the region of {case.folder}")
-    return field
-
-
-def score_blocks(
-    read: Callable[[slice, slice, Grid], tuple[np.ndarray, dict[str, xr.DataArray]]],
-    grid: Grid,
-    *,
-    against: str,
-    unseen: Callable[[Grid], np.ndarray],
-    unit: str = "m",
-    block_cells: int = 2048,
-) -> tuple[list[dict[str, Any]], float]:
-    """Score maps against a truth where neither training nor selection has seen it, block by block.
+def open_predicted(prediction: str | Path, cases: Iterable[Case], names: Iterable[str]) -> list[xr.Dataset]:
+    """Open what was predicted for each case: of a folder CASE.nc, or the one file of one case.
 
     Parameters
     ----------
-    read
-        Gives rows and columns, whose grid is the third argument: the truth (y, x), and name to map.
-    grid
-        Of the maps.
-    against, unit
-        What the rows say of the truth.
-    unseen
-        Tells which cells of a grid, (y, x), are judged.
-    block_cells
-        Edge of what is read at a time, less a margin.
+    prediction
+        What the verb predict wrote.
+    names
+        Fields that are to be judged.
 
-    Returns
-    -------
-    tuple
-        Rows of RMSE, MAE, bias and roughness ratio, none where nothing is judged; and the share of the cells
-        that are.
+    Raises
+    ------
+    InputError
+        Where a file is missing, is damaged, or does not hold these fields on the cells of its case; or where
+        the case lacks their truth.
 
-    >>> from fieldwise.fields.grids import cover
-    >>> grid = Grid(0, 0, 800, 800, 100, "EPSG:3031")
-    >>> known = np.random.default_rng(1).normal(size=(8, 8))
-    >>> drawn = make_field(known + 3, grid, name="bed")
-    >>> def read(rows, columns, here):
-    ...     return known[rows, columns], {"prediction": drawn[rows, columns]}
-    >>> options = {"against": "truth", "unseen": lambda here: cover(here, [(0, 0, 600, 800)])}
-    >>> rows, share = score_blocks(read, grid, **options)
-    >>> [round(row["value"], 3) for row in rows], share
-    ([3.0, 3.0, 3.0, 1.0], 0.75)
-    """
-    layout = lay_out(grid, None, 1)
-    errors: dict[str, ErrorSums] = {}
-    textures: dict[str, RoughnessSums] = {}
-    count = 0
-    for block in layout.blocks(block_cells):
-        window = layout.window(block, ROUGHNESS_CELLS // 2)  # a cell is as rough as its neighbours make it
-        here = Grid(*layout.bounds(window), layout.spacing, grid.crs)
-        judged, core = unseen(here), block.within(window)
-        count += int(judged[core].sum())
-        if not judged[core].any():
-            continue
-        rows, columns = slice(window.top, window.bottom), slice(window.left, window.right)
-        truth, fields = read(rows, columns, here)
-        known = make_field(np.where(judged, truth, np.nan), here, name="truth")
-        rough = load_values(roughness(known, cells=ROUGHNESS_CELLS))[core]
-        for name, field in fields.items():
-            errors.setdefault(name, ErrorSums()).add(load_values(field)[core], load_values(known)[core])
-            predicted = load_values(roughness(field, cells=ROUGHNESS_CELLS))[core]
-            textures.setdefault(name, RoughnessSums(ROUGHNESS_CELLS)).add(predicted, rough)
-    scores = [
-        make_score(against, measure, unit, name, getattr(sums, measure))
-        for measure in MEASURES
-        for name, sums in errors.items()
-    ]
-    scores += [
-        make_score(against, "roughness_ratio", "1", name, sums.ratio) for name, sums in textures.items()
-    ]
-    return scores, count / float(np.prod(grid.shape))
-
-
-def find_unseen(case: Case) -> Callable[[Grid], np.ndarray]:
-    """Give the function that tells which cells (y, x) of a grid neither training nor selection has seen.
-
-    These are those in held-out areas, or where there are none all outside the tiles.
-
+    Examples
+    --------
+    >>> import tempfile; import xarray as xr
     >>> from fieldwise.samples.examples import make_prepared
-    >>> case = make_prepared({}, shape=(2, 2), held_out_areas=[[0, 0, 250, 500]]).cases()[0]
-    >>> find_unseen(case)(case.grid).tolist()
-    [[True, False], [True, False]]
+    >>> (case,) = make_prepared({"thk": np.zeros((1, 3, 4))}, name="aletsch").cases()
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> predicted = xr.Dataset({"thk": (("y", "x"), np.ones((3, 4)))})
+    >>> predicted.to_netcdf(folder / "aletsch.nc", engine="h5netcdf")
+    >>> open_predicted(folder, [case], ["thk"])[0]["thk"].shape
+    (3, 4)
     """
-    areas = case.facts.get("held_out_areas")
-    boxes = np.array(areas, float) if areas else read_tiles(case.folder / "tiles.zarr")["bounds"].values
-    west, south, east, north = boxes.T
+    prediction, cases, names = Path(prediction), list(cases), list(names)
+    if not prediction.exists():
+        recipe = f" {cases[0].facts['recipe']}" if cases and "recipe" in cases[0].facts else ""
+        raise InputError(f"{prediction}: no such file; write it with `fieldwise{recipe} predict`")
+    found = []
+    for case in cases:
+        path = prediction / f"{case.name}.nc" if prediction.is_dir() else prediction
+        if not path.exists() or (path == prediction and len(cases) > 1):
+            raise InputError(f"{prediction}: holds no {case.name}.nc; predict all cases of {case.split}")
+        case.check_has(names, why="judging")
+        found.append(_open_predicted(path, case, names))
+    return found
 
-    def unseen(grid: Grid) -> np.ndarray:
-        near = (west < grid.east) & (east > grid.west) & (south < grid.north) & (north > grid.south)
-        covered = cover(grid, boxes[near])
-        return covered if areas else ~covered
 
-    return unseen
+def _open_predicted(path: Path, case: Case, names: list[str]) -> xr.Dataset:
+    import xarray as xr
+
+    try:
+        opened = xr.open_dataset(path, engine="h5netcdf", decode_times=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as NetCDF ({first_line(error)})") from None
+    missing = [name for name in names if name not in opened]
+    if missing:
+        raise InputError(f"{path}: lacks {', '.join(missing)}; predict again with this run")
+    shape, found = (case.frames, *case.shape), opened[names[0]].shape
+    if (case.frames,) * (len(found) - 2) + found[-2:] not in (shape, shape[1:]):
+        raise InputError(f"{path}: holds {found} values, case {case} {shape}; predict again")
+    return opened
 
 
-def score_points(
-    samples: Mapping[str, np.ndarray],
-    picks: pd.DataFrame,
+def measure_symmetry(
+    predict: Callable[[dict[str, np.ndarray]], np.ndarray],
+    arrays: Mapping[str, np.ndarray],
     *,
-    against: str,
-    measures: Mapping[tuple[str, str], Callable[..., float]],
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Score maps read at picks: all together, with an interval, and survey by survey.
+    vectors: Mapping[str, list[tuple[int, ...]]],
+) -> float:
+    """Give by how much turning the input changes the answer: relative L1, the worst of seven symmetries.
+
+    Each turned or mirrored input is predicted and turned back; vectors turn along. What is compared is the
+    length of the last vector of the answer; without a vector there is nothing to tell (NaN).
 
     Parameters
     ----------
-    samples
-        Name of a map to its (n,) values.
-    picks
-        z, ``flight`` and ``survey`` of each; whole flights are drawn for the interval of the first measure.
-    against, measures
-        As of :func:`fieldwise.scores.score_all`; by the first one surveys are scored.
+    predict
+        Maps arrays to (channel, y, x).
+    arrays
+        Name to (channel, y, x).
+    vectors
+        Of a signature: see :meth:`fieldwise.samples.signatures.Signature.vectors`.
 
-    Returns
-    -------
-    tuple
-        Rows, and facts: ``n_picks``, ``n_flights``, and picks of each of the ``surveys``.
+    Examples
+    --------
+    Whatever hands slopes on as velocity turns with the map; what lets nothing flow north does not:
 
-    >>> import pandas as pd
-    >>> from fieldwise.scores import mae
-    >>> picks = pd.DataFrame({"z": [0.0, 0.0], "flight": [0, 1], "survey": "2010tr"})
-    >>> options = {"against": "radar", "measures": {("mae", "m"): mae}}
-    >>> rows, facts = score_points({"prediction": np.array([10.0, 20.0])}, picks, **options)
-    >>> [(row["against"], row["value"]) for row in rows], facts["n_flights"]
-    ([('radar', 15.0), ('picks of 2010tr', 15.0)], 2)
+    >>> slopes, vectors = np.stack([np.ones((3, 3)), np.zeros((3, 3))]), [(0, 1)]
+    >>> for north in (1.0, 0.0):
+    ...     def predict(arrays):
+    ...         return arrays["inputs"] * np.array([1.0, north])[:, None, None]
+    ...     measure_symmetry(predict, {"inputs": slopes}, vectors={"inputs": vectors, "targets": vectors})
+    0.0
+    1.0
     """
-    z, flights = picks["z"].to_numpy(), picks["flight"].to_numpy()
-    rows = score_all(against, measures, samples, z)
-    if len(np.unique(flights)) > 1:  # of a single flight nobody knows how far another would differ
-        for row in rows[: len(samples)]:
-            row["low"], row["high"] = bootstrap_interval(samples[row["name"]] - z, flights)
-    first = dict([next(iter(measures.items()))])
-    surveys = picks.groupby("survey").indices
-    for survey, group in surveys.items():
-        parts = {name: values[group] for name, values in samples.items()}
-        rows += score_all(f"picks of {survey}", first, parts, z[group])
-    facts = {
-        "n_picks": len(picks),
-        "n_flights": len(np.unique(flights)),
-        "surveys": {str(survey): len(group) for survey, group in surveys.items()},
-    }
-    return rows, facts
+    import torch
+
+    from fieldwise.samples.loaders import turn, turn_back
+
+    if not vectors["targets"]:
+        return math.nan
+    last = list(vectors["targets"][-1])
+    tensors = {name: torch.from_numpy(values)[None] for name, values in arrays.items()}
+    length, errors = speed_of(predict(dict(arrays))[last]), []
+    for symmetry in range(1, ORDER):
+        turned = turn(tensors, symmetry, vectors=vectors)
+        answer = predict({name: values[0].numpy() for name, values in turned.items()})
+        back = turn_back({"targets": torch.from_numpy(answer)[None]}, symmetry, vectors=vectors)
+        errors.append(relative_l1(speed_of(back["targets"][0].numpy()[last]), length))
+    return max(errors)

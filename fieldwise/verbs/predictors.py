@@ -12,13 +12,13 @@ import torch
 
 from fieldwise.errors import InputError
 from fieldwise.fields.grids import Bounds
+from fieldwise.networks.imports import import_by_path
 from fieldwise.networks.layers import Layer, list_layers
 from fieldwise.runs import hash_file
 from fieldwise.samples.cases import Case
 from fieldwise.samples.signatures import Signature, Variable
 from fieldwise.tasks import choose_device
 from fieldwise.tasks.checkpoints import read_checkpoint
-from fieldwise.tasks.imports import import_by_path
 from fieldwise.verbs.reaches import reach
 from fieldwise.verbs.writers import Output
 
@@ -137,13 +137,23 @@ class Predictor:
     def __call__(self, arrays: Arrays) -> np.ndarray:
         """Map the inputs of a window to all outputs, (channel, y, x), missing where an input is."""
         values = self.apply(arrays)
-        shape = values.shape[-2:]
-        missing = self.mark(arrays, lambda variable, cells: np.isnan(cells).any(axis=0), shape)
-        values[..., missing] = np.nan
+        values[..., ~self.covers(arrays, values.shape[-2:])] = np.nan
+        return self.flag_beyond(values, arrays)
+
+    def covers(self, arrays: Arrays, shape: tuple[int, int]) -> np.ndarray:
+        """Mark the cells of the map, (y, x), for which the outputs are meant: where no input is missing."""
+        return ~self.mark(arrays, lambda variable, cells: np.isnan(cells).any(axis=0), shape)
+
+    def flag_beyond(self, values: np.ndarray, arrays: Arrays) -> np.ndarray:
+        """Put the flags of what lies beyond training, where it is known, behind the values."""
         if len(self.outputs) == len(values):
             return values
-        beyond = self.mark(arrays, lambda variable, cells: variable.beyond(cells), shape) & ~missing
-        return np.concatenate([values, beyond[None].astype(np.float32)])
+        return np.concatenate([values, self.beyond(arrays, values.shape[-2:])[None].astype(np.float32)])
+
+    def beyond(self, arrays: Arrays, shape: tuple[int, int]) -> np.ndarray:
+        """Mark the covered cells of the map, (y, x), in which an input leaves what training has seen."""
+        beyond = self.mark(arrays, lambda variable, cells: variable.beyond(cells), shape)
+        return beyond & self.covers(arrays, shape)
 
     @torch.inference_mode()
     def apply(self, arrays: Arrays) -> np.ndarray:

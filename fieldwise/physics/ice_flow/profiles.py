@@ -6,6 +6,7 @@ number of nodes, and two nodes are enough for a network that gives bed and surfa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -79,6 +80,20 @@ def profile_mean(at_bed: Tensor, at_surface: Tensor) -> Tensor:
     0.8...
     """
     return (at_bed + (GLEN_EXPONENT + 1) * at_surface) / (GLEN_EXPONENT + 2)
+
+
+def find_ends(known: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Give velocity at the bed and at the surface from any two of `bed`, `mean` and `surface`.
+
+    >>> known = {"mean": torch.tensor(26.0), "surface": torch.tensor(30.0)}
+    >>> [end.item() for end in find_ends(known)]
+    [10.0, 30.0]
+    """
+    if "bed" not in known:
+        return 5 * known["mean"] - 4 * known["surface"], known["surface"]  # the inverse of `profile_mean`
+    if "surface" not in known:
+        return known["bed"], profile_surface(known["bed"], known["mean"])
+    return known["bed"], known["surface"]
 
 
 def profile_surface(at_bed: Tensor, mean: Tensor) -> Tensor:

@@ -26,16 +26,19 @@ from fieldwise.recipes.bed_topography.surveys import grid_held_out, read_held_ou
 from fieldwise.samples.cases import Case
 from fieldwise.scores import (
     bias,
+    find_unseen,
     mae,
+    open_map,
     rmse,
     roughness_ratio,
     sample_at_points,
     sample_maps,
     score_all,
+    score_blocks,
+    score_points,
     tells_roughness,
 )
 from fieldwise.surveys import longest_flight, spline_cells
-from fieldwise.verbs.evaluate import find_unseen, open_map, score_blocks, score_points
 
 PICKS, TRUTH = "held-out picks", "truth"  # what a map is judged against
 MEASURES = {("rmse", "m"): rmse, ("mae", "m"): mae, ("bias", "m"): bias}
@@ -195,7 +198,8 @@ def _score_at_picks(case: Case, grid: Grid, read: Read, path: Path) -> tuple[Row
     picks = picks[judged].reset_index(drop=True)
     samples = {name: values[judged] for name, values in samples.items()}
     rows, facts = score_points(samples, picks, against=PICKS, measures=MEASURES)
-    return rows + _score_roughness(samples, picks, case), facts
+    count = len(MEASURES) * len(samples)  # of the rows of all surveys together
+    return rows[:count] + _score_roughness(samples, picks, case) + rows[count:], facts
 
 
 def _score_roughness(samples: dict[str, np.ndarray], picks: pd.DataFrame, case: Case) -> Rows:

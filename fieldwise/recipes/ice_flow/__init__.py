@@ -3,16 +3,10 @@
 After Jouvet et al. (2021), https://doi.org/10.1017/jog.2021.120.
 """
 
-from typing import TYPE_CHECKING
-
-from fieldwise.recipes import load_when_used
-
-if TYPE_CHECKING:
-    from fieldwise.recipes.ice_flow.evaluate import evaluate
-    from fieldwise.recipes.ice_flow.predict import predict
-    from fieldwise.recipes.ice_flow.prepare import prepare
-    from fieldwise.recipes.ice_flow.train import train
-    from fieldwise.recipes.ice_flow.tune import tune
+from fieldwise.recipes.ice_flow.evaluate import evaluate
+from fieldwise.recipes.ice_flow.predict import predict
+from fieldwise.recipes.ice_flow.prepare import prepare
+from fieldwise.recipes.ice_flow.train import train
+from fieldwise.recipes.ice_flow.tune import tune
 
 __all__ = ["evaluate", "predict", "prepare", "train", "tune"]
-load_when_used(__name__, **{verb: verb for verb in __all__})

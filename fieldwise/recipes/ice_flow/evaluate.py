@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from fieldwise.errors import InputError, first_line, require_at_least
+from fieldwise.errors import require_at_least
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     Pair = tuple[Case, xr.Dataset]  # a case, and what was predicted for it
 
+STILL_M_A = 1.0  # slower ice than this has no direction worth comparing
 SPEEDS = {"bar": "mean speed", "velbase": "speed at the bed", "velsurf": "surface speed"}
 
 
@@ -56,14 +58,14 @@ def evaluate(
     from fieldwise.recipes.ice_flow.signatures import RECIPE
     from fieldwise.samples.prepared import Prepared
     from fieldwise.scores import pick, verdict
-    from fieldwise.verbs.evaluate import judge
+    from fieldwise.verbs.evaluate import judge, open_predicted
 
-    run, prediction = Path(run), Path(prediction)
+    run = Path(run)
     emulator = load_emulator(run, accelerator=accelerator)
     signature = emulator.signature
-    cases = _find_predicted(
-        Prepared(data, recipe=RECIPE).cases(split), prediction, signature.fields("outputs")
-    )
+    prepared = Prepared(data, recipe=RECIPE).cases(split)
+    predicted = open_predicted(prediction, prepared, signature.fields("outputs"))
+    cases = list(zip(prepared, predicted, strict=True))
     rows, facts = _score_cases(emulator, cases, split, energy_frames=energy_frames, progress=progress)
     learnt_from = signature.facts.get("learnt_from", [])
     seen = facts["seen_in_training"] = [str(case) for case, _ in cases if str(case) in learnt_from]
@@ -81,45 +83,18 @@ def evaluate(
     )
 
 
-def _find_predicted(cases: list[Case], prediction: Path, names: list[str]) -> list[Pair]:
-    """Open what was predicted for each case."""
-    if not prediction.exists():
-        raise InputError(f"{prediction}: no such file; write it with `fieldwise ice_flow predict`")
-    found = []
-    for case in cases:
-        path = prediction / f"{case.name}.nc" if prediction.is_dir() else prediction
-        if not path.exists() or (path == prediction and len(cases) > 1):
-            raise InputError(f"{prediction}: holds no {case.name}.nc; predict all cases of {case.split}")
-        case.check_has(names, why="judging")
-        found.append((case, _open_predicted(path, case, names)))
-    return found
-
-
-def _open_predicted(path: Path, case: Case, names: list[str]) -> xr.Dataset:
-    import xarray as xr
-
-    try:
-        opened = xr.open_dataset(path, engine="h5netcdf", decode_times=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as NetCDF ({first_line(error)})") from None
-    missing = [name for name in names if name not in opened]
-    if missing:
-        raise InputError(f"{path}: lacks {', '.join(missing)}; predict again with this emulator")
-    shape = (case.frames, *case.shape)
-    if (case.frames,) * (opened[names[0]].ndim - 2) + opened[names[0]].shape[-2:] not in (shape, shape[1:]):
-        raise InputError(f"{path}: holds {opened[names[0]].shape} values, case {case} {shape}; predict again")
-    return opened
-
-
 def _score_cases(
     emulator: Emulator, cases: list[Pair], split: str, *, energy_frames: int, progress: bool
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Score the ice of all cases together, and of each, and the emulator on the frame with the most ice."""
     from tqdm import tqdm
 
-    from fieldwise.recipes.ice_flow.judgement import STILL_M_A, measure_symmetry, time_frame
     from fieldwise.scores import OutputSums, make_score
     from fieldwise.scores.outputs import NAME
+    from fieldwise.verbs.evaluate import measure_symmetry
+
+    def apply(arrays: dict[str, np.ndarray]) -> np.ndarray:
+        return emulator.apply(arrays["inputs"], arrays["ice"][0])
 
     names = emulator.signature.fields("outputs")
     pooled, of_cases = OutputSums(emulator.signature, still=STILL_M_A, unit="m/a"), []
@@ -134,8 +109,13 @@ def _score_cases(
         of_cases += own.rows(str(case))
         cells += sum(extents)
         largest = sorted(range(case.frames), key=lambda frame: -extents[frame])  # the first may have no ice
-        symmetry.append(measure_symmetry(emulator, case, largest[0]))
-        seconds.append(time_frame(emulator, case, largest[0]))
+        inputs, ice = emulator.read_frame(case, largest[0])
+        turning = {"inputs": inputs, "ice": ice[None]}
+        symmetry.append(measure_symmetry(apply, turning, vectors=emulator.signature.vectors()))
+        emulator.apply(inputs, ice)  # the first call finds caches cold
+        started = time.perf_counter()
+        emulator.apply(inputs, ice)
+        seconds.append(time.perf_counter() - started)
         iced = [frame for frame in largest[:energy_frames] if extents[frame]]
         energies += _compare_energy(case, predicted, names, iced)
     mean = {key: float(np.mean([each[key] for each in energies])) for key in (energies or [{}])[0]}
@@ -171,7 +151,8 @@ def _compare_energy(
     case: Case, predicted: xr.Dataset, names: list[str], frames: list[int]
 ) -> list[Mapping[str, float]]:
     """Compare energies where the case has a surface, and the emulator gives flow at two depths."""
-    from fieldwise.recipes.ice_flow.physics import DEPTHS, measure_energy_gap
+    from fieldwise.recipes.ice_flow.physics import measure_energy_gap
+    from fieldwise.recipes.ice_flow.signatures import DEPTHS
 
     known = [place for place in DEPTHS if {f"u{place}", f"v{place}"} <= {*names}]
     if len(known) < 2 or not {"thk", "usurf"} <= case.files.keys():

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from fieldwise.errors import InputError
-from fieldwise.physics.ice_flow import Flow, energy, profile_nodes, profile_surface, solve
+from fieldwise.physics.ice_flow import Flow, energy, find_ends, profile_nodes, solve
 from fieldwise.physics.ice_flow.blatter_pattyn import RATE_FACTOR, SLIDING_COEFFICIENT
+from fieldwise.recipes.ice_flow.signatures import DEPTHS, SPACING
 from fieldwise.samples.cases import Case
 
-DEPTHS = ("bar", "velbase", "velsurf")  # where in the ice velocities are known
+PHYSICS = ("thk", "usurf", "arrhenius", "slidingco", SPACING)  # what the energy reads
 
 
 def read_ice(case: Case, frame: int) -> dict[str, Any]:
@@ -69,16 +70,15 @@ def energy_loss(prediction: Tensor, batch: Mapping[str, Tensor], signature: Mapp
     prediction
         (batch, outputs, y, x), scaled.
     batch
-        `physics`, (batch, 4, y, x): thickness, surface, rate factor, sliding coefficient;
-        `spacing_m`, (batch, 1, 1, 1).
+        `physics`, (batch, 5, y, x): thickness, surface, rate factor, sliding coefficient, edge of a cell.
     signature
         Of the emulator, in plain types.
 
     Examples
     --------
     >>> from fieldwise.recipes.ice_flow.signatures import make_signature
-    >>> physics = torch.tensor([100.0, 500.0, 78.0, 0.0464]).view(1, 4, 1, 1).expand(1, 4, 3, 3)
-    >>> batch = {"physics": physics, "spacing_m": torch.full((1, 1, 1, 1), 100.0)}
+    >>> batch = {"physics": torch.ones(1, 5, 3, 3)}
+    >>> batch["physics"] *= torch.tensor([100.0, 500.0, 78.0, 0.0464, 100.0]).view(1, 5, 1, 1)
     >>> velocities = dict.fromkeys(("ubar", "vbar", "uvelsurf", "vvelsurf"), 1000.0)
     >>> signature = make_signature({}, velocities).to_dict()
     >>> answers = [torch.full((1, 4, 3, 3), speed) for speed in (0.0, 0.1, 0.2)]
@@ -89,12 +89,12 @@ def energy_loss(prediction: Tensor, batch: Mapping[str, Tensor], signature: Mapp
     scales = {name: each["scale"]["spread"] for each in signature["outputs"] for name in each["fields"]}
     channels = zip(scales.items(), prediction.unbind(1), strict=True)
     velocity = {name: values * scale for (name, scale), values in channels}
-    thickness, surface, rate, sliding = batch["physics"].unbind(1)
+    thickness, surface, rate, sliding, spacing = batch["physics"].unbind(1)
     return energy(
         *find_nodes(velocity),
         thickness=thickness,
         surface=surface,
-        spacing_m=batch["spacing_m"].flatten(),
+        spacing_m=spacing[:, 0, 0],
         rate_factor=rate,
         sliding_coefficient=sliding,
         y_descending=True,
@@ -104,13 +104,6 @@ def energy_loss(prediction: Tensor, batch: Mapping[str, Tensor], signature: Mapp
 def find_nodes(velocity: Mapping[str, Tensor], *, nodes: int = 2) -> list[Tensor]:
     """Spread predicted flow over nodes from bed to surface: [to the east, to the north].
 
-    Raises
-    ------
-    InputError
-        Where less than two of base, mean and surface velocity are predicted.
-
-    Examples
-    --------
     >>> names = {"uvelbase": 10.0, "vvelbase": 0.0, "uvelsurf": 50.0, "vvelsurf": 0.0}
     >>> velocity = {name: torch.full((1, 1, 1), speed) for name, speed in names.items()}
     >>> [node.flatten().tolist() for node in find_nodes(velocity)]  # bed and surface
@@ -119,12 +112,8 @@ def find_nodes(velocity: Mapping[str, Tensor], *, nodes: int = 2) -> list[Tensor
     check_depths(velocity)
     columns = []
     for axis in "uv":
-        known = {name[1:]: values for name, values in velocity.items() if name[0] == axis}
-        if "velbase" not in known:
-            known["velbase"] = 5 * known["bar"] - 4 * known["velsurf"]  # the inverse of profile_mean
-        if "velsurf" not in known:
-            known["velsurf"] = profile_surface(known["velbase"], known["bar"])
-        columns.append(profile_nodes(known["velbase"], known["velsurf"], nodes=nodes))
+        known = {DEPTHS[name[1:]]: values for name, values in velocity.items() if name[0] == axis}
+        columns.append(profile_nodes(*find_ends(known), nodes=nodes))
     return columns
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from fieldwise.errors import InputError, require_at_least
 
 if TYPE_CHECKING:
-    from fieldwise.recipes.ice_flow.networks import Emulator
     from fieldwise.samples.cases import Case
 
 SUFFIXES = (".nc", ".tif", ".zarr")
@@ -58,7 +57,7 @@ def predict(
     from fieldwise.recipes.ice_flow.signatures import RECIPE
     from fieldwise.runs import write_json
     from fieldwise.samples.prepared import Prepared
-    from fieldwise.verbs.predict import choose_frames, predict_to
+    from fieldwise.verbs.predict import choose_frames, predict_to, warn_beyond
 
     out = Path(out)
     cases = Prepared(data, recipe=RECIPE).cases(split, name=case)
@@ -73,7 +72,7 @@ def predict(
             path, emulator, each, frames=frame, block_cells=block_cells, progress=progress, seconds=seconds
         )
         frames = choose_frames(each, frame)
-        _warn(emulator, each, frames)
+        warn_beyond(emulator, each, frames, domain="ice", remedy="`prepare --resample`")
         times[each.name] = _take_times(each, seconds, block_cells, frames[:solver_frames])
         print(_say_times(each, times[each.name], path))
     if out.suffix not in SUFFIXES:
@@ -93,29 +92,6 @@ def _check_out(out: Path, cases: list[Case], frame: int | None) -> None:
         raise InputError(f"{out}: one file takes one case; choose --case among {names}, or give a folder")
     if out.suffix == ".tif" and len(frames[0]) > 1:
         raise InputError(f"{out}: one .tif takes one frame; choose with --frame, or write .nc")
-
-
-def _warn(emulator: Emulator, case: Case, frames: tuple[int, ...]) -> None:
-    """Say which inputs leave the trained range, and in how much of the ice; and whether the cells do."""
-    from fieldwise.verbs.predictors import BEYOND
-
-    known = emulator.signature.spacings or (case.spacing,)
-    if not 0.99 * min(known) <= case.spacing <= 1.01 * max(known):
-        trained = ", ".join(f"{spacing:g}" for spacing in known)
-        print(
-            f"warning: case {case}: cells of {case.spacing:g} m, training has seen {trained} m; bring them "
-            "to that with `prepare --resample`"
-        )
-    share, ranges = emulator.measure_beyond(case, frames)
-    if share:
-        far = [
-            f"{name} {least:.4g} to {largest:.4g} (trained {low:.4g} to {high:.4g})"
-            for name, (least, largest, low, high) in ranges.items()
-        ]
-        print(
-            f"warning: case {case}: inputs leave what training has seen in {share:.1%} of the ice: "
-            f"{'; '.join(far)}; see {BEYOND} in the result"
-        )
 
 
 def _take_times(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -55,10 +54,11 @@ SIDES: tuple[Side, Side] = ("inputs", "outputs")
 UNITS = dict.fromkeys(("thk", "usurf", "topg", SPACING), "m")
 UNITS |= {"arrhenius": "MPa-3 year-1", "slidingco": "MPa m-1/3 year1/3", "smb": "m year-1"}
 UNITS |= {name: "m year-1" for name in SCALES if name[1:].startswith(("bar", "vel"))}
+DEPTHS = {"bar": "mean", "velbase": "bed", "velsurf": "surface"}  # where in the ice velocities are known
 STANDARD_NAMES = {"smb": "land_ice_surface_specific_mass_balance_rate"}
 STANDARD_NAMES |= {
     f"{axis}{place}": f"land_ice_{depth}_{direction}velocity"
-    for place, depth in (("bar", "vertical_mean"), ("velbase", "basal"), ("velsurf", "surface"))
+    for place, depth in zip(DEPTHS, ("vertical_mean", "basal", "surface"))
     for axis, direction in (("u", "x_"), ("v", "y_"), ("w", "upward_"))
     if (axis, place) != ("w", "bar")
 }
@@ -133,25 +133,18 @@ def write_map(signature: Signature, folder: str | Path) -> list[Path]:
     return [write_field_scales(scales_of(signature, side), Path(folder) / name) for name, side in files]
 
 
-def suggest_scales(signature: Signature) -> Signature:
-    """Take scales from the ranges of the variables: 1, 2 or 5 times a power of ten, not below them.
+def check_directions(signature: Signature) -> None:
+    """Refuse to turn maps where fields that are components by their names are not known as a vector.
 
-    >>> signature = read_signature("f2")
-    >>> signature = replace(signature, inputs=(replace(signature.inputs[0], range=(0.0, 310.0)),))
-    >>> scales_of(suggest_scales(signature), "inputs")
-    {'thk': 500.0}
+    >>> check_directions(make_signature({"slopsurfx": 1.5, "slopsurfy": 1.0}, {}))
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: --maptype: slopsurfx and slopsurfy do not stand side by side ...
     """
-    sides = [
-        tuple(
-            replace(each, scale=Scale(0.0, _round_up(max(map(abs, each.range or (0.0,)))))) for each in side
-        )
-        for side in (signature.inputs, signature.outputs)
-    ]
-    return replace(signature, inputs=sides[0], outputs=sides[1])
-
-
-def _round_up(value: float) -> float:
-    if not 0 < value < math.inf:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(value))
-    return max(next(step * power for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9)), 1e-6)
+    for side in (signature.inputs, signature.outputs):
+        for each in group_fields((each.name for each in side if not each.vector), units={}):
+            if each.vector:
+                raise InputError(
+                    f"--maptype: {' and '.join(each.fields)} do not stand side by side with one scale, so "
+                    "that maps cannot be turned; write the .dat files so, or give --data_augmentation false "
+                    "and another --network than equivariant"
+                )

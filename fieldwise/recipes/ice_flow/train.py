@@ -90,13 +90,15 @@ def train(
     from functools import partial
 
     from fieldwise.recipes.ice_flow.networks import describe_network
-    from fieldwise.recipes.ice_flow.samples import fit_ranges
+    from fieldwise.recipes.ice_flow.samples import find_ice
+    from fieldwise.samples.frames import fit_ranges, round_scales
     from fieldwise.tasks import FieldTask
     from fieldwise.verbs.train import train_run
 
     if not any(case.split == "validation" for case in plan.validation):
         print("no validation cases: weights are selected on the training cases themselves")
-    signature = fit_ranges(plan.signature, plan.training, rescale=scales == "data")
+    signature = fit_ranges(plan.signature, plan.training, where=find_ice)
+    signature = round_scales(signature) if scales == "data" else signature
     signature = signature.with_facts(learnt_from=[str(case) for case in plan.training])
     given = {name: settings[name] for name in OF_THE_NETWORK} | (network_options or {})
     options = {name: value for name, value in given.items() if value is not None}
@@ -124,17 +126,16 @@ def train(
 
 
 class Plan(NamedTuple):
-    """What settings come to: losses with their weights, what is read and given, and the cases."""
+    """What settings come to: losses with their weights, what is read and given, and the cases.
+
+    A loss that looks at more than predicted and true values reads something besides.
+    """
 
     losses: dict[str, float]
     signature: Signature
     training: list[Case]
     validation: list[Case]
-
-    @property
-    def with_physics(self) -> bool:
-        """Whether a loss looks at more than predicted and true values."""
-        return any(name not in ("mae", "mse") for name in self.losses)
+    read_besides: dict[str, tuple[str, ...]]
 
 
 def check_settings(settings: Mapping[str, Any]) -> Plan:
@@ -143,9 +144,8 @@ def check_settings(settings: Mapping[str, Any]) -> Plan:
         require_at_least(0, **{name: settings[name]})
     require_at_least(1, patches_per_tile=settings["patches_per_tile"])
     from fieldwise.recipes.ice_flow.networks import describe_network
-    from fieldwise.recipes.ice_flow.physics import check_depths
-    from fieldwise.recipes.ice_flow.samples import PHYSICS, check_directions
-    from fieldwise.recipes.ice_flow.signatures import RECIPE, read_signature
+    from fieldwise.recipes.ice_flow.physics import PHYSICS, check_depths
+    from fieldwise.recipes.ice_flow.signatures import RECIPE, check_directions, read_signature
     from fieldwise.samples.prepared import Prepared
     from fieldwise.tasks.field import parse_losses
     from fieldwise.verbs.train import check_training
@@ -161,22 +161,24 @@ def check_settings(settings: Mapping[str, Any]) -> Plan:
     prepared = Prepared(settings["data"], recipe=RECIPE)
     training = prepared.cases("training", *(["test"] if settings["include_test_in_train"] else []))
     validation = prepared.cases("validation", required=False) or training
-    plan = Plan(losses, signature, training, validation)
-    wanted = [*signature.fields("inputs"), *signature.fields("outputs")]
+    besides: dict[str, tuple[str, ...]] = {} if losses.keys() <= {"mae", "mse"} else {"physics": PHYSICS}
+    wanted = [*signature.fields("inputs"), *signature.fields("outputs"), *besides.get("physics", ())]
     for case in [*training, *validation]:
-        case.check_has(dict.fromkeys([*wanted, *(PHYSICS if plan.with_physics else ())]), why="the mapping")
-    return plan
+        case.check_has(dict.fromkeys(wanted), why="the mapping")
+    return Plan(losses, signature, training, validation, besides)
 
 
 def _make_loaders(plan: Plan, signature: Signature, settings: Mapping[str, Any]) -> tuple[Any, Any]:
     """Serve random patches to learn from, and whole frames to judge on."""
-    from fieldwise.recipes.ice_flow.samples import find_centres, list_frames
-    from fieldwise.samples.frames import choose_patch
+    from fieldwise.recipes.ice_flow.samples import find_centres, find_ice
+    from fieldwise.samples.frames import choose_patch, list_frames
     from fieldwise.samples.loaders import SYMMETRIES, PatchSampler, make_patch_loader
 
     cells = choose_patch(settings["patch_size"], plan.training)
     centres = find_centres(plan.training, thicker_than_m=settings["thrice"])
-    frames = list_frames(plan.training, signature, with_physics=plan.with_physics, margin=cells // 8)
+    frames = list_frames(
+        plan.training, signature, where=find_ice, margin=cells // 8, besides=plan.read_besides
+    )
     iced = [number for number, mask in enumerate(centres) if mask.any()]  # the others have nothing to show
     sampler = PatchSampler(
         [centres[number] for number in iced],
@@ -192,7 +194,8 @@ def _make_loaders(plan: Plan, signature: Signature, settings: Mapping[str, Any])
         sampler=sampler,
         vectors=signature.vectors(),
     )
-    return patches, make_patch_loader(list_frames(plan.validation, signature, with_physics=plan.with_physics))
+    judged = list_frames(plan.validation, signature, where=find_ice, besides=plan.read_besides)
+    return patches, make_patch_loader(judged)
 
 
 def _export(best: Path, run: Path, signature: Signature, *, plain: bool) -> None:
