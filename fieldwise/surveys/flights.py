@@ -55,6 +55,16 @@ def read_flights(
     -------
     pandas.DataFrame
         x, y, z in metres, ``survey``, and ``flight``, counted from 0 along the file.
+
+    >>> import json, tempfile
+    >>> home = Path(tempfile.mkdtemp())
+    >>> _ = (home / "2010tr.csv").write_text("100,100,-90\\n9000,100,-80\\n")
+    >>> steps = [{"type": "readers.text", "filename": "2010tr.csv", "header": "X,Y,Z"}]
+    >>> steps += [{"type": "filters.reprojection", "in_srs": "EPSG:3031", "out_srs": "EPSG:3031"}]
+    >>> _ = (home / "2010tr.json").write_text(json.dumps({"pipeline": steps}))
+    >>> region = Grid(0, 0, 4000, 4000, 250, "EPSG:3031")
+    >>> read_flights({"path": "2010tr.json"}, region, folder=home, cell=1000)["z"].tolist()
+    [-90.0]
     """
     pipeline = folder / entry["path"]
     by_thickness = entry.get("bed_from") == "thickness"
@@ -129,9 +139,8 @@ def write_flights(tables: list[pd.DataFrame], path: Path, *, crs: str, datum: st
 
     >>> import tempfile
     >>> picks = pd.DataFrame({"x": [10.0], "y": 0.0, "z": -90.0, "flight": 0, "survey": "2010tr"})
-    >>> path = write_flights([picks, picks], Path(tempfile.mkdtemp()) / "picks.nc", crs="EPSG:3031")
-    >>> open_flights(path)["flight"].tolist()
-    [0, 1]
+    >>> write_flights([picks], Path(tempfile.mkdtemp()) / "picks.nc", crs="EPSG:3031").name
+    'picks.nc'
     """
     numbered, first = [], 0
     for table in tables:
@@ -149,6 +158,13 @@ def write_flights(tables: list[pd.DataFrame], path: Path, *, crs: str, datum: st
 
 
 def open_flights(path: Path) -> pd.DataFrame:
-    """Read what :func:`write_flights` wrote: x, y, z in metres, flight and survey."""
+    """Read what :func:`write_flights` wrote: x, y, z in metres, flight and survey.
+
+    >>> import tempfile
+    >>> picks = pd.DataFrame({"x": [10.0], "y": 0.0, "z": -90.0, "flight": 0, "survey": "2010tr"})
+    >>> path = write_flights([picks, picks], Path(tempfile.mkdtemp()) / "picks.nc", crs="EPSG:3031")
+    >>> open_flights(path)["flight"].tolist()
+    [0, 1]
+    """
     with xr.open_dataset(path, engine="h5netcdf") as opened:
         return opened.to_dataframe().reset_index(drop=True)

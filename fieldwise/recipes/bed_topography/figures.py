@@ -61,7 +61,14 @@ def save_figures(case: Case, path: Path, folder: Path, **options: Any) -> list[P
 
 
 def print_figure(name: str, material: Material, folder: str | Path) -> Printed:
-    """Draw one figure of :data:`PLATES` and save it as PDF and PNG; say so where the data do not allow it."""
+    """Draw one figure of :data:`PLATES` and save it as PDF and PNG; say so where the data do not allow it.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> prepared = make_prepared({}, shape=(16, 16), map=np.zeros((16, 16)))
+    >>> material = gather(prepared.cases()[0], prepared.folder / "map.tif")
+    >>> print_figure("flight", material, prepared.folder)  # without radar
+    Printed(name='flight', caption='flight: not drawn; it needs held-out radar', png=None, pdf=None)
+    """
     return figures.print_plate(PLATES, name, material, folder)
 
 

@@ -234,6 +234,11 @@ def choose_places(case: Case, prediction: xr.DataArray, *, picks: pd.DataFrame |
     """Choose what figures look at: the paper's places where the map holds all of them, else its roughest.
 
     Of a large map, the region around the longest flight of the picks is looked at, if there are any.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> case = make_prepared({}, shape=(20, 20)).cases()[0]
+    >>> choose_places(case, make_field(np.eye(20), case.grid, name="bed"), picks=None).region
+    (0.0, 0.0, 5000.0, 5000.0)
     """
     of_the_paper = case.grid.crs == "EPSG:3031" and case.facts.get("source") != "sandbox"
     centre = None
@@ -345,13 +350,9 @@ def gather(
     InputError
         Where a file cannot be opened, maps do not overlap, or their heights are above different surfaces.
 
-    >>> import tempfile
     >>> from fieldwise.samples.examples import make_prepared
-    >>> from fieldwise.fields.rasters import write_cog
-    >>> home = Path(tempfile.mkdtemp())
-    >>> case = make_prepared({}, shape=(16, 16), folder=home).cases()[0]
-    >>> bed = make_field(np.arange(256.0).reshape(16, 16), case.grid, name="bed")
-    >>> material = gather(case, write_cog(bed, home / "map.tif"))
+    >>> prepared = make_prepared({}, shape=(16, 16), map=np.arange(256.0).reshape(16, 16))
+    >>> material = gather(prepared.cases()[0], prepared.folder / "map.tif")
     >>> material.predicted((0, 3500, 500, 4000)).values.tolist(), material.truth_name
     ([[0.0, 1.0], [16.0, 17.0]], None)
     """

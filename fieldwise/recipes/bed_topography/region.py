@@ -80,7 +80,12 @@ def open_region(data: str | Path, *, arrays: ArrayModule = "numpy") -> Case:
 
 
 def lowres_spacing(case: Case) -> float:
-    """Give the spacing of the low-res bed in metres: four times that of the map."""
+    """Give the spacing of the low-res bed in metres: four times that of the map.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> lowres_spacing(make_prepared({}, shape=(16, 16), spacing=250.0).cases()[0])
+    1000.0
+    """
     return UPSAMPLING * case.spacing
 
 

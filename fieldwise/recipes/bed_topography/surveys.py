@@ -141,7 +141,15 @@ def grid_held_out(picks: pd.DataFrame, case: Case, *, around: bool = False) -> x
 
 
 def tile_area(source: Mapping[str, Any], *, folder: Path, crs: str) -> shapely.Geometry | None:
-    """Give the area in which tiles may lie: within the buffered grounding line; None for anywhere."""
+    """Give the area in which tiles may lie: within the buffered grounding line; None for anywhere.
+
+    >>> import geopandas, tempfile
+    >>> frame = geopandas.GeoDataFrame(geometry=[shapely.box(0, 0, 1000, 500)], crs="EPSG:3031")
+    >>> frame.to_file(file := Path(tempfile.mkdtemp()) / "grounded.geojson")
+    >>> source = {"grounding_line": {"path": file.name, "buffer_m": 200}}
+    >>> tile_area(source, folder=file.parent, crs="EPSG:3031").bounds
+    (-200.0, -200.0, 1200.0, 700.0)
+    """
     entry = source.get("grounding_line")
     if not entry:
         return None
@@ -149,5 +157,11 @@ def tile_area(source: Mapping[str, Any], *, folder: Path, crs: str) -> shapely.G
 
 
 def open_targets(case: Case) -> dict[str, xr.DataArray]:
-    """Open the gridded surveys of a prepared folder."""
+    """Open the gridded surveys of a prepared folder.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> prepared = make_prepared({}, shape=(16, 16), radar=np.zeros((16, 16)), targets={"TX": "radar.tif"})
+    >>> {name: field.shape for name, field in open_targets(prepared.cases()[0]).items()}
+    {'TX': (16, 16)}
+    """
     return {name: open_field(case.folder / path) for name, path in case.facts["targets"].items()}
