@@ -15,9 +15,9 @@ from fieldwise.fields.entries import open_entry
 from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import Grid, grid_of, make_field
 from fieldwise.fields.rasters import write_cog, write_netcdf
-from fieldwise.recipes.bed_topography.region import add_inputs, open_region
+from fieldwise.recipes.bed_topography.region import VECTORS, open_region
 from fieldwise.samples.cases import Case
-from fieldwise.samples.inputs import prepare_inputs
+from fieldwise.samples.inputs import add_inputs, prepare_inputs
 
 DATA = Path(os.environ.get("FIELDWISE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
@@ -37,7 +37,7 @@ def prepare(folder, inputs, *, detrended=(), lines=None, **keys):
     case = Case(
         "region", None, folder / "out", {}, {}, region.spacing, region.shape, region.bounds, region.crs
     )
-    add_inputs(case, described["inputs"])
+    add_inputs(case, described["inputs"], vectors=VECTORS)
     return case
 
 
