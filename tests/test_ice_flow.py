@@ -17,14 +17,15 @@ from fieldwise.networks.convnet import ConvNet
 from fieldwise.networks.unet import UNet
 from fieldwise.physics.ice_flow import energy
 from fieldwise.recipes import ice_flow
-from fieldwise.recipes.ice_flow.evaluate import STILL_M_A
-from fieldwise.recipes.ice_flow.networks import load_emulator
+from fieldwise.recipes.ice_flow.judgement import STILL_M_A
+from fieldwise.recipes.ice_flow.networks import Emulator, load_emulator
 from fieldwise.recipes.ice_flow.physics import PHYSICS, find_nodes, measure_energy_gap, solve_frame
 from fieldwise.recipes.ice_flow.samples import find_centres, find_ice
 from fieldwise.recipes.ice_flow.signatures import make_signature, read_signature, scales_of, write_map
 from fieldwise.runs import read_metrics
 from fieldwise.samples.frames import choose_patch, fit_ranges, list_frames
 from fieldwise.scores import direction_cosine, format_table, pick, read_scores, relative_l1, value_of
+from fieldwise.verbs import partials
 from fieldwise.verbs.evaluate import measure_symmetry
 from fieldwise.verbs.reaches import reach as measure_reach
 
@@ -403,6 +404,33 @@ def test_the_energy_loss_is_the_energy(data):
         y_descending=True,
     )
     assert found.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_prediction_that_was_cut_off_goes_on_with_the_missing_frames(run, tmp_path, monkeypatch, error):
+    """Five frames, each in a file of its own; the fourth breaks off."""
+    source = write_cases(tmp_path / "source", splits={"test": ["long"]}, frames=5)
+    options = {"run": run, "data": frames_of(source, tmp_path), "progress": False}
+    straight = ice_flow.predict(out=tmp_path / "straight.nc", **options)
+    answer, seen = Emulator.__call__, []
+
+    def break_off(emulator, arrays):
+        seen.append(arrays["thk"].copy())
+        if len(seen) == 4:
+            raise error("broken off")
+        return answer(emulator, arrays)
+
+    monkeypatch.setattr(partials, "GROUP_BYTES", 1)
+    monkeypatch.setattr(Emulator, "__call__", break_off)
+    with pytest.raises(error, match="broken off"):
+        ice_flow.predict(out=tmp_path / "out", **options)
+    assert not (tmp_path / "out" / "long.nc").exists()
+    ice_flow.predict(out=tmp_path / "out", **options)
+    (case,) = open_cases(options["data"], "test")
+    for given, frame in zip(seen, [0, 1, 2, 3, 3, 4], strict=True):
+        np.testing.assert_array_equal(given, case.stack(["thk"], frame=frame))
+    with xr.open_dataset(straight) as expected, xr.open_dataset(tmp_path / "out" / "long.nc") as found:
+        xr.testing.assert_equal(found, expected)
 
 
 # --- other emulators, real glaciers ---------------------------------------------------------------

@@ -12,7 +12,7 @@ from fieldwise.errors import InputError
 from fieldwise.physics.ice_flow.blatter_pattyn import WEIGHT, measure_geometry
 from fieldwise.physics.ice_flow.slopes import derive_ice_slopes, derive_slopes
 from fieldwise.recipes.ice_flow import prepare
-from fieldwise.recipes.ice_flow.prepare import resample_frame
+from fieldwise.recipes.ice_flow.frames import resample_frame
 from fieldwise.samples.prepared import SPLITS
 
 

@@ -9,7 +9,8 @@ from fieldwise.fields.grids import Grid
 from fieldwise.samples.examples import make_prepared
 from fieldwise.samples.scales import LengthScale, Scale
 from fieldwise.samples.signatures import Signature, Variable
-from fieldwise.verbs.predict import predict_to
+from fieldwise.verbs import predict
+from fieldwise.verbs.predict import measure_beyond, predict_to, warn_beyond
 from fieldwise.verbs.predictors import BEYOND, Predictor, load_predictor
 from fieldwise.verbs.writers import MapFile, Output, Piece, Times, write_map
 
@@ -44,6 +45,44 @@ def test_a_coarse_input_marks_all_cells_of_the_map_in_its_own():
     values = predictor({name: each.astype(np.float32) for name, each in inputs.items()})
     assert np.isnan(values[0]).tolist() == [[True, True, False, False]] * 2 + [[False] * 4] * 2
     assert values[1].tolist() == [[0, 0, 0, 0]] * 2 + [[1, 1, 0, 0]] * 2
+
+
+@pytest.mark.parametrize("strip_rows", [1, 2, 512])
+@pytest.mark.parametrize("alignment", [1, 2])
+def test_what_lies_beyond_training_is_counted_on_the_cells_that_are_covered(
+    monkeypatch, strip_rows, alignment
+):
+    """Of 3 x 2 cells one is missing, two lie below the range; windows may reach over the last row."""
+
+    class Aligned(Predictor):
+        def alignment_cells(self, case):
+            return alignment
+
+    monkeypatch.setattr(predict, "STRIP_ROWS", strip_rows)
+    depth = np.array([[[10.0, -2.0], [np.nan, 5.0], [-3.0, 20.0]]])
+    (case,) = make_prepared({"depth": depth}).cases()
+    predictor = Aligned(First(), Signature("own", (DEPTH,), (DEPTH,), stacked=True))
+    assert measure_beyond(predictor, case, [0]) == (2 / 5, {"depth": (-3, 20, 0, 20)})
+
+
+@pytest.mark.parametrize(("limit", "share"), [(8.0, 1 / 15), (5.0, 12 / 15)])
+def test_a_coarse_input_beyond_training_counts_on_all_cells_of_the_map_in_its_own(limit, share):
+    """Of 16 cells one is missing and one, in the quarter where the coarse input is low, is too low."""
+    depth, coarse = np.full((1, 4, 4), 9.0), np.array([[4.0, 7.0], [7.0, 7.0]])
+    depth[0, 0, 0], depth[0, 3, 3] = -1.0, np.nan
+    (case,) = make_prepared({"depth": depth, "coarse": coarse}).cases()
+    inputs = DEPTH, Variable("coarse", spacing=500.0, range=(0.0, limit))
+    predictor = Predictor(First("depth"), Signature("own", inputs, (DEPTH,)))
+    found, ranges = measure_beyond(predictor, case, [0])
+    assert found == share
+    assert ranges == {"depth": (-1, 9, 0, 20)} | ({"coarse": (4, 7, 0, 5)} if limit == 5 else {})
+
+
+def test_nothing_beyond_is_no_warning(capsys):
+    (case,) = make_prepared({"depth": np.full((1, 2, 2), 20.0)}, spacing=252.0).cases()
+    signature = Signature("own", (DEPTH,), (DEPTH,), stacked=True, spacings=(250.0,))
+    warn_beyond(Predictor(First(), signature), case, [0])
+    assert capsys.readouterr().out == ""
 
 
 def test_padding_of_an_input_is_not_part_of_the_map():

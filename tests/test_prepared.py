@@ -49,6 +49,26 @@ def test_padding_repeats_the_outermost_cells(glacier):
     np.testing.assert_array_equal(padded, np.pad(FRAMES[0], 1, mode="edge"))
 
 
+@pytest.mark.parametrize(
+    "cells", [(-2, -1, 3, 8), (1, 2, 3, 4), (0, 4, 6, 9), (2, -3, 9, 0), (-5, 7, -2, 9), (5, 5, 7, 6)]
+)
+def test_windows_on_the_cells_are_read_as_they_are_cut(glacier, cells):
+    """Top, left, bottom and right may lie beyond the case of 4 x 6 cells, whose edges are then repeated."""
+    (case,) = glacier.cases()
+    top, left, bottom, right = cells
+    window = (50.0 * left, 200 - 50.0 * bottom, 50.0 * right, 200 - 50.0 * top)
+    found = case.read(["thk"], window=window, frame=1)["thk"]
+    np.testing.assert_array_equal(found, case.cut("thk", np.array([window]), frame=1))
+    rows, columns = np.arange(top, bottom).clip(0, 3), np.arange(left, right).clip(0, 5)
+    np.testing.assert_array_equal(found[0], FRAMES[1][rows][:, columns])
+
+
+def test_a_window_between_the_cells_is_interpolated(glacier):
+    (case,) = glacier.cases()
+    found = case.read(["thk"], window=(25.0, 100.0, 125.0, 200.0))["thk"][0]
+    np.testing.assert_array_equal(found, FRAMES[0, :2, :2] + 0.5)
+
+
 def test_flat_variables_come_without_their_trend():
     surface = np.arange(16.0).reshape(4, 4)
     prepared = make_prepared({"surface": surface}, shape=(4, 4), spacing=1000.0, trends=["surface"])

@@ -49,6 +49,20 @@ def refine(values: np.ndarray, times: int) -> np.ndarray:
     return np.clip(finer, values.min(), values.max()).astype(np.float32)
 
 
+def resample(values: np.ndarray, factor: float) -> np.ndarray:
+    """Bring values, (y, x), to cells that are larger or smaller by a whole factor, as `resampled_shape`.
+
+    Larger cells take the mean of those that they cover; cells left over at the south and east are dropped.
+    Smaller ones come from cubic splines, within the range of the values.
+
+    >>> resample(np.array([[0.0, 2.0], [4.0, 6.0]]), 2).tolist()
+    [[3.0]]
+    >>> resample(np.zeros((2, 3)), 0.5).shape
+    (4, 6)
+    """
+    return block_mean(values, round(factor)) if factor >= 1 else refine(values, round(1 / factor))
+
+
 def resampled_shape(shape: tuple[int, int], factor: float) -> tuple[int, int]:
     """Count the cells that are left; a factor that is neither whole nor one over a whole number is refused.
 

@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FunctionType
 from typing import Any
 
 from fieldwise.errors import InputError
@@ -91,7 +91,7 @@ def load_verb(recipe: Any, name: str) -> Callable[..., Any]:
 
     >>> load_verb(load_recipe("ice_flow"), "learn")
     Traceback (most recent call last):
-    fieldwise.errors.InputError: 'learn' is no verb of ice_flow; choose prepare, train, predict, evaluate, ...
+    fieldwise.errors.InputError: 'learn' is no verb of ice_flow; choose prepare, train, ..., tune
     """
     short, verbs = recipe.__name__.rpartition(".")[2], list_verbs(recipe)
     if name not in verbs:
@@ -100,44 +100,6 @@ def load_verb(recipe: Any, name: str) -> Callable[..., Any]:
     if not isinstance(verb, FunctionType):
         raise InputError(f"{name!r} of {short} is no function; take it out of __all__")
     return verb
-
-
-class LazyRecipe(ModuleType):
-    """A package that loads each verb from its module when it is asked for; see :func:`load_when_used`."""
-
-    def __getattr__(self, name: str) -> Any:
-        """Load a verb, once."""
-        home = self.__dict__["_homes"].get(name)
-        if home is None:
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        setattr(self, name, getattr(importlib.import_module(f"{self.__name__}.{home}"), name))
-        return self.__dict__[name]
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Keep the function train where its module train.py has been imported."""
-        if isinstance(value, ModuleType) and name in self.__dict__["_homes"]:
-            value = getattr(value, name)
-        super().__setattr__(name, value)
-
-    def __dir__(self) -> list[str]:
-        """Name the verbs too that are not loaded yet."""
-        return sorted({*super().__dir__(), *self.__dict__["_homes"]})
-
-
-def load_when_used(package: str, **homes: str) -> None:
-    """Let a package, from its ``__init__``, load its verbs from the modules named, each when it is used.
-
-    What only lists or checks options then loads neither torch nor what the other verbs need.
-
-    >>> sys.modules["tides"] = package = ModuleType("tides")  # in place of a recipe's own
-    >>> load_when_used("tides", train="train")
-    >>> "train" in dir(package), "train" in vars(package)  # known, but not loaded
-    (True, False)
-    >>> del sys.modules["tides"]
-    """
-    module = sys.modules[package]
-    module.__dict__["_homes"] = homes
-    module.__class__ = LazyRecipe
 
 
 def _entry_points() -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,3 +52,17 @@ def prepare_folder(out: str | Path, *, recipe: str, **facts: Any) -> Iterator[Dr
                 raise InputError(f"{target}: is your own file and would be overwritten; choose another --out")
         seed = {"seed": facts["seed"]} if "seed" in facts else {}
         record_provenance(draft.folder / "provenance.json", inputs=draft.sources, folder=draft.home, **seed)
+
+
+def check_apart(folders: Iterable[Path], sources: Iterable[Path]) -> None:
+    """Refuse to replace folders that hold what is read.
+
+    >>> check_apart([Path("data/test/west")], [Path("own/west/thk.npy")])
+    >>> check_apart([Path("data/test/west")], [Path("data/test/west/thk.npy")])
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: data/test/west/thk.npy: would be replaced by what is prepared from it; ...
+    """
+    taken = {folder.resolve() for folder in folders}
+    for file in sources:
+        if taken & {*file.resolve().parents}:
+            raise InputError(f"{file}: would be replaced by what is prepared from it; give another --out")
