@@ -17,13 +17,13 @@ from fieldwise.networks.esrgan import Generator
 from fieldwise.networks.unet import UNet
 from fieldwise.samples.examples import make_prepared
 from fieldwise.samples.signatures import Signature, Variable
-from fieldwise.verbs import halos
-from fieldwise.verbs.blocks import lay_out
-from fieldwise.verbs.halos import choose_halo
+from fieldwise.verbs.domains import halos
+from fieldwise.verbs.domains.blocks import lay_out
+from fieldwise.verbs.domains.halos import choose_halo
+from fieldwise.verbs.domains.probes import is_enough, measure_halo
+from fieldwise.verbs.domains.reaches import Reach, reach
 from fieldwise.verbs.predict import predict_to
 from fieldwise.verbs.predictors import Predictor
-from fieldwise.verbs.probes import is_enough, measure_halo
-from fieldwise.verbs.reaches import Reach, reach
 
 STACKED = Signature("own", (Variable("depth", units="m"),), (Variable("depth", units="m"),), stacked=True)
 

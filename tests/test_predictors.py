@@ -10,9 +10,9 @@ from fieldwise.samples.examples import make_prepared
 from fieldwise.samples.scales import LengthScale, Scale
 from fieldwise.samples.signatures import Signature, Variable
 from fieldwise.verbs import predict
+from fieldwise.verbs.domains.writers import MapFile, Output, Piece, Times, write_map
 from fieldwise.verbs.predict import measure_beyond, predict_to, warn_beyond
 from fieldwise.verbs.predictors import BEYOND, Predictor, load_predictor
-from fieldwise.verbs.writers import MapFile, Output, Piece, Times, write_map
 
 DEPTH = Variable("depth", units="m", scale=Scale(10.0, 5.0), range=(0.0, 20.0))
 SPEED = Variable("speed", units="m year-1", scale=Scale(0.0, 100.0))

@@ -23,10 +23,10 @@ from fieldwise.fields.grids import Bounds, Grid
 from fieldwise.fields.rasters import CACHE_BYTES
 from fieldwise.samples.cases import Case
 from fieldwise.samples.prepared import DESCRIPTION
-from fieldwise.verbs.blocks import lay_out, round_up
-from fieldwise.verbs.halos import choose_halo
-from fieldwise.verbs.partials import Partial, Plan, Unit, open_partial
-from fieldwise.verbs.writers import MapFile, Times, check_suffix, write_map
+from fieldwise.verbs.domains.blocks import lay_out, round_up
+from fieldwise.verbs.domains.halos import choose_halo
+from fieldwise.verbs.domains.partials import Partial, Plan, Unit, open_partial
+from fieldwise.verbs.domains.writers import MapFile, Times, check_suffix, write_map
 
 if TYPE_CHECKING:
     from fieldwise.verbs.predictors import Predictor

@@ -19,8 +19,8 @@ from fieldwise.samples.cases import Case
 from fieldwise.samples.signatures import Signature, Variable
 from fieldwise.tasks import choose_device
 from fieldwise.tasks.checkpoints import read_checkpoint
-from fieldwise.verbs.reaches import reach
-from fieldwise.verbs.writers import Output
+from fieldwise.verbs.domains.reaches import reach
+from fieldwise.verbs.domains.writers import Output
 
 Arrays = dict[str, np.ndarray]
 BEYOND = "beyond_training"  # marks the cells in which an input leaves what training has seen

@@ -45,8 +45,8 @@ def predict(
     from fieldwise.fields.datums import ATTRIBUTE as DATUM
     from fieldwise.recipes.bed_topography.predictor import load_bed_predictor
     from fieldwise.recipes.bed_topography.region import open_region
+    from fieldwise.verbs.domains.writers import check_suffix
     from fieldwise.verbs.predict import predict_to
-    from fieldwise.verbs.writers import check_suffix
 
     check_suffix(out, frames=1)
     case = open_region(data)

@@ -8,8 +8,8 @@ from tqdm import tqdm
 
 from fieldwise.fields.grids import Bounds
 from fieldwise.samples.cases import Case
-from fieldwise.verbs.blocks import Layout
-from fieldwise.verbs.probes import Arrays, is_enough, measure_halo
+from fieldwise.verbs.domains.blocks import Layout
+from fieldwise.verbs.domains.probes import Arrays, is_enough, measure_halo
 
 if TYPE_CHECKING:
     from fieldwise.verbs.predictors import Predictor
@@ -37,7 +37,7 @@ def choose_halo(
     >>> import numpy as np, torch
     >>> from fieldwise.samples.examples import make_prepared
     >>> from fieldwise.samples.signatures import Signature, Variable
-    >>> from fieldwise.verbs.blocks import lay_out
+    >>> from fieldwise.verbs.domains.blocks import lay_out
     >>> from fieldwise.verbs.predictors import Predictor
     >>> (case,) = make_prepared({"thk": np.random.default_rng(0).normal(size=(1, 64, 64))}).cases()
     >>> signature = Signature("own", (Variable("thk"),), (Variable("thk"),), stacked=True)

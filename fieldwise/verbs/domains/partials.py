@@ -16,8 +16,8 @@ import numpy as np
 from tqdm import tqdm
 
 from fieldwise.drafts import replace_when_done
-from fieldwise.verbs.blocks import Box, Layout
-from fieldwise.verbs.writers import Piece
+from fieldwise.verbs.domains.blocks import Box, Layout
+from fieldwise.verbs.domains.writers import Piece
 
 GROUP_BYTES = 4 * 2**20  # frames of small maps share a file of this size: waiting for the disk takes time
 
@@ -124,7 +124,7 @@ def open_partial(path: str | Path, plan: Plan) -> Partial:
 
     >>> import tempfile
     >>> from fieldwise.fields.grids import Grid
-    >>> from fieldwise.verbs.blocks import lay_out
+    >>> from fieldwise.verbs.domains.blocks import lay_out
     >>> layout = lay_out(Grid(0, 0, 8, 4, 1, "EPSG:3031"), None, 1)
     >>> plan = Plan(layout, (0,), ("bed",), block_cells=4, halo_cells=0, fingerprint="")
     >>> partial = open_partial(Path(tempfile.mkdtemp()) / "map.tif", plan)
