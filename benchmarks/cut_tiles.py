@@ -15,17 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from fieldwise.samples.datasets import Dataset
 
-from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog, write_netcdf
+from fieldwise.recipes.bed_topography.region import RECIPE, add_inputs, lowres_spacing, open_region
+from fieldwise.samples.cases import Case
 from fieldwise.samples.inputs import prepare_inputs
-from fieldwise.samples.prepared import DESCRIPTION
-from fieldwise.samples.rules import write_yaml
+from fieldwise.samples.prepared import DESCRIPTION, prepare_folder
 
 TILE_M, PADDING_M, SAMPLE = 9000.0, 1000.0, 100
-EXTENT_M, CRS = 250_000.0, "EPSG:3031"
+SPACING_M, EXTENT_M, CRS = 250.0, 250_000.0, "EPSG:3031"
 INPUTS = {
     "bed_lowres": {"path": "bed.tif", "spacing_m": 1000},
     "surface_elevation": {"path": "surface.tif", "spacing_m": 100},
@@ -34,7 +33,7 @@ INPUTS = {
 }
 
 
-def make_stand_in(folder: Path) -> Dataset:
+def make_stand_in(folder: Path) -> Case:
     """Prepare rasters of noise in the formats and at the spacings of the real ones."""
     random = np.random.default_rng(7)
 
@@ -45,16 +44,18 @@ def make_stand_in(folder: Path) -> Dataset:
     for name, spacing in (("bed", 1000), ("surface", 100), ("accumulation", 1000)):
         write_cog(noise(spacing), folder / f"{name}.tif")
     write_netcdf(xr.Dataset({"VX": noise(450), "VY": noise(450)}), folder / "velocity.nc")
-    sizes = {"spacing_m": 250.0, "lowres_spacing_m": 1000.0}
-    source = {"crs": CRS, "inputs": INPUTS, **sizes}
-    description = prepare_inputs(source, folder=folder, out=folder, units={}, detrended=())
-    write_yaml(sizes | description, folder / DESCRIPTION)
-    return Dataset(folder)
+    source = {"crs": CRS, "inputs": INPUTS, "lowres_spacing_m": 1000.0}
+    with prepare_folder(folder / "data", recipe=RECIPE) as draft:
+        described = prepare_inputs(source, folder=folder, out=draft.folder, units={}, detrended=())
+        grid = Grid(*described["region"], SPACING_M, CRS)
+        sizes = {"spacing": SPACING_M, "shape": grid.shape, "bounds": grid.bounds, "crs": CRS}
+        add_inputs(draft.add(Case("region", None, draft.folder, {}, {}, **sizes)), described["inputs"])
+    return open_region(folder / "data")
 
 
-def choose_windows(data: Dataset, *, count: int, step_m: float) -> np.ndarray:
+def choose_windows(case: Case, *, count: int, step_m: float) -> np.ndarray:
     """Draw places for tiles from those a step apart, anywhere that their padding fits in."""
-    west, south, east, north = data.region
+    west, south, east, north = case.grid.bounds
     room = np.array([east - west, north - south]) - TILE_M - 2 * PADDING_M
     most = (room // step_m).astype(int)
     steps = np.random.default_rng(1).integers(0, most, size=(count, 2), endpoint=True)
@@ -64,43 +65,43 @@ def choose_windows(data: Dataset, *, count: int, step_m: float) -> np.ndarray:
 
 def cut_with_fieldwise(folder: Path, windows: np.ndarray) -> dict[str, np.ndarray]:
     """Open the folder and cut every tile."""
-    return Dataset(folder).read(windows, padding=PADDING_M)
+    case = open_region(folder)
+    return case.read(case.variables, window=windows, padding=PADDING_M)
 
 
-def load_fields(data: Dataset) -> dict[str, list[xr.DataArray]]:
+def load_fields(case: Case) -> dict[str, list[xr.DataArray]]:
     """Load every channel of every input: on lazy ones xarray would take many times longer."""
     return {
-        name: [open_field(data.folder / path).load() for path in entry.paths]
-        for name, entry in data.inputs.items()
+        name: [case.field(field).load() for field in entry.fields] for name, entry in case.variables.items()
     }
 
 
 def cut_with_xarray(
-    data: Dataset, fields: dict[str, list[xr.DataArray]], windows: np.ndarray
+    case: Case, fields: dict[str, list[xr.DataArray]], windows: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Interpolate every input of every tile at the centres of its cells, each with a call of its own."""
     arrays = {}
-    for entry in data.inputs.values():
+    for entry in case.variables.values():
         tiles = []
         for west, south, east, north in windows + np.array([-1, -1, 1, 1]) * PADDING_M:
-            grid = Grid(west, south, east, north, entry.spacing_m, data.crs)
+            grid = Grid(west, south, east, north, entry.spacing or case.spacing, case.grid.crs)
             channels = [field.interp(x=grid.x, y=grid.y, method="linear") for field in fields[entry.name]]
             tiles.append([channel.values for channel in channels])
         arrays[entry.name] = np.array(tiles)
     return arrays
 
 
-def compare(data: Dataset, *, tiles: int, step_m: float) -> None:
+def compare(case: Case, *, tiles: int, step_m: float) -> None:
     """Time both ways on the same tiles, check that they agree, and print what came out."""
-    windows = choose_windows(data, count=tiles, step_m=step_m)
+    windows = choose_windows(case, count=tiles, step_m=step_m)
     start = time.perf_counter()
-    ours = cut_with_fieldwise(data.folder, windows)
+    ours = cut_with_fieldwise(case.folder, windows)
     seconds = time.perf_counter() - start
     sample = min(SAMPLE, tiles)
-    fields = load_fields(data)
-    cut_with_xarray(data, fields, windows[:1])  # what it imports at its first call does not count
+    fields = load_fields(case)
+    cut_with_xarray(case, fields, windows[:1])  # what it imports at its first call does not count
     start = time.perf_counter()
-    theirs = cut_with_xarray(data, fields, windows[:sample])
+    theirs = cut_with_xarray(case, fields, windows[:sample])
     scaled = (time.perf_counter() - start) * tiles / sample
     print(f"{tiles} tiles on steps of {step_m:g} m:")
     print(f"  fieldwise  {seconds:8.2f} s, {1000 * seconds / tiles:.2f} ms a tile")
@@ -121,12 +122,12 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if (options.data / DESCRIPTION).exists():
-            data = Dataset(options.data)
+            case = open_region(options.data)
         else:
             print(f"{options.data} is no prepared folder: noise of {EXTENT_M / 1000:g} km stands in")
-            data = make_stand_in(Path(folder))
-        for step_m in (data.lowres_spacing_m, 3 * data.spacing_m):
-            compare(data, tiles=options.tiles, step_m=step_m)
+            case = make_stand_in(Path(folder))
+        for step_m in (lowres_spacing(case), 3 * case.spacing):
+            compare(case, tiles=options.tiles, step_m=step_m)
 
 
 if __name__ == "__main__":

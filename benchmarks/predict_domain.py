@@ -23,9 +23,9 @@ from fieldwise.fields.grids import Bounds
 from fieldwise.networks.esrgan import DEEPBEDMAP_INPUTS, UPSCALING, Channels, Generator
 from fieldwise.samples.cases import Case
 from fieldwise.samples.signatures import Signature, Variable
+from fieldwise.verbs.domains.probes import measure_halo
 from fieldwise.verbs.predict import predict_to
 from fieldwise.verbs.predictors import Predictor
-from fieldwise.verbs.probes import measure_halo
 
 LOWRES_M, SPACING_M, CRS = 1000.0, 250.0, "EPSG:3031"
 PATTERN = np.random.default_rng(7).normal(size=(2, 1000, 1000)).astype(np.float32)

@@ -37,8 +37,8 @@ Feature: Draw a map with weights of the original DeepBedMap
 
     Examples:
       | fault                                   | weights  | message                                           |
-      | nothing is wrong with them              | gone.npz | no such file; give the .npz file with the weights |
-      | nothing is wrong with them              | first    | give best, last or the path of an old .npz file   |
+      | nothing is wrong with them              | gone.npz | gone.npz: no such file; check the path            |
+      | nothing is wrong with them              | first    | give best, last or the path of a .npz file        |
       | they are a text file                    | old.npz  | is no .npz file                                   |
       | they would run a command                | old.npz  | holds object, not numbers                         |
       | they lack post_residual_conv_layer/W    | old.npz  | lacks post_residual_conv_layer/W                  |

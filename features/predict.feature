@@ -34,9 +34,9 @@ Feature: Predict a four times finer map of the bed
     Then <file> is a <format> in metres, of 32 bits, that marks missing cells as NaN
 
     Examples:
-      | file    | format                           |
-      | bed.tif | cloud-optimised GeoTIFF          |
-      | bed.nc  | NetCDF with the CF conventions   |
+      | file    | format                         |
+      | bed.tif | cloud-optimised GeoTIFF        |
+      | bed.nc  | NetCDF with the CF conventions |
 
   Scenario Outline: A box that cannot be drawn says why, in one line
     When I try to draw the bed from <west> to <east> km and from <south> to <north> km of the sandbox's corner
@@ -44,12 +44,12 @@ Feature: Predict a four times finer map of the bed
     And there is no map
 
     Examples:
-      | west | east | south | north | message                                       |
-      | -20  | -10  | 0     | 10    | is not within the data's box                  |
-      | 50   | 70   | 0     | 10    | is not within the data's box                  |
-      | 0    | 10   | 61    | 62    | is not within the data's box                  |
-      | 30   | 10   | 0     | 10    | give west, south, east, north, in this order  |
-      | 10   | 10   | 0     | 10    | give west, south, east, north, in this order  |
+      | west | east | south | north | message                                      |
+      | -20  | -10  | 0     | 10    | is not within the data's box                 |
+      | 50   | 70   | 0     | 10    | is not within the data's box                 |
+      | 0    | 10   | 61    | 62    | is not within the data's box                 |
+      | 30   | 10   | 0     | 10    | give west, south, east, north, in this order |
+      | 10   | 10   | 0     | 10    | give west, south, east, north, in this order |
 
   Scenario Outline: A generator that cannot be used says why, in one line
     Given <fault>
@@ -58,7 +58,7 @@ Feature: Predict a four times finer map of the bed
     And there is no map
 
     Examples:
-      | fault                                      | message                                  |
-      | nobody has trained yet                     | no such checkpoint; train one with       |
-      | the checkpoint is a text file              | cannot be read as a checkpoint           |
-      | the checkpoint would run a command         | cannot be read as a checkpoint           |
+      | fault                              | message                                                         |
+      | nobody has trained yet             | holds neither checkpoints/best.ckpt nor a .npz file; train with |
+      | the checkpoint is a text file      | cannot be read as a checkpoint                                  |
+      | the checkpoint would run a command | cannot be read as a checkpoint                                  |

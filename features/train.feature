@@ -45,12 +45,12 @@ Feature: Train a generator with fixed hyper-parameters
     Then I am told "<message>"
 
     Examples:
-      | setting         | value           | message                                      |
-      | inputs          | gravity         | holds no gravity; it holds bed_lowres        |
-      | batch_size      | 1               | batches of 1 tile teach no discriminator     |
-      | max_epochs      | 0               | --max_epochs: is 0; give at least 1          |
-      | data            | nowhere         | nowhere: is no prepared folder               |
-      | accelerator     | abacus          | give cpu, gpu or auto                        |
+      | setting     | value   | message                                                             |
+      | inputs      | gravity | holds no gravity; it holds bed_lowres                               |
+      | batch_size  | 1       | is 1, from which the batch norm in the discriminator learns nothing |
+      | max_epochs  | 0       | --max_epochs: is 0; give at least 1                                 |
+      | data        | nowhere | nowhere: is no prepared folder                                      |
+      | accelerator | abacus  | give cpu, gpu or auto                                               |
 
   Scenario: A run with other settings is not overwritten
     When I try to go on with another learning rate in the same folder

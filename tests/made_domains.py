@@ -10,9 +10,9 @@ from torch import nn
 from fieldwise.fields.grids import Grid
 from fieldwise.samples.cases import Case
 from fieldwise.samples.signatures import Signature, Variable
+from fieldwise.verbs.domains.writers import Output
 from fieldwise.verbs.predict import predict_to
 from fieldwise.verbs.predictors import Predictor
-from fieldwise.verbs.writers import Output
 
 BED = (Output("bed", "m"),)
 WEST, NORTH, SPACING = -4000.0, 9000.0, 250.0

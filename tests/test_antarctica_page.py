@@ -117,7 +117,7 @@ def test_inputs_are_what_the_files_say(home):
             assert np.isfinite(error).all()
             assert np.abs(error).max() < tolerance[name], (folder, name, np.abs(error).max())
         for channel, function in enumerate((antarctica.eastward, antarctica.northward)):
-            field = dataset.field("ice_velocity", channel)
+            field = dataset.field(f"ice_velocity_{channel + 1}")
             x, y = np.meshgrid(field["x"], field["y"])
             error = np.abs(field.values - function(x, y))
             assert np.median(error) < 1e-3

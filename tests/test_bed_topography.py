@@ -17,17 +17,15 @@ from scipy import ndimage
 
 from fieldwise.cli import main
 from fieldwise.errors import InputError
-from fieldwise.fields.formats import open_field
+from fieldwise.fields.formats import open_field, read_area
 from fieldwise.fields.grids import load_values, make_field
 from fieldwise.fields.rasters import write_cog
 from fieldwise.fields.tiles import read_tiles
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography import judgement
-from fieldwise.recipes.bed_topography.generator import BedTask
+from fieldwise.recipes.bed_topography.generator import BedTask, read_samples
 from fieldwise.recipes.bed_topography.predictor import BedPredictor
 from fieldwise.recipes.bed_topography.region import open_region
-from fieldwise.recipes.bed_topography.surveys import read_grounded_area
-from fieldwise.recipes.bed_topography.tiles import interpolate, read_samples
 from fieldwise.samples.scales import Scale
 from fieldwise.samples.signatures import Signature
 from fieldwise.scores import pick, value_of
@@ -171,12 +169,12 @@ def test_a_block_without_halo_is_a_tile(sandbox, trained_run, raw_run, tmp_path,
     inverted = arrays["base"][3, 0]
     drawn = inverted + float(task.departure_share) * (drawn - inverted)
     # What is drawn fades into the cubic low-res bed within 10 km of the grounding line.
-    line = read_grounded_area(sandbox / dataset.facts["grounding_line"], crs=dataset.crs)
+    line = read_area(sandbox / dataset.facts["grounding_line"], crs=dataset.crs)
     west, south, east, north = tile["bounds"].values[0]
     x, y = np.arange(west + 125, east, 250), np.arange(north - 125, south, -250)
     afloat = shapely.box(*dataset.bounds).difference(line)
     distance = shapely.distance(afloat, shapely.points(*np.meshgrid(x, y)))
-    base = interpolate(dataset, "bed_lowres", tile["bounds"].values)[0]
+    base = dataset.cut("bed_lowres", tile["bounds"].values, method="cubic")[0]
     mapped = open_field(out).values
     far = distance > 10_500
     np.testing.assert_allclose(mapped[far], drawn[far], atol=1e-3)

@@ -34,15 +34,18 @@ def disk_full(*_, **__):
         (["--inputs", "gravity"], "--inputs: .* holds no gravity; it holds bed_lowres, "),
         (["--inputs", "[]"], "--inputs: names none; give some of bed_lowres, "),
         (["--batch_size", 0], "--batch_size: is 0; give at least 1"),
-        (["--batch_size", 1], "batches of 1 tile teach no discriminator"),
+        (
+            ["--batch_size", 1],
+            "--batch_size: is 1, from which the batch norm in the discriminator learns nothing",
+        ),
         (["--max_epochs", 0], "--max_epochs: is 0; give at least 1"),
         (["--num_residual_blocks", 0], "--num_residual_blocks: is 0; give at least 1"),
         (["--learning_rate", 0], "--learning_rate: is 0, .* give a number above 0"),
-        (["--learning_rate", -1], "--learning_rate: is -1; give at least 0"),
+        (["--learning_rate", -1], "--learning_rate: is -1, .* give a number above 0"),
         (["--weight_decay", -1], "--weight_decay: is -1; give at least 0"),
         (["--seed", -1], "--seed: is -1; give at least 0"),
         (["--seed", 2**32], "--seed: is 4294967296; give a number below"),
-        (["--accelerator", "cpu", "--devices", "many"], "--devices: is many on cpu .*; give a number"),
+        (["--accelerator", "cpu", "--devices", "many"], "--devices: is many; give a number or auto"),
         (["--learning_rate", 1e30, "--batch_size", 8], "diverged in epoch 0: .*lower learning_rate"),
         (["--precision", "half"], "--precision"),
         (["--accelerator", "abacus"], "--accelerator: is 'abacus'; give cpu, gpu or auto"),
@@ -137,9 +140,12 @@ def test_disk_full_while_training(sandbox, tmp_path, refusal, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--run", "gone"], "gone/checkpoints/best.ckpt: no such checkpoint; train one with"),
+        (
+            ["--run", "gone"],
+            "gone: holds neither checkpoints/best.ckpt nor a .npz file; train with `fieldwise bed_",
+        ),
         (["--data", "."], "is no prepared folder"),
-        (["--out", "map.png"], "map.png: a map is written as .tif or .nc"),
+        (["--out", "map.png"], "map.png: maps are written as .tif, .nc or .zarr"),
         (
             ["--bounds", 0, 0, 9000, 9000],
             r"box \(0, 0, 9000, 9000\) is not within the data's box",
@@ -170,8 +176,8 @@ def test_checkpoint_of_other_inputs(trained_run, own_files, tmp_path, refusal):
     own_files.write_text(own_files.read_text().replace("spacing_m: 100\n", "spacing_m: 500\n"))
     assert main([*prepare, str(tmp_path / "coarse")]) == 0
     line = refusal(*words, tmp_path / "coarse")
-    assert "was trained on surface_elevation with 1 channels at 100 m; " in line
-    assert "holds 1 at 500 m" in line
+    assert "was trained on surface_elevation with 1 channel at 100 m; " in line
+    assert "holds 1 channel at 500 m" in line
     assert not (tmp_path / "map.tif").exists()
 
 

@@ -4,7 +4,7 @@ from made_domains import grid_of_cells
 
 from fieldwise.errors import InputError
 from fieldwise.fields.grids import Grid
-from fieldwise.verbs.blocks import iterate_blocks, lay_out
+from fieldwise.verbs.domains.blocks import iterate_blocks, lay_out
 
 
 def test_layout_counts_from_the_domain_not_the_box():

@@ -123,3 +123,22 @@ def test_agrees_with_torchvision_where_it_is_installed() -> None:
     features, offsets, weight = draw(3, spread=1.0)
     expected = ops.deform_conv2d(features, interleave_offsets(offsets), weight, padding=1)
     torch.testing.assert_close(deformable_convolution(features, offsets, weight), expected)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_it_learns_in_mixed_precision_too(inside):
+    """The backward pass within the region of mixed precision, as where optimisers take turns, or after."""
+    layer, fields = DeformableConvolution(4, 3), torch.randn(1, 4, 9, 8)
+    layer.start_plain()
+    slopes = {}
+    for kind in (torch.float32, torch.bfloat16):
+        layer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=kind == torch.bfloat16):
+            loss = layer(fields).float().square().sum()
+            if inside:
+                loss.backward()
+        if not inside:
+            loss.backward()
+        slopes[kind] = torch.cat([weight.grad.flatten() for weight in layer.parameters()])
+    apart = (slopes[torch.bfloat16] - slopes[torch.float32]).norm() / slopes[torch.float32].norm()
+    assert apart < 0.05

@@ -13,16 +13,17 @@ from fieldwise.errors import InputError
 from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import Grid, grid_of, make_field
 from fieldwise.fields.rasters import write_cog
-from fieldwise.recipes.bed_topography.example import run_on_a_tile
-from fieldwise.recipes.bed_topography.figures import PLATES, print_figure, save_figures
-from fieldwise.recipes.bed_topography.material import CUBIC, PREDICTION, gather
-from fieldwise.recipes.bed_topography.places import (
+from fieldwise.figures import choose_boxes
+from fieldwise.recipes.bed_topography.figures import PLATES, print_figure, run_on_a_tile, save_figures
+from fieldwise.recipes.bed_topography.judgement import (
     ANTARCTIC_LIMITS_M,
+    CUBIC,
     LARGEST_REGION_M,
     PINE_ISLAND,
+    PREDICTION,
     THWAITES,
-    choose_boxes,
     choose_places,
+    gather,
 )
 from fieldwise.recipes.bed_topography.predictor import load_bed_predictor
 from fieldwise.recipes.bed_topography.region import open_region

@@ -12,8 +12,10 @@ from fieldwise.downloads.sources import read_data_list
 from fieldwise.errors import InputError
 from fieldwise.figures import save_table
 from fieldwise.figures.tables import escape_latex, to_latex, to_markdown
-from fieldwise.recipes.bed_topography.tables import save_tables, tabulate_errors, tabulate_hyperparameters
+from fieldwise.recipes import bed_topography
+from fieldwise.recipes.bed_topography.tables import save_tables, tabulate_errors
 from fieldwise.scores import make_score
+from fieldwise.verbs.options import tabulate_hyperparameters
 
 TABLE = pd.DataFrame({"Region": ["A & B", "C|D_e"], "RMSE (m)": [51.0, np.nan], "Picks": [3, 40]})
 
@@ -84,7 +86,9 @@ def test_a_table_without_rows_is_refused(tmp_path):
 
 
 def test_hyperparameters_are_those_of_the_run(trained_run, hyperparameters):
-    table = tabulate_hyperparameters(trained_run).set_index("Hyper-parameter")
+    table = tabulate_hyperparameters(trained_run, bed_topography.train, monitor="val_rmse_m").set_index(
+        "Hyper-parameter"
+    )
     config = yaml.safe_load((trained_run / "config.yaml").read_text())
     assert table.loc["Learning rate", "Value"] == "0.001"
     assert table.loc["Number of residual blocks", "Value"] == str(config["num_residual_blocks"]) == "1"
@@ -111,7 +115,7 @@ def test_tables_of_a_run(trained_run, tmp_path, request):
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"holds no config\.yaml"):
-        tabulate_hyperparameters(tmp_path)
+        tabulate_hyperparameters(tmp_path, bed_topography.train)
 
 
 def test_errors_have_a_row_for_each_measure():

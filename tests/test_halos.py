@@ -17,13 +17,13 @@ from fieldwise.networks.esrgan import Generator
 from fieldwise.networks.unet import UNet
 from fieldwise.samples.examples import make_prepared
 from fieldwise.samples.signatures import Signature, Variable
-from fieldwise.verbs import halos
-from fieldwise.verbs.blocks import lay_out
-from fieldwise.verbs.halos import choose_halo
+from fieldwise.verbs.domains import halos
+from fieldwise.verbs.domains.blocks import lay_out
+from fieldwise.verbs.domains.halos import choose_halo
+from fieldwise.verbs.domains.probes import is_enough, measure_halo
+from fieldwise.verbs.domains.reaches import Reach, reach
 from fieldwise.verbs.predict import predict_to
 from fieldwise.verbs.predictors import Predictor
-from fieldwise.verbs.probes import is_enough, measure_halo
-from fieldwise.verbs.reaches import Reach, reach
 
 STACKED = Signature("own", (Variable("depth", units="m"),), (Variable("depth", units="m"),), stacked=True)
 
@@ -98,7 +98,7 @@ def test_a_halo_is_enough_from_the_radius_on():
         (nn.Sequential(nn.Conv2d(1, 2, 3, padding=2, dilation=2), nn.BatchNorm2d(2), nn.ReLU()), (2, 1)),
         (nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(1, 1, 3, padding=1), nn.Upsample(scale_factor=2)), (4, 2)),
         (nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), nn.ReLU(), nn.ConvTranspose2d(4, 1, 2, 2)), (4, 2)),
-        (EquivariantConvNet(["thk"], ["u", "v"], vectors=[("u", "v")], layers=3, filters=8), (3, 1)),
+        (EquivariantConvNet(1, 2, vectors={"targets": [(0, 1)]}, layers=3, filters=8), (3, 1)),
         (nn.Sequential(nn.Conv2d(1, 1, 3), nn.InstanceNorm2d(1)), (None, 1)),
         (nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(1, 1, 1)), (None, 1)),
         (nn.MultiheadAttention(4, 1), (None, 1)),

@@ -25,8 +25,8 @@ from fieldwise.recipes.ice_flow.signatures import make_signature, read_signature
 from fieldwise.runs import read_metrics
 from fieldwise.samples.frames import choose_patch, fit_ranges, list_frames
 from fieldwise.scores import direction_cosine, format_table, pick, read_scores, relative_l1, value_of
-from fieldwise.verbs import partials
-from fieldwise.verbs.reaches import reach as measure_reach
+from fieldwise.verbs.domains import partials
+from fieldwise.verbs.domains.reaches import reach as measure_reach
 
 QUIET = {"accelerator": "cpu", "tracker": "none", "progress": False}
 TINY = {"layers": 2, "filters": 8, "patch_size": 16, "batch_size": 8, "seed": 3, "max_epochs": 2} | QUIET

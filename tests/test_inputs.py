@@ -8,36 +8,18 @@ import numpy as np
 import pyproj
 import pytest
 import xarray as xr
+from small_rasters import CRS, grid, noise, plane
 
 from fieldwise.errors import InputError
 from fieldwise.fields.entries import open_entry
 from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import Grid, grid_of, make_field
 from fieldwise.fields.rasters import write_cog, write_netcdf
-from fieldwise.fields.resampling import degrade
-from fieldwise.fields.trends import regional_trend
-from fieldwise.recipes.bed_topography.region import add_inputs, open_region
+from fieldwise.recipes.bed_topography.region import VECTORS, open_region
 from fieldwise.samples.cases import Case
-from fieldwise.samples.inputs import prepare_inputs
-from fieldwise.samples.rules import read_yaml, write_yaml
+from fieldwise.samples.inputs import add_inputs, prepare_inputs
 
 DATA = Path(os.environ.get("FIELDWISE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
-CRS = "EPSG:3031"
-
-
-def grid(bounds, spacing, crs=CRS):
-    return Grid(*bounds, spacing, crs)
-
-
-def noise(bounds, spacing, *, seed=0, crs=CRS):
-    made = grid(bounds, spacing, crs)
-    return make_field(np.random.default_rng(seed).normal(size=made.shape).astype("f4"), made, name="noise")
-
-
-def plane(bounds, spacing, *, name="plane"):
-    made = grid(bounds, spacing)
-    x, y = np.meshgrid(made.x, made.y)
-    return make_field((100 + 0.01 * x - 0.02 * y).astype("float32"), made, name=name)
 
 
 def prepare(folder, inputs, *, detrended=(), lines=None, **keys):
@@ -55,7 +37,7 @@ def prepare(folder, inputs, *, detrended=(), lines=None, **keys):
     case = Case(
         "region", None, folder / "out", {}, {}, region.spacing, region.shape, region.bounds, region.crs
     )
-    add_inputs(case, described["inputs"])
+    add_inputs(case, described["inputs"], vectors=VECTORS)
     return case
 
 
@@ -79,79 +61,6 @@ INPUTS = {
     "surface_elevation": {"path": "surface.tif", "spacing_m": 100},
     "ice_velocity": {"path": "velocity.nc", "variables": ["VX", "VY"], "spacing_m": 500, "units": "m a-1"},
 }
-
-
-# --- YAML -----------------------------------------------------------------------------------------
-
-
-def test_read_yaml_undoes_write_yaml(tmp_path):
-    content = {"crs": CRS, "region": [0.5, 1, 2, 3], "inputs": {"bed": {"path": "a.tif"}}}
-    assert read_yaml(write_yaml(content, tmp_path / "a.yaml"), required=("crs", "inputs")) == content
-
-
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("crs: [EPSG:3031", "is no YAML"),
-        ("a: b: c", "is no YAML"),
-        ("- a\n- b\n", "should hold `key: value` lines"),
-        ("", "should hold `key: value` lines"),
-        ("crs: EPSG:3031\n", "lacks inputs, spacing_m"),
-    ],
-)
-def test_read_yaml_names_what_is_wrong(tmp_path, text, complaint):
-    path = tmp_path / "FILE.yaml"
-    path.write_text(text)
-    with pytest.raises(InputError, match=rf"FILE\.yaml: {complaint}") as caught:
-        read_yaml(path, required=("crs", "inputs", "spacing_m"))
-    assert "\n" not in str(caught.value)
-
-
-def test_read_yaml_of_what_cannot_be_read(tmp_path):
-    with pytest.raises(InputError, match=r"gone\.yaml: no such file"):
-        read_yaml(tmp_path / "gone.yaml")
-    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="is no YAML"):
-        read_yaml(tmp_path / "binary.yaml")
-    with pytest.raises(InputError, match="is no YAML"):
-        read_yaml(tmp_path)
-
-
-# --- single fields --------------------------------------------------------------------------------
-
-
-def test_degrade_keeps_the_north_west_corner_and_the_source():
-    field = plane((0, 0, 1000, 700), 100)
-    field.encoding["source"] = "bed.tif"
-    coarse = degrade(field, 3, crs=CRS)
-    assert grid_of(coarse).bounds == (0, 100, 900, 700)
-    np.testing.assert_allclose(coarse.values, plane((0, 100, 900, 700), 300).values, rtol=1e-6)
-    assert coarse.encoding["source"] == "bed.tif"
-
-
-def test_trend_of_a_constant_is_the_constant():
-    field = make_field(np.full((70, 110), 1234.5, "float32"), grid((0, 0, 110e3, 70e3), 1000), name="bed")
-    trend = regional_trend(field.where(field["x"] > 20e3), cell=5000, width=10_000)
-    np.testing.assert_allclose(trend.values, 1234.5, rtol=1e-6)
-
-
-def test_trend_of_a_plane_is_the_plane_away_from_the_edge():
-    bounds = (0, 0, 300e3, 280e3)
-    trend = regional_trend(plane(bounds, 1000), cell=5000, width=10_000)
-    assert grid_of(trend).spacing == 5000
-    inside = {"x": slice(45e3, 255e3), "y": slice(235e3, 45e3)}  # four widths: as far as the Gaussian goes
-    expected = plane(bounds, 5000)
-    np.testing.assert_allclose(trend.sel(inside).values, expected.sel(inside).values, atol=1e-2)
-
-
-def test_trend_of_a_wave_fades_as_a_gaussian_says():
-    """A Gaussian of width s leaves exp(-(2 pi s / L)^2 / 2) of a wave of length L."""
-    made = grid((0, 0, 400e3, 100e3), 1000)
-    wave = np.tile(np.sin(2 * np.pi * made.x / 80e3), (100, 1)).astype("float32")
-    trend = regional_trend(make_field(wave, made, name="bed"), cell=5000, width=10_000)
-    middle = trend[10, 20:60]
-    left = np.exp(-((2 * np.pi / 8) ** 2) / 2) * np.sinc(5 / 80)  # and the mean over cells of 5 km, a little
-    np.testing.assert_allclose(middle, left * np.sin(2 * np.pi * middle["x"] / 80e3), atol=0.02)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,8 @@ from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog
 from fieldwise.recipes import bed_topography
-from fieldwise.recipes.bed_topography.levels import read_heights
-from fieldwise.recipes.bed_topography.own_files import list_files, read_own_files
-from fieldwise.recipes.bed_topography.region import open_region
+from fieldwise.recipes.bed_topography.region import ELEVATIONS, list_files, open_region, read_own_files
+from fieldwise.samples.levels import read_heights
 from fieldwise.samples.prepared import DESCRIPTION
 from fieldwise.samples.rules import write_yaml
 
@@ -37,7 +36,9 @@ def test_what_a_file_says_of_itself_is_enough(own_files):
     """The tag that fieldwise itself writes; a survey cannot say, so that its entry must."""
     write_constant(own_files, "bed_lowres.tif", -500.0, vertical_datum=GEOID)
     lines = []
-    heights = read_heights(read_own_files(own_files), folder=own_files.parent, report=lines.append)
+    heights = read_heights(
+        read_own_files(own_files), folder=own_files.parent, elevations=ELEVATIONS, report=lines.append
+    )
     assert heights.datum == GEOID
     silent = "surface.tif, dense.json, judge.json"
     assert lines == [f"vertical datum: {silent} state none and are taken to count from the {GEOID}"]
@@ -45,7 +46,9 @@ def test_what_a_file_says_of_itself_is_enough(own_files):
     with pytest.raises(
         InputError, match=r"bed_lowres\.tif: heights above the .*, dense\.json: above the WGS84"
     ):
-        read_heights(read_own_files(own_files), folder=own_files.parent, report=lines.append)
+        read_heights(
+            read_own_files(own_files), folder=own_files.parent, elevations=ELEVATIONS, report=lines.append
+        )
 
 
 def test_a_coarser_filling_of_another_datum_is_mixed_too(own_files):
@@ -55,11 +58,14 @@ def test_a_coarser_filling_of_another_datum_is_mixed_too(own_files):
     edit(own_files, inputs=inputs | {"surface_elevation": surface})
     write_constant(own_files, "coarse.tif", 0.0)
     source = read_own_files(own_files)
-    assert read_heights(source, folder=own_files.parent, report=print).datum == "WGS84 ellipsoid"
+    assert (
+        read_heights(source, folder=own_files.parent, elevations=ELEVATIONS, report=print).datum
+        == "WGS84 ellipsoid"
+    )
     named = surface | {"fill_from": {"path": "coarse.tif", "datum": "geoid EGM96"}}
     edit(own_files, inputs=inputs | {"surface_elevation": named})
     with pytest.raises(InputError, match=r"coarse\.tif: above the EGM96 geoid"):
-        read_heights(read_own_files(own_files), folder=own_files.parent, report=print)
+        read_heights(read_own_files(own_files), folder=own_files.parent, elevations=ELEVATIONS, report=print)
 
 
 def test_truth_beds_and_thickness(own_files, tmp_path):

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from made_domains import Applied, Counting, Noise, grid_of_cells, predict, smoother
 
 from fieldwise.errors import InputError
-from fieldwise.verbs import partials
+from fieldwise.verbs.domains import partials
+from fieldwise.verbs.domains.writers import Output
 from fieldwise.verbs.predict import choose_frames, predict_to
-from fieldwise.verbs.writers import Output
 
 TWO = (Output("mean", "m"), Output("positive", dtype="int8", flags=("no", "yes")))
 

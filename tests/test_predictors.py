@@ -9,10 +9,11 @@ from fieldwise.fields.grids import Grid
 from fieldwise.samples.examples import make_prepared
 from fieldwise.samples.scales import LengthScale, Scale
 from fieldwise.samples.signatures import Signature, Variable
-from fieldwise.verbs import predict
-from fieldwise.verbs.predict import measure_beyond, predict_to, warn_beyond
+from fieldwise.verbs.domains import unseen
+from fieldwise.verbs.domains.unseen import measure_beyond, warn_beyond
+from fieldwise.verbs.domains.writers import MapFile, Output, Piece, Times, write_map
+from fieldwise.verbs.predict import predict_to
 from fieldwise.verbs.predictors import BEYOND, Predictor, load_predictor
-from fieldwise.verbs.writers import MapFile, Output, Piece, Times, write_map
 
 DEPTH = Variable("depth", units="m", scale=Scale(10.0, 5.0), range=(0.0, 20.0))
 SPEED = Variable("speed", units="m year-1", scale=Scale(0.0, 100.0))
@@ -58,7 +59,7 @@ def test_what_lies_beyond_training_is_counted_on_the_cells_that_are_covered(
         def alignment_cells(self, case):
             return alignment
 
-    monkeypatch.setattr(predict, "STRIP_ROWS", strip_rows)
+    monkeypatch.setattr(unseen, "STRIP_ROWS", strip_rows)
     depth = np.array([[[10.0, -2.0], [np.nan, 5.0], [-3.0, 20.0]]])
     (case,) = make_prepared({"depth": depth}).cases()
     predictor = Aligned(First(), Signature("own", (DEPTH,), (DEPTH,), stacked=True))

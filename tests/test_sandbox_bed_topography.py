@@ -17,7 +17,8 @@ from fieldwise.fields.tiles import cut
 from fieldwise.physics.local_filters import filter_locally, wiener_estimate
 from fieldwise.physics.spectra import power_law_spectrum, variance_of, wavenumbers
 from fieldwise.physics.surface_transfer import surface_transfer
-from fieldwise.recipes.bed_topography.levels import read_heights
+from fieldwise.recipes.bed_topography.region import ELEVATIONS
+from fieldwise.samples.levels import read_heights
 from fieldwise.sandbox.bed_topography import grid_lowres_bed, make_bed_topography, place_blocks
 from fieldwise.sandbox.ice_sheet import route_flux
 from fieldwise.sandbox.radar import COLUMNS, MISSING
@@ -191,7 +192,10 @@ def test_sandbox_lists_files_that_exist(sandbox):
 def test_all_heights_count_from_the_ellipsoid_and_say_so(sandbox):
     said = []
     sources = yaml.safe_load((sandbox / "sandbox.yaml").read_text())
-    assert read_heights(sources, folder=sandbox, report=said.append).datum == "WGS84 ellipsoid"
+    assert (
+        read_heights(sources, folder=sandbox, elevations=ELEVATIONS, report=said.append).datum
+        == "WGS84 ellipsoid"
+    )
     assert said == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pyproj
@@ -52,3 +53,18 @@ def split_crs(crs: Any) -> tuple[pyproj.CRS, str | None]:
     if len(parsed.axis_info) == 3:
         return parsed.to_2d(), ELLIPSOID
     return parsed, None
+
+
+def require_datum(path: Path, stated: str | None, wanted: str | None) -> None:
+    """Refuse a map that counts from another vertical datum than what it is judged by.
+
+    >>> require_datum(Path("map.tif"), None, "WGS84 ellipsoid")
+    >>> require_datum(Path("map.tif"), "EIGEN-GL04C geoid", "WGS84 ellipsoid")
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: map.tif: counts from the EIGEN-GL04C geoid, the data from the WGS84 ...
+    """
+    if stated and wanted and stated != wanted:
+        raise InputError(
+            f"{path}: counts from the {stated}, the data from the {wanted}; prepare the data with "
+            "`datum` as the map has it, or convert the map"
+        )

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import numpy as np
 import pyproj  # noqa: F401  before anything that may load eccodes: the other order crashes the interpreter
 import rasterio
 import rioxarray
+import shapely
 import xarray as xr
 from rasterio.errors import RasterioIOError
 
@@ -347,3 +349,22 @@ def _map_array(path: Path) -> np.ndarray:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise InputError(f"{path}: cannot be read as an array ({error})") from None
+
+
+def read_area(path: Path, *, crs: str) -> shapely.Geometry:
+    """Read the area that a file of polygons covers, in a CRS.
+
+    >>> import tempfile
+    >>> frame = geopandas.GeoDataFrame(geometry=[shapely.box(0, 0, 1000, 500)], crs="EPSG:3031")
+    >>> path = Path(tempfile.mkdtemp()) / "grounded.geojson"
+    >>> frame.to_file(path)
+    >>> read_area(path, crs="EPSG:3031").bounds
+    (0.0, 0.0, 1000.0, 500.0)
+    """
+    try:
+        frame = geopandas.read_file(path)
+    except Exception as error:  # pyogrio's errors share no base class with what it wraps
+        raise InputError(f"{path}: cannot be read as polygons ({str(error).splitlines()[0]})") from error
+    if frame.crs is None:
+        raise InputError(f"{path}: holds no CRS; its .prj file is missing")
+    return frame.to_crs(crs).union_all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +90,20 @@ def overlap(first: Bounds, second: Bounds) -> Bounds | None:
     west, south = max(first[0], second[0]), max(first[1], second[1])
     east, north = min(first[2], second[2]), min(first[3], second[3])
     return (west, south, east, north) if west < east and south < north else None
+
+
+def cover(grid: Grid, boxes: Iterable[Bounds]) -> np.ndarray:
+    """Tell which cells of a grid, (y, x), any of the boxes covers.
+
+    >>> cover(Grid(0, 0, 300, 200, 100, "EPSG:3031"), [(100, 100, 900, 900)]).astype(int).tolist()
+    [[0, 1, 1], [0, 0, 0]]
+    """
+    covered = np.zeros(grid.shape, dtype=bool)
+    for west, south, east, north in boxes:
+        rows = (max(0, round((grid.north - edge) / grid.spacing)) for edge in (north, south))
+        columns = (max(0, round((edge - grid.west) / grid.spacing)) for edge in (west, east))
+        covered[slice(*rows), slice(*columns)] = True
+    return covered
 
 
 def grid_of(field: xr.DataArray) -> Grid:

@@ -1,4 +1,4 @@
-"""From one grid to another: means of blocks, coarse cells, another CRS."""
+"""From one grid to another, to points, and from areas: block means, another CRS, samples, fades."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ from typing import Any
 
 import numpy as np
 import rasterio.enums
+import rasterio.features
+import shapely
 import xarray as xr
+from numpy.typing import ArrayLike
 from scipy import ndimage
 
 from fieldwise.errors import InputError
-from fieldwise.fields.arrays import module_of
+from fieldwise.fields.arrays import module_of, to_host
 from fieldwise.fields.datums import ATTRIBUTE as DATUM
-from fieldwise.fields.grids import Grid, grid_of, load_values, make_field, same_crs
+from fieldwise.fields.grids import Bounds, Grid, grid_of, load_values, make_field, same_crs
+
+GROUP_CELLS = 4096  # points are read in groups this wide, so that no more of a large raster is in memory
 
 
 def block_mean(values: Any, factor: int) -> Any:
@@ -139,3 +144,118 @@ def align(field: xr.DataArray, crs: str) -> xr.DataArray:
     aligned = field.rio.reproject(crs, resampling=rasterio.enums.Resampling.bilinear, nodata=np.nan)
     aligned.encoding["source"] = source or str(field.name)
     return aligned
+
+
+def sample_at_points(
+    field: xr.DataArray, x: ArrayLike, y: ArrayLike, *, method: str = "linear"
+) -> np.ndarray:
+    """Read a field at points, for example at radar picks.
+
+    Only boxes around neighbouring points are read from a lazy field.
+
+    Parameters
+    ----------
+    field : (y, x) field
+    x, y : (n,) arrays, in the field's CRS
+    method : "linear" (between the four nearest cell centres) or "nearest" (the cell that holds the point)
+
+    Returns
+    -------
+    (n,) float64 array, in the field's units. NaN where a cell that counts is missing, outside the field,
+    and, with "linear", between the outermost cell centres and the edge.
+
+    Raises
+    ------
+    InputError
+        When x and y differ in length or the method is unknown.
+
+    Examples
+    --------
+    >>> grid = Grid(west=0, south=0, east=200, north=200, spacing=100, crs="EPSG:3031")
+    >>> bed = make_field(np.array([[0.0, 10.0], [20.0, 30.0]]), grid, name="bed")
+    >>> sample_at_points(bed, [50, 100, 500], [150, 100, 100])
+    array([ 0., 15., nan])
+    """
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if x.ndim != 1 or x.shape != y.shape:
+        raise InputError(f"points have x {x.shape} and y {y.shape}; give two lists of one length")
+    if method not in ("linear", "nearest"):
+        raise InputError(f"sampling method {method!r} is unknown; use 'linear' or 'nearest'")
+    grid = grid_of(field)
+    column = (x - grid.west) / grid.spacing - 0.5
+    row = (grid.north - y) / grid.spacing - 0.5
+    ny, nx = grid.shape
+    if method == "nearest":
+        column, row = np.floor(column + 0.5), np.floor(row + 0.5)
+    else:  # a centre is met despite rounding, so that a missing neighbour with no weight does not count
+        column, row = _snap(column), _snap(row)
+    inside = (column >= 0) & (column <= nx - 1) & (row >= 0) & (row <= ny - 1)
+    result = np.full(x.shape, np.nan)
+    if not inside.any():
+        return result
+    column, row = column[inside], row[inside]
+    sampled = np.empty(row.shape)
+    group = (row // GROUP_CELLS) * (nx // GROUP_CELLS + 1) + column // GROUP_CELLS
+    for number in np.unique(group):
+        near = group == number
+        left, top = int(column[near].min()), int(row[near].min())
+        values = field[top : int(row[near].max()) + 2, left : int(column[near].max()) + 2].compute().data
+        sampled[near] = _interpolate(to_host(values), row[near] - top, column[near] - left)
+    result[inside] = sampled
+    return result
+
+
+def _snap(position: np.ndarray, *, tolerance: float = 1e-6) -> np.ndarray:
+    """Move positions within a millionth of a cell of a centre onto it."""
+    nearest = np.round(position)
+    return np.where(np.abs(position - nearest) < tolerance, nearest, position)
+
+
+def _interpolate(values: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Interpolate between the four cells around each position; a cell without weight never counts."""
+    top, left = row.astype(np.intp), column.astype(np.intp)
+    total = np.zeros(row.shape)
+    for down in (0, 1):
+        for right in (0, 1):
+            weight = np.abs(1 - down - (row - top)) * np.abs(1 - right - (column - left))
+            i = np.minimum(top + down, values.shape[0] - 1)
+            j = np.minimum(left + right, values.shape[1] - 1)
+            total += np.where(weight > 0, weight * values[i, j], 0.0)
+    return total
+
+
+def fade_in(
+    area: shapely.Geometry | None, grid: Grid, cells: int, *, domain: Bounds | None = None
+) -> np.ndarray:
+    """Give 1 well inside an area, falling to 0 at its edge, cell by cell: (y, x).
+
+    Parameters
+    ----------
+    area
+        In the CRS of the grid; None for everywhere.
+    cells
+        Over how many cells from the edge the value grows.
+    domain
+        Of a window on a larger grid, the bounds of that: the area is looked at around the window too, and
+        beyond the domain, where nobody knows its edge, it goes on.
+
+    >>> area, grid = shapely.box(-9000, 0, 2000, 1000), Grid(0, 0, 4000, 1000, 1000, "EPSG:3031")
+    >>> fade_in(area, grid, 2, domain=grid.bounds).tolist()
+    [[1.0, 0.5, 0.0, 0.0]]
+    """
+    if area is None:
+        return np.ones(grid.shape)
+    margin = cells if domain else 0
+    away = margin * grid.spacing
+    west, south, east, north = grid.bounds
+    wider = Grid(west - away, south - away, east + away, north + away, grid.spacing, grid.crs)
+    transform = rasterio.transform.from_origin(wider.west, wider.north, wider.spacing, wider.spacing)
+    inside = rasterio.features.geometry_mask([area], wider.shape, transform, invert=True)
+    west, south, east, north = domain or grid.bounds
+    inside |= (wider.x < west) | (wider.x > east)
+    inside |= ((wider.y < south) | (wider.y > north))[:, None]
+    if inside.all():
+        return np.ones(grid.shape)
+    distance = ndimage.distance_transform_edt(inside)  # in cells, to the nearest one outside
+    rows, columns = (slice(margin, margin + size) for size in grid.shape)
+    return np.clip(distance[rows, columns] / cells, 0, 1)

@@ -315,7 +315,14 @@ def write_bounds(windows: np.ndarray, path: str | Path, *, crs: str, splits: Seq
 
 
 def read_bounds(path: str | Path, *, crs: str) -> geopandas.GeoDataFrame:
-    """Read windows that :func:`write_bounds` wrote; GeoJSON itself cannot tell of a CRS without a code."""
+    """Read windows that :func:`write_bounds` wrote; GeoJSON itself cannot tell of a CRS without a code.
+
+    >>> import tempfile
+    >>> path, windows = Path(tempfile.mkdtemp()) / "tiles.geojson", np.array([[0, 0, 9000, 9000]])
+    >>> _ = write_bounds(windows, path, crs="EPSG:3031", splits=["training"])
+    >>> read_bounds(path, crs="EPSG:3031")["split"].tolist()
+    ['training']
+    """
     return geopandas.read_file(bounds_path(path, crs)).set_crs(crs, allow_override=True)
 
 

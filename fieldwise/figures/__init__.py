@@ -16,6 +16,7 @@ from fieldwise.figures.curves import draw_error_histogram, draw_flight, draw_los
 from fieldwise.figures.maps import draw_closeups, draw_map, draw_roughness
 from fieldwise.figures.panels import save_figure, try_to_draw
 from fieldwise.figures.perspectives import draw_perspectives
+from fieldwise.figures.plates import Places, Plate, Printed, choose_boxes, choose_places, print_plate
 from fieldwise.figures.studies import (
     draw_study_courses,
     draw_study_history,
@@ -25,6 +26,11 @@ from fieldwise.figures.studies import (
 from fieldwise.figures.tables import save_table
 
 __all__ = [
+    "Places",
+    "Plate",
+    "Printed",
+    "choose_boxes",
+    "choose_places",
     "draw_architecture",
     "draw_closeups",
     "draw_comparison",
@@ -40,6 +46,7 @@ __all__ = [
     "draw_study_importance",
     "draw_study_parameters",
     "draw_tiles",
+    "print_plate",
     "save_figure",
     "save_table",
     "try_to_draw",

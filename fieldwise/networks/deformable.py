@@ -293,6 +293,25 @@ def _add_bags(table: Tensor, rows: Tensor, weights: Tensor, slopes: Tensor) -> N
     )
 
 
+def _find_slopes(
+    saved: tuple[Tensor, Tensor, Tensor | None], slopes: Tensor, places: Places
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Turn slopes in what was sampled into slopes in the table, the moves and the matrix, chunk by chunk."""
+    table, moves, matrix = saved
+    of_table, of_moves = torch.zeros_like(table), torch.empty_like(moves)
+    of_matrix = None if matrix is None else torch.zeros_like(matrix)
+    straight = places.look_straight(moves.device)
+    for rows, part in places.chunks(moves):
+        corners, slope = places.corners(moves[rows], rows.start, straight), slopes[part]
+        bags, weights = corners.rows, corners.weights
+        if matrix is not None and of_matrix is not None:
+            of_matrix.addmm_(_sum_bags(table, bags, weights).view(-1, len(matrix)).T, slope)
+            slope = (slope @ matrix.T).view(len(bags), -1)
+        of_moves[rows] = corners.turn_slopes(_weigh_bags(table, bags, weights, slope))
+        _add_bags(of_table, bags, weights.detach(), slope)
+    return of_table, of_moves, of_matrix
+
+
 class _Sampling(torch.autograd.Function):
     """`_sample_in_chunks` with a backward pass in chunks, which samples once more rather than keep it all."""
 
@@ -305,16 +324,6 @@ class _Sampling(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
-        table, moves, matrix = ctx.saved_tensors
-        of_table, of_moves = torch.zeros_like(table), torch.empty_like(moves)
-        of_matrix = None if matrix is None else torch.zeros_like(matrix)
-        straight = ctx.places.look_straight(moves.device)
-        for rows, part in ctx.places.chunks(moves):
-            corners, slope = ctx.places.corners(moves[rows], rows.start, straight), slopes[part]
-            bags, weights = corners.rows, corners.weights
-            if matrix is not None and of_matrix is not None:
-                of_matrix.addmm_(_sum_bags(table, bags, weights).view(-1, len(matrix)).T, slope)
-                slope = (slope @ matrix.T).view(len(bags), -1)
-            of_moves[rows] = corners.turn_slopes(_weigh_bags(table, bags, weights, slope))
-            _add_bags(of_table, bags, weights.detach(), slope)
-        return of_table, of_moves, of_matrix, None
+        # A backward pass within a step of mixed precision would multiply in another precision than it sums.
+        with torch.autocast(slopes.device.type, enabled=False):
+            return (*_find_slopes(ctx.saved_tensors, slopes, ctx.places), None)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from scipy import ndimage
+from tqdm import tqdm
 
 from fieldwise.physics.local_filters import filter_locally, wiener_estimate
 from fieldwise.physics.spectra import variance_of, wavenumbers
@@ -19,6 +21,7 @@ DEPARTURE_M, ROLLOFF_M = 50.0, 10e3
 MISFIT, REGIONAL_MISFIT, REGIONAL_M = 0.16, 0.4, 10e3
 SURFACE_NOISE_M = 0.5
 RELIEF_M = 6e3  # standard deviation of the Gaussian that divides relief from the regional course
+BLOCK_CELLS, MARGIN_CELLS = 256, 40  # that are inverted together, and of what lies around them
 PLACES_STEP = 4  # parameters of the transfer are smooth: they are looked at in every fourth cell
 
 
@@ -106,3 +109,44 @@ def _refine(plane: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Interpolate values of every fourth cell to all of them."""
     positions = np.meshgrid(*(np.arange(size) / PLACES_STEP for size in shape), indexing="ij")
     return ndimage.map_coordinates(plane, positions, order=1, mode="nearest").astype(np.float32)
+
+
+def invert_blocks(
+    places: Mapping[str, np.ndarray],
+    trust: np.ndarray,
+    *,
+    spacing: float,
+    progress: bool = False,
+) -> np.ndarray:
+    """Invert block by block, each with a margin in which the surface around it is felt: (y, x) float32.
+
+    Parameters
+    ----------
+    places
+        (y, x) each without gaps: what :func:`invert_surface` takes by name, but for the trust.
+    trust
+        (y, x) from 0 to 1; what is found is multiplied by it once more.
+
+    >>> level = np.zeros((6, 6))
+    >>> places = {"surface": level + 900, "bed": level, "thickness_m": level + 900, "slip": level + 1}
+    >>> places |= {"slope": level + 0.01, "direction": level}
+    >>> float(abs(invert_blocks(places, 1 + level, spacing=1000.0)).max().round(6))
+    0.0
+    """
+    shape = trust.shape
+    padded = {
+        name: np.pad(values, MARGIN_CELLS, mode="symmetric")
+        for name, values in {**places, "trust": trust}.items()
+    }
+    found = np.zeros(shape, dtype=np.float32)
+    corners = [(r, c) for r in range(0, shape[0], BLOCK_CELLS) for c in range(0, shape[1], BLOCK_CELLS)]
+    for row, column in tqdm(corners, desc="inverting the surface", disable=not progress or len(corners) < 2):
+        rows, columns = min(BLOCK_CELLS, shape[0] - row), min(BLOCK_CELLS, shape[1] - column)
+        around = np.s_[row : row + rows + 2 * MARGIN_CELLS, column : column + columns + 2 * MARGIN_CELLS]
+        here: dict[str, Any] = {name: values[around] for name, values in padded.items()}
+        if here["trust"].any():
+            inner = np.s_[MARGIN_CELLS : MARGIN_CELLS + rows, MARGIN_CELLS : MARGIN_CELLS + columns]
+            found[row : row + rows, column : column + columns] = invert_surface(**here, spacing=spacing)[
+                inner
+            ]
+    return found * trust.astype(np.float32)

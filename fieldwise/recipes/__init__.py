@@ -75,7 +75,11 @@ def load_recipe(name: str, *, besides: Sequence[str] = ()) -> Any:
 
 
 def list_verbs(recipe: Any) -> list[str]:
-    """Name the verbs of a recipe: those in its ``__all__``, or those of the usual ones that it has."""
+    """Name the verbs of a recipe: those in its ``__all__``, or those of the usual ones that it has.
+
+    >>> list_verbs(load_recipe("bed_topography"))
+    ['prepare', 'train', 'predict', 'evaluate', 'tune']
+    """
     named = getattr(recipe, "__all__", None)
     verbs = [verb for verb in VERBS if (hasattr(recipe, verb) if named is None else verb in named)]
     others = (name for name in named or () if name not in VERBS)

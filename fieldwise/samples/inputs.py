@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from fieldwise.fields.heights import Heights
 from fieldwise.fields.rasters import write_cog
 from fieldwise.fields.resampling import degrade
 from fieldwise.fields.trends import regional_spread, regional_trend
+from fieldwise.samples.cases import Case
+from fieldwise.samples.signatures import Variable
 
 # Widths, in low-res cells, of the Gaussians that make a regional trend, and the spread of relief around it.
 TREND_CELLS, SPREAD_CELLS = 4, 6
@@ -120,6 +122,34 @@ def prepare_inputs(
     if unstated:
         report(f"units: {', '.join(unstated)} are taken on trust; no file states them")
     return {"crs": crs, "region": list(extent.settle(report)), "inputs": inputs}
+
+
+def add_inputs(
+    case: Case, entries: Mapping[str, Mapping[str, Any]], *, vectors: Collection[str] = ()
+) -> None:
+    """Add inputs to a case in the making.
+
+    Parameters
+    ----------
+    entries
+        Name to ``spacing_m``, ``units`` and ``paths``, one a channel; where it has them ``trends`` and
+        ``spreads``, likewise.
+    vectors
+        Names of those whose channels are components along the axes.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> case = make_prepared({}, shape=(16, 16)).cases()[0]
+    >>> paths = ["inputs/ice_velocity_1.tif", "inputs/ice_velocity_2.tif"]
+    >>> add_inputs(case, {"ice_velocity": {"spacing_m": 500.0, "units": "m a-1", "paths": paths}})
+    >>> case.variables["ice_velocity"].fields, case.files["ice_velocity_2"]
+    (('ice_velocity_1', 'ice_velocity_2'), 'inputs/ice_velocity_2.tif')
+    """
+    for name, entry in entries.items():
+        fields = tuple(Path(path).stem for path in entry["paths"])
+        options = {"units": entry["units"], "spacing": float(entry["spacing_m"]), "vector": name in vectors}
+        case.variables[name] = Variable(name, fields, **options)
+        for table, key in ((case.files, "paths"), (case.trends, "trends"), (case.spreads, "spreads")):
+            table.update(zip(fields, entry.get(key, ())))
 
 
 def plain_units(text: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,9 @@ import yaml
 from fieldwise.drafts import check_inside, check_plain_name, replace_together, replace_when_done
 from fieldwise.errors import InputError
 from fieldwise.fields.arrays import ArrayModule
+from fieldwise.fields.entries import open_entry
+from fieldwise.fields.heights import Heights
+from fieldwise.fields.rasters import write_cog
 from fieldwise.samples.cases import Case
 from fieldwise.samples.signatures import Variable
 
@@ -196,6 +200,34 @@ class Draft:
             bounds = (west, south, west + shape[1] * spacing, south + shape[0] * spacing)
         case = Case(name, split, self.folder, variables, dict(files), spacing, tuple(shape))
         return self.add(replace(case, bounds=bounds, crs=crs, frames=frames))
+
+    def keep_field(
+        self, key: str, entry: Mapping[str, Any], *, crs: str, heights: Heights | None = None
+    ) -> None:
+        """Keep the field of a FILE.yaml's entry as a fact; one that lies in the folder, untouched, stays."""
+        home = self.home or Path()
+        own = home / entry["path"]
+        if own.is_relative_to(self.folder) and set(entry) == {"path"}:  # of a sandbox
+            self.facts[key] = os.path.relpath(own, self.folder)
+            return
+        self.facts[key] = f"{key}.tif"
+        field = open_entry(entry, folder=home, crs=crs, heights=heights)[0]
+        write_cog(field, self.folder / f"{key}.tif")
+
+    def keep_area(self, key: str, area: Any, *, crs: str) -> None:
+        """Keep an area as a fact: a GeoPackage, which knows any CRS.
+
+        >>> import tempfile
+        >>> import shapely
+        >>> with draft_folder(Path(tempfile.mkdtemp()) / "data", recipe="own") as draft:
+        ...     draft.keep_area("grounding_line", shapely.box(0, 0, 1000, 500), crs="EPSG:3031")
+        >>> draft.facts["grounding_line"]
+        'grounding_line.gpkg'
+        """
+        import geopandas
+
+        self.facts[key] = f"{key}.gpkg"
+        geopandas.GeoDataFrame(geometry=[area], crs=crs).to_file(self.folder / self.facts[key], driver="GPKG")
 
     def describe(self) -> dict[str, Any]:
         """Write everything down in plain types."""

@@ -16,6 +16,11 @@ import yaml
 from fieldwise.drafts import check_plain_name, replace_when_done
 from fieldwise.errors import InputError
 from fieldwise.fields.datums import parse_datum
+from fieldwise.fields.heights import GEOID_KEYS
+
+SURVEY_KEYS = {"path", "datum", "bed_from"}
+HELD_OUT_KEYS = {"surveys", "areas", "blocks", "keep_training_away"}
+BLOCK_KEYS = {"km", "share", "buffer_km"}
 
 
 def read_yaml(path: str | Path, *, required: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -76,7 +81,11 @@ def is_number(value: Any) -> bool:
 
 
 def is_table(value: Any) -> bool:
-    """Tell a table of keys and values."""
+    """Tell a table of keys and values.
+
+    >>> is_table({"path": "bed.tif"}), is_table("bed.tif")
+    (True, False)
+    """
     return isinstance(value, Mapping)
 
 
@@ -115,10 +124,76 @@ def is_list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, list) and all(fits(each) for each in value)
 
 
+def is_survey(value: Any) -> bool:
+    """Tell a survey: the path of its pipeline, or a table of it.
+
+    >>> is_survey("2007tx.json"), is_survey({"path": "2007tx.json", "bed_from": "colour"})
+    (True, False)
+    """
+    return isinstance(value, str) or (
+        is_table(value)
+        and isinstance(value.get("path"), str)
+        and set(value) <= SURVEY_KEYS
+        and is_datum(value.get("datum", "ellipsoid"))
+        and value.get("bed_from", "height") in ("height", "thickness")
+    )
+
+
+def are_geoids(value: Any) -> bool:
+    """Tell the entry of a geoid, or a list of such.
+
+    >>> are_geoids({"path": "geoid.tif", "name": "EGM96"}), are_geoids([{"path": 3}])
+    (True, False)
+    """
+    return all(
+        is_table(entry)
+        and isinstance(entry.get("path"), str)
+        and isinstance(entry.get("name", ""), str)
+        and set(entry) <= GEOID_KEYS
+        for entry in (value if isinstance(value, list) else [value])
+    )
+
+
+def is_held_out(value: Any) -> bool:
+    """Tell what is held out: surveys, areas (which are checked where they are read), and blocks to draw.
+
+    >>> is_held_out({"blocks": {"km": 20}}), is_held_out({"blocks": {"km": 20, "share": 1}})
+    (True, False)
+    """
+    return (
+        is_table(value)
+        and set(value) <= HELD_OUT_KEYS
+        and is_list_of(is_survey)(value.get("surveys") or [])
+        and ("blocks" not in value or _are_blocks(value["blocks"]))
+    )
+
+
+def _are_blocks(value: Any) -> bool:
+    return (
+        is_table(value)
+        and set(value) <= BLOCK_KEYS
+        and is_number(value.get("km"))
+        and is_number(value.get("share", 0.15))
+        and value.get("share", 0.15) < 1
+        and (value.get("buffer_km", 0) == 0 or is_number(value["buffer_km"]))
+    )
+
+
 NUMBER_OF_METRES = Rule(is_number, "a number of metres such as 250")
 CRS = Rule(lambda value: isinstance(value, str | int), "a CRS such as EPSG:3031")
 DATUM = Rule(is_datum, "`ellipsoid` or `geoid NAME`, such as geoid EIGEN-GL04C")
 ENTRY = Rule(is_entry, "an entry such as {path: FILE}")
+GEOIDS = Rule(are_geoids, "an entry such as {path: FILE, name: EIGEN-GL04C}, or a list of them")
+SURVEYS = Rule(
+    is_list_of(is_survey),
+    "a list of pipelines such as [highres/2007tx.json], or of {path: PIPELINE, datum: ellipsoid, "
+    "bed_from: height | thickness}",
+)
+HELD_OUT = Rule(
+    is_held_out,
+    "a table of surveys: [PIPELINE, ...], areas: [[w, s, e, n], ...], "
+    "blocks: {km: 20, share: 0.15, buffer_km: 3}",
+)
 
 
 def check_table(table: Mapping[str, Any], rules: Mapping[str, Rule], place: str) -> None:

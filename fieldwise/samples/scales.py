@@ -102,3 +102,14 @@ def fit_scale(values: np.ndarray) -> Scale:
     spread = float(np.nanstd(values, dtype=np.float64))
     constant = spread <= 1e-9 * abs(mean)  # what rounding leaves of a spread is none
     return Scale(mean, 1.0 if constant else spread)
+
+
+def fit_share(departure: np.ndarray, told: np.ndarray) -> float:
+    """Fit which share of a first guess to believe: least squares, between 0 and 1.
+
+    >>> told = np.array([2.0, -2.0, 4.0])
+    >>> fit_share(0.5 * told, told), fit_share(-told, told), fit_share(told, 0 * told)
+    (0.5, 0.0, 0.0)
+    """
+    power = float((told * told).sum())
+    return min(1.0, max(0.0, float((departure * told).sum()) / power)) if power else 0.0

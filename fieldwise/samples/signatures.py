@@ -295,10 +295,12 @@ class Signature:
         True
         >>> Signature.from_dict({"recipe": "own"}, "best.ckpt")
         Traceback (most recent call last):
-        fieldwise.errors.InputError: best.ckpt: was written by another version of fieldwise; train it again
+        fieldwise.errors.InputError: best.ckpt: is a checkpoint written by another version of fieldwise; ...
         """
         if entry.get("version") != VERSION:
-            raise InputError(f"{source}: was written by another version of fieldwise; train it again")
+            raise InputError(
+                f"{source}: is a checkpoint written by another version of fieldwise; train it again"
+            )
         try:
             sides = {side: tuple(map(Variable.from_dict, entry[side])) for side in ("inputs", "outputs")}
             recipe, stacked, facts = entry["recipe"], entry["stacked"], dict(entry["facts"])

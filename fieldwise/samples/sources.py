@@ -71,7 +71,12 @@ class Source:
 
 
 def open_cases(place: str | Path, *, file: str) -> list[Source]:
-    """Open the cases of a FILE.yaml, or of a folder; see :func:`read_case_list` and :func:`open_folder`."""
+    """Open the cases of a FILE.yaml, or of a folder; see :func:`read_case_list` and :func:`open_folder`.
+
+    >>> open_cases("no/such/folder", file="ex.nc")
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: no/such/folder: no such file; --source takes `sandbox`, a folder or ...
+    """
     place = Path(place)
     if not place.exists():
         raise InputError(f"{place}: no such file; --source takes `sandbox`, a folder or a FILE.yaml")
@@ -257,7 +262,14 @@ def _frame_times(fields: Mapping[str, xr.DataArray], time: xr.DataArray | None, 
 
 
 def hold_out(cases: list[Source], fraction: float, *, seed: int) -> list[Source]:
-    """Move some of the training cases to validation, where there are none for it."""
+    """Move some of the training cases to validation, where there are none for it.
+
+    >>> axis, nowhere = np.arange(2.0), Path()
+    >>> glaciers = [Source(name, "training", {}, axis, axis, axis, nowhere, {}) for name in ("rhone", "aar")]
+    >>> [case.split for case in hold_out(glaciers, 0.2, seed=7)]
+    held out for validation: aar
+    ['training', 'validation']
+    """
     training = [number for number, case in enumerate(cases) if case.split == "training"]
     if any(case.split == "validation" for case in cases) or not training or fraction <= 0:
         return cases
@@ -277,7 +289,14 @@ def hold_out(cases: list[Source], fraction: float, *, seed: int) -> list[Source]
 def read_frames(
     case: Source, fields: dict[str, xr.DataArray], *, step: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Give one frame after the other, read some at a time."""
+    """Give one frame after the other, read some at a time.
+
+    >>> axis = np.arange(2.0)
+    >>> thk = xr.DataArray(np.arange(8.0).reshape(2, 2, 2), dims=("time", "y", "x"))
+    >>> glacier = Source("aar", "test", {"thk": thk}, axis, axis, axis, Path(), {})
+    >>> [frame["thk"][0, 0].item() for frame in read_frames(glacier, glacier.variables, step=1)]
+    [0.0, 4.0]
+    """
     frame_bytes = 4 * len(fields) * len(case.y) * len(case.x)
     stride = step * max(1, BLOCK_BYTES // frame_bytes)
     for start in range(0, len(case.times), stride):
@@ -319,6 +338,15 @@ def write_frames(
         Fields that are a number everywhere.
     units
         Of fields; those unknown are 1.
+
+    >>> import tempfile
+    >>> from fieldwise.samples.prepared import draft_folder
+    >>> axis, frames = np.array([50.0, 150.0]), [{"thk": np.full((2, 2), depth)} for depth in (80.0, 70.0)]
+    >>> glacier, shape = Source("aar", "test", {}, axis, axis[::-1], np.arange(2.0), Path(), {}), (2, 2)
+    >>> with draft_folder(tempfile.mkdtemp(), recipe="ice_flow") as draft:
+    ...     case = write_frames(draft, glacier, frames, times=np.arange(2.0), shape=shape, spacing=100.0)
+    ...     case.read_frames("thk").max(axis=(1, 2)).tolist()
+    [80.0, 70.0]
     """
     folder = Path(source.split) / source.name
     (draft.folder / folder).mkdir(parents=True)

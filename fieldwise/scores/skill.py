@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fieldwise.errors import InputError
 from fieldwise.scores.errors import root_mean_square
-from fieldwise.scores.tables import Row, format_values, label_of, pick
+from fieldwise.scores.tables import Row, format_values, label_of, pick, score_all
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ALIKE = 0.01  # scores that differ by less of each other are called alike
 NO_RIVALS = ("bound", "truth")  # what nobody could have instead of a prediction
@@ -143,3 +146,52 @@ def _gain(own: float, rival: float, better: str) -> float:
     """Give by which share of the rival's score the own one is better; negative where it is worse."""
     gain = rival - own if better == "less" else own - rival
     return gain / abs(rival) if rival else float(np.sign(gain))
+
+
+def score_points(
+    samples: Mapping[str, np.ndarray],
+    picks: pd.DataFrame,
+    *,
+    against: str,
+    measures: Mapping[tuple[str, str], Callable[..., float]],
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Score maps read at picks: all together, with an interval, and survey by survey.
+
+    Parameters
+    ----------
+    samples
+        Name of a map to its (n,) values.
+    picks
+        z, ``flight`` and ``survey`` of each; whole flights are drawn for the interval of the first measure.
+    against, measures
+        As of :func:`fieldwise.scores.score_all`; by the first one surveys are scored.
+
+    Returns
+    -------
+    tuple
+        Rows, and facts: ``n_picks``, ``n_flights``, and picks of each of the ``surveys``.
+
+    >>> import pandas as pd
+    >>> from fieldwise.scores import mae
+    >>> picks = pd.DataFrame({"z": [0.0, 0.0], "flight": [0, 1], "survey": "2010tr"})
+    >>> options = {"against": "radar", "measures": {("mae", "m"): mae}}
+    >>> rows, facts = score_points({"prediction": np.array([10.0, 20.0])}, picks, **options)
+    >>> [(row["against"], row["value"]) for row in rows], facts["n_flights"]
+    ([('radar', 15.0), ('picks of 2010tr', 15.0)], 2)
+    """
+    z, flights = picks["z"].to_numpy(), picks["flight"].to_numpy()
+    rows = score_all(against, measures, samples, z)
+    if len(np.unique(flights)) > 1:  # of a single flight nobody knows how far another would differ
+        for row in rows[: len(samples)]:
+            row["low"], row["high"] = bootstrap_interval(samples[row["name"]] - z, flights)
+    first = dict([next(iter(measures.items()))])
+    surveys = picks.groupby("survey").indices
+    for survey, group in surveys.items():
+        parts = {name: values[group] for name, values in samples.items()}
+        rows += score_all(f"picks of {survey}", first, parts, z[group])
+    facts = {
+        "n_picks": len(picks),
+        "n_flights": len(np.unique(flights)),
+        "surveys": {str(survey): len(group) for survey, group in surveys.items()},
+    }
+    return rows, facts

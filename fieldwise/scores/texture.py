@@ -234,3 +234,20 @@ def _without_plane(values: np.ndarray) -> np.ndarray:
     slope_down = row @ level.mean(axis=1) / (row @ row)
     slope_right = level.mean(axis=0) @ column / (column @ column)
     return level - slope_down * row[:, None] - slope_right * column
+
+
+def tells_roughness(x: ArrayLike, y: ArrayLike, gridded: xr.DataArray) -> bool:
+    """Tell whether points are so dense that the grid made from them has a roughness of its own.
+
+    A flight with a pick in every cell has a full window around almost each of them. Picks that are thinned
+    to wide steps have few, and these hold the spline's smoothness, not the bed's roughness.
+
+    >>> from fieldwise.fields.grids import Grid, make_field
+    >>> full = make_field(np.zeros((8, 8)), Grid(0, 0, 800, 800, 100, "EPSG:3031"), name="bed")
+    >>> x = np.arange(50, 800, 100)
+    >>> tells_roughness(x, 0 * x, full), tells_roughness(x, 0 * x, full.where(full["y"] < 100))
+    (True, False)
+    """
+    points = np.column_stack([x, y])
+    cells = np.unique(np.floor(points / grid_of(gridded).spacing), axis=0)
+    return int(roughness(gridded).notnull().sum()) > len(cells) / 2

@@ -12,7 +12,16 @@ import pyproj
 import xarray as xr
 
 from fieldwise.errors import InputError
-from fieldwise.fields.grids import Bounds, Grid, crs_label, crs_name, make_field
+from fieldwise.fields.grids import (
+    Bounds,
+    Grid,
+    crs_label,
+    crs_name,
+    grid_of,
+    load_values,
+    make_field,
+    overlap,
+)
 from fieldwise.surveys.gmt import load_gmt
 
 # Solved in blocks: a continental survey would not fit into memory, and from about 1000 x 1000 nodes on GMT
@@ -115,6 +124,85 @@ def grid_survey(
             surface = _spline(block, medians, tension) + plane(block.x[None, :], block.y[:, None])
             values[rows, columns] = np.where(wanted, surface, np.nan)
     return make_field(values, grid, name="z", long_name="gridded picks")
+
+
+def grid_on_map(
+    table: pd.DataFrame,
+    grid: Grid,
+    *,
+    within: float | None = None,
+    name: str = "bed",
+    datum: str | None = None,
+) -> xr.DataArray:
+    """Grid picks on the cells of a map, wherever its corner lies: on all, or on those around the picks.
+
+    Parameters
+    ----------
+    table
+        Picks with columns x, y, z.
+    grid
+        Of the map.
+    within
+        The box around the picks is rounded outward to whole steps of this width from the corner.
+    name, datum
+        Of the result, and the vertical datum that the picks count from.
+
+    >>> picks = pd.DataFrame({"x": np.arange(4125.0, 5000, 250), "y": 4125.0, "z": -90.0})
+    >>> field = grid_on_map(picks, Grid(0, 0, 8000, 8000, 250, "EPSG:3413"))
+    >>> field.shape, float(field.max()), bool(field[0, 0].isnull())  # the corner is far away from the picks
+    ((32, 32), -90.0, True)
+    """
+    west, south, east, north = grid.bounds
+    moved = table.assign(x=table["x"] - west, y=table["y"] - south)
+    region = (0.0, 0.0, east - west, north - south)
+    if within:
+        around = Grid.around(region_of(moved, spacing=grid.spacing), within, grid.crs).bounds
+        region = overlap(around, region) or region
+    field = grid_survey(moved, region=region, spacing=grid.spacing, crs=grid.crs)
+    left, bottom, right, top = grid_of(field).bounds
+    here = replace(grid, west=left + west, south=bottom + south, east=right + west, north=top + south)
+    return make_field(load_values(field), here, name=name, long_name="gridded picks", vertical_datum=datum)
+
+
+def spline_cells(
+    field: xr.DataArray, grid: Grid, *, tension: float = 0.35, margin: float = 0.0
+) -> xr.DataArray:
+    """Draw a spline in tension through the centres of a coarse field's cells, on a finer grid.
+
+    Parameters
+    ----------
+    field
+        (y, x); missing cells do not count.
+    grid
+        Of the result.
+    tension
+        As of :func:`grid_survey`.
+    margin
+        Width around the grid from which cells take part too.
+
+    >>> from fieldwise.fields.grids import make_field
+    >>> coarse = make_field(np.full((6, 6), -90.0), Grid(0, 0, 6000, 6000, 1000, "EPSG:3031"), name="bed")
+    >>> fine = spline_cells(coarse, Grid(1000, 1000, 5000, 5000, 500, "EPSG:3031"))
+    >>> fine.shape, float(fine.min()), float(fine.max())
+    ((8, 8), -90.0, -90.0)
+    """
+    around = field.sel(
+        x=slice(grid.west - margin, grid.east + margin), y=slice(grid.north + margin, grid.south - margin)
+    )
+    x, y = np.meshgrid(around["x"].values, around["y"].values)
+    z = load_values(around)
+    valid = np.isfinite(z)
+    half = grid.spacing / 2
+    spline = load_gmt().surface(
+        x=x[valid], y=y[valid], z=z[valid],
+        region=[grid.west + half, grid.east - half, grid.south + half, grid.north - half],
+        spacing=grid.spacing,  # nodes are the centres of the map's cells
+        tension=tension, verbose="q",
+    )  # fmt: skip
+    name = str(field.name)
+    return make_field(
+        np.asarray(spline)[::-1].astype(np.float32), grid, name=name, long_name="spline in tension"
+    )
 
 
 def _check_picks(table: pd.DataFrame, crs: str | None) -> tuple[np.ndarray, str]:

@@ -8,13 +8,14 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fieldwise.drafts import check_plain_name
 from fieldwise.errors import InputError
 from fieldwise.fields.grids import crs_name
 
@@ -106,6 +107,35 @@ def load_pipeline(path: Path) -> Pipeline:
     return Pipeline(
         path=path, in_srs=in_srs, out_srs=out_srs, **_check_reader(_Step(path, 1, steps[0], READER_KEYS))
     )
+
+
+def check_surveys(
+    entries: Iterable[Mapping[str, Any]], file: Path, *, taken: Mapping[str, str] | None = None
+) -> None:
+    """See that surveys of a FILE.yaml have names of their own, and that their pipelines can be followed.
+
+    Parameters
+    ----------
+    entries
+        Each with ``path``, from the folder of the file, and where the ice thickness is wanted
+        ``bed_from: thickness``.
+    taken
+        Names that are taken already, and by what; None where surveys are not to be named.
+
+    >>> check_surveys([{"path": "2007tx.json"}], Path("own.yaml"), taken={"2007tx": "a bed"})
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: own.yaml: 2007tx.json has the name of a bed; rename one of them
+    """
+    names = None if taken is None else dict(taken)
+    for entry in entries:
+        if names is not None:
+            stem = check_plain_name(Path(entry["path"]).stem, f"{file}: survey")
+            if stem in names:
+                raise InputError(f"{file}: {entry['path']} has the name of {names[stem]}; rename one of them")
+            names[stem] = entry["path"]
+        pipeline = load_pipeline(file.parent / entry["path"])
+        pipeline.axis("thickness" if entry.get("bed_from") == "thickness" else "z")
+        pipeline.files()
 
 
 @dataclass(frozen=True)

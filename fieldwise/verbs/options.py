@@ -1,12 +1,20 @@
-"""Options that every application shares: declared once, with one help text and one default."""
+"""Options that every application shares, declared once; and those of a run, told to readers."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, ParamSpec, TypedDict, TypeVar, cast, get_type_hints
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypedDict, TypeVar, cast, get_type_hints
 
+from fieldwise.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Of a run, not of what is learnt.
+OPERATIONAL = {"data", "run", "resume", "accelerator", "devices", "progress", "tracker"}
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -138,3 +146,88 @@ def _join_descriptions(own: str, shared: str) -> str:
     return (
         f"{before}{heading or chr(10) * 2 + 'Args:' + chr(10)}{lines and lines + chr(10)}{added}{gap}{rest}"
     )
+
+
+def tabulate_hyperparameters(run: Path, train: Callable[..., Any], *, monitor: str = "") -> pd.DataFrame:
+    """Lay out the settings of a run with what they mean, from its config.yaml and the verb's own help.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    train
+        The verb that made it.
+    monitor
+        Measure in metrics.csv whose least value tells the best epoch.
+
+    Raises
+    ------
+    InputError
+        Where the folder holds no run.
+
+    >>> import tempfile
+    >>> from fieldwise.samples.rules import write_yaml
+    >>> run = Path(tempfile.mkdtemp())
+    >>> _ = write_yaml({"batch_size": 64, "devices": 2}, run / "config.yaml")  # devices do not count
+    >>> from fieldwise.recipes.bed_topography import train
+    >>> tabulate_hyperparameters(run, train).to_dict("records")
+    [{'Hyper-parameter': 'Batch size', 'Value': '64', 'Meaning': 'Samples a step.'}]
+    """
+    import docstring_parser
+    import pandas as pd
+
+    from fieldwise.samples.rules import read_yaml
+
+    config = Path(run) / "config.yaml"
+    if not config.exists():
+        raise InputError(f"{run}: holds no config.yaml, so is no run; train one first")
+    meanings = {
+        parameter.arg_name: " ".join((parameter.description or "").split())
+        for parameter in docstring_parser.parse(train.__doc__ or "").params
+    }
+    rows = [
+        {"Hyper-parameter": _spell(name), "Value": _say(value), "Meaning": meanings.get(name, "")}
+        for name, value in {**read_yaml(config), **_outcome(Path(run), monitor)}.items()
+        if name not in OPERATIONAL
+    ]
+    return pd.DataFrame(rows)
+
+
+def _outcome(run: Path, monitor: str) -> dict[str, Any]:
+    """Tell how long a run went on, and when it was best."""
+    from fieldwise.runs import read_metrics
+
+    try:
+        metrics = read_metrics(run)
+    except InputError:
+        return {}
+    outcome = {"epochs_trained": int(metrics["epoch"].max()) + 1}
+    if monitor in metrics and metrics[monitor].notna().any():
+        best = metrics.loc[metrics[monitor].idxmin()]
+        outcome["best_epoch"] = int(best["epoch"]) + 1
+    return outcome
+
+
+def _spell(name: str) -> str:
+    """Put the name of a setting into words.
+
+    >>> _spell("num_residual_blocks"), _spell("max_epochs")
+    ('Number of residual blocks', 'Maximum epochs')
+    """
+    words = name.replace("num_", "number_of_").replace("max_", "maximum_").replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def _say(value: Any) -> str:
+    """Write a setting as a reader of a paper expects it.
+
+    >>> _say(True), _say(None), _say(1.6e-4), _say(["bed_lowres", "ice_velocity"])
+    ('yes', 'not set', '0.00016', 'bed_lowres, ice_velocity')
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "not set"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

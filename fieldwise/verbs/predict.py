@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -23,10 +23,10 @@ from fieldwise.fields.grids import Bounds, Grid
 from fieldwise.fields.rasters import CACHE_BYTES
 from fieldwise.samples.cases import Case
 from fieldwise.samples.prepared import DESCRIPTION
-from fieldwise.verbs.blocks import lay_out, round_up
-from fieldwise.verbs.halos import choose_halo
-from fieldwise.verbs.partials import Partial, Plan, Unit, open_partial
-from fieldwise.verbs.writers import MapFile, Times, check_suffix, write_map
+from fieldwise.verbs.domains.blocks import lay_out, round_up
+from fieldwise.verbs.domains.halos import choose_halo
+from fieldwise.verbs.domains.partials import Partial, Plan, Unit, open_partial
+from fieldwise.verbs.domains.writers import MapFile, Times, check_suffix, write_map
 
 if TYPE_CHECKING:
     from fieldwise.verbs.predictors import Predictor
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 Arrays = dict[str, np.ndarray]
 Task = tuple[Unit, int]  # and the number of one of its frames in the file
 
-STRIP_ROWS = 512  # of a case in memory, where nothing is computed
 WRITE_BEHIND = 2  # pieces in memory after the one that is computed
 
 
@@ -143,7 +142,14 @@ def predict_to(
 
 
 def identify_case(case: Case) -> str:
-    """Give a text that changes with what a case's folder says of it."""
+    """Give a text that changes with what a case's folder says of it.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> made = [make_prepared({"thk": depth}, shape=(4, 4)).cases()[0] for depth in (80.0, 80.0, 70.0)]
+    >>> first, second, other = map(identify_case, made)
+    >>> first == second, first == other
+    (True, False)
+    """
     from fieldwise.runs import hash_file
 
     said = hashlib.sha256(json.dumps(case.describe()).encode()).hexdigest()
@@ -197,121 +203,25 @@ def snap_window(case: Case, window: Bounds | None) -> Grid:
 
 
 def describe_file(predictor: Predictor, case: Case, plan: Plan, attributes: Mapping[str, str]) -> MapFile:
-    """Say what the file of a plan holds."""
+    """Say what the file of a plan holds.
+
+    >>> import torch
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> from fieldwise.samples.signatures import Signature, Variable
+    >>> (case,) = make_prepared({"thk": 80.0}, shape=(4, 4)).cases()
+    >>> from fieldwise.verbs.predictors import Predictor
+    >>> predictor = Predictor(torch.nn.Identity(), Signature("own", (), (Variable("bed", units="m"),)))
+    >>> plan = Plan(lay_out(case.grid, None, 1), (0,), ("bed",), 4, 0, "")
+    >>> file = describe_file(predictor, case, plan, {"long_name": "bed elevation"})
+    >>> file.shape, file.outputs[0].units, file.attributes["long_name"]
+    ((4, 4), 'm', 'bed elevation')
+    """
     bounds = plan.layout.bounds(plan.layout.target)
     timed = case.times is not None or case.frames > 1
     times = Times(case.frame_times[list(plan.frames)], case.time) if timed else None
     grid = Grid(*bounds, plan.layout.spacing, case.crs or "")
     facts = {"halo_cells": str(plan.halo_cells), "predictor": predictor.fingerprint} | dict(attributes)
     return MapFile(tuple(predictor.outputs), grid, times, facts)
-
-
-def warn_beyond(
-    predictor: Predictor,
-    case: Case,
-    frames: Sequence[int],
-    *,
-    domain: str = "cells",
-    remedy: str = "`prepare`",
-) -> None:
-    """Print which inputs leave what training has seen, and where; and whether the size of the cells does.
-
-    Parameters
-    ----------
-    domain
-        What the cells are called that the predictor covers.
-    remedy
-        What brings cells to another size.
-
-    >>> from fieldwise.samples.examples import make_prepared
-    >>> from fieldwise.samples.signatures import Signature, Variable
-    >>> from fieldwise.verbs.predictors import Predictor
-    >>> (case,) = make_prepared({"thk": np.array([[[20.0, 90.0, 400.0, 80.0]]])}).cases()
-    >>> thickness = Variable("thk", units="m", range=(0.0, 300.0))
-    >>> signature = Signature("own", (thickness,), (thickness,), spacings=(100.0,))
-    >>> warn_beyond(Predictor(__import__("torch").nn.Identity(), signature), case, [0])
-    warning: case region: cells of 250 m, training has seen 100 m; bring them to that with `prepare`
-    warning: case region: inputs leave what training has seen in 25.0% of the cells: thk 20 to 400 (trained 0
-    to 300); see beyond_training in the result
-    """
-    from fieldwise.verbs.predictors import BEYOND
-
-    known = predictor.signature.spacings or (case.spacing,)
-    if not 0.99 * min(known) <= case.spacing <= 1.01 * max(known):
-        trained = ", ".join(f"{spacing:g}" for spacing in known)
-        print(
-            f"warning: case {case}: cells of {case.spacing:g} m, training has seen {trained} m; bring them "
-            f"to that with {remedy}"
-        )
-    share, ranges = measure_beyond(predictor, case, frames)
-    if share:
-        far = [
-            f"{name} {least:.4g} to {largest:.4g} (trained {low:.4g} to {high:.4g})"
-            for name, (least, largest, low, high) in ranges.items()
-        ]
-        print(
-            f"warning: case {case}: inputs leave what training has seen in {share:.1%} of the {domain}: "
-            f"{'; '.join(far)}; see {BEYOND} in the result"
-        )
-
-
-def measure_beyond(
-    predictor: Predictor, case: Case, frames: Sequence[int]
-) -> tuple[float, dict[str, tuple[float, float, float, float]]]:
-    """Tell in which share of the covered cells inputs leave what training has seen, and which inputs do.
-
-    Returns
-    -------
-    tuple
-        The share; and for each field that does so its least and largest value, and those of training.
-
-    Examples
-    --------
-    >>> from fieldwise.samples.examples import make_prepared
-    >>> from fieldwise.samples.signatures import Signature, Variable
-    >>> from fieldwise.verbs.predictors import Predictor
-    >>> (case,) = make_prepared({"thk": np.array([[[20.0, 90.0], [400.0, np.nan]]])}).cases()
-    >>> thickness = Variable("thk", range=(0.0, 300.0))
-    >>> predictor = Predictor(__import__("torch").nn.Identity(), Signature("own", (thickness,), (thickness,)))
-    >>> share, ranges = measure_beyond(predictor, case, [0])
-    >>> round(share, 3), [float(end) for end in ranges["thk"]]
-    (0.333, [20.0, 400.0, 0.0, 300.0])
-    """
-    inputs = predictor.signature.inputs
-    known = {name: each.range for each in inputs if each.range for name in each.fields}
-    ends = dict.fromkeys(known, (np.inf, -np.inf))
-    beyond = cells = 0
-    for frame in frames:
-        for shape, window, inside in _strips(predictor, case):
-            arrays = predictor.read(case, window, frame)
-            covered = predictor.covers(arrays, shape)
-            cells += int(covered[inside].sum())
-            beyond += int(predictor.beyond(arrays, shape)[inside].sum())
-            fields = (
-                (name, values) for each in inputs for name, values in zip(each.fields, arrays[each.name])
-            )
-            for name, values in fields:
-                counted = values[covered if values.shape == shape else np.isfinite(values)]
-                if name in known and counted.size:
-                    least, largest = ends[name]
-                    ends[name] = min(least, counted.min()), max(largest, counted.max())
-    far = {
-        name: (*ends[name], *limits)
-        for name, limits in known.items()
-        if ends[name][0] < limits[0] or ends[name][1] > limits[1]
-    }
-    return beyond / max(cells, 1), far
-
-
-def _strips(
-    predictor: Predictor, case: Case
-) -> Iterator[tuple[tuple[int, int], Bounds, tuple[slice, slice]]]:
-    """Give shapes and windows that tile a case, some rows at a time, and which of their cells lie in it."""
-    layout = lay_out(case.grid, None, predictor.alignment_cells(case))
-    rows, limits = round_up(STRIP_ROWS, layout.alignment), layout.limits
-    for top in range(0, limits.bottom, rows):
-        strip = limits._replace(top=top, bottom=min(top + rows, limits.bottom))
-        yield strip.shape, layout.bounds(strip), strip.clipped(layout.target).within(strip)
 
 
 def _compute(

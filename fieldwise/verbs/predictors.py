@@ -13,13 +13,14 @@ import torch
 from fieldwise.errors import InputError
 from fieldwise.fields.grids import Bounds
 from fieldwise.networks.imports import import_by_path
+from fieldwise.networks.layers import Layer, list_layers
 from fieldwise.runs import hash_file
 from fieldwise.samples.cases import Case
 from fieldwise.samples.signatures import Signature, Variable
 from fieldwise.tasks import choose_device
 from fieldwise.tasks.checkpoints import read_checkpoint
-from fieldwise.verbs.reaches import reach
-from fieldwise.verbs.writers import Output
+from fieldwise.verbs.domains.reaches import reach
+from fieldwise.verbs.domains.writers import Output
 
 Arrays = dict[str, np.ndarray]
 BEYOND = "beyond_training"  # marks the cells in which an input leaves what training has seen
@@ -202,6 +203,34 @@ class Predictor:
             for size, own in zip(shape, cells.shape)
         )
         return cells[rows][:, columns]
+
+
+def draw_window(predictor: Predictor, case: Case, window: Bounds) -> tuple[list[Layer], Arrays, np.ndarray]:
+    """Have a predictor draw one window, and look on.
+
+    Returns
+    -------
+    tuple
+        The layers of the network; name to (y, x) input as the network reads it, of vectors the length;
+        and the map, (channel, y, x).
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> case = make_prepared({"depth": [np.full((4, 4), 3.0), np.full((4, 4), 4.0)]}, shape=(4, 4)).cases()[0]
+    >>> depth = case.variables["depth"]
+    >>> predictor = Predictor(torch.nn.Conv2d(2, 2, 1), Signature("own", (depth,), (depth,), stacked=True))
+    >>> layers, pictures, drawn = draw_window(predictor, case, case.bounds)
+    >>> float(pictures["depth"].max()), drawn.shape
+    (5.0, (2, 4, 4))
+    """
+    arrays = predictor.read(case, window, 0)
+    inputs = {each.name: arrays[each.name] for each in predictor.signature.inputs}
+    tensors = {name: torch.from_numpy(np.nan_to_num(values))[None] for name, values in inputs.items()}
+    example: Any = torch.cat(list(tensors.values()), dim=1) if predictor.signature.stacked else tensors
+    pictures = {
+        name: values[0] if len(values) == 1 else np.linalg.norm(values, axis=0)
+        for name, values in inputs.items()
+    }
+    return list_layers(predictor.network, example), pictures, predictor(arrays)
 
 
 Kind = TypeVar("Kind", bound=Predictor)

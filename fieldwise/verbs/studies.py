@@ -309,6 +309,13 @@ def save_study_figures(study: optuna.Study, folder: Path, *, label: str) -> list
     -------
     list
         Paths of the PNG files.
+
+    >>> import tempfile
+    >>> study = optuna.create_study()
+    >>> study.add_trial(optuna.create_trial(value=40.0, intermediate_values={0: 50.0, 1: 40.0}))
+    >>> paths = save_study_figures(study, Path(tempfile.mkdtemp()), label="Validation RMSE (m)")
+    >>> [path.name for path in paths]
+    ['study_history.png', 'study_courses.png']
     """
     from fieldwise import figures
 

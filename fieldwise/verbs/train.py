@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, get_args, get_type_hints
 
 from fieldwise.errors import InputError, require_at_least
-from fieldwise.verbs.options import TRAINING, Training, with_options
+from fieldwise.verbs.options import TRAINING, Training
 
 if TYPE_CHECKING:
     from fieldwise.samples.signatures import Signature
@@ -37,7 +37,6 @@ def watched_by(*callbacks: Any) -> Iterator[None]:
         WATCHING.reset(token)
 
 
-@with_options(Training, TRAINING)
 def train_run(
     make_task: Callable[..., FieldTask],
     loaders: tuple[Any, Any],
@@ -48,7 +47,7 @@ def train_run(
     monitor: str = "val_loss",
     picture: Callable[[Any, Any], Any] | None = None,
     sources: Iterable[Path] = (),
-    **training: Unpack[Training],
+    **given: Unpack[Training],
 ) -> Path:
     """Train a network and leave a run folder: settings, weights, metrics, curves, provenance.
 
@@ -67,9 +66,27 @@ def train_run(
         picture: Draws the task's answer to a batch, (y, x, 3); by default input, prediction, truth, error.
         sources: Files whose sums go into the provenance.
 
+        given: Options of `verbs.options.Training`; those that are not given have their defaults.
+
     Returns:
         Path of the best checkpoint.
+
+    >>> import tempfile
+    >>> from functools import partial
+    >>> import numpy as np
+    >>> from fieldwise.samples.loaders import make_loader
+    >>> from fieldwise.samples.signatures import Signature, Variable
+    >>> from fieldwise.tasks import FieldTask
+    >>> ones = np.ones((4, 1, 8, 8))
+    >>> loaders = (make_loader({"inputs": ones, "targets": 2 * ones}, batch_size=2),) * 2
+    >>> convolution = {"in_channels": 1, "out_channels": 1, "kernel_size": 1}
+    >>> task = partial(FieldTask, network="torch.nn.Conv2d", network_options=convolution, learning_rate=0.1)
+    >>> signature = Signature("own", (Variable("thk"),), (Variable("speed"),), stacked=True)
+    >>> quiet = {"accelerator": "cpu", "tracker": "none", "progress": False, "precision": "32-true"}
+    >>> best = train_run(task, loaders, signature, run=tempfile.mkdtemp(), settings={}, max_epochs=1, **quiet)
+    /.../checkpoints/best.ckpt: best of 1 epochs is epoch 1, val_loss ...
     """
+    training: Training = {**TRAINING, **given}
     check_training(training)
     from fieldwise.runs import find_checkpoint, fit, open_run
 

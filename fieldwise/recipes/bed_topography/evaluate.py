@@ -25,6 +25,7 @@ def evaluate(
         What stands in scores.json: the scores as rows, and further facts.
     """
     from fieldwise.recipes.bed_topography.judgement import PICKS, TRUTH, score_map
+    from fieldwise.recipes.bed_topography.predictor import describe_shares, load_bed_predictor
     from fieldwise.recipes.bed_topography.region import open_region
     from fieldwise.scores import verdict
     from fieldwise.verbs.evaluate import judge
@@ -36,6 +37,8 @@ def evaluate(
 
     case = open_region(data)
     rows, facts = score_map(case, Path(prediction))
+    if (Path(run) / "checkpoints" / "best.ckpt").exists():
+        print(describe_shares(load_bed_predictor(run, case, accelerator="cpu")))
     return judge(
         rows,
         run=run,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +10,21 @@ import numpy as np
 import pandas as pd
 
 from fieldwise import figures
-from fieldwise.errors import InputError
 from fieldwise.fields.grids import grid_of, load_values, make_field
-from fieldwise.fields.tiles import bounds_path, read_bounds
+from fieldwise.fields.tiles import bounds_path, read_bounds, read_tiles
+from fieldwise.figures import Plate, Printed
 from fieldwise.figures.panels import MIDDLE_CM, PAGE_CM
-from fieldwise.recipes.bed_topography.material import CUBIC, PREDICTION, Material, gather
-from fieldwise.recipes.bed_topography.places import longest_flight
+from fieldwise.recipes.bed_topography.judgement import CUBIC, PREDICTION, Material, gather
 from fieldwise.recipes.bed_topography.region import DERIVED
 from fieldwise.samples.cases import Case
 from fieldwise.scores import roughness, roughness_along_track
+from fieldwise.surveys import longest_flight
 
 if TYPE_CHECKING:
     import pygmt
     from matplotlib.figure import Figure
+
+    from fieldwise.networks.layers import Layer
 
 TITLES = {"bed_lowres": "low-res bed"}
 BED_COLOURS, SPEED_COLOURS = "cividis", "magma"
@@ -34,38 +34,6 @@ COLOUR_MAPS = {
     "ice_velocity": SPEED_COLOURS,
     "ice_speed": SPEED_COLOURS,
 }
-
-
-SCREEN_SHARE = 0.45  # of the pixels of print: a page of 17 cm is 900 wide
-
-
-@dataclass(frozen=True)
-class Plate:
-    """One figure of the set: what it shows, how it is drawn, and what it cannot do without."""
-
-    caption: str
-    draw: Callable[[Material], Figure | pygmt.Figure]
-    needs: str = ""
-    can_be_drawn: Callable[[Material], bool] = lambda material: True
-
-
-@dataclass(frozen=True)
-class Printed:
-    """A figure in its files, or why there is none; Jupyter shows it."""
-
-    name: str
-    caption: str
-    png: Path | None = None
-    pdf: Path | None = None
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        """Give Jupyter the picture, half as large again as in print."""
-        if self.png is None:
-            return {"text/plain": self.caption}
-        picture = self.png.read_bytes()
-        width = int.from_bytes(picture[16:20], "big")  # in pixels, from the header of a PNG
-        metadata = {"image/png": {"width": round(width * SCREEN_SHARE)}}
-        return {"image/png": picture, "text/plain": str(self.png)}, metadata
 
 
 def save_figures(case: Case, path: Path, folder: Path, **options: Any) -> list[Path]:
@@ -80,7 +48,7 @@ def save_figures(case: Case, path: Path, folder: Path, **options: Any) -> list[P
     folder
         Where the figures go.
     options
-        Of :func:`~fieldwise.recipes.bed_topography.material.gather`: the run, another map to compare with.
+        Of :func:`~fieldwise.recipes.bed_topography.judgement.gather`: the run, another map to compare with.
 
     Returns
     -------
@@ -95,31 +63,28 @@ def save_figures(case: Case, path: Path, folder: Path, **options: Any) -> list[P
 def print_figure(name: str, material: Material, folder: str | Path) -> Printed:
     """Draw one figure of :data:`PLATES` and save it as PDF and PNG; say so where the data do not allow it.
 
-    >>> import tempfile
     >>> from fieldwise.samples.examples import make_prepared
-    >>> from fieldwise.fields.rasters import write_cog
-    >>> home = Path(tempfile.mkdtemp())
-    >>> case = make_prepared({}, shape=(16, 16), folder=home).cases()[0]
-    >>> bed = make_field(np.zeros((16, 16)), case.grid, name="bed")
-    >>> material = gather(case, write_cog(bed, home / "map.tif"))
-    >>> print_figure("flight", material, home)  # without radar
+    >>> prepared = make_prepared({}, shape=(16, 16), map=np.zeros((16, 16)))
+    >>> material = gather(prepared.cases()[0], prepared.folder / "map.tif")
+    >>> print_figure("flight", material, prepared.folder)  # without radar
     Printed(name='flight', caption='flight: not drawn; it needs held-out radar', png=None, pdf=None)
     """
-    plate = PLATES[name]
-    if not plate.can_be_drawn(material):
-        return Printed(name, f"{name}: not drawn; it needs {plate.needs}")
-    try:
-        figure = plate.draw(material)
-    except InputError as error:  # such as radar that lies elsewhere than the region that is looked at
-        return Printed(name, f"{name}: not drawn; {error}", None, None)
-    pdf, png = figures.save_figure(figure, Path(folder) / name)
-    return Printed(name, plate.caption, png, pdf)
+    return figures.print_plate(PLATES, name, material, folder)
+
+
+def run_on_a_tile(run: Path, case: Case) -> tuple[list[Layer], dict[str, np.ndarray], np.ndarray]:
+    """Run the best network of a run on the tile of the strongest relief: layers, inputs, bed in metres."""
+    from fieldwise.recipes.bed_topography.predictor import load_bed_predictor
+    from fieldwise.verbs.predictors import draw_window
+
+    tiles = read_tiles(case.folder / "tiles.zarr")
+    bounds = tiles["bounds"].values[np.argmax(tiles["bed"].values.std(axis=(1, 2, 3)))]
+    layers, inputs, bed = draw_window(load_bed_predictor(run, case, accelerator="cpu"), case, tuple(bounds))
+    return layers, inputs, bed[0]
 
 
 def _draw_network(material: Material) -> Figure:
     """Draw the network of a run from its own layers, with the inputs of the tile of the strongest relief."""
-    from fieldwise.recipes.bed_topography.example import run_on_a_tile
-
     assert material.run is not None
     layers, inputs, bed = run_on_a_tile(material.run, material.case)
     return figures.draw_architecture(
@@ -149,13 +114,8 @@ def draw_inputs(case: Case) -> Figure:
         entry = case.variables["ice_velocity"]
         eastward, northward = (case.field(name) for name in entry.fields)
         speed = np.hypot(load_values(eastward), load_values(northward))
-        fields["ice_speed"] = make_field(
-            np.maximum(speed, 0.1),
-            grid_of(eastward),
-            name="ice_speed",
-            units=entry.units,
-            long_name="ice speed",
-        )
+        told = {"name": "ice_speed", "units": entry.units, "long_name": "ice speed"}
+        fields["ice_speed"] = make_field(np.maximum(speed, 0.1), grid_of(eastward), **told)
     logarithmic = ["ice_speed"] if "ice_speed" in fields else []
     width_cm = MIDDLE_CM if len(fields) <= 4 else PAGE_CM
     return figures.draw_inputs(fields, colour_maps=COLOUR_MAPS, logarithmic=logarithmic, width_cm=width_cm)

@@ -1,8 +1,9 @@
-"""DeepBedMap's training: a generator of departures from a smooth base, against a discriminator of tiles."""
+"""DeepBedMap's training: tiles, a generator of departures from a smooth base, and its task."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,21 @@ import torch
 from torch import Tensor
 from torchmetrics import MeanSquaredError
 
+from fieldwise.errors import InputError
+from fieldwise.fields.tiles import read_tiles
 from fieldwise.losses import content_loss, psnr, structural_similarity, topographic_loss
+from fieldwise.recipes.bed_topography.region import (
+    DERIVED,
+    INVERSION,
+    LOWRES,
+    RECIPE,
+    VECTORS,
+    lowres_spacing,
+)
 from fieldwise.runs.pictures import draw_samples
+from fieldwise.samples.cases import Case
+from fieldwise.samples.scales import LengthScale, Scale, fit_scale, fit_share
+from fieldwise.samples.signatures import Signature, Variable
 from fieldwise.tasks import AdversarialTask
 
 GENERATOR = "fieldwise.networks.esrgan.Generator"
@@ -20,17 +34,30 @@ DATA_RANGE = 2.0**32  # of the peak signal-to-noise ratio: that of 32-bit intege
 
 
 def content(prediction: Tensor, batch: Mapping[str, Any], signature: Mapping[str, Any]) -> Tensor:
-    """Return the mean absolute error in metres."""
+    """Return the mean absolute error in metres.
+
+    >>> content(torch.ones(1, 1, 12, 12), {"targets": torch.full((1, 1, 12, 12), 10.0)}, {}).item()
+    9.0
+    """
     return content_loss(prediction, batch["targets"])
 
 
 def topography(prediction: Tensor, batch: Mapping[str, Any], signature: Mapping[str, Any]) -> Tensor:
-    """Return how far the prediction's means over low-res cells are from the low-res bed, in metres."""
+    """Return how far the prediction's means over low-res cells are from the low-res bed, in metres.
+
+    >>> topography(torch.ones(1, 1, 12, 12), {"bed_lowres": torch.full((1, 1, 5, 5), 9.0)}, {}).item()
+    8.0
+    """
     return topographic_loss(prediction, batch["bed_lowres"])
 
 
 def structure(prediction: Tensor, batch: Mapping[str, Any], signature: Mapping[str, Any]) -> Tensor:
-    """Return the structural dissimilarity."""
+    """Return the structural dissimilarity.
+
+    >>> bed = torch.rand(1, 1, 12, 12)
+    >>> abs(round(structure(bed, {"targets": bed}, {}).item(), 6))
+    0.0
+    """
     return 1 - structural_similarity(prediction, batch["targets"])
 
 
@@ -190,3 +217,98 @@ def choose_options(
         "clip_norm": 0.0,
         **others,
     }
+
+
+def choose_inputs(case: Case, names: list[str] | str | None, *, departure: bool) -> list[str]:
+    """Give the names of the inputs to learn from: those asked for, or all; of raw values, the published ones.
+
+    Raises
+    ------
+    InputError
+        Where one that is asked for is not there.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> zeros = np.zeros((4, 4))
+    >>> fields = {"bed_lowres": zeros, "surface_elevation": zeros, "ice_thickness": zeros}
+    >>> case = make_prepared(fields, shape=(16, 16)).cases()[0]
+    >>> choose_inputs(case, None, departure=True)
+    ['bed_lowres', 'surface_elevation', 'ice_thickness']
+    >>> choose_inputs(case, None, departure=False)  # the thickness is derived from the others
+    ['bed_lowres', 'surface_elevation']
+    """
+    known = list(case.variables)
+    if names is None:
+        return [name for name in known if departure or name not in DERIVED]
+    names = [names] if isinstance(names, str) else names
+    unknown = [name for name in names if name not in known]
+    if not names:
+        raise InputError(f"--inputs: names none; give some of {', '.join(known)}")
+    if unknown:
+        raise InputError(
+            f"--inputs: {case.folder} holds no {', '.join(unknown)}; it holds {', '.join(known)}"
+        )
+    return names
+
+
+def read_samples(
+    case: Case, split: str, names: list[str], *, departure: bool, like: Signature | None = None
+) -> tuple[dict[str, Any], Signature]:
+    """Read the tiles of a split as the task takes them; fit the scales unless a signature gives them.
+
+    Returns
+    -------
+    tuple
+        Arrays: ``inputs``, name to (tile, channel, y, x), scaled; ``base``, ``targets`` and ``bed_lowres``
+        in metres; and the signature that travels in the checkpoint.
+
+    >>> from fieldwise.fields.grids import make_field
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> from fieldwise.samples.patches import cut_patches
+    >>> case = make_prepared({"bed_lowres": np.full((4, 4), -90.0)}, shape=(16, 16)).cases()[0]
+    >>> radar = make_field(np.tile([-60.0, -120.0], (16, 8)), case.grid, name="bed")  # 30 m above and below
+    >>> options = {"tile_cells": 4, "step_cells": 4, "padding": 1000, "split": {"block": 1000, "buffer": 0}}
+    >>> _ = cut_patches(case, [radar], target="bed", **options)
+    >>> arrays, signature = read_samples(case, "training", ["bed_lowres"], departure=True)
+    >>> arrays["targets"].shape[1:], float(arrays["base"].mean()), signature.outputs[0].scale
+    ((1, 4, 4), -90.0, Scale(mean=0.0, spread=30.0))
+    """
+    tiles = read_tiles(case.folder / "tiles.zarr", split)
+    windows, padding = tiles["bounds"].values, lowres_spacing(case)
+    bed, lowres = tiles["bed"].values, tiles[LOWRES].values
+    arrays = {name: tiles[name].values for name in names}
+    if departure:
+        arrays = {
+            name: case.flatten(case.variables[name], values, windows, padding=padding)
+            for name, values in arrays.items()
+        }
+    signature = like or _describe(case, arrays, departure=departure)
+    base = np.zeros_like(bed)
+    if departure:
+        base = case.cut(LOWRES, windows, method="cubic")[:, None]
+        if INVERSION in names:
+            told = case.cut(INVERSION, windows, method="cubic")[:, None]
+            if like is None:
+                signature = signature.with_facts(inversion_share=fit_share(bed - base, told))
+            base = base + signature.facts["inversion_share"] * told
+        if like is None:
+            scale = Scale(0.0, fit_scale(bed - base).spread)
+            signature = replace(signature, outputs=(replace(signature.outputs[0], scale=scale),))
+    scaled = {name: values.astype(np.float32) for name, values in signature.apply(arrays).items()}
+    return {"inputs": scaled, "base": base, "targets": bed, "bed_lowres": lowres}, signature
+
+
+def _describe(case: Case, arrays: dict[str, np.ndarray], *, departure: bool) -> Signature:
+    """Say what a network takes and gives: names, channels, spacings, units and scales."""
+    scales: dict[str, Any] = {}
+    if departure:
+        for name, values in arrays.items():
+            scales[name] = LengthScale(VECTORS[name]) if name in VECTORS else fit_scale(values)
+    facts = {"departure": departure, "lowres_spacing_m": lowres_spacing(case)}
+    known = (case.variables[name] for name in arrays)
+    return Signature(
+        RECIPE,
+        tuple(replace(each, scale=scales.get(each.name, each.scale), flat=departure) for each in known),
+        (Variable("bed", units="m", spacing=case.spacing),),
+        spacings=(case.spacing,),
+        facts=facts,
+    )

@@ -1,58 +1,79 @@
-"""Judge a map of the bed: at held-out radar picks, and where the truth is known, everywhere unseen."""
+"""A map of the bed beside what it is judged by: its baselines, its scores, and what figures show of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import ArrayLike
 
+from fieldwise import figures
 from fieldwise.errors import InputError
 from fieldwise.fields.datums import ATTRIBUTE as DATUM
 from fieldwise.fields.formats import open_field
-from fieldwise.fields.grids import (
-    Bounds,
-    Grid,
-    crs_label,
-    grid_of,
-    load_values,
-    make_field,
-    overlap,
-    same_crs,
-)
-from fieldwise.fields.tiles import cut, read_tiles
-from fieldwise.recipes.bed_topography.levels import require_datum
-from fieldwise.recipes.bed_topography.region import INVERSION, lowres_spacing
+from fieldwise.fields.grids import Bounds, Grid, grid_of, load_values, make_field, overlap
+from fieldwise.fields.resampling import align
+from fieldwise.fields.tiles import cut
+from fieldwise.figures import Places
+from fieldwise.recipes.bed_topography.region import INVERSION, LOWRES, lowres_spacing
 from fieldwise.recipes.bed_topography.surveys import grid_held_out, read_held_out
 from fieldwise.samples.cases import Case
 from fieldwise.scores import (
-    ErrorSums,
-    RoughnessSums,
     bias,
-    bootstrap_interval,
+    find_unseen,
     mae,
-    make_score,
+    open_map,
     rmse,
-    roughness,
     roughness_ratio,
     sample_at_points,
+    sample_maps,
     score_all,
+    score_blocks,
+    score_points,
+    tells_roughness,
 )
-from fieldwise.surveys.gmt import load_gmt
-from fieldwise.verbs.blocks import Box, lay_out
+from fieldwise.surveys import longest_flight, spline_cells
 
 PICKS, TRUTH = "held-out picks", "truth"  # what a map is judged against
 MEASURES = {("rmse", "m"): rmse, ("mae", "m"): mae, ("bias", "m"): bias}
-SPLINE_TENSION = 0.35
 LARGEST_SPLINE_CELLS = 5000 * 5000
 BLOCK_CELLS = 2048  # edge of what is read of a map at a time
-ROUGHNESS_CELLS = 5
+PREDICTION, CUBIC = "prediction", "cubic low-res bed"
+# Of Leong & Horgan (2020, https://doi.org/10.5194/tc-14-3687-2020), in EPSG:3031, metres.
+PINE_ISLAND: Bounds = (-1_631_500.0, -259_000.0, -1_536_500.0, -95_000.0)
+THWAITES: Bounds = (-1_550_000.0, -550_000.0, -1_250_000.0, -300_000.0)
+CLOSEUP_CENTRES = {
+    "Scott Glacier": (-200_000.0, -400_000.0),
+    "Whillans Ice Stream": (-400_000.0, -550_000.0),
+    "Bindschadler Ice Stream": (-550_000.0, -800_000.0),
+    "Evans Ice Stream": (-1_500_000.0, 350_000.0),
+    "Rutford Ice Stream": (-1_300_000.0, 150_000.0),
+    "Foundation Ice Stream": (-600_000.0, 350_000.0),
+    "Totten Glacier": (2_250_000.0, -1_050_000.0),
+    "Byrd Glacier": (400_000.0, -950_000.0),
+    "Gamburtsev Mountains": (800_000.0, 200_000.0),
+}
+ANTARCTIC_LIMITS_M = (-2000.0, 4500.0)  # of the colours
+ANTARCTICA = Places(
+    {
+        f"{letter} {name}": (x - 100_000.0, y - 100_000.0, x + 100_000.0, y + 100_000.0)
+        for letter, (name, (x, y)) in zip("ABCDEFGHI", CLOSEUP_CENTRES.items())
+    },
+    view=PINE_ISLAND,
+    region=THWAITES,
+    limits=ANTARCTIC_LIMITS_M,
+)
+LARGEST_REGION_M = 400_000.0  # a map up to this wide is looked at as a whole
+
 
 Rows = list[dict[str, Any]]
+Read = Callable[[slice, slice], dict[str, xr.DataArray]]
 
 
 def baselines(case: Case, like: xr.DataArray, *, spline: bool = True) -> dict[str, xr.DataArray]:
@@ -70,9 +91,7 @@ def baselines(case: Case, like: xr.DataArray, *, spline: bool = True) -> dict[st
     """
     grid = grid_of(like)
     fields = _interpolations(case, grid)
-    if spline and np.prod(grid.shape) <= LARGEST_SPLINE_CELLS:
-        fields["spline"] = _spline(case, grid)
-    return fields
+    return fields | (_spline(case, grid) if spline else {})
 
 
 def _interpolations(case: Case, grid: Grid) -> dict[str, xr.DataArray]:
@@ -88,82 +107,33 @@ def _interpolations(case: Case, grid: Grid) -> dict[str, xr.DataArray]:
     return fields
 
 
-def _spline(case: Case, grid: Grid) -> xr.DataArray:
-    """Draw GMT's spline in tension through the centres of low-res cells, those around the grid too."""
-    margin = 5 * lowres_spacing(case)
-    lowres = case.field("bed_lowres").sel(
-        x=slice(grid.west - margin, grid.east + margin), y=slice(grid.north + margin, grid.south - margin)
-    )
-    x, y = np.meshgrid(lowres["x"].values, lowres["y"].values)
-    z = load_values(lowres)
-    valid = np.isfinite(z)
-    half = grid.spacing / 2
-    spline = load_gmt().surface(
-        x=x[valid],
-        y=y[valid],
-        z=z[valid],
-        region=[grid.west + half, grid.east - half, grid.south + half, grid.north - half],
-        spacing=grid.spacing,  # nodes are the centres of the map's cells
-        tension=SPLINE_TENSION,
-        verbose="q",
-    )
-    return make_field(
-        np.asarray(spline)[::-1].astype(np.float32), grid, name="bed", long_name="spline in tension"
-    )
+def _spline(case: Case, grid: Grid) -> dict[str, xr.DataArray]:
+    """Draw GMT's spline in tension through the centres of low-res cells, where the map is not too large."""
+    if np.prod(grid.shape) > LARGEST_SPLINE_CELLS:
+        return {}
+    lowres = case.field(LOWRES).rename("bed")
+    return {"spline": spline_cells(lowres, grid, margin=5 * lowres_spacing(case))}
 
 
-@dataclass(frozen=True)
-class Maps:
-    """A map of the bed and its baselines, window by window: no more of them is in memory."""
+def _open_maps(case: Case, path: Path) -> tuple[Grid, Read]:
+    """Open a map and its baselines: its grid, and a reader of rows and columns of all of them.
 
-    prediction: xr.DataArray
-    case: Case
-    spline: xr.DataArray | None  # depends on all of the low-res bed, so it is drawn once
+    The spline depends on all of the low-res bed, so it is drawn once; of the others no more than is asked for
+    is in memory.
+    """
+    prediction = open_map(path, case)
+    grid = grid_of(prediction)
+    whole = _spline(case, grid)
 
-    @classmethod
-    def open(cls, case: Case, path: Path) -> Maps:
-        """Open a map of the data's region; one that lies elsewhere or counts from elsewhere is refused."""
-        prediction = open_field(path)
-        if not same_crs(prediction.rio.crs, case.grid.crs):
-            there, here = crs_label(prediction.rio.crs), crs_label(case.grid.crs)
-            raise InputError(f"{path}: is in {there}, the data are in {here}; reproject it")
-        require_datum(path, prediction.attrs.get(DATUM), case.facts.get(DATUM))
-        grid = grid_of(prediction)
-        if overlap(grid.bounds, case.grid.bounds) is None:
-            raise InputError(f"{path}: does not lie in the region of {case.folder}")
-        small = np.prod(grid.shape) <= LARGEST_SPLINE_CELLS
-        return cls(prediction, case, _spline(case, grid) if small else None)
+    def read(rows: slice, columns: slice) -> dict[str, xr.DataArray]:
+        window = prediction[rows, columns]
+        fields = {
+            "prediction": window.copy(data=load_values(window)),
+            **_interpolations(case, grid_of(window)),
+        }
+        return fields | {name: field[rows, columns] for name, field in whole.items()}
 
-    @property
-    def grid(self) -> Grid:
-        """The grid of the map."""
-        return grid_of(self.prediction)
-
-    def read(self, box: Box) -> dict[str, xr.DataArray]:
-        """Read a box of cells: name -> (y, x)."""
-        window = self.prediction[box.top : box.bottom, box.left : box.right]
-        fields = {"prediction": window.copy(data=load_values(window))}
-        fields |= _interpolations(self.case, grid_of(window))
-        if self.spline is not None:
-            fields["spline"] = self.spline[box.top : box.bottom, box.left : box.right]
-        return fields
-
-    def sample(self, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
-        """Read all maps at points, from windows around those that lie together: name -> (n,)."""
-        grid = self.grid
-        row = np.floor((grid.north - y) / grid.spacing).astype(int)
-        column = np.floor((x - grid.west) / grid.spacing).astype(int)
-        ny, nx = grid.shape
-        inside = (row >= 0) & (row < ny) & (column >= 0) & (column < nx)
-        block = (row // BLOCK_CELLS) * (nx // BLOCK_CELLS + 1) + column // BLOCK_CELLS
-        samples: dict[str, np.ndarray] = {}
-        for number in np.unique(block[inside]):
-            near = inside & (block == number)
-            around = Box(row[near].min(), column[near].min(), row[near].max() + 1, column[near].max() + 1)
-            for name, field in self.read(around.widened(2).clipped(Box(0, 0, ny, nx))).items():
-                values = samples.setdefault(name, np.full(len(x), np.nan))
-                values[near] = sample_at_points(field, x[near], y[near])
-        return samples
+    return grid, read
 
 
 def score_map(case: Case, path: Path) -> tuple[Rows, dict[str, Any]]:
@@ -196,42 +166,40 @@ def score_map(case: Case, path: Path) -> tuple[Rows, dict[str, Any]]:
     >>> [value_of(rows, measure="rmse", name=name) for name in ("prediction", "cubic")], facts
     ([10.0, 40.0], {'share_of_map': 0.25})
     """
-    maps = Maps.open(case, path)
+    grid, read = _open_maps(case, path)
     rows: Rows = []
     facts: dict[str, Any] = {}
     if case.facts.get("held_out"):
-        rows, facts = _score_at_picks(maps, read_held_out(case), path)
+        rows, facts = _score_at_picks(case, grid, read, path)
     if case.facts.get("truth"):
-        found, share = _score_against_truth(maps)
+        found, share = score_blocks(
+            partial(_read_truth, case, read),
+            grid,
+            against=TRUTH,
+            unseen=find_unseen(case),
+            block_cells=BLOCK_CELLS,
+        )
+        if not found:
+            raise InputError(
+                f"{case.folder}: the map covers nothing that training has not seen; predict a wider one"
+            )
         rows, facts = rows + found, facts | {"share_of_map": share}
     if not rows:
         raise InputError(f"{case.folder}: holds neither held-out surveys nor a truth to judge on")
     return rows, facts
 
 
-def _score_at_picks(maps: Maps, picks: pd.DataFrame, path: Path) -> tuple[Rows, dict[str, Any]]:
-    samples = maps.sample(picks["x"].to_numpy(), picks["y"].to_numpy())
+def _score_at_picks(case: Case, grid: Grid, read: Read, path: Path) -> tuple[Rows, dict[str, Any]]:
+    picks = read_held_out(case)
+    samples = sample_maps(read, grid, picks["x"].to_numpy(), picks["y"].to_numpy(), block_cells=BLOCK_CELLS)
     judged = np.all([np.isfinite(values) for values in samples.values()], axis=0) & bool(samples)
     if not np.any(judged):
         raise InputError(f"{path}: covers none of the {len(picks)} held-out picks; predict where they are")
     picks = picks[judged].reset_index(drop=True)
     samples = {name: values[judged] for name, values in samples.items()}
-    z, flights = picks["z"].to_numpy(), picks["flight"].to_numpy()
-    rows = score_all(PICKS, MEASURES, samples, z)
-    if len(np.unique(flights)) > 1:  # of a single flight nobody knows how far another would differ
-        for row in rows[: len(samples)]:
-            row["low"], row["high"] = bootstrap_interval(samples[row["name"]] - z, flights)
-    rows += _score_roughness(samples, picks, maps.case)
-    surveys = picks.groupby("survey").indices
-    for survey, group in surveys.items():
-        parts = {name: values[group] for name, values in samples.items()}
-        rows += score_all(f"picks of {survey}", {("rmse", "m"): rmse}, parts, z[group])
-    facts = {
-        "n_picks": len(picks),
-        "n_flights": len(np.unique(flights)),
-        "surveys": {str(survey): len(group) for survey, group in surveys.items()},
-    }
-    return rows, facts
+    rows, facts = score_points(samples, picks, against=PICKS, measures=MEASURES)
+    count = len(MEASURES) * len(samples)  # of the rows of all surveys together
+    return rows[:count] + _score_roughness(samples, picks, case) + rows[count:], facts
 
 
 def _score_roughness(samples: dict[str, np.ndarray], picks: pd.DataFrame, case: Case) -> Rows:
@@ -242,7 +210,7 @@ def _score_roughness(samples: dict[str, np.ndarray], picks: pd.DataFrame, case: 
     """
     around = bool(np.prod(case.grid.shape) > LARGEST_SPLINE_CELLS)
     truth = grid_held_out(picks, case, around=around)
-    if not _tell_roughness(picks, truth):
+    if not tells_roughness(picks["x"], picks["y"], truth):
         return []
     gridded = {
         name: grid_held_out(picks.assign(z=values), case, around=around) for name, values in samples.items()
@@ -250,83 +218,172 @@ def _score_roughness(samples: dict[str, np.ndarray], picks: pd.DataFrame, case: 
     return score_all(PICKS, {("roughness_ratio", "1"): roughness_ratio}, gridded, truth)
 
 
-def _tell_roughness(picks: pd.DataFrame, gridded: xr.DataArray) -> bool:
-    """Tell whether picks are so dense that the grid made from them has a roughness of its own.
-
-    A flight with a pick in every cell has a full window around almost each of them. Picks that are thinned
-    to wide steps have few, and these hold the spline's smoothness, not the bed's roughness.
-    """
-    spacing = grid_of(gridded).spacing
-    cells = np.unique(np.floor(picks[["x", "y"]].to_numpy() / spacing), axis=0)
-    return int(roughness(gridded).notnull().sum()) > len(cells) / 2
-
-
-def _score_against_truth(maps: Maps) -> tuple[Rows, float]:
-    """Score against the known truth, where neither training nor selection has seen it, block by block."""
-    layout = lay_out(maps.grid, None, 1)
-    boxes = _find_seen(maps.case)
-    errors: dict[str, ErrorSums] = {}
-    textures: dict[str, RoughnessSums] = {}
-    count = 0
-    for block in layout.blocks(BLOCK_CELLS):
-        window = layout.window(block, ROUGHNESS_CELLS // 2)  # a cell is as rough as its neighbours make it
-        grid = Grid(*layout.bounds(window), layout.spacing, maps.grid.crs)
-        unseen, core = _tell_unseen(grid, boxes), block.within(window)
-        count += int(unseen[core].sum())
-        if not unseen[core].any():
-            continue
-        truth, fields = _read_truth(maps, window, grid)
-        known = make_field(np.where(unseen, truth, np.nan), grid, name="bed")
-        rough = load_values(roughness(known, cells=ROUGHNESS_CELLS))[core]
-        for name, field in fields.items():
-            errors.setdefault(name, ErrorSums()).add(load_values(field)[core], load_values(known)[core])
-            predicted = load_values(roughness(field, cells=ROUGHNESS_CELLS))[core]
-            textures.setdefault(name, RoughnessSums(ROUGHNESS_CELLS)).add(predicted, rough)
-    if not errors:
-        raise InputError(
-            f"{maps.case.folder}: the map covers nothing that training has not seen; predict a wider one"
-        )
-    rows = [
-        make_score(TRUTH, measure, unit, name, getattr(sums, measure))
-        for measure, unit in MEASURES
-        for name, sums in errors.items()
-    ]
-    rows += [make_score(TRUTH, "roughness_ratio", "1", name, sums.ratio) for name, sums in textures.items()]
-    return rows, count / float(np.prod(maps.grid.shape))
-
-
-def _read_truth(maps: Maps, window: Box, grid: Grid) -> tuple[np.ndarray, dict[str, xr.DataArray]]:
+def _read_truth(
+    case: Case, read: Read, rows: slice, columns: slice, grid: Grid
+) -> tuple[np.ndarray, dict[str, xr.DataArray]]:
     """Read the truth and what is judged by it: the maps, and the bound where there is one."""
-    case, fields = maps.case, maps.read(window)
-    truth = cut(case.open("truth"), [grid.bounds], spacing=grid.spacing)[0]
+    fields, spacing = read(rows, columns), grid.spacing
+    truth = cut(case.open("truth"), [grid.bounds], spacing=spacing)[0]
     if case.facts.get("bound"):
-        bound = cut(case.open("bound"), [grid.bounds], spacing=grid.spacing)[0]
+        bound = cut(case.open("bound"), [grid.bounds], spacing=spacing)[0]
         fields["bound"] = make_field(bound, grid, name="bed")
     return truth, fields
 
 
-def _find_seen(case: Case) -> tuple[np.ndarray, bool]:
-    """Give boxes, and whether it is they that are unseen (held-out areas) or all but they (tiles)."""
-    areas = case.facts.get("held_out_areas")
-    if areas:
-        return np.array(areas, dtype=float), True
-    return read_tiles(case.folder / "tiles.zarr")["bounds"].values, False
+def choose_places(case: Case, prediction: xr.DataArray, *, picks: pd.DataFrame | None) -> Places:
+    """Choose what figures look at: the paper's places where the map holds all of them, else its roughest.
+
+    Of a large map, the region around the longest flight of the picks is looked at, if there are any.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> case = make_prepared({}, shape=(20, 20)).cases()[0]
+    >>> choose_places(case, make_field(np.eye(20), case.grid, name="bed"), picks=None).region
+    (0.0, 0.0, 5000.0, 5000.0)
+    """
+    of_the_paper = case.grid.crs == "EPSG:3031" and case.facts.get("source") != "sandbox"
+    centre = None
+    if picks is not None and len(picks):
+        flight = longest_flight(picks)
+        centre = tuple((flight[name].min() + flight[name].max()) / 2 for name in "xy")
+    known = ANTARCTICA if of_the_paper else None
+    return figures.choose_places(prediction, known=known, centre=centre, width=LARGEST_REGION_M)
 
 
-def _tell_unseen(grid: Grid, boxes: tuple[np.ndarray, bool]) -> np.ndarray:
-    """Tell which cells (y, x) neither training nor selection has seen."""
-    bounds, are_unseen = boxes
-    west, south, east, north = bounds.T
-    near = (west < grid.east) & (east > grid.west) & (south < grid.north) & (north > grid.south)
-    covered = _covered(grid, bounds[near])
-    return covered if are_unseen else ~covered
+@dataclass(frozen=True)
+class Material:
+    """A map of the bed and all that its figures need; maps are read by window."""
+
+    case: Case
+    prediction: xr.DataArray
+    places: Places
+    picks: pd.DataFrame | None = None  # held-out radar
+    reference: xr.DataArray | None = None  # another map of the bed
+    reference_name: str = "reference"
+    run: Path | None = None
+
+    @property
+    def truth_name(self) -> str | None:
+        """What the truth is: a known one, or the gridded radar; None where there is none."""
+        if self.case.facts.get("truth"):
+            return "truth"
+        return "gridded radar" if self.picks is not None else None
+
+    def predicted(self, bounds: Bounds) -> xr.DataArray:
+        """Read a window of the map."""
+        west, south, east, north = bounds
+        return self.prediction.sel(x=slice(west, east), y=slice(north, south)).load()
+
+    def cubic(self, like: xr.DataArray) -> xr.DataArray:
+        """Interpolate the low-res bed to the grid of a window."""
+        return baselines(self.case, like, spline=False)["cubic"]
+
+    def truth(self, like: xr.DataArray) -> xr.DataArray | None:
+        """Give the truth on the grid of a window."""
+        if self.truth_name == "truth":
+            return self._on_grid(self.case.open("truth"), like)
+        if self.picks is None:
+            return None
+        west, south, east, north = grid_of(like).bounds
+        inside = self.picks["x"].between(west, east) & self.picks["y"].between(south, north)
+        if not inside.any():
+            return None
+        return self._on_grid(grid_held_out(self.picks[inside], self.case, around=True), like)
+
+    def compared(self, like: xr.DataArray) -> xr.DataArray | None:
+        """Give the other map on the grid of a window."""
+        return None if self.reference is None else self._on_grid(self.reference, like)
+
+    def to_compare(self, like: xr.DataArray) -> tuple[str, xr.DataArray]:
+        """Give the other map, or else the truth, on the grid of a window, with its name."""
+        other = self.compared(like)
+        if other is not None:
+            return self.reference_name, other
+        truth = self.truth(like)
+        if truth is None:
+            raise InputError(f"{self.case.folder}: knows no bed in {grid_of(like).bounds} to compare with")
+        return str(self.truth_name), truth
+
+    def _on_grid(self, field: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
+        grid = grid_of(like)
+        values = cut(field, [grid.bounds], spacing=grid.spacing)[0]
+        return make_field(values, grid, name="bed", units="m", long_name="bed elevation")
+
+    def flights(self) -> Iterator[tuple[pd.DataFrame, dict[str, np.ndarray]]]:
+        """Read the maps along each held-out flight: its picks, and name -> (n,) bed at each pick."""
+        if self.picks is not None:
+            for _, flight in self.picks.groupby("flight"):
+                yield flight, self.sample(flight["x"], flight["y"])
+
+    def sample(self, x: ArrayLike, y: ArrayLike) -> dict[str, np.ndarray]:
+        """Read the map, the low-res bed and the other map at points: name -> (n,) bed."""
+        x, y, margin = np.asarray(x), np.asarray(y), 2 * lowres_spacing(self.case)
+        window = self.predicted((x.min() - margin, y.min() - margin, x.max() + margin, y.max() + margin))
+        maps = {PREDICTION: window, CUBIC: self.cubic(window), self.reference_name: self.compared(window)}
+        return {name: sample_at_points(field, x, y) for name, field in maps.items() if field is not None}
 
 
-def _covered(grid: Grid, boxes: Iterable[Bounds]) -> np.ndarray:
-    """Tell which cells (y, x) of a grid any of the boxes covers."""
-    covered = np.zeros(grid.shape, dtype=bool)
-    for west, south, east, north in boxes:
-        rows = (max(0, round((grid.north - edge) / grid.spacing)) for edge in (north, south))
-        columns = (max(0, round((edge - grid.west) / grid.spacing)) for edge in (west, east))
-        covered[slice(*rows), slice(*columns)] = True
-    return covered
+def gather(
+    case: Case,
+    path: Path,
+    *,
+    run: Path | None = None,
+    reference: Path | None = None,
+    reference_variable: str | None = None,
+    reference_name: str | None = None,
+) -> Material:
+    """Open what the figures of a map are drawn from.
+
+    Parameters
+    ----------
+    case
+        Prepared folder.
+    path
+        The map.
+    run
+        Run folder of the network that drew it.
+    reference, reference_variable, reference_name
+        Another map of the bed to compare with, such as BedMachine: its file, the variable in that, and what
+        to call it (by default the name of the file).
+
+    Raises
+    ------
+    InputError
+        Where a file cannot be opened, maps do not overlap, or their heights are above different surfaces.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> prepared = make_prepared({}, shape=(16, 16), map=np.arange(256.0).reshape(16, 16))
+    >>> material = gather(prepared.cases()[0], prepared.folder / "map.tif")
+    >>> material.predicted((0, 3500, 500, 4000)).values.tolist(), material.truth_name
+    ([[0.0, 1.0], [16.0, 17.0]], None)
+    """
+    prediction = open_field(path).rename("bed")
+    prediction.attrs |= {"units": "m", "long_name": "bed elevation"}
+    other = None
+    if reference is not None:
+        other = align(open_field(reference, variable=reference_variable), case.grid.crs)
+        if overlap(grid_of(other).bounds, grid_of(prediction).bounds) is None:
+            raise InputError(
+                f"{reference}: does not lie in the region of {path}; give a map of the same place"
+            )
+        stated = [other.attrs.get(DATUM), prediction.attrs.get(DATUM) or case.facts.get(DATUM)]
+        if all(stated) and stated[0] != stated[1]:
+            raise InputError(
+                f"{reference}: its heights are above the {stated[0]}, those of {path} above the {stated[1]}; "
+                "convert one of them"
+            )
+    picks = None
+    if case.facts.get("held_out"):
+        picks = read_held_out(case)
+        west, south, east, north = grid_of(prediction).bounds
+        picks = picks[picks["x"].between(west, east) & picks["y"].between(south, north)]
+        if picks.empty:
+            raise InputError(f"{path}: covers no held-out pick; no flight to draw")
+    return Material(
+        case,
+        prediction,
+        choose_places(case, prediction, picks=picks),
+        picks,
+        other,
+        reference_name or (Path(reference).stem if reference else "reference"),
+        run,
+    )

@@ -45,8 +45,10 @@ def predict(
     from fieldwise.fields.datums import ATTRIBUTE as DATUM
     from fieldwise.recipes.bed_topography.predictor import load_bed_predictor
     from fieldwise.recipes.bed_topography.region import open_region
+    from fieldwise.verbs.domains.writers import check_suffix
     from fieldwise.verbs.predict import predict_to
 
+    check_suffix(out, frames=1)
     case = open_region(data)
     predictor = load_bed_predictor(
         run, case, weights=weights, residual_scaling=residual_scaling, accelerator=accelerator

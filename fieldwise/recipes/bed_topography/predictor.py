@@ -1,26 +1,38 @@
-"""A trained generator that draws the bed: departures added to a base, fading towards the grounding line."""
+"""A trained generator, or the original's, that draws the bed: departures that fade at the grounding line."""
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio.features
-import scipy.ndimage
 import shapely
+import torch
 
+from fieldwise.errors import InputError
+from fieldwise.fields.formats import read_area
 from fieldwise.fields.grids import Bounds, Grid
-from fieldwise.recipes.bed_topography.region import INVERSION, LOWRES, RECIPE, UPSAMPLING
-from fieldwise.recipes.bed_topography.surveys import read_grounded_area
-from fieldwise.recipes.bed_topography.tiles import interpolate
+from fieldwise.fields.resampling import fade_in
+from fieldwise.interop.chainer_npz import load_chainer_npz, read_shapes
+from fieldwise.networks.esrgan import DEEPBEDMAP_INPUTS, Generator
+from fieldwise.recipes.bed_topography.region import INVERSION, LOWRES, RECIPE, UPSAMPLING, VECTORS
+from fieldwise.runs import hash_file
 from fieldwise.samples.cases import Case
+from fieldwise.samples.signatures import Signature, Variable
 from fieldwise.verbs.predictors import Predictor, load_predictor
 
 BASE = "base"  # what the departure is added to, in metres
 WEIGHT = "weight"  # of the departure: 0 where the ice floats
-FADE_CELLS = 40  # of the map, over which the departure fades towards the grounding line
+# Cells of the map over which the departure fades towards the grounding line: the surface of floating ice says
+# nothing of the bed, and the break in slope at the grounding line is no undulation that the bed has caused.
+FADE_CELLS = 40
+PUBLISHED_RESIDUAL_SCALING = 0.2  # of the run that the paper's map was drawn with
+LOWRES_SPACING_M = 1000.0
+UNITS = {"ice_velocity": "m a-1", "snow_accumulation": "kg m-2 a-1"}  # the others are in metres
 
 
 class BedPredictor(Predictor):
@@ -67,10 +79,11 @@ class BedPredictor(Predictor):
         """
         arrays = super().read(case, window, frame)
         share, windows = self.signature.facts.get("inversion_share", 0.0), np.array([window])
-        weight = weigh_departure(_grounded_area(case), window, case.grid, fade_cells=FADE_CELLS)
-        base = interpolate(case, LOWRES, windows)[0]
+        grid = Grid(*window, case.spacing, case.grid.crs)
+        weight = fade_in(_grounded_area(case), grid, FADE_CELLS, domain=case.bounds).astype(np.float32)
+        base = case.cut(LOWRES, windows, method="cubic")[0]
         if share:
-            base = base + share * weight * interpolate(case, INVERSION, windows)[0]
+            base = base + share * weight * case.cut(INVERSION, windows, method="cubic")[0]
         return {**arrays, BASE: base, WEIGHT: weight}
 
     def apply(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
@@ -86,7 +99,7 @@ def _grounded_area(case: Case) -> shapely.Geometry | None:
         return None
     known = case.__dict__.setdefault("_grounded", {})
     if not known:
-        known["area"] = read_grounded_area(case.path_of("grounding_line"), crs=str(case.grid.crs))
+        known["area"] = read_area(case.path_of("grounding_line"), crs=str(case.grid.crs))
     return known["area"]
 
 
@@ -99,8 +112,6 @@ def load_bed_predictor(
     accelerator: str = "auto",
 ) -> BedPredictor:
     """Load the generator of a run, or the original's, and check that a region holds what it reads."""
-    from fieldwise.recipes.bed_topography.old_weights import load_old_weights
-
     foreign: Any = {".npz": partial(load_old_weights, residual_scaling=residual_scaling)}
     options: Any = {"weights": weights, "accelerator": accelerator, "kind": BedPredictor, "foreign": foreign}
     predictor = load_predictor(run, recipe=RECIPE, **options)
@@ -108,30 +119,83 @@ def load_bed_predictor(
     return predictor
 
 
-def weigh_departure(
-    area: shapely.Geometry | None, bounds: Bounds, grid: Grid, *, fade_cells: int
-) -> np.ndarray:
-    """Weigh the departure in a window: 1 well inside the grounded area, fading to 0 at the grounding line.
+def describe_shares(predictor: BedPredictor) -> str:
+    """Say what was fitted and decides a map: how far surface inversion and network are believed.
 
-    The surface of floating ice says nothing of the bed, and the break in slope at the grounding line is no
-    undulation that the bed has caused. Beyond the grid no grounding line is known.
-
-    >>> area, grid = shapely.box(-9000, 0, 2000, 1000), Grid(0, 0, 4000, 1000, 1000, "EPSG:3031")
-    >>> weigh_departure(area, grid.bounds, grid, fade_cells=2).tolist()
-    [[1.0, 0.5, 0.0, 0.0]]
+    >>> import torch
+    >>> from fieldwise.samples.signatures import Signature
+    >>> signature = Signature("bed_topography", (), (), facts={"inversion_share": 0.9})
+    >>> state = {"departure_share": torch.tensor(0.25)}
+    >>> print(describe_shares(BedPredictor(torch.nn.Identity(), signature, path="best.ckpt", state=state)))
+    believed, as the tiles bear out: 90% of the surface inversion, 25% of the departures that the network
+    draws
     """
-    shape = Grid(*bounds, grid.spacing, grid.crs).shape
-    if area is None:
-        return np.ones(shape, dtype=np.float32)
-    west, south, east, north = bounds
-    margin = fade_cells * grid.spacing
-    wider = Grid(west - margin, south - margin, east + margin, north + margin, grid.spacing, grid.crs)
-    transform = rasterio.transform.from_origin(wider.west, wider.north, wider.spacing, wider.spacing)
-    grounded = rasterio.features.geometry_mask([area], wider.shape, transform, invert=True)
-    grounded |= (wider.x < grid.west) | (wider.x > grid.east)
-    grounded |= ((wider.y < grid.south) | (wider.y > grid.north))[:, None]
-    if grounded.all():
-        return np.ones(shape, dtype=np.float32)
-    distance = scipy.ndimage.distance_transform_edt(grounded)  # in cells, to the nearest floating one
-    inner = slice(fade_cells, -fade_cells)
-    return np.clip(distance[inner, inner] / fade_cells, 0, 1).astype(np.float32)
+    told = [f"{predictor.share:.0%} of the departures that the network draws"]
+    if "inversion_share" in predictor.signature.facts:
+        told.insert(0, f"{predictor.signature.facts['inversion_share']:.0%} of the surface inversion")
+    return f"believed, as the tiles bear out: {', '.join(told)}"
+
+
+def load_old_weights(
+    path: str | Path, device: torch.device, *, residual_scaling: float | None = None
+) -> BedPredictor:
+    """Load a generator of the original, which draws the bed itself from raw values of the published inputs.
+
+    The number of residual blocks is read off the file. Offsets of the deformable convolutions have no bound,
+    as they have none in Chainer.
+
+    Parameters
+    ----------
+    path
+        A ``.npz`` that ``chainer.serializers.save_npz`` has written.
+    device
+        Where the network is to lie.
+    residual_scaling
+        Which the file does not hold; by default 0.2, as in the paper's run.
+
+    Raises
+    ------
+    InputError
+        Where the file does not hold a generator's weights.
+    """
+    scaling = PUBLISHED_RESIDUAL_SCALING if residual_scaling is None else residual_scaling
+    if not (math.isfinite(scaling) and scaling > 0):
+        raise InputError(f"--residual_scaling: is {scaling:g}; give a number above 0, such as 0.2")
+    generator = Generator(
+        DEEPBEDMAP_INPUTS,
+        lowres_spacing_m=LOWRES_SPACING_M,
+        num_residual_blocks=count_residual_blocks(read_shapes(path)),
+        residual_scaling=scaling,
+        largest_offset=math.inf,
+    )
+    load_chainer_npz(path, generator)
+    fingerprint = f"{hash_file(path)} residual_scaling {scaling:g}"
+    return BedPredictor(generator, published_signature(), device=device, path=path, fingerprint=fingerprint)
+
+
+def published_signature() -> Signature:
+    """Say what the original reads and gives: raw values of four inputs, and the bed itself.
+
+    >>> published_signature().fields("inputs")[:3]
+    ['bed_lowres', 'surface_elevation', 'ice_velocity_1']
+    """
+    inputs = []
+    for each in DEEPBEDMAP_INPUTS:
+        numbered = tuple(f"{each.name}_{number + 1}" for number in range(each.channels))
+        fields = numbered if each.channels > 1 else (each.name,)
+        units, vector = UNITS.get(each.name, "m"), each.name in VECTORS
+        inputs.append(Variable(each.name, fields, units, each.spacing_m, vector=vector))
+    bed = Variable("bed", units="m", spacing=LOWRES_SPACING_M / UPSAMPLING)
+    facts = {"departure": False, "lowres_spacing_m": LOWRES_SPACING_M}
+    return Signature(RECIPE, tuple(inputs), (bed,), facts=facts)
+
+
+def count_residual_blocks(keys: Iterable[str]) -> int:
+    """Count the residual blocks that keys of a ``.npz`` tell of.
+
+    >>> name = "residual_dense_block1/conv_layer1/W"
+    >>> count_residual_blocks([f"residual_network/0/{name}", f"residual_network/1/{name}", "final/W"])
+    2
+    """
+    found = (re.match(r"residual_network/(\d+)/", key) for key in keys)
+    return len({match[1] for match in found if match})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -65,7 +64,9 @@ def prepare(
         The folder, which now holds a dataset.yaml.
     """
     from fieldwise.fields.arrays import choose_module
-    from fieldwise.recipes.bed_topography.region import RECIPE, UPSAMPLING
+    from fieldwise.recipes.bed_topography.region import RECIPE, UPSAMPLING, lowres_spacing
+    from fieldwise.recipes.bed_topography.surveys import open_targets
+    from fieldwise.samples.patches import cut_patches
     from fieldwise.verbs.prepare import prepare_folder
 
     require_at_least(1, tile_cells=tile_cells, step_cells=step_cells, block_tiles=block_tiles)
@@ -87,16 +88,18 @@ def prepare(
 
             print("making a sector of Antarctica")
             file = make_bed_topography(draft.folder, seed=seed, size_km=size_km, progress=progress)
-        case, areas, inside = _open_region(
+        case, areas, buffer, inside = _open_region(
             file, draft, arrays=arrays, buffer_m=buffer_m, seed=seed, progress=progress
         )
-        buffer = _choose_buffer(buffer_m, case.spacing)
         print("cutting tiles")
-        counts = _cut_tiles(
+        counts = cut_patches(
             case,
+            open_targets(case).values(),
+            target="bed",
             tile_cells=tile_cells,
             step_cells=step_cells,
             inside=inside,
+            padding=lowres_spacing(case),
             split={
                 "fraction": validation_fraction,
                 "block": block_tiles * tile_cells * case.spacing,
@@ -105,43 +108,43 @@ def prepare(
                 "held_out": areas,
             },
         )
+        if not counts:
+            raise InputError(_too_large(tile_cells, case.spacing, grounded=inside is not None))
         draft.facts["tiles"] = {"cells": tile_cells, "step_cells": step_cells, "buffer_m": buffer, **counts}
         print(f"tiles: {counts['training']} to train on, {counts['validation']} to select weights on")
     print(f"{out}: prepared")
     return Path(out)
 
 
-def _choose_buffer(buffer_m: float | None, spacing: float) -> float:
-    """Give the least distance between splits: what is asked for, or two low-res cells."""
-    from fieldwise.recipes.bed_topography.region import UPSAMPLING
-
-    return 2 * UPSAMPLING * spacing if buffer_m is None else buffer_m
-
-
 def _open_region(
     file: Path, draft: Draft, *, arrays: Any, buffer_m: float | None, seed: int, progress: bool
-) -> tuple[Case, np.ndarray, Any]:
+) -> tuple[Case, np.ndarray, float, Any]:
     """Bring everything that a FILE.yaml names to one grid, and derive what follows from it.
 
     Returns
     -------
     tuple
-        The region; boxes that training must keep away from; the area in which tiles may lie.
+        The region; boxes that training must keep away from, and how far; the area in which tiles may lie.
     """
     from fieldwise.fields.datums import ATTRIBUTE as DATUM
     from fieldwise.fields.grids import Grid
-    from fieldwise.recipes.bed_topography.inversion import add_surface_inversion
-    from fieldwise.recipes.bed_topography.levels import ELEVATIONS, read_heights
-    from fieldwise.recipes.bed_topography.own_files import list_files, read_own_files
-    from fieldwise.recipes.bed_topography.region import add_inputs
-    from fieldwise.recipes.bed_topography.regional import add_regional_inputs
+    from fieldwise.recipes.bed_topography.region import (
+        ELEVATIONS,
+        VECTORS,
+        add_regional_inputs,
+        add_surface_inversion,
+        list_files,
+        lowres_spacing,
+        read_own_files,
+    )
     from fieldwise.recipes.bed_topography.surveys import prepare_targets, tile_area
     from fieldwise.samples.cases import Case
-    from fieldwise.samples.inputs import prepare_inputs
+    from fieldwise.samples.inputs import add_inputs, prepare_inputs
+    from fieldwise.samples.levels import read_heights
 
     config, folder = read_own_files(file), file.parent
     draft.sources, draft.home = list_files(config, folder), folder
-    heights = read_heights(config, folder=folder, report=print)
+    heights = read_heights(config, folder=folder, elevations=ELEVATIONS, report=print)
     draft.facts |= {DATUM: heights.datum} if heights.datum else {}
     print("opening, aligning and filling the inputs")
     described = prepare_inputs(
@@ -161,102 +164,34 @@ def _open_region(
     grid = Grid(west, south, east, north, spacing, crs)
     case = Case("region", None, draft.folder, {}, {}, spacing, grid.shape, bounds=grid.bounds, crs=crs)
     case = draft.add(replace(case, arrays=arrays))
-    add_inputs(case, described["inputs"])
-    grounded = _copy_known(config, folder, draft, heights=heights, crs=crs)
+    add_inputs(case, described["inputs"], vectors=VECTORS)
+    grounded = _keep_known(config, draft, heights=heights, crs=crs)
     print("reading the bed off the surface")
-    add_inputs(case, add_regional_inputs(case))
+    add_inputs(case, add_regional_inputs(case), vectors=VECTORS)
     add_inputs(case, add_surface_inversion(case, grounded=grounded, progress=progress))
     print("gridding the surveys")
-    known, areas = prepare_targets(
-        config,
-        case,
-        folder=folder,
-        heights=heights,
-        buffer_m=_choose_buffer(buffer_m, spacing),
-        seed=seed,
-        report=print,
-    )
+    buffer = 2 * lowres_spacing(case) if buffer_m is None else buffer_m
+    options: Any = {"folder": folder, "heights": heights, "seed": seed, "report": print}
+    known, areas = prepare_targets(config, case, buffer_m=buffer, **options)
     draft.facts |= known
-    return case, areas, tile_area(config, folder=folder, crs=crs)
+    return case, areas, buffer, tile_area(config, folder=folder, crs=crs)
 
 
-def _copy_known(config: dict[str, Any], folder: Path, draft: Draft, *, heights: Heights, crs: str) -> Any:
-    """Keep a known truth, the bound and the grounding line in the folder; give the grounded area."""
-    from fieldwise.fields.entries import open_entry
-    from fieldwise.fields.rasters import write_cog
-    from fieldwise.recipes.bed_topography.surveys import read_grounded_area
+def _keep_known(config: dict[str, Any], draft: Draft, *, heights: Heights, crs: str) -> Any:
+    """Keep a known truth, the bound, grounding line and coast in the folder; give the grounded area."""
+    from fieldwise.fields.formats import read_area
 
     for key in LINKED:
         if config.get(key):
-            own = folder / config[key]["path"]
-            if own.is_relative_to(draft.folder) and set(config[key]) == {"path"}:  # of a sandbox
-                draft.facts[key] = os.path.relpath(own, draft.folder)
-                continue
-            draft.facts[key] = f"{key}.tif"
-            field = open_entry(config[key], folder=folder, crs=crs, heights=heights)[0]
-            write_cog(field, draft.folder / draft.facts[key])
+            draft.keep_field(key, config[key], crs=crs, heights=heights)
     if not config.get("grounding_line"):
         return None
-    line = folder / config["grounding_line"]["path"]
-    area = read_grounded_area(line, crs=crs)
-    _keep_shape(area, "grounding_line", draft, crs=crs)
-    coast = next(iter(sorted(line.parent.glob("Coastline*.shp"))), None)
-    if coast:
-        _keep_shape(read_grounded_area(coast, crs=crs), "coastline", draft, crs=crs)
+    line = Path(draft.home or "") / config["grounding_line"]["path"]
+    area = read_area(line, crs=crs)
+    draft.keep_area("grounding_line", area, crs=crs)
+    for coast in sorted(line.parent.glob("Coastline*.shp"))[:1]:
+        draft.keep_area("coastline", read_area(coast, crs=crs), crs=crs)
     return area
-
-
-def _keep_shape(area: Any, key: str, draft: Draft, *, crs: str) -> None:
-    """Keep an area in the folder, as a GeoPackage, which knows any CRS."""
-    import geopandas
-
-    draft.facts[key] = f"{key}.gpkg"
-    geopandas.GeoDataFrame(geometry=[area], crs=crs).to_file(draft.folder / draft.facts[key], driver="GPKG")
-
-
-def _cut_tiles(
-    case: Case, *, tile_cells: int, step_cells: int, inside: Any, split: dict[str, Any]
-) -> dict[str, int]:
-    """Slide windows over every gridded survey, split them, cut every input, and save."""
-    import numpy as np
-
-    from fieldwise.fields.arrays import to_host
-    from fieldwise.fields.tiles import cut, slide_windows, split_by_area, write_bounds, write_tiles
-    from fieldwise.recipes.bed_topography.region import lowres_spacing
-    from fieldwise.recipes.bed_topography.surveys import open_targets
-
-    windows, beds = [], []
-    for field in open_targets(case).values():
-        found = slide_windows(field, tile_cells=tile_cells, step_cells=step_cells, inside=inside)
-        windows.append(found)
-        if len(found):
-            beds.append(cut(field, found, spacing=case.spacing)[:, None])
-    every = np.concatenate(windows)
-    if not len(every):
-        raise InputError(_too_large(tile_cells, case.spacing, grounded=inside is not None))
-    read = case.read(case.variables, window=every, padding=lowres_spacing(case))
-    arrays = {name: to_host(values) for name, values in read.items()}
-    whole = np.all([np.isfinite(values).all(axis=(1, 2, 3)) for values in arrays.values()], axis=0)
-    if not whole.any():
-        raise InputError(f"each of the {len(every)} tiles has gaps in {', '.join(arrays)}; fill them first")
-    every, arrays["bed"] = every[whole], np.concatenate(beds)
-    training, validation = split_by_area(every, **split)
-    chosen = np.concatenate([training, validation])
-    splits = ["training"] * len(training) + ["validation"] * len(validation)
-    arrays = {name: values[np.flatnonzero(whole)[chosen]] for name, values in arrays.items()}
-    spacing = {name: each.spacing or case.spacing for name, each in case.variables.items()}
-    units = {name: each.units for name, each in case.variables.items()} | {"bed": "m"}
-    write_tiles(
-        arrays,
-        case.folder / "tiles.zarr",
-        windows=every[chosen],
-        splits=splits,
-        spacing_m=spacing | {"bed": case.spacing},
-        units=units,
-        crs=case.grid.crs,
-    )
-    write_bounds(every[chosen], case.folder / "tiles.geojson", crs=case.grid.crs, splits=splits)
-    return {"training": len(training), "validation": len(validation)}
 
 
 def _too_large(tile_cells: int, spacing: float, *, grounded: bool) -> str:

@@ -75,9 +75,14 @@ def train(
     settings = {**locals(), **training}
     import numpy as np
 
-    from fieldwise.recipes.bed_topography.generator import BedTask, choose_options, draw_tiles
+    from fieldwise.recipes.bed_topography.generator import (
+        BedTask,
+        choose_inputs,
+        choose_options,
+        draw_tiles,
+        read_samples,
+    )
     from fieldwise.recipes.bed_topography.region import open_region
-    from fieldwise.recipes.bed_topography.tiles import choose_inputs, read_samples
     from fieldwise.samples.loaders import SYMMETRIES, make_loader
     from fieldwise.verbs.train import check_training, train_run
 
@@ -87,11 +92,11 @@ def train(
     names = choose_inputs(case, inputs, departure=departure)
     learnt, signature = read_samples(case, "training", names, departure=departure)
     judged, _ = read_samples(case, "validation", names, departure=departure, like=signature)
+    inputs_read = [
+        {"name": each.name, "channels": each.channels, "spacing_m": each.spacing} for each in signature.inputs
+    ]
     options = choose_options(
-        [
-            {"name": each.name, "channels": each.channels, "spacing_m": each.spacing}
-            for each in signature.inputs
-        ],
+        inputs_read,
         lowres_spacing_m=signature.facts["lowres_spacing_m"],
         initial_weights=1.0 if departure else 0.1,
         tile_size=case.facts["tiles"]["cells"],
@@ -110,7 +115,7 @@ def train(
         ),
         make_loader(judged, batch_size=batch_size),
     )
-    return train_run(
+    best = train_run(
         make_task,
         loaders,
         signature,
@@ -121,6 +126,29 @@ def train(
         sources=[case.folder / "provenance.json"],
         **training,
     )
+    for line in _conclude(Path(run), case) if departure else ():
+        print(line)
+    return best
+
+
+def _conclude(run: Path, case: Case) -> list[str]:
+    """Say what was fitted and decides the map, and whether it is better than what needs no training."""
+    from fieldwise.fields.tiles import read_tiles
+    from fieldwise.recipes.bed_topography.predictor import describe_shares, load_bed_predictor
+    from fieldwise.recipes.bed_topography.region import INVERSION, LOWRES
+    from fieldwise.runs import read_metrics
+    from fieldwise.scores import make_score, rmse, score_all, verdict
+
+    against, tiles = "validation tiles", read_tiles(case.folder / "tiles.zarr", "validation")
+    windows, truth = tiles["bounds"].values, tiles["bed"].values[:, 0]
+    beds = {"cubic": case.cut(LOWRES, windows, method="cubic")}
+    if INVERSION in case.variables:
+        beds["inversion"] = beds["cubic"] + case.cut(INVERSION, windows, method="cubic")
+    reached = float(read_metrics(run)["val_rmse_m"].min())
+    rows = [make_score(against, "rmse", "m", "prediction", reached)]
+    rows += score_all(against, {("rmse", "m"): rmse}, beds, truth)
+    shares = describe_shares(load_bed_predictor(run, case, accelerator="cpu"))
+    return [shares, verdict(rows, against=against, measure="rmse")]
 
 
 def check_settings(settings: Mapping[str, Any], case: Case) -> None:
@@ -135,7 +163,7 @@ def check_settings(settings: Mapping[str, Any], case: Case) -> None:
     Traceback (most recent call last):
     fieldwise.errors.InputError: ...: holds tiles of 24 cells, too small for a discriminator, ...
     """
-    from fieldwise.recipes.bed_topography.tiles import choose_inputs
+    from fieldwise.recipes.bed_topography.generator import choose_inputs
     from fieldwise.verbs.train import check_training
 
     check_training(settings)

@@ -57,7 +57,8 @@ def predict(
     from fieldwise.recipes.ice_flow.signatures import RECIPE
     from fieldwise.runs import write_json
     from fieldwise.samples.prepared import Prepared
-    from fieldwise.verbs.predict import choose_frames, predict_to, warn_beyond
+    from fieldwise.verbs.domains.unseen import warn_beyond
+    from fieldwise.verbs.predict import choose_frames, predict_to
 
     out = Path(out)
     cases = Prepared(data, recipe=RECIPE).cases(split, name=case)

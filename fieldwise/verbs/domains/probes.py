@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fieldwise.fields.grids import Bounds, Grid
-from fieldwise.verbs.blocks import Box, Layout, lay_out, round_up
+from fieldwise.verbs.domains.blocks import Box, Layout, lay_out, round_up
 
 Arrays = dict[str, np.ndarray]
 Reader = Callable[[Bounds], Arrays]  # the inputs of a window, with whatever padding the function eats

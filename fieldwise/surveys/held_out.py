@@ -62,15 +62,15 @@ def _covered(picks: pd.DataFrame, boxes: np.ndarray) -> np.ndarray:
 
 
 def choose_held_out(
-    source: Mapping[str, Any], material: Sequence[pd.DataFrame], *, seed: int, buffer_m: float
+    held_out: Mapping[str, Any], material: Sequence[pd.DataFrame], *, seed: int, buffer_m: float
 ) -> HeldOut:
     """Give the areas that a FILE.yaml names, and blocks drawn among the squares that hold data.
 
     Parameters
     ----------
-    source
-        ``held_out`` with ``areas: [[w, s, e, n], ...]``, ``blocks: {km: 20, share: 0.15, buffer_km: 3}``:
-        squares of so many kilometres are drawn until they hold that share of the data.
+    held_out
+        ``areas: [[w, s, e, n], ...]``, ``blocks: {km: 20, share: 0.15, buffer_km: 3}``: squares of so many
+        kilometres are drawn until they hold that share of the data.
     material
         Tables with x and y of all data that there are to learn from.
     seed
@@ -84,13 +84,11 @@ def choose_held_out(
         Where an area is none, or there are too few blocks to draw from.
 
     >>> picks = pd.DataFrame({"x": np.arange(500.0, 10_000, 1000), "y": 500.0})
-    >>> source = {"held_out": {"blocks": {"km": 2, "share": 0.2}}}
-    >>> drawn = choose_held_out(source, [picks], seed=1, buffer_m=0)
+    >>> drawn = choose_held_out({"blocks": {"km": 2, "share": 0.2}}, [picks], seed=1, buffer_m=0)
     >>> (drawn.areas[:, 2:] - drawn.areas[:, :2]).tolist()  # one of the five squares of 2 km
     [[2000.0, 2000.0]]
     """
-    held_out = source.get("held_out") or {}
-    areas = read_areas(source)
+    areas = _read_areas(held_out.get("areas") or [])
     buffers = [buffer_m] * len(areas)
     blocks = held_out.get("blocks")
     if blocks:
@@ -112,13 +110,8 @@ def choose_held_out(
     return HeldOut(areas, np.array(buffers, dtype=float))
 
 
-def read_areas(source: Mapping[str, Any]) -> np.ndarray:
-    """Read the areas that a FILE.yaml holds out by name: (m, 4) west, south, east, north.
-
-    >>> read_areas({"held_out": {"areas": [[0, 0, 9000, 4500]]}}).tolist()
-    [[0.0, 0.0, 9000.0, 4500.0]]
-    """
-    named: list[Bounds] = (source.get("held_out") or {}).get("areas") or []
+def _read_areas(named: list[Bounds]) -> np.ndarray:
+    """Read areas that are held out by name: (m, 4) west, south, east, north."""
     wrong = InputError(f"held_out areas: {named!r} should be a list of [west, south, east, north]")
     try:
         areas = np.array(named, dtype=float).reshape(len(named), 4)
@@ -127,3 +120,13 @@ def read_areas(source: Mapping[str, Any]) -> np.ndarray:
     if not (areas[:, :2] < areas[:, 2:]).all():
         raise wrong
     return areas
+
+
+def cells_with(picks: pd.DataFrame, cell: float) -> np.ndarray:
+    """List the cells of a lattice through the origin that hold a pick, as boxes (n, 4).
+
+    >>> cells_with(pd.DataFrame({"x": [10.0, 20.0, 1200.0], "y": 0.0}), 1000).tolist()
+    [[0.0, 0.0, 1000.0, 1000.0], [1000.0, 0.0, 2000.0, 1000.0]]
+    """
+    corners = np.unique(np.floor(picks[["x", "y"]].to_numpy() / cell), axis=0) * cell
+    return np.hstack([corners, corners + cell])

@@ -8,8 +8,8 @@ from tqdm import tqdm
 
 from fieldwise.fields.grids import Bounds
 from fieldwise.samples.cases import Case
-from fieldwise.verbs.blocks import Layout
-from fieldwise.verbs.probes import Arrays, is_enough, measure_halo
+from fieldwise.verbs.domains.blocks import Layout
+from fieldwise.verbs.domains.probes import Arrays, is_enough, measure_halo
 
 if TYPE_CHECKING:
     from fieldwise.verbs.predictors import Predictor
@@ -33,6 +33,18 @@ def choose_halo(
     As far as the network sees, where that is known and not farther than the longest halo; a network that
     sees farther mostly needs less. Else it is measured at probes and doubled. Either is remembered in the
     run folder, under the fingerprint.
+
+    >>> import numpy as np, torch
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> from fieldwise.samples.signatures import Signature, Variable
+    >>> from fieldwise.verbs.domains.blocks import lay_out
+    >>> from fieldwise.verbs.predictors import Predictor
+    >>> (case,) = make_prepared({"thk": np.random.default_rng(0).normal(size=(1, 64, 64))}).cases()
+    >>> signature = Signature("own", (Variable("thk"),), (Variable("thk"),), stacked=True)
+    >>> predictor = Predictor(torch.nn.Conv2d(1, 1, 5, padding=2), signature)  # sees 2 cells to each side
+    >>> layout = lay_out(case.grid, None, 1)
+    >>> choose_halo(predictor, case, layout, block_cells=16, fingerprint="", progress=False)
+    2
     """
     if layout.window(layout.target, 0) == layout.limits and len(layout.blocks(block_cells)) == 1:
         return 0

@@ -16,8 +16,8 @@ import numpy as np
 from tqdm import tqdm
 
 from fieldwise.drafts import replace_when_done
-from fieldwise.verbs.blocks import Box, Layout
-from fieldwise.verbs.writers import Piece
+from fieldwise.verbs.domains.blocks import Box, Layout
+from fieldwise.verbs.domains.writers import Piece
 
 GROUP_BYTES = 4 * 2**20  # frames of small maps share a file of this size: waiting for the disk takes time
 
@@ -120,7 +120,17 @@ class Partial:
 
 
 def open_partial(path: str | Path, plan: Plan) -> Partial:
-    """Make the folder of finished pieces of a map, or go on with it where it belongs to the same plan."""
+    """Make the folder of finished pieces of a map, or go on with it where it belongs to the same plan.
+
+    >>> import tempfile
+    >>> from fieldwise.fields.grids import Grid
+    >>> from fieldwise.verbs.domains.blocks import lay_out
+    >>> layout = lay_out(Grid(0, 0, 8, 4, 1, "EPSG:3031"), None, 1)
+    >>> plan = Plan(layout, (0,), ("bed",), block_cells=4, halo_cells=0, fingerprint="")
+    >>> partial = open_partial(Path(tempfile.mkdtemp()) / "map.tif", plan)
+    >>> [unit.name for unit in partial.missing()]
+    ['0_0_0.npy', '0_0_4.npy']
+    """
     path = Path(path)
     folder = path.with_name(f"{path.name}.partial")
     plan_file = folder / "plan.json"
