@@ -129,9 +129,11 @@ def load_when_used(package: str, **homes: str) -> None:
 
     What only lists or checks options then loads neither torch nor what the other verbs need.
 
-    >>> from fieldwise.recipes import ice_flow
-    >>> ice_flow.train.__module__
-    'fieldwise.recipes.ice_flow.train'
+    >>> sys.modules["tides"] = package = ModuleType("tides")  # in place of a recipe's own
+    >>> load_when_used("tides", train="train")
+    >>> "train" in dir(package), "train" in vars(package)  # known, but not loaded
+    (True, False)
+    >>> del sys.modules["tides"]
     """
     module = sys.modules[package]
     module.__dict__["_homes"] = homes
