@@ -18,10 +18,10 @@ import xarray as xr
 
 from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog, write_netcdf
-from fieldwise.recipes.bed_topography.region import RECIPE, add_inputs, lowres_spacing, open_region
+from fieldwise.recipes.bed_topography.region import RECIPE, lowres_spacing, open_region
 from fieldwise.samples.cases import Case
-from fieldwise.samples.inputs import prepare_inputs
-from fieldwise.samples.prepared import DESCRIPTION, prepare_folder
+from fieldwise.samples.inputs import add_inputs, prepare_inputs
+from fieldwise.samples.prepared import DESCRIPTION, draft_folder
 
 TILE_M, PADDING_M, SAMPLE = 9000.0, 1000.0, 100
 SPACING_M, EXTENT_M, CRS = 250.0, 250_000.0, "EPSG:3031"
@@ -45,7 +45,7 @@ def make_stand_in(folder: Path) -> Case:
         write_cog(noise(spacing), folder / f"{name}.tif")
     write_netcdf(xr.Dataset({"VX": noise(450), "VY": noise(450)}), folder / "velocity.nc")
     source = {"crs": CRS, "inputs": INPUTS, "lowres_spacing_m": 1000.0}
-    with prepare_folder(folder / "data", recipe=RECIPE) as draft:
+    with draft_folder(folder / "data", recipe=RECIPE) as draft:
         described = prepare_inputs(source, folder=folder, out=draft.folder, units={}, detrended=())
         grid = Grid(*described["region"], SPACING_M, CRS)
         sizes = {"spacing": SPACING_M, "shape": grid.shape, "bounds": grid.bounds, "crs": CRS}

@@ -14,11 +14,10 @@ from pathlib import Path
 import lightning
 import numpy as np
 import torch
-from fieldwise.recipes.bed_topography.tiles import choose_inputs, read_samples
 
 from fieldwise.fields.formats import open_field
 from fieldwise.recipes import bed_topography
-from fieldwise.recipes.bed_topography.generator import BedTask, choose_options
+from fieldwise.recipes.bed_topography.generator import BedTask, choose_inputs, choose_options, read_samples
 from fieldwise.recipes.bed_topography.region import open_region
 from fieldwise.samples.loaders import make_loader
 from fieldwise.verbs.train import train_run

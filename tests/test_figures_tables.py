@@ -93,7 +93,7 @@ def test_hyperparameters_are_those_of_the_run(trained_run, hyperparameters):
     assert table.loc["Learning rate", "Value"] == "0.001"
     assert table.loc["Number of residual blocks", "Value"] == str(config["num_residual_blocks"]) == "1"
     assert table.loc["Residual scaling", "Value"] == "0.2"
-    assert table.loc["Batch size", "Meaning"] == "Tiles a step."
+    assert table.loc["Batch size", "Meaning"] == "Samples a step."
     assert table.loc["Epochs trained", "Value"] == str(hyperparameters["max_epochs"])
     assert int(table.loc["Best epoch", "Value"]) in range(1, hyperparameters["max_epochs"] + 1)
     assert not {"Data", "Run", "Progress"} & set(table.index)

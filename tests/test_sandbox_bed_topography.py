@@ -18,7 +18,7 @@ from fieldwise.physics.local_filters import filter_locally, wiener_estimate
 from fieldwise.physics.spectra import power_law_spectrum, variance_of, wavenumbers
 from fieldwise.physics.surface_transfer import surface_transfer
 from fieldwise.recipes.bed_topography.region import ELEVATIONS
-from fieldwise.samples.levels import read_heights
+from fieldwise.samples.inputs import read_heights
 from fieldwise.sandbox.bed_topography import grid_lowres_bed, make_bed_topography, place_blocks
 from fieldwise.sandbox.ice_sheet import route_flux
 from fieldwise.sandbox.radar import COLUMNS, MISSING

@@ -13,10 +13,16 @@ tell apart (Crameri 2018); every colour bar names its quantity and unit; panels 
 from fieldwise.figures.architecture import draw_architecture
 from fieldwise.figures.comparisons import draw_comparison, draw_inputs, draw_tiles
 from fieldwise.figures.curves import draw_error_histogram, draw_flight, draw_loss_curves
-from fieldwise.figures.maps import draw_closeups, draw_map, draw_roughness
-from fieldwise.figures.panels import save_figure, try_to_draw
+from fieldwise.figures.maps import (
+    Places,
+    choose_boxes,
+    choose_places,
+    draw_closeups,
+    draw_map,
+    draw_roughness,
+)
+from fieldwise.figures.panels import Plate, Printed, print_plate, save_figure, try_to_draw
 from fieldwise.figures.perspectives import draw_perspectives
-from fieldwise.figures.plates import Places, Plate, Printed, choose_boxes, choose_places, print_plate
 from fieldwise.figures.studies import (
     draw_study_courses,
     draw_study_history,

@@ -1,4 +1,4 @@
-"""What all figures share: widths, words, limits, and how they are saved."""
+"""What all figures share: widths, words, limits, and how they are saved, alone or as a set."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ COLUMN_CM, MIDDLE_CM, PAGE_CM = 8.3, 12.0, 17.0  # widths of figures in a journa
 HIGHEST = 1.4  # height of a panel over its full width: a longer field is drawn narrower
 BREAKING_MAPS = ("oleron", "bukavu", "fes")  # of GMT; at zero
 LEAST_SPREAD = 1e-5  # of values over their size: what is closer is one value, in single precision
+SCREEN_SHARE = 0.45  # of the pixels of print: a page of 17 cm is 900 wide
 MARGIN = "+m1.5p"  # GMT cuts so close that it takes the edges off letters
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -93,6 +95,57 @@ def try_to_draw(stem: str | Path, draw: Callable[[], Figure | pygmt.Figure]) -> 
         reason = " ".join(str(error).split()) or type(error).__name__
         warnings.warn(f"{Path(stem).name}: not drawn; {reason}", stacklevel=2)
         return []
+
+
+@dataclass(frozen=True)
+class Plate:
+    """One figure of a set: what it shows, how it is drawn of some material, and what it cannot do without."""
+
+    caption: str
+    draw: Callable[[Any], Figure | pygmt.Figure]
+    needs: str = ""
+    can_be_drawn: Callable[[Any], bool] = lambda material: True
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A figure in its files, or why there is none; Jupyter shows it."""
+
+    name: str
+    caption: str
+    png: Path | None = None
+    pdf: Path | None = None
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        """Give Jupyter the picture, half as large again as in print."""
+        if self.png is None:
+            return {"text/plain": self.caption}
+        picture = self.png.read_bytes()
+        width = int.from_bytes(picture[16:20], "big")  # in pixels, from the header of a PNG
+        metadata = {"image/png": {"width": round(width * SCREEN_SHARE)}}
+        return {"image/png": picture, "text/plain": str(self.png)}, metadata
+
+
+def print_plate(plates: Mapping[str, Plate], name: str, material: Any, folder: str | Path) -> Printed:
+    """Draw one figure of a set and save it as PDF and PNG; say so where the material does not allow it.
+
+    >>> import tempfile
+    >>> from matplotlib.figure import Figure
+    >>> plates = {"empty": Plate("Nothing.", lambda material: Figure(), "radar", lambda material: material)}
+    >>> print_plate(plates, "empty", True, tempfile.mkdtemp()).caption
+    'Nothing.'
+    >>> print_plate(plates, "empty", False, "figures")
+    Printed(name='empty', caption='empty: not drawn; it needs radar', png=None, pdf=None)
+    """
+    plate = plates[name]
+    if not plate.can_be_drawn(material):
+        return Printed(name, f"{name}: not drawn; it needs {plate.needs}")
+    try:
+        figure = plate.draw(material)
+    except InputError as error:  # such as radar that lies elsewhere than the region that is looked at
+        return Printed(name, f"{name}: not drawn; {error}")
+    pdf, png = save_figure(figure, Path(folder) / name)
+    return Printed(name, plate.caption, png, pdf)
 
 
 def thin(field: xr.DataArray, *, most_cells: int = MOST_CELLS) -> xr.DataArray:

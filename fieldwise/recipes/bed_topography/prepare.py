@@ -139,8 +139,7 @@ def _open_region(
     )
     from fieldwise.recipes.bed_topography.surveys import prepare_targets, tile_area
     from fieldwise.samples.cases import Case
-    from fieldwise.samples.inputs import add_inputs, prepare_inputs
-    from fieldwise.samples.levels import read_heights
+    from fieldwise.samples.inputs import add_inputs, prepare_inputs, read_heights
 
     config, folder = read_own_files(file), file.parent
     draft.sources, draft.home = list_files(config, folder), folder

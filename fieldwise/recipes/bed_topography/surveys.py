@@ -65,6 +65,15 @@ def prepare_targets(
         Entries of the description: ``targets`` (name to the path of its grid), ``held_out`` (path of the
         picks to judge on, None where there are none) and ``held_out_areas``; and (m, 4) boxes that tiles must
         keep `buffer_m` away from.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> case = make_prepared({}, shape=(16, 16), radar=np.zeros((16, 16))).cases()[0]
+    >>> source = {"beds": {"TX": {"path": "radar.tif"}}, "held_out": {"areas": [[0, 0, 500, 1000]]}}
+    >>> options = {"folder": case.folder, "heights": Heights(), "buffer_m": 1000, "seed": 7, "report": print}
+    >>> entries, boxes = prepare_targets(source, case, **options)
+    held out: 8 picks in 1 areas of 0.5 km2
+    >>> entries["targets"], entries["held_out"], boxes.tolist()
+    ({'TX': 'surveys/TX.tif'}, 'held_out.nc', [[0.0, 0.0, 500.0, 1000.0]])
     """
     aside, grid, cell = source.get("held_out") or {}, case.grid, lowres_spacing(case)
 
