@@ -19,7 +19,7 @@ WITHOUT_EXAMPLE = {
     "interop": (1, "takes seconds to export to ONNX; see the tests"),
     "notebooks": (1, "starts kernels; shown in the README"),
     "recipes.bed_topography": (9, "the verbs, training, all figures, weights from files; see the tests"),
-    "recipes.ice_flow": (9, "the five verbs, and what they do to whole data sets; shown by the notebooks"),
+    "recipes.ice_flow": (5, "the five verbs, and what they do to whole data sets; shown by the notebooks"),
     "sandbox": (3, "makes or reads whole data sets; shown by the notebooks"),
     "runs": (4, "needs a training, or an experiment at Comet; see the tests"),
     "downloads": (1, "needs a server"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from fieldwise.samples.cases import Case
+    from fieldwise.samples.signatures import Signature
 
 
 def judge(
@@ -169,6 +170,92 @@ def _open_predicted(path: Path, case: Case, names: list[str]) -> xr.Dataset:
     if (case.frames,) * (len(found) - 2) + found[-2:] not in (shape, shape[1:]):
         raise InputError(f"{path}: holds {found} values, case {case} {shape}; predict again")
     return opened
+
+
+def read_predicted(predicted: xr.Dataset, names: Iterable[str], frame: int) -> np.ndarray:
+    """Read one frame of what was predicted: (variable, y, x).
+
+    >>> import xarray as xr
+    >>> drawn = xr.Dataset({"speed": (("time", "y", "x"), np.arange(8.0).reshape(2, 2, 2))})
+    >>> read_predicted(drawn, ["speed"], 1).tolist()
+    [[[4.0, 5.0], [6.0, 7.0]]]
+    """
+    fields = [predicted[name] for name in names]
+    return np.stack([(each[frame] if each.ndim > 2 else each).values for each in fields])
+
+
+def compare_frames(
+    case: Case, predicted: xr.Dataset, names: list[str], *, where: Callable[[Case, int], np.ndarray]
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Give for one frame after the other what is predicted and true, (variable, y, x), and where it counts.
+
+    >>> import xarray as xr
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> (case,) = make_prepared({"speed": np.ones((1, 2, 2))}).cases()
+    >>> drawn = xr.Dataset({"speed": (("time", "y", "x"), np.full((1, 2, 2), 3.0))})
+    >>> anywhere = lambda case, frame: np.ones(case.shape, dtype=bool)
+    >>> ((found, true, counts),) = compare_frames(case, drawn, ["speed"], where=anywhere)
+    >>> float((found - true)[:, counts].mean())
+    2.0
+    """
+    for frame in range(case.frames):
+        true = case.stack(names, frame=frame)
+        yield read_predicted(predicted, names, frame), true, where(case, frame)
+
+
+def draw_frames(
+    folder: Path,
+    cases: Iterable[tuple[Case, xr.Dataset]],
+    signature: Signature,
+    *,
+    frames: int,
+    where: Callable[[Case, int], np.ndarray],
+    labels: Mapping[str, str],
+) -> Iterator[Path]:
+    """Draw true and predicted values of the last output, of vectors the length, for some frames of each case.
+
+    Parameters
+    ----------
+    folder
+        Gets CASE_FRAME.png and .pdf.
+    frames
+        How many of each case at most, from its first to its last.
+    where
+        Tells of a case and frame which cells are shown.
+    labels
+        What the length of a vector is called.
+
+    >>> import tempfile
+    >>> import xarray as xr
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> from fieldwise.samples.signatures import Signature, Variable
+    >>> (case,) = make_prepared({"smb": np.ones((1, 4, 4))}).cases()
+    >>> drawn = xr.Dataset({"smb": (("time", "y", "x"), np.full((1, 4, 4), 3.0))})
+    >>> options = {"frames": 1, "where": lambda case, frame: np.ones(case.shape, dtype=bool), "labels": {}}
+    >>> signature = Signature("ice_flow", (), (Variable("smb", units="m year-1"),))
+    >>> [path.name for path in draw_frames(Path(tempfile.mkdtemp()), [(case, drawn)], signature, **options)]
+    ['region_000.png']
+    """
+    from fieldwise.fields.grids import make_field
+    from fieldwise.figures import draw_comparison, save_figure
+
+    vectors = [each for each in signature.outputs if each.vector]
+    shown = (vectors or signature.outputs)[-1 if vectors else 0]
+    label = labels.get(shown.name, "speed") if vectors else shown.name
+    for case, predicted in cases:
+        chosen = np.linspace(0, case.frames - 1, min(frames, case.frames)).round().astype(int)
+        compared = compare_frames(case, predicted, list(shown.fields), where=where)
+        for frame, (found, true, counts) in enumerate(compared):
+            if frame not in chosen:
+                continue
+            fields = []
+            for values in (true, found):
+                size = np.sqrt(np.square(values).sum(axis=0)) if vectors else values[0]
+                size = np.where(counts, size, np.nan).astype(np.float32)
+                fields.append(
+                    make_field(size, case.grid, name=shown.name, units=shown.units, long_name=label)
+                )
+            yield save_figure(draw_comparison(*fields), folder / f"{case.name}_{frame:03d}")[1]
 
 
 def measure_symmetry(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,12 +39,12 @@ def evaluate(
         What stands in scores.json: the scores as rows, and further facts.
     """
     require_at_least(0, energy_frames=energy_frames, figure_frames=figure_frames)
-    from fieldwise.recipes.ice_flow.judgement import draw_cases, score_cases
+    from fieldwise.recipes.ice_flow.judgement import SPEEDS, find_shown_ice, score_cases
     from fieldwise.recipes.ice_flow.networks import load_emulator
     from fieldwise.recipes.ice_flow.signatures import RECIPE
     from fieldwise.samples.prepared import Prepared
     from fieldwise.scores import pick, verdict
-    from fieldwise.verbs.evaluate import judge, open_predicted
+    from fieldwise.verbs.evaluate import draw_frames, judge, open_predicted
 
     run = Path(run)
     emulator = load_emulator(run, accelerator=accelerator)
@@ -54,6 +55,7 @@ def evaluate(
     rows, facts = score_cases(emulator, cases, split, energy_frames=energy_frames, progress=progress)
     learnt_from = signature.facts.get("learnt_from", [])
     seen = facts["seen_in_training"] = [str(case) for case, _ in cases if str(case) in learnt_from]
+    shown: Any = {"frames": figure_frames, "where": find_shown_ice, "labels": SPEEDS}
     places = [row["at"] for row in pick(rows, against=split, measure="relative_l1")]
     return judge(
         rows,
@@ -64,5 +66,5 @@ def evaluate(
             *(verdict(rows, against=split, measure="relative_l1", at=place) for place in places[-1:]),
             f"learnt from {', '.join(seen)}: these scores tell nothing of new glaciers" if seen else "",
         ],
-        figures=(lambda: draw_cases(run, cases, signature, frames=figure_frames)) if figures else None,
+        figures=partial(draw_frames, run / "figures", cases, signature, **shown) if figures else None,
     )

@@ -23,7 +23,18 @@ from fieldwise.samples.sources import Source, read_frames, write_frames
 def write_case(
     source: Source, draft: Draft, *, variables: list[str] | None, resample: float, step: int
 ) -> None:
-    """Write the frames of a glacier, with slopes, at the cells that are asked for."""
+    """Write the frames of a glacier, with slopes, at the cells that are asked for.
+
+    >>> import tempfile
+    >>> from fieldwise.samples.prepared import draft_folder
+    >>> axis, dims = np.array([50.0, 150.0]), ("time", "y", "x")
+    >>> fields = {name: xr.DataArray(np.full((1, 2, 2), 80.0), dims=dims) for name in ("thk", "usurf")}
+    >>> glacier = Source("aar", "test", fields, axis, axis[::-1], np.zeros(1), Path(), {})
+    >>> with draft_folder(tempfile.mkdtemp(), recipe="ice_flow") as draft:
+    ...     write_case(glacier, draft, variables=None, resample=1, step=1)
+    >>> sorted(draft.cases[0].files)
+    ['dX', 'slopicex', 'slopicey', 'slopsurfx', 'slopsurfy', 'thk', 'usurf']
+    """
     fields = _choose_variables(source, variables)
     shape = resampled_shape((len(source.y), len(source.x)), resample)
     if resample != 1 and "usurf" not in fields and {*SLOPES, *ICE_SLOPES} & set(fields):

@@ -3,41 +3,50 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from fieldwise.fields.grids import make_field
 from fieldwise.recipes.ice_flow.networks import Emulator
 from fieldwise.recipes.ice_flow.physics import measure_energy_gap
 from fieldwise.recipes.ice_flow.samples import find_ice
 from fieldwise.recipes.ice_flow.signatures import DEPTHS
 from fieldwise.samples.cases import Case
-from fieldwise.samples.signatures import Signature
 from fieldwise.scores import OutputSums, make_score
 from fieldwise.scores.outputs import NAME
-from fieldwise.verbs.evaluate import measure_symmetry
+from fieldwise.verbs.evaluate import compare_frames, measure_symmetry, read_predicted
 
 Pair = tuple[Case, xr.Dataset]  # a case, and what was predicted for it
 STILL_M_A = 1.0  # slower ice than this has no direction worth comparing
 SPEEDS = {"bar": "mean speed", "velbase": "speed at the bed", "velsurf": "surface speed"}
+find_shown_ice = partial(find_ice, thicker_than_m=0)  # ice too thin to move is judged as well
 
 
 def score_cases(
     emulator: Emulator, cases: list[Pair], split: str, *, energy_frames: int, progress: bool
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Score the ice of all cases together, and of each, and the emulator on the frame with the most ice."""
+    """Score the ice of all cases together, and of each, and the emulator on the frame with the most ice.
 
+    >>> from fieldwise.recipes.ice_flow.signatures import make_signature
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> from fieldwise.scores import value_of
+    >>> (case,) = make_prepared({"thk": np.full((1, 4, 4), 90.0), "smb": np.ones((1, 4, 4))}).cases()
+    >>> emulator = Emulator(__import__("torch").nn.Identity(), make_signature({"thk": 1.0}, {"smb": 1.0}))
+    >>> drawn = xr.Dataset({"smb": (("time", "y", "x"), np.full((1, 4, 4), 3.0))})
+    >>> rows, facts = score_cases(emulator, [(case, drawn)], "test", energy_frames=0, progress=False)
+    >>> value_of(rows, against="test", measure="mae"), facts["cells"]
+    (2.0, 16)
+    """
     names = emulator.signature.fields("outputs")
     pooled, of_cases = OutputSums(emulator.signature, still=STILL_M_A, unit="m/a"), []
     symmetry, leakage, energies, seconds, cells = [], [0.0], [], [], 0
     for case, predicted in tqdm(cases, desc="judging", unit="case", disable=not progress):
         own, extents = OutputSums(emulator.signature, still=STILL_M_A, unit="m/a"), []
-        for values, true, ice in _read_frames(case, predicted, names):
+        for values, true, ice in compare_frames(case, predicted, names, where=find_shown_ice):
             for sums in (own, pooled):
                 sums.add(values[:, ice], true[:, ice])
             leakage += [float(np.abs(values[:, ~ice]).max())] if not ice.all() else []
@@ -81,20 +90,6 @@ def measure_symmetry_error(emulator: Emulator, inputs: np.ndarray, ice: np.ndarr
     )
 
 
-def _read_frames(
-    case: Case, predicted: xr.Dataset, names: list[str]
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Give for one frame after the other what is predicted and true, (variable, y, x), and the ice."""
-    for frame in range(case.frames):
-        ice = find_ice(case, frame, thicker_than_m=0)
-        yield _read_frame(predicted, names, frame), case.stack(names, frame=frame), ice
-
-
-def _read_frame(predicted: xr.Dataset, names: list[str], frame: int) -> np.ndarray:
-    fields = [predicted[name] for name in names]
-    return np.stack([(each[frame] if each.ndim > 2 else each).values for each in fields])
-
-
 def _compare_energy(
     case: Case, predicted: xr.Dataset, names: list[str], frames: list[int]
 ) -> list[Mapping[str, float]]:
@@ -102,29 +97,5 @@ def _compare_energy(
     known = [place for place in DEPTHS if {f"u{place}", f"v{place}"} <= {*names}]
     if len(known) < 2 or not {"thk", "usurf"} <= case.files.keys():
         return []
-    velocities = (dict(zip(names, _read_frame(predicted, names, frame), strict=True)) for frame in frames)
+    velocities = (dict(zip(names, read_predicted(predicted, names, frame), strict=True)) for frame in frames)
     return [measure_energy_gap(each, case, frame) for each, frame in zip(velocities, frames, strict=True)]
-
-
-def draw_cases(run: Path, cases: list[Pair], signature: Signature, *, frames: int) -> Iterator[Path]:
-    """Draw speed as it is and as it is predicted, for up to so many frames a case, from first to last."""
-    from fieldwise.figures import draw_comparison, save_figure
-
-    (run / "figures").mkdir(parents=True, exist_ok=True)
-    vectors = [each for each in signature.outputs if each.vector]
-    shown = (vectors or signature.outputs)[-1 if vectors else 0]
-    label = SPEEDS.get(shown.name, "speed") if vectors else shown.name
-    for case, predicted in cases:
-        chosen = np.linspace(0, case.frames - 1, min(frames, case.frames)).round().astype(int)
-        for frame, (found, true, ice) in enumerate(_read_frames(case, predicted, list(shown.fields))):
-            if frame not in chosen:
-                continue
-            fields = []
-            for values in (true, found):
-                size = np.where(ice, np.sqrt(np.square(values).sum(axis=0)) if vectors else values[0], np.nan)
-                size = size.astype(np.float32)
-                fields.append(
-                    make_field(size, case.grid, name=shown.name, units=shown.units, long_name=label)
-                )
-            path = run / "figures" / f"{case.name}_{frame:03d}"
-            yield save_figure(draw_comparison(*fields), path)[1]

@@ -139,7 +139,14 @@ class Plan(NamedTuple):
 
 
 def check_settings(settings: Mapping[str, Any]) -> Plan:
-    """Refuse settings that nothing can be trained with, before anything is written."""
+    """Refuse settings that nothing can be trained with, before anything is written.
+
+    >>> import inspect
+    >>> settings = {name: each.default for name, each in inspect.signature(train).parameters.items()}
+    >>> check_settings(settings | {"clip_norm": -1.0})
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: --clip_norm: is -1; give at least 0
+    """
     for name in ("decay_epochs", "clip_norm", "regularization"):
         require_at_least(0, **{name: settings[name]})
     require_at_least(1, patches_per_tile=settings["patches_per_tile"])
