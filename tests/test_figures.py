@@ -411,7 +411,8 @@ import sys
 sys.modules["pygmt"] = None  # as where it is not installed
 import numpy as np
 import fieldwise.recipes.bed_topography
-import fieldwise.recipes.ice_flow.figures
+import fieldwise.recipes.ice_flow.evaluate
+import fieldwise.verbs.evaluate
 from fieldwise import figures
 from fieldwise.errors import InputError
 from fieldwise.fields.grids import Grid, make_field
