@@ -25,6 +25,7 @@ UNITS = {
 DETRENDED = ("bed_lowres", "surface_elevation")
 LEVELLED = ("surface_elevation",)
 LINKED = ("truth", "bound")  # known fields to judge on
+UPSAMPLING = 4  # cells of the map along one low-res cell
 SMALLEST_TILE = 32  # cells that a discriminator halves five times
 
 
@@ -63,12 +64,6 @@ def prepare(
     Returns:
         The folder, which now holds a dataset.yaml.
     """
-    from fieldwise.fields.arrays import choose_module
-    from fieldwise.recipes.bed_topography.region import RECIPE, UPSAMPLING, lowres_spacing
-    from fieldwise.recipes.bed_topography.surveys import open_targets
-    from fieldwise.samples.patches import cut_patches
-    from fieldwise.verbs.prepare import prepare_folder
-
     require_at_least(1, tile_cells=tile_cells, step_cells=step_cells, block_tiles=block_tiles)
     require_at_least(0, seed=seed, buffer_m=buffer_m)
     if tile_cells % UPSAMPLING:
@@ -78,10 +73,16 @@ def prepare(
         raise InputError(f"--validation_fraction: is {validation_fraction:g}; give a share between 0 and 1")
     if tile_cells < SMALLEST_TILE:
         print(f"tiles of {tile_cells} cells are too small for a discriminator: train --adversarial_weight 0")
-    choose_module(arrays)  # refuses what is not there before anything is done
     file = Path(source)
     if source != "sandbox" and not file.exists():
         raise InputError(f"{source}: no such file; --source takes `sandbox` or a FILE.yaml")
+    from fieldwise.fields.arrays import choose_module
+    from fieldwise.recipes.bed_topography.region import RECIPE, lowres_spacing
+    from fieldwise.recipes.bed_topography.surveys import open_targets
+    from fieldwise.samples.patches import cut_patches
+    from fieldwise.verbs.prepare import prepare_folder
+
+    choose_module(arrays)  # refuses what is not there before anything is done
     with prepare_folder(out, recipe=RECIPE, source=source, seed=seed) as draft:
         if source == "sandbox":
             from fieldwise.sandbox.bed_topography import make_bed_topography
@@ -140,8 +141,11 @@ def _open_region(
     from fieldwise.recipes.bed_topography.surveys import prepare_targets, tile_area
     from fieldwise.samples.cases import Case
     from fieldwise.samples.inputs import add_inputs, prepare_inputs, read_heights
+    from fieldwise.surveys.gmt import load_gmt
 
     config, folder = read_own_files(file), file.parent
+    if config.get("surveys"):
+        load_gmt()  # grids them; better missed now than after all inputs are filled
     draft.sources, draft.home = list_files(config, folder), folder
     heights = read_heights(config, folder=folder, elevations=ELEVATIONS, report=print)
     draft.facts |= {DATUM: heights.datum} if heights.datum else {}

@@ -18,6 +18,7 @@ from fieldwise.fields.rasters import write_cog
 from fieldwise.fields.resampling import average_cells, fade_in
 from fieldwise.fields.tiles import cut
 from fieldwise.physics.surface_inversion import invert_blocks
+from fieldwise.recipes.bed_topography.prepare import UPSAMPLING
 from fieldwise.samples.cases import Case
 from fieldwise.samples.prepared import Prepared
 from fieldwise.samples.rules import (
@@ -40,7 +41,6 @@ from fieldwise.samples.rules import (
 from fieldwise.surveys.pipelines import check_surveys, load_pipeline
 
 RECIPE = "bed_topography"
-UPSAMPLING = 4  # cells of the map along one low-res cell
 LOWRES, SURFACE, VELOCITY, INVERSION = "bed_lowres", "surface_elevation", "ice_velocity", "surface_inversion"
 ELEVATIONS = (LOWRES, SURFACE)
 DERIVED = {"surface_slope": "1", "ice_thickness": "m", INVERSION: "m"}  # name to units

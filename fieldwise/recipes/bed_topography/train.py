@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from fieldwise.errors import InputError, require_at_least
+from fieldwise.recipes.bed_topography.prepare import SMALLEST_TILE
 from fieldwise.verbs.options import TRAINING, Training, with_options
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ OF_THE_TASK = (
     "structural_weight",
     "adversarial_from_epoch",
 )
-SMALLEST_TILE = 32  # cells that a discriminator halves five times
 
 
 @with_options(Training, TRAINING, max_epochs=100, batch_size=128, precision="32-true")
