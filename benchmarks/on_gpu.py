@@ -48,7 +48,7 @@ class Clock(lightning.Callback):
         self.seconds.append(time.perf_counter() - self.started)
 
 
-def time_training(case, precision, *, tiles, blocks):
+def time_training(case, precision, *, tiles, blocks, batch_size):
     """Train the published network for some epochs: tiles a second, and where it arrives."""
     from fieldwise.verbs.train import watched_by
 
@@ -61,8 +61,8 @@ def time_training(case, precision, *, tiles, blocks):
     scale_m = float(signature.outputs[0].scale.undo(np.ones(())))
     clock = Clock()
     loaders = (
-        make_loader(repeat(learnt, tiles), batch_size=BATCH, shuffle_seed=1),
-        make_loader(learnt, batch_size=BATCH),
+        make_loader(repeat(learnt, tiles), batch_size=batch_size, shuffle_seed=1),
+        make_loader(learnt, batch_size=batch_size),
     )
     with watched_by(clock):
         run = tempfile.mkdtemp()
@@ -74,13 +74,14 @@ def time_training(case, precision, *, tiles, blocks):
             settings={},
             monitor="val_rmse_m",
             max_epochs=EPOCHS,
-            batch_size=BATCH,
+            batch_size=batch_size,
             precision=precision,
             tracker="none",
             progress=False,
         )
     rate = tiles / min(clock.seconds[1:])
-    print(f"training, {blocks} blocks with a discriminator, {precision}: {rate:.0f} tiles/s", flush=True)
+    what = f"{blocks} blocks with a discriminator, batches of {batch_size}, {precision}"
+    print(f"training, {what}: {rate:.0f} tiles/s", flush=True)
     return rate
 
 
@@ -103,13 +104,12 @@ def main():
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--tiles", type=int, default=TILES if GPU else 32)
     parser.add_argument("--blocks", type=int, default=12 if GPU else 1)
+    parser.add_argument("--batch_size", type=int, default=BATCH)
     options = parser.parse_args()
+    size = {"tiles": options.tiles, "blocks": options.blocks, "batch_size": options.batch_size}
     print("card:", torch.cuda.get_device_name() if GPU else "none", flush=True)
     case = open_region(options.data)
-    rates = [
-        time_training(case, precision, tiles=options.tiles, blocks=options.blocks)
-        for precision in ("32-true", "bf16-mixed", "auto")
-    ]
+    rates = [time_training(case, precision, **size) for precision in ("32-true", "bf16-mixed", "auto")]
     print(f"bf16-mixed is {rates[1] / rates[0]:.2f} times as fast as 32-true", flush=True)
     run = Path(tempfile.mkdtemp())
     quiet = {"tracker": "none", "progress": False, "num_residual_blocks": 1, "max_epochs": 3, "batch_size": 8}

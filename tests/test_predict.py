@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import torch
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,6 +26,19 @@ TWO = (Output("mean", "m"), Output("positive", dtype="int8", flags=("no", "yes")
 def two_channels(inputs):
     mean = smoother(3)(inputs)
     return np.stack([mean, mean > 0]).astype(np.float32)
+
+
+def test_a_map_is_drawn_without_rounded_convolutions(tmp_path):
+    allowed, seen = torch.backends.cudnn.allow_tf32, []
+
+    def function(inputs):
+        seen.append(torch.backends.cudnn.allow_tf32)
+        return inputs["noise"]
+
+    predict(function, Noise(8, 8), tmp_path / "map.tif", block_cells=8, halo_cells=0)
+    assert allowed
+    assert seen == [False]
+    assert torch.backends.cudnn.allow_tf32
 
 
 @pytest.mark.parametrize("block_cells", [7, 16, 40, 1000])

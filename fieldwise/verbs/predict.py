@@ -227,6 +227,8 @@ def _compute(
     partial: Partial, predictor: Predictor, case: Case, readers: int, progress: bool, seconds: list[float]
 ) -> None:
     """Compute the missing pieces while the next are read and the last are saved."""
+    from fieldwise.tasks.precision import exact_convolutions  # loads torch
+
     plan, missing = partial.plan, partial.missing()
     total = sum(unit.last - unit.first for unit in plan.units())
     tasks = [(unit, frame) for unit in missing for frame in range(unit.first, unit.last)]
@@ -237,7 +239,7 @@ def _compute(
         return predictor.read(case, plan.layout.bounds(plan.window(unit)), plan.frames[frame])
 
     reading, saving, done = _read_ahead(read, tasks, readers), deque[Future](), list[np.ndarray]()
-    with bar, ThreadPoolExecutor(1, "write-behind") as writer, closing(reading):
+    with bar, exact_convolutions(), ThreadPoolExecutor(1, "write-behind") as writer, closing(reading):
         for (unit, frame), arrays in reading:
             started = time.perf_counter()
             values = np.asarray(predictor(arrays))
