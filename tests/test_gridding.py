@@ -1,8 +1,6 @@
 """Picks to a grid; expected values: closed forms, medians worked out by hand, and real picks."""
 
-import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,27 +8,10 @@ import pyproj
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_surveys import DATA, write_pipeline
 
 from fieldwise.errors import InputError
 from fieldwise.surveys import grid_survey, gridding, read_survey, region_of
-
-ROOT = Path(__file__).resolve().parents[1]
-DATA = Path(os.environ.get("FIELDWISE_DATA", ROOT.parent / "shared" / "data"))
-SAME = {"type": "filters.reprojection", "in_srs": "EPSG:3031", "out_srs": "EPSG:3031"}
-TO_POLAR = {"type": "filters.reprojection", "in_srs": "EPSG:4326", "out_srs": "EPSG:3031"}
-CRESIS = "LAT,LON,UTCTIMESOD,THICK,ELEVATION,FRAME,SURFACE,BOTTOM,QUALITY"
-
-
-def write_pipeline(folder, *steps, **reader):
-    path = folder / "survey.json"
-    first = {"type": "readers.text", "filename": "*.csv", "skip": 1, "header": "x,y,z", **reader}
-    path.write_text(json.dumps({"pipeline": [first, *(steps or [SAME])]}))
-    return path
-
-
-def read_rows(folder, text, *steps, **reader):
-    (folder / "picks.csv").write_text(text)
-    return read_survey(write_pipeline(folder, *steps, **reader))
 
 
 def picks(x, y, z):

@@ -14,7 +14,6 @@ from ice_flow_cases import open_cases, write_cases, write_netcdf
 from fieldwise.interop.emulators import load_emulator as load_files
 from fieldwise.interop.onnx_file import save_onnx
 from fieldwise.networks.convnet import ConvNet
-from fieldwise.networks.unet import UNet
 from fieldwise.physics.ice_flow import energy
 from fieldwise.recipes import ice_flow
 from fieldwise.recipes.ice_flow.judgement import STILL_M_A, measure_symmetry_error
@@ -26,7 +25,6 @@ from fieldwise.runs import read_metrics
 from fieldwise.samples.frames import choose_patch, fit_ranges, list_frames
 from fieldwise.scores import direction_cosine, format_table, pick, read_scores, relative_l1, value_of
 from fieldwise.verbs.domains import partials
-from fieldwise.verbs.domains.reaches import reach as measure_reach
 
 QUIET = {"accelerator": "cpu", "tracker": "none", "progress": False}
 TINY = {"layers": 2, "filters": 8, "patch_size": 16, "batch_size": 8, "seed": 3, "max_epochs": 2} | QUIET
@@ -186,25 +184,6 @@ def test_blocks_give_the_same_as_the_whole(data, run, tmp_path, network):
     first, other = (xr.load_dataset(path, decode_times=False) for path in (whole, parts))
     for name in first.data_vars.keys() - {"spatial_ref"}:
         np.testing.assert_allclose(first[name], other[name], atol=2e-4 * float(abs(first[name]).max()))
-
-
-@pytest.mark.parametrize(
-    "network",
-    [
-        ConvNet(1, 1, layers=3, filters=2, kernel_size=5),
-        ConvNet(1, 1, layers=3, filters=2, dilations=[1, 4]),
-        UNet(1, 1, blocks=3, filters=2),
-    ],
-)
-def test_a_network_sees_no_farther_than_its_reach(network):
-    reach, multiple = measure_reach(network)
-    cells = 2 * reach + 8 * multiple
-    fields = torch.rand(1, 1, cells, cells)
-    other = fields.clone()
-    other[..., : cells - 1 - reach] = 7.0  # all that is too far from the last column
-    with torch.inference_mode():
-        torch.testing.assert_close(network(fields)[..., -1], network(other)[..., -1], rtol=0, atol=0)
-        assert not torch.equal(network(fields), network(other))
 
 
 def test_the_emulator_is_written_as_onnx(data, run, tmp_path):

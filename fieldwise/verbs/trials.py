@@ -30,6 +30,15 @@ class Log:
 Range = Log | tuple[float, float] | list[Any]  # least and greatest, of whole numbers or not; or choices
 
 
+def list_choices(given: tuple[Any, ...] | int) -> list[Any]:
+    """Take a single choice for a list of one.
+
+    >>> list_choices(64), list_choices((64, 128))
+    ([64], [64, 128])
+    """
+    return [given] if isinstance(given, int) else list(given)
+
+
 @dataclass(frozen=True)
 class Target:
     """What trials are judged by: a metric of training, the less the better.

@@ -51,7 +51,7 @@ def tune(
     """
     from fieldwise.recipes.bed_topography.region import open_region
     from fieldwise.recipes.bed_topography.train import check_settings, train
-    from fieldwise.verbs.trials import Log, Target
+    from fieldwise.verbs.trials import Log, Target, list_choices
     from fieldwise.verbs.tune import search
 
     return search(
@@ -63,7 +63,7 @@ def tune(
             "learning_rate": Log(*learning_rate),
             "num_residual_blocks": num_residual_blocks,
             "residual_scaling": residual_scaling,
-            "batch_size": [batch_size] if isinstance(batch_size, int) else list(batch_size),
+            "batch_size": list_choices(batch_size),
             "max_epochs": max_epochs,
         },
         data=data,

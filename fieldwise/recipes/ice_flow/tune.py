@@ -50,19 +50,21 @@ def tune(
     """
     from fieldwise.recipes.ice_flow.signatures import RECIPE
     from fieldwise.recipes.ice_flow.train import check_settings, train
-    from fieldwise.verbs.trials import Log, Target
+    from fieldwise.verbs.trials import Log, Target, list_choices
     from fieldwise.verbs.tune import search
 
-    choices = {
-        name: [given] if isinstance(given, int) else list(given)
-        for name, given in (("filters", filters), ("batch_size", batch_size))
-    }
     return search(
         train,
         check=check_settings,
         recipe=RECIPE,
         target=Target("val_loss", "validation loss"),
-        ranges={"learning_rate": Log(*learning_rate), "layers": layers, **choices, "max_epochs": max_epochs},
+        ranges={
+            "learning_rate": Log(*learning_rate),
+            "layers": layers,
+            "filters": list_choices(filters),
+            "batch_size": list_choices(batch_size),
+            "max_epochs": max_epochs,
+        },
         data=data,
         study=study,
         trials=trials,
