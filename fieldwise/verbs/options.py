@@ -31,7 +31,7 @@ class Training(TypedDict, total=False):
         resume: Go on from the last checkpoint in the run folder, if there is one.
         accelerator: cpu, gpu or auto.
         devices: How many of them.
-        precision: Of the numbers; auto takes bf16-mixed where the hardware computes in it and it is within tolerance.
+        precision: Of the numbers; auto takes bf16-mixed where the device has it, within tolerance.
         progress: Whether to show how far it is.
         tracker: What is told of the run, besides metrics.csv: nothing, TensorBoard, or Comet too; the latter
             online where COMET_API_KEY is in the environment, otherwise as an archive in the run folder.
