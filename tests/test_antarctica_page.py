@@ -29,7 +29,6 @@ SHORTER = {
     "--num_residual_blocks 12": "--num_residual_blocks 1 --adversarial_weight 0",
     "--max_epochs 150": "--max_epochs 1",
     "--batch_size 128": "--batch_size 64",
-    "--precision bf16-mixed": "--precision 32-true",
     "--block_cells 1024": "--block_cells 1024 --halo_cells 16",
 }
 
