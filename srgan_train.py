@@ -93,7 +93,7 @@ from fieldwise.tasks import load_checkpoint
 # The discriminator says of a bed whether it looks more real than what the generator draws; its loss is the published one:
 #
 #     >>> import torch
-#     >>> from fieldwise.losses import discriminator_loss
+#     >>> from fieldwise.losses.games import discriminator_loss
 #     >>> real, drawn = torch.tensor([[1.1], [-0.5]]), torch.tensor([[-0.3], [1.0]])
 #     >>> print(f"{discriminator_loss(real, drawn).item():.6f}")
 #     1.566705

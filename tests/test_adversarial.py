@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from fieldwise.errors import InputError
-from fieldwise.losses import discriminator_loss
+from fieldwise.losses.games import discriminator_loss
 from fieldwise.tasks import AdversarialTask, load_checkpoint
 
 CONVOLUTION = "torch.nn.Conv2d"

@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fieldwise import losses
 from fieldwise.interop.chainer_npz import load_chainer_npz, save_chainer_npz
+from fieldwise.losses.cells import content_loss
+from fieldwise.losses.games import adversarial_loss, discriminator_loss
+from fieldwise.losses.structure import structural_similarity, topographic_loss
 from fieldwise.networks.esrgan import DEEPBEDMAP_INPUTS, Discriminator, Generator
 from fieldwise.recipes.bed_topography.generator import BedTask, choose_options
 
@@ -158,7 +160,7 @@ def test_gradients_of_discriminators_agree(tmp_path: Path) -> None:
     theirs.cleargrads()
     with chainer.using_config("train", True):
         reference.discriminator_loss(theirs(variable), theirs(-tiles)).backward()
-    losses.discriminator_loss(ours(tensor), ours(-tensor.detach())).backward()
+    discriminator_loss(ours(tensor), ours(-tensor.detach())).backward()
     assert tensor.grad is not None
     assert_close(tensor.grad, variable.grad)
     for name, expected in gradients_of(theirs):
@@ -176,11 +178,11 @@ def test_losses_agree() -> None:
     real, fake = random.normal(size=(2, 3, 1))
     x, y, z, r, f = (torch.from_numpy(array) for array in (prediction, truth, lowres, real, fake))
     pairs = {
-        losses.content_loss(x, y): reference.content_loss(prediction, truth),
-        losses.adversarial_loss(r, f): reference.adversarial_loss(real, fake),
-        losses.topographic_loss(x, z): reference.topographic_loss(prediction, lowres),
-        losses.structural_similarity(x, y): reference.structural_similarity(prediction, truth),
-        losses.discriminator_loss(r, f): reference.discriminator_loss(real, fake),
+        content_loss(x, y): reference.content_loss(prediction, truth),
+        adversarial_loss(r, f): reference.adversarial_loss(real, fake),
+        topographic_loss(x, z): reference.topographic_loss(prediction, lowres),
+        structural_similarity(x, y): reference.structural_similarity(prediction, truth),
+        discriminator_loss(r, f): reference.discriminator_loss(real, fake),
         loss_of_generator(x, y, z, (r, f)): reference.generator_loss(prediction, truth, lowres, real, fake),
     }
     for ours, theirs in pairs.items():

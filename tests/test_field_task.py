@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from fieldwise.errors import InputError
-from fieldwise.losses import fair_crps, masked_mae
+from fieldwise.losses.cells import masked_mae
+from fieldwise.losses.ensembles import fair_crps
 from fieldwise.networks.imports import import_by_path
 from fieldwise.samples.loaders import make_patch_loader
 from fieldwise.tasks import FieldTask, load_checkpoint

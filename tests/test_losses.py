@@ -7,14 +7,9 @@ import torch
 from torch import Tensor
 
 from fieldwise.errors import InputError
-from fieldwise.losses import (
-    adversarial_loss,
-    content_loss,
-    discriminator_loss,
-    psnr,
-    structural_similarity,
-    topographic_loss,
-)
+from fieldwise.losses.cells import content_loss, psnr
+from fieldwise.losses.games import adversarial_loss, discriminator_loss
+from fieldwise.losses.structure import structural_similarity, topographic_loss
 
 ONES = torch.ones(2, 1, 12, 12, dtype=torch.float64)
 

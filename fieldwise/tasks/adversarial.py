@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fieldwise.errors import InputError, require_at_least
-from fieldwise.losses import GAMES, adversarial_loss, discriminator_loss, gradient_penalty, r1_penalty
+from fieldwise.losses.games import GAMES, adversarial_loss, discriminator_loss, gradient_penalty, r1_penalty
 from fieldwise.tasks.field import FieldTask, make_network
 
 PENALTIES = ("none", "r1", "wgan_gp")
@@ -36,7 +36,7 @@ class AdversarialTask(FieldTask):
         Show the discriminator the inputs too, as further channels, at the spacing of the field.
     game : str
         `relativistic` (average), `bce`, `least_squares` or `wasserstein`; see
-        `fieldwise.losses.discriminator_loss`.
+        `fieldwise.losses.games.discriminator_loss`.
     adversarial_weight : float
         Of the discriminator's opinion, beside the weights of `losses`.
     adversarial_from_epoch : int

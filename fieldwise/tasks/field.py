@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.errors import DivergenceError, InputError, require_at_least
-from fieldwise.losses import fair_crps, masked_mae, masked_mse
+from fieldwise.losses.cells import masked_mae, masked_mse
+from fieldwise.losses.ensembles import fair_crps
 from fieldwise.networks.imports import import_by_path
 from fieldwise.tasks.checkpoints import check_plain
 from fieldwise.tasks.rates import set_learning_rate

@@ -13,7 +13,8 @@ from torchmetrics import MeanSquaredError
 
 from fieldwise.errors import InputError
 from fieldwise.fields.tiles import read_tiles
-from fieldwise.losses import content_loss, psnr, structural_similarity, topographic_loss
+from fieldwise.losses.cells import content_loss, psnr
+from fieldwise.losses.structure import structural_similarity, topographic_loss
 from fieldwise.recipes.bed_topography.region import (
     DERIVED,
     INVERSION,

@@ -1,0 +1,63 @@
+"""How far a field is from the truth, cell by cell; fields are (batch, channel, *space).
+
+Contents are compared as in DeepBedMap (Leong & Horgan 2020, doi 10.5194/tc-14-3687-2020).
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def content_loss(prediction: Tensor, truth: Tensor) -> Tensor:
+    """Return the mean absolute difference.
+
+    >>> content_loss(torch.ones(2, 1, 12, 12), torch.full((2, 1, 12, 12), 10.0)).item()
+    9.0
+    """
+    return functional.l1_loss(prediction, truth)
+
+
+def masked_mae(prediction: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return the mean absolute error over the cells where a mask, (batch, 1, *space), is not 0.
+
+    All channels count alike. Without a cell that counts it is 0.
+
+    >>> truth = torch.tensor([[[[0.0, 8.0]], [[0.0, 8.0]]]])  # two channels, two cells
+    >>> masked_mae(truth + 3, torch.zeros_like(truth), torch.tensor([[[[1.0, 0.0]]]])).item()
+    3.0
+    """
+    return masked_mean((prediction - truth).abs(), mask)
+
+
+def masked_mse(prediction: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return the mean squared error over the cells where a mask, (batch, 1, *space), is not 0.
+
+    >>> masked_mse(torch.full((1, 2, 1, 2), 3.0), torch.zeros(1, 2, 1, 2)).item()
+    9.0
+    """
+    return masked_mean((prediction - truth).square(), mask)
+
+
+def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the mean of values, (batch, channel, *space), over the cells where a mask is not 0.
+
+    >>> masked_mean(torch.tensor([[[1.0, 5.0]]]), torch.tensor([[[1.0, 0.0]]])).item()
+    1.0
+    """
+    if mask is None:
+        return values.mean()
+    weights = (mask != 0).to(values.dtype)
+    return (values * weights).sum() / (weights.sum() * values.shape[1]).clamp(min=1)
+
+
+def psnr(prediction: Tensor, truth: Tensor, *, data_range: float) -> Tensor:
+    """Return the peak signal-to-noise ratio in dB: 20 lg(data_range / RMSE), over all cells of the batch.
+
+    The data range only shifts the scale.
+
+    >>> ones = torch.ones(2, 1, 3, 3, dtype=torch.float64)
+    >>> print(f"{psnr(ones, 2 * ones, data_range=2**32).item():.10f}")  # published: 192.65919722494797
+    192.6591972249
+    """
+    rmse = functional.mse_loss(prediction, truth).sqrt()
+    return 20 * torch.log10(data_range / rmse)
