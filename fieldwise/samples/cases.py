@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from fieldwise.samples.signatures import Variable
 PLANE = 'LOCAL_CS["plane",UNIT["metre",1]]'  # stands for a CRS that nobody knows
 ROUNDING = 1e-4  # of a cell: edges nearer than this are taken as equal
 Cells = tuple[slice, ...]  # of a case's own cells, an axis each
+Spans = Sequence[tuple[int, int]]  # first and end of an axis each, in the cells of an array
 Window = Bounds | Cells | np.ndarray | None
 
 
@@ -43,7 +44,13 @@ class Case:
     trends, spreads
         Field to the file of its regional trend, and of the spread around it.
     spacing, shape, bounds, crs
-        Of its cells; bounds are None in more than two dimensions, the CRS where none is known.
+        Of its cells; bounds are None where they lie on no map, as in a box; the CRS where none is known.
+    spacing_units
+        What the spacing is counted in.
+    periodic
+        Whether the fields go on at the other side of a box.
+    numbers
+        What holds for the case as a whole and a network may read beside its fields.
     frames, times, time
         How many, the file of their times, and what these are counted in (CF attributes).
     facts
@@ -61,6 +68,9 @@ class Case:
     shape: tuple[int, ...]
     bounds: Bounds | None = None
     crs: str | None = None
+    spacing_units: str = "m"
+    periodic: bool = False
+    numbers: dict[str, float] = field(default_factory=dict)
     trends: dict[str, str] = field(default_factory=dict)
     spreads: dict[str, str] = field(default_factory=dict)
     frames: int = 1
@@ -99,6 +109,13 @@ class Case:
                 f"case {self}: lacks {', '.join(missing)}, which {why} needs; it has {', '.join(self.files)}"
             )
 
+    def check_numbers(self, names: Iterable[str]) -> None:
+        """Refuse a case that lacks numbers which a network reads beside its fields."""
+        missing = [name for name in names if name not in self.numbers]
+        if missing:
+            there = ", ".join(self.numbers) or "none"
+            raise InputError(f"case {self}: lacks the numbers {', '.join(missing)}; it has {there}")
+
     def read(
         self,
         wanted: Iterable[str | Variable],
@@ -114,8 +131,9 @@ class Case:
         wanted
             Names of variables, or variables as a signature holds them.
         window
-            West, south, east, north; or one slice of the case's own cells an axis; or many windows of one
-            size, (n, 4). None for the whole case.
+            West, south, east, north; or many windows of one size, (n, 4); or one slice of the case's own
+            cells an axis, which may begin and end beyond the case: there a periodic one goes on at its other
+            side, and of others the outermost cells are repeated. None for the whole case.
         frame
             Number of the frame, from 0.
         padding
@@ -139,16 +157,17 @@ class Case:
         return np.stack([self._array(name, frame) for frame in range(self.frames)])
 
     def _read(self, wanted: Variable, window: Window, frame: int, padding: float) -> np.ndarray:
-        on_cells = wanted.spacing in (None, self.spacing) and all(map(self._is_array, wanted.fields))
+        arrays = not wanted.flat and all(map(self._is_array, wanted.fields))
+        on_cells = arrays and wanted.spacing in (None, self.spacing)
         if window is None or isinstance(window[0], slice):
             cells = cast(Cells, window or ())
-            if on_cells and not wanted.flat:
-                return self.stack(wanted.fields, cells=cells, frame=frame)
+            if arrays and (on_cells or self.bounds is None):
+                return self._read_spans(wanted, cells, frame)
             window = self._bounds_of(cells)
         bounds = np.asarray(window, dtype=float)
-        spans = self._cells_of(bounds, padding) if on_cells and not wanted.flat and bounds.ndim == 1 else None
+        spans = self._cells_of(bounds, padding) if on_cells and bounds.ndim == 1 else None
         if spans is not None:
-            return self._stack_beyond(wanted.fields, spans, frame)
+            return self.stack_spans(wanted.fields, spans, frame=frame)
         windows = np.atleast_2d(bounds)
         spacing = wanted.spacing or self.spacing
         cut_all = partial(self.cut, windows=windows, spacing=spacing, frame=frame, padding=padding)
@@ -157,6 +176,20 @@ class Case:
         if wanted.flat:
             values = self.flatten(wanted, values, windows, padding=padding)
         return values if bounds.ndim == 2 else values[0]
+
+    def _read_spans(self, wanted: Variable, cells: Cells, frame: int) -> np.ndarray:
+        """Read a variable in slices of the case's own cells, of which its own may be whole numbers."""
+        cells = cells or (slice(None),) * len(self.shape)
+        if len(cells) != len(self.shape):
+            raise InputError(f"case {self}: has {len(self.shape)} axes; a window names {len(cells)}")
+        ratio, spans = (wanted.spacing or self.spacing) / self.spacing, []
+        for each, size in zip(cells, self.shape, strict=True):
+            ends = 0 if each.start is None else each.start, size if each.stop is None else each.stop
+            own = [end / ratio for end in ends]
+            if max(abs(end - round(end)) for end in own) > ROUNDING:
+                raise InputError(f"case {self}: cells {ends} are not whole cells of {wanted.name}")
+            spans.append((round(own[0]), round(own[1])))
+        return self.stack_spans(wanted.fields, spans, frame=frame)
 
     def flatten(
         self, wanted: Variable, values: np.ndarray, windows: np.ndarray, *, padding: float = 0.0
@@ -211,16 +244,25 @@ class Case:
         top, bottom, left, right = whole.astype(int).tolist()
         return [(top, bottom), (left, right)]
 
-    def _stack_beyond(self, fields: Iterable[str], spans: list[tuple[int, int]], frame: int) -> np.ndarray:
-        """Stack fields in rows and columns that may lie beyond the case: its outermost cells are repeated."""
-        cells, beyond = [], [(0, 0)]
-        for (first, end), size in zip(spans, self.shape, strict=True):
-            start, stop = min(max(first, 0), size - 1), max(min(end, size), 1)
-            before = min(max(start - first, 0), end - first - 1)
-            cells.append(slice(start, stop))
-            beyond.append((before, end - first - (stop - start) - before))
-        values = self.stack(fields, cells=tuple(cells), frame=frame)
-        return np.pad(values, beyond, mode="edge") if any(map(any, beyond)) else values
+    def stack_spans(self, fields: Iterable[str], spans: Spans, *, frame: int = 0) -> np.ndarray:
+        """Stack fields in spans of their own cells, which may lie beyond the case: (field, *cells) float32.
+
+        >>> from fieldwise.samples.examples import make_box
+        >>> box = make_box({"density": np.arange(12.0).reshape(1, 3, 4)}, split="test").cases()[0]
+        >>> box.stack_spans(["density"], [(2, 4), (-1, 2)]).tolist()  # the last row, then the first
+        [[[11.0, 8.0, 9.0], [3.0, 0.0, 1.0]]]
+        """
+        return np.stack([self._cut_spans(self._array(name, frame), spans) for name in fields])
+
+    def _cut_spans(self, values: np.ndarray, spans: Spans) -> np.ndarray:
+        for axis, ((first, end), size) in enumerate(zip(spans, values.shape, strict=True)):
+            if first >= 0 and end <= size:
+                values = values[(slice(None),) * axis + (slice(first, end),)]
+            elif self.periodic:
+                values = values.take(np.arange(first, end) % size, axis=axis)
+            else:
+                values = values.take(np.clip(np.arange(first, end), 0, size - 1), axis=axis)
+        return np.asarray(values, dtype=np.float32)
 
     def _is_array(self, name: str) -> bool:
         file = self.files[name]
@@ -284,7 +326,13 @@ class Case:
             "files": dict(self.files),
         }
         regional = {"trends": dict(self.trends), "spreads": dict(self.spreads)}
-        return plain | {key: value for key, value in regional.items() if value}
+        box = {"periodic": self.periodic, "numbers": dict(self.numbers)}
+        units = {} if self.spacing_units == "m" else {"spacing_units": self.spacing_units}
+        return plain | {key: value for key, value in (regional | box | units).items() if value}
+
+    def close(self) -> None:
+        """Let go of the files that were opened, and of what was kept of them."""
+        self._opened.clear()
 
 
 def _map_array(path: Path) -> np.ndarray:

@@ -96,6 +96,21 @@ def make_prepared(
     return Prepared(target)
 
 
+def make_box(
+    fields: Mapping[str, np.ndarray], *, split: str, spacing: float = 1.0, **options: Any
+) -> Prepared:
+    """Write a prepared folder of one periodic box, of variables (channel, *cells).
+
+    >>> box = make_box({"displacement": np.zeros((3, 4, 4, 4))}, split="test").cases()[0]
+    >>> box.read(["displacement"], window=(slice(-1, 5),) * 3)["displacement"].shape
+    (3, 6, 6, 6)
+    """
+    target = Path(tempfile.mkdtemp())
+    with draft_folder(target, recipe="structure_formation") as draft:
+        draft.add_box("box", split, fields, spacing=spacing, **options)
+    return Prepared(target)
+
+
 def _grid(values: np.ndarray, bounds: Bounds, spacing: float, crs: str) -> Grid:
     """Give the grid of values: (y, x) have whatever spacing makes them cover the case."""
     return Grid(*bounds, bounds[2] / values.shape[1] if values.ndim == 2 else spacing, crs)

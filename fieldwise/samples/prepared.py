@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from fieldwise.samples.signatures import Variable
 DESCRIPTION = "dataset.yaml"  # written last: a folder that holds it is whole
 FORMAT = 2  # of the description; a folder of another one is refused
 SPLITS = ("training", "validation", "test")
+SLAB_BYTES = 2**26  # of a box in memory
 
 
 class Prepared:
@@ -201,6 +202,75 @@ class Draft:
         case = Case(name, split, self.folder, variables, dict(files), spacing, tuple(shape))
         return self.add(replace(case, bounds=bounds, crs=crs, frames=frames))
 
+    def add_box(
+        self,
+        name: str,
+        split: str | None,
+        fields: Mapping[str, Any],
+        *,
+        spacing: float,
+        spacing_units: str = "m",
+        units: Mapping[str, str] | None = None,
+        periodic: bool = True,
+        numbers: Mapping[str, float] | None = None,
+    ) -> Case:
+        """Write the fields of a box, in two or three dimensions, slab by slab, and add it.
+
+        Parameters
+        ----------
+        name, split
+            Of the case.
+        fields
+            Variable to its values, (channel, *cells), opened or in memory. With as many channels as there are
+            dimensions they are the components of a vector along the axes x, y and z, in this order. The
+            finest has the cells of the case; the edges of others are whole multiples of theirs.
+        spacing, spacing_units
+            Edge of a cell of the case.
+        units
+            Of each variable that has some.
+        periodic
+            Whether fields go on at the other side.
+        numbers
+            What holds for the box as a whole.
+
+        Raises
+        ------
+        InputError
+            Where shapes do not fit each other, or values are missing or not finite, by name.
+
+        >>> import tempfile
+        >>> flow = {"displacement": np.zeros((2, 8, 8)), "coarse": np.zeros((1, 4, 4))}
+        >>> with draft_folder(Path(tempfile.mkdtemp()) / "data", recipe="own") as draft:
+        ...     case = draft.add_box("box_0", "test", flow, spacing=2.0, spacing_units="Mpc h-1")
+        >>> case.variables["displacement"].fields, case.variables["coarse"].spacing
+        (('displacement_x', 'displacement_y'), 4.0)
+        """
+        check_plain_name(name, "case", kind="folder")
+        home, units = f"{split or 'whole'}/{name}", units or {}
+        (self.folder / home).mkdir(parents=True)
+        shape = max((tuple(values.shape[1:]) for values in fields.values()), key=lambda cells: cells[0])
+        files: dict[str, str | float] = {}
+        variables = {}
+        for key, values in fields.items():
+            check_plain_name(key, f"case {name}: field")
+            channels, *cells = values.shape
+            ratio, vector = shape[0] // max(cells[0], 1), channels == len(shape)
+            if len(cells) != len(shape) or [ratio * size for size in cells] != [*shape]:
+                raise InputError(
+                    f"case {name}: {key} has {_times(cells)} cells beside {_times(shape)}; edges "
+                    "are to be whole multiples of each other"
+                )
+            ends = ["x", "y", "z"] if vector else [str(number) for number in range(1, channels + 1)]
+            names = tuple(f"{key}_{end}" for end in ends[:channels]) if channels > 1 else (key,)
+            for number, field in enumerate(names):
+                file = files[field] = f"{home}/{field}.npy"
+                _write_slabs(values, number, self.folder / file, f"case {name}: {field}")
+            options: Any = {"units": units.get(key, "1"), "spacing": ratio * spacing, "vector": vector}
+            variables[key] = Variable(key, names, **options)
+        case = Case(name, split, self.folder, variables, files, spacing, shape)
+        given: Any = {"spacing_units": spacing_units, "periodic": periodic, "numbers": dict(numbers or {})}
+        return self.add(replace(case, **given))
+
     def keep_field(
         self, key: str, entry: Mapping[str, Any], *, crs: str, heights: Heights | None = None
     ) -> None:
@@ -275,3 +345,21 @@ def draft_folder(out: str | Path, *, recipe: str, **facts: Any) -> Iterator[Draf
         yield draft
         with replace_when_done(folder / DESCRIPTION) as part:
             part.write_text(yaml.safe_dump(draft.describe(), sort_keys=False))
+
+
+def _write_slabs(values: Any, channel: int, path: Path, label: str) -> None:
+    """Copy one channel to an array of one frame, a slab at a time; what is not finite is refused."""
+    shape = (1, *values.shape[1:])
+    written = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    step = max(1, SLAB_BYTES // max(1, written[0, :1].nbytes))
+    for first in range(0, shape[1], step):
+        slab = np.asarray(values[channel, first : first + step], dtype=np.float32)
+        if not np.isfinite(slab).all():
+            missing = np.count_nonzero(~np.isfinite(slab))
+            raise InputError(f"{label}: {missing} values are missing or infinite; mend them, or leave it out")
+        written[0, first : first + step] = slab
+    written.flush()
+
+
+def _times(sizes: Iterable[int]) -> str:
+    return " x ".join(map(str, sizes))

@@ -13,7 +13,7 @@ import numpy as np
 from fieldwise.errors import InputError
 from fieldwise.samples.scales import AnyScale, Scale, read_scale
 
-VERSION = 2  # of the plain form; a checkpoint of another one is refused
+VERSION = 3  # of the plain form; a checkpoint of another one is refused
 SLACK = 1e-5  # of the larger end of a range: rounding alone leaves no range
 Arrays = Mapping[str, np.ndarray]
 Side = Literal["inputs", "outputs"]
@@ -122,6 +122,8 @@ class Signature:
         Of the cells that training has seen.
     facts
         Plain values that only the recipe knows.
+    dimensions
+        Of its fields: 2, or 3 in boxes.
 
     >>> thickness = Variable("thk", units="m", scale=Scale(0.0, 2000.0), range=(0.0, 900.0))
     >>> speed = Variable("speed", units="m year-1", scale=Scale(0.0, 1000.0))
@@ -138,6 +140,7 @@ class Signature:
     stacked: bool = False
     spacings: tuple[float, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+    dimensions: int = 2
 
     def apply(self, arrays: Any, side: Side = "inputs") -> Any:
         """Scale physical values for the network, or the truth beside what it gives.
@@ -145,7 +148,7 @@ class Signature:
         Parameters
         ----------
         arrays
-            Name to (..., channel, y, x), or all channels of the side stacked in one array.
+            Name to (..., channel, *cells), or all channels of the side stacked in one array.
         side
             Which variables they are.
 
@@ -167,29 +170,30 @@ class Signature:
 
     @cached_property
     def _factors(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Mean and spread of each channel, (channel, 1, 1), of the sides that plain scales make up."""
+        """Mean and spread of each channel, (channel, 1, ...), of the sides that plain scales make up."""
         factors = {}
         for side in ("inputs", "outputs"):
             scales = [each.scale for each in getattr(self, side) for _ in each.fields]
             if all(isinstance(scale, Scale) for scale in scales):
                 pairs = [(scale.mean, scale.spread) for scale in scales]
-                mean, spread = np.array(pairs, dtype=np.float32).reshape(-1, 2).T[..., None, None]
-                factors[side] = mean, spread
+                shape = (-1, *(1,) * self.dimensions)
+                mean, spread = np.array(pairs, dtype=np.float32).reshape(-1, 2).T
+                factors[side] = mean.reshape(shape), spread.reshape(shape)
         return factors
 
     def stack(self, arrays: Arrays, side: Side = "inputs") -> np.ndarray:
-        """Join variables along the channels, the third axis from the end, in their order.
+        """Join variables along the channels, the axis before those of space, in their order.
 
         >>> signature = Signature("own", (Variable("a"), Variable("b")), ())
         >>> signature.stack({"b": np.ones((1, 2, 2)), "a": np.zeros((1, 2, 2))})[:, 0, 0].tolist()
         [0.0, 1.0]
         """
-        return np.concatenate([arrays[each.name] for each in getattr(self, side)], axis=-3)
+        return np.concatenate([arrays[each.name] for each in getattr(self, side)], axis=-1 - self.dimensions)
 
     def split(self, channels: np.ndarray, side: Side = "outputs") -> dict[str, np.ndarray]:
-        """Take stacked channels, (..., channel, y, x), apart into variables: the inverse of :meth:`stack`."""
+        """Take stacked channels, (..., channel, *cells), apart: the inverse of :meth:`stack`."""
         counts = np.cumsum([each.channels for each in getattr(self, side)])[:-1]
-        parts = np.split(channels, counts, axis=-3)
+        parts = np.split(channels, counts, axis=-1 - self.dimensions)
         return {each.name: part for each, part in zip(getattr(self, side), parts, strict=True)}
 
     def beyond(self, arrays: Arrays) -> dict[str, np.ndarray]:
@@ -262,7 +266,9 @@ class Signature:
         ours, theirs = _rounded(self.to_dict()), _rounded(other.to_dict())
         if ours == theirs:
             return
-        differing = [key for key in ("recipe", "stacked", "spacings") if ours[key] != theirs[key]]
+        differing = [
+            key for key in ("recipe", "stacked", "spacings", "dimensions") if ours[key] != theirs[key]
+        ]
         facts = ours["facts"].keys() | theirs["facts"].keys()
         differing += [key for key in sorted(facts) if ours["facts"].get(key) != theirs["facts"].get(key)]
         for side in ("inputs", "outputs"):
@@ -284,6 +290,7 @@ class Signature:
             "stacked": self.stacked,
             "spacings": list(self.spacings),
             "facts": dict(self.facts),
+            "dimensions": self.dimensions,
         }
 
     @classmethod
@@ -302,9 +309,16 @@ class Signature:
                 f"{source}: is a checkpoint written by another version of fieldwise; train it again"
             )
         try:
-            sides = {side: tuple(map(Variable.from_dict, entry[side])) for side in ("inputs", "outputs")}
-            recipe, stacked, facts = entry["recipe"], entry["stacked"], dict(entry["facts"])
-            return cls(recipe, **sides, stacked=stacked, spacings=tuple(entry["spacings"]), facts=facts)
+            inputs, outputs = (tuple(map(Variable.from_dict, entry[side])) for side in ("inputs", "outputs"))
+            return cls(
+                entry["recipe"],
+                inputs,
+                outputs,
+                stacked=entry["stacked"],
+                spacings=tuple(entry["spacings"]),
+                facts=dict(entry["facts"]),
+                dimensions=entry["dimensions"],
+            )
         except (KeyError, TypeError) as error:
             raise InputError(f"{source}: holds a damaged signature ({error}); train it again") from None
 
