@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fieldwise.errors import InputError
 from fieldwise.networks.noise import WorldNoise, cell_noise, philox
+from fieldwise.networks.valid.srgan import SuperResolutionGenerator
 
 MASK = 2**32 - 1
 # Seed 42, member, level, z and y 0, x from 0 to 4: by draw_cell below.
@@ -145,6 +146,29 @@ def test_planes_of_a_network_that_coarsens_agree_where_cells_are_whole():
     given = noise(1, (1, 1, 2, 2), like)
     assert given.dtype == torch.float64
     assert torch.equal(given.float(), expected)
+
+
+@torch.no_grad()
+def test_a_block_of_a_super_resolved_member_is_a_part_of_the_whole():
+    torch.manual_seed(0)
+    options = {"scale_factor": 4, "dimensions": 2, "most_features": 8, "least_features": 4}
+    network = SuperResolutionGenerator(2, 2, **options).double()
+    for name, weight in network.named_parameters():
+        if name.endswith("std"):
+            weight.fill_(0.5)  # amplitudes start at 0
+    factors = [factor for factor, _ in network.noise_planes]
+    fields = torch.randn(1, 2, 18, 20, dtype=torch.float64)
+
+    def draw(fields: Tensor, origin: tuple[int, int], member: int = 1) -> Tensor:
+        window = fields.shape[2:]
+        return network(fields, WorldNoise(1, member, origin, window, factors=factors))
+
+    whole = draw(fields, (-3, 5))
+    block = draw(fields[..., 4:14, 5:17], (1, 10))
+    rows, columns = block.shape[2:]
+    part = whole[..., 16 : 16 + rows, 20 : 20 + columns]  # four cells for each before the block
+    torch.testing.assert_close(block, part, rtol=0, atol=1e-12)
+    assert (draw(fields, (-3, 5), member=2) - whole).std() > 1e-3
 
 
 def test_noise_of_one_sample_is_shared_by_a_batch():

@@ -3,7 +3,8 @@
 Displacements and velocities are fields of particles, (batch, dimension, *space), each standing where its
 particle started (Lagrangian). What they come to on a mesh (Eulerian) is a sum over particles, differentiable
 in both. Options of the mesh are those of `physics.structure_formation.deposit.displacement_to_density`:
-``spacing``, the cell size in the unit of the displacement, ``scale_factor``, ``padding``, ``periodic``, ``cloud``.
+``spacing``, the cell size in the unit of the displacement, ``scale_factor``, ``padding``, ``periodic`` and
+``cloud``.
 """
 
 from collections.abc import Callable
