@@ -94,7 +94,7 @@ def perturb(
     first: torch.Tensor,
     second: torch.Tensor | None = None,
     *,
-    scale_factor: float | Sequence[float] = 1.0,
+    scale_factor: float | Sequence[float] | np.ndarray = 1.0,
     cosmology: Cosmology | Sequence[Cosmology],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Give displacement and peculiar velocity at a scale factor, to first or to second order.
