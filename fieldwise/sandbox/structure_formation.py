@@ -1,4 +1,4 @@
-"""Made boxes of cosmic structure whose truth is known: matter of a particle mesh, and coarse boxes beside fine.
+"""Made boxes of cosmic structure whose truth is known, and coarse boxes beside fine.
 
 A box follows from a seed and its number alone: it has the same bits whatever boxes are made with it, in
 whatever process.
@@ -41,8 +41,8 @@ class _Universe:
     def describe(self) -> Box:
         growth = grow(self.scale_factor, self.cosmology.omega_m).first
         return {
-            "omega_m": np.float32(self.cosmology.omega_m)[...],
-            "scale_factor": np.float32(self.scale_factor)[...],
+            "omega_m": np.array(self.cosmology.omega_m, np.float32),
+            "scale_factor": np.array(self.scale_factor, np.float32),
             "growth_factor": growth.astype(np.float32),
         }
 
