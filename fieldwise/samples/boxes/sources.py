@@ -121,7 +121,7 @@ def read_box_list(file: Path, *, spacing_units: str = "m") -> BoxList:
     >>> _ = (home / "own.yaml").write_text(head + "  inputs: {rho: '*_in.npy'}\\n  targets: {v: '*_out.npy'}")
     >>> read_box_list(home / "own.yaml")
     Traceback (most recent call last):
-    fieldwise.errors.InputError: ...own.yaml: training: rho matches 2 files, v 1; the lists must be equally long
+    fieldwise.errors.InputError: ...own.yaml: training: rho matches 2 files, v 1; ...
     """
     content = read_rules(file, RULES, required=("spacing",))
     wanted = [split for split in SPLITS if split in content]
@@ -177,9 +177,7 @@ def _match_boxes(entry: Mapping[str, Any], split: str, file: Path) -> list[BoxSo
     numbers = {name: each if isinstance(each, list) else [each] * many for name, each in _numbers(entry)}
     for name, each in numbers.items():
         if len(each) != many:
-            raise InputError(
-                f"{file}: {split}: {name} has {len(each)} numbers for {many} boxes; give one each"
-            )
+            raise InputError(f"{file}: {split}: {name} has {len(each)} numbers for {many} boxes")
     names = name_boxes([path for path, _ in next(iter(matched.values()))])
     return [
         BoxSource(
@@ -239,7 +237,7 @@ def open_box_field(path: Path, variable: str | None = None) -> Any:
     values = _open_array(path) if path.suffix == ".npy" else _open_variable(path, variable)
     if len(values.shape) not in CHANNELS_AND_SPACE or np.dtype(values.dtype).kind not in "fiub":
         raise InputError(
-            f"{path}: holds {np.dtype(values.dtype).name} of the shape {tuple(values.shape)}; a field has numbers "
+            f"{path}: is {np.dtype(values.dtype).name} of shape {tuple(values.shape)}; a field has numbers "
             "(channel, y, x) or (channel, z, y, x)"
         )
     return values
