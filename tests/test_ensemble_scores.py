@@ -85,6 +85,7 @@ def test_parts_sum_up_to_the_whole():
     members[3, 4, 0] = np.nan
     whole, parts = scores.EnsembleSums(), scores.EnsembleSums()
     whole.add(members, truth)
+    parts.add(members[:, 0], np.full(40, np.nan))  # a part without truth adds nothing
     for rows in (slice(0, 3), slice(3, 6)):
         parts.add(members[:, rows], truth[rows])
     assert whole.cells == parts.cells == 240 - 8

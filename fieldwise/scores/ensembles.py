@@ -30,6 +30,13 @@ def complete_cells(members: ArrayLike, truth: ArrayLike) -> tuple[np.ndarray, np
     >>> members.tolist(), truth.tolist()
     ([[2.0], [4.0]], [5.0])
     """
+    drawn, true = _without_missing(members, truth)
+    if true.size == 0:
+        raise InputError("members and truth share no cell; check that they cover one area")
+    return drawn, true
+
+
+def _without_missing(members: ArrayLike, truth: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     drawn, true = np.asarray(members, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     if drawn.shape[1:] != true.shape or drawn.ndim == 0:
         raise InputError(f"members {drawn.shape} and truth {true.shape} differ; give (member, ...) and (...)")
@@ -37,8 +44,6 @@ def complete_cells(members: ArrayLike, truth: ArrayLike) -> tuple[np.ndarray, np
         raise InputError(f"members {len(drawn)} make no ensemble; give 2 at least")
     drawn, true = drawn.reshape(len(drawn), -1), true.ravel()
     known = ~(np.isnan(true) | np.isnan(drawn).any(axis=0))
-    if not known.any():
-        raise InputError("members and truth share no cell; check that they cover one area")
     return drawn[:, known], true[known]
 
 
@@ -149,14 +154,14 @@ class EnsembleSums:
     parts: int = 0
 
     def add(self, members: ArrayLike, truth: ArrayLike) -> None:
-        """Add the members, (member, ...), and the truth, (...), of one part; missing cells are left out.
+        """Add the members, (member, ...), and the truth, (...), of one part; missing cells add nothing.
 
         Raises
         ------
         InputError
-            When shapes differ, a part has no complete cell, or another number of members than those before.
+            When shapes differ, or the number of members differs from that before.
         """
-        drawn, true = complete_cells(members, truth)
+        drawn, true = _without_missing(members, truth)
         if self.members not in (0, len(drawn)):
             raise InputError(
                 f"members {len(drawn)} differ from {self.members} before; draw as many everywhere"

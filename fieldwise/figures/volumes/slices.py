@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from fieldwise.figures.sheets import Sheet
 
 DENSE = "magma"  # colour map of densities: even, and told apart by colour-blind readers
-AROUND_CM = 1.2, 2.3  # beside the panels of a row, and above and below them with their colour bars
+BESIDE_CM, AROUND_CM = 1.2, 1.9  # beside the panels of a row, and above and below them with colour bars
+BAR = 0.1  # thickness of a colour bar and its distance, over the width of a panel
 MOST_COLUMNS = 4
 
 
@@ -169,9 +170,9 @@ def _row_of(count: int, sides: tuple[float, float], width_cm: float) -> Iterator
     """Start a sheet of one row of panels, as high as they need."""
     from fieldwise.figures.sheets import styled_sheet
 
-    beside, around = AROUND_CM
-    panel_cm = (width_cm - beside) / max(count, 2)
-    with styled_sheet(width_cm, panel_cm * sides[1] / sides[0] + around) as sheet:
+    panel_cm = (width_cm - BESIDE_CM) / max(count, 2)
+    height_cm = panel_cm * (sides[1] / sides[0] + BAR) + AROUND_CM
+    with styled_sheet(width_cm, height_cm) as sheet:
         yield sheet, list(sheet.subplots(1, count, squeeze=False).flat)
 
 
