@@ -263,7 +263,15 @@ def _draw_field(
 
 
 def draw_bar(sheet: Sheet, image: AxesImage, panels: list[Axes], label: str) -> None:
-    """Draw a colour bar below panels, with open ends: values may lie beyond the limits."""
+    """Draw a colour bar below panels, with open ends: values may lie beyond the limits.
+
+    >>> from fieldwise.figures.sheets import styled_sheet
+    >>> with styled_sheet(8.3, 6.0) as sheet:
+    ...     axes = sheet.subplots()
+    ...     draw_bar(sheet, axes.imshow([[0.0, 8.0]]), [axes], "Bed (m)")
+    >>> sheet.axes[1].get_xlabel()
+    'Bed (m)'
+    """
     from matplotlib.colors import LogNorm
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 

@@ -102,7 +102,11 @@ def draw_flight(
 
 
 def looks_of(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Give each name the colour and dashes of its lines."""
+    """Give each name the colour and dashes of its lines.
+
+    >>> looks_of(["truth", "prediction"])["truth"]
+    {'color': '#000000', 'linestyle': 'solid'}
+    """
     looks = {}
     for index, name in enumerate(names):
         dashes = LINE_DASHES[index % len(LINE_DASHES)]
