@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fieldwise.errors import InputError
-from fieldwise.networks.convnet import CONVOLUTIONS, check_channels, check_sizes, choose_convolution
+from fieldwise.networks.convnet import check_channels, check_sizes, choose_convolution
 from fieldwise.networks.valid.blocks import check_bypass, check_cells, crop, draw_normal_weights
 from fieldwise.networks.valid.periodic import put_channels_last, wrap_around
 from fieldwise.networks.valid.styled import add_styles, check_style, convolve
@@ -128,10 +128,11 @@ class ResidualEmulator(nn.Module):
         return made
 
     def _draw_weights(self, init_std: float | None) -> None:
-        for layer in self.modules():
-            if isinstance(layer, tuple(CONVOLUTIONS.values())):
-                nn.init.kaiming_normal_(layer.weight, a=SLOPE)
-                nn.init.zeros_(layer.bias)
+        for parameter in self.parameters():
+            if parameter.ndim > 1:
+                nn.init.kaiming_normal_(parameter, a=SLOPE)
+            else:
+                nn.init.zeros_(parameter)
         draw_normal_weights(self, init_std)
         for block in self.blocks:
             *_, second = block.children()
