@@ -261,12 +261,12 @@ def displacement_to_momentum(
 
 
 def common_mean(*displacements: torch.Tensor) -> torch.Tensor:
-    """Give the mean displacement of fields taken together, (boxes, dimensions); no gradient flows through it.
+    """Give the mean displacement of fields taken together, (boxes, dimensions).
 
     >>> common_mean(torch.zeros(1, 2, 4, 4), torch.ones(1, 2, 4, 4)).tolist()
     [[0.5, 0.5]]
     """
-    return torch.stack([field.detach().flatten(2).mean(2) for field in displacements]).mean(0)
+    return torch.stack([field.flatten(2).mean(2) for field in displacements]).mean(0)
 
 
 def _positions(
