@@ -293,6 +293,21 @@ def test_displacement_by_a_cell_moves_the_density_by_one_once_the_common_mean_is
     torch.testing.assert_close(displacement_to_density(moved, spacing=4.0), density, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("periodic", [True, False])
+@pytest.mark.parametrize("lost", [np.nan, np.inf, 1e30])
+def test_positions_that_are_no_numbers_stop_nothing(periodic, lost):
+    positions = torch.tensor([[[3.0, lost], [2.0, 1.0]]])
+    density = deposit(positions, None, (4, 4), periodic=periodic)
+    assert density[0, 0, 3, 2] == 1  # of the particle that is in its place
+    assert not (periodic and np.isfinite(lost)) or density.sum() == 2
+
+
+def test_half_precision_is_deposited_in_single():
+    displacement = 4 * draw_contrast((8, 512), 1)[:, None].expand(-1, 2, -1, -1).bfloat16()
+    expected = displacement_to_density(displacement.float(), spacing=4.0)
+    torch.testing.assert_close(displacement_to_density(displacement, spacing=4.0), expected, rtol=0, atol=0)
+
+
 # Particle mesh
 
 
