@@ -1,8 +1,11 @@
-"""The eight ways to turn a map of square cells, and the vectors on it."""
+"""The ways to turn fields of square cells, and the vectors on them: maps, and boxes by their axes."""
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,3 +61,73 @@ def inverse(symmetry: int) -> int:
     [0, 3, 2, 1, 4, 5, 6, 7]
     """
     return symmetry if symmetry >= 4 else -symmetry % 4
+
+
+class AxisSymmetry(NamedTuple):
+    """A symmetry of the square or the cube: which axis comes to each place, and which are reversed."""
+
+    order: tuple[int, ...]
+    flips: tuple[bool, ...]
+
+    @property
+    def inverse(self) -> AxisSymmetry:
+        """The symmetry that undoes this one.
+
+        >>> AxisSymmetry((1, 2, 0), (True, False, False)).inverse
+        AxisSymmetry(order=(2, 0, 1), flips=(False, True, False))
+        """
+        places = sorted(range(len(self.order)), key=self.order.__getitem__)
+        return AxisSymmetry(tuple(places), tuple(self.flips[place] for place in places))
+
+    def before(self, sides: Sequence[Any]) -> list[Any]:
+        """Give what each axis must have, a size or (before, after), so that the turned one has `sides`.
+
+        >>> AxisSymmetry((1, 0), (True, False)).before([(1, 2), (3, 4)])
+        [(3, 4), (2, 1)]
+        """
+        wanted = list(sides)
+        for axis, flip, side in zip(self.order, self.flips, sides, strict=True):
+            wanted[axis] = side[::-1] if flip and isinstance(side, tuple) else side
+        return wanted
+
+
+@functools.cache
+def list_axis_symmetries(dimensions: int) -> tuple[AxisSymmetry, ...]:
+    """List the symmetries of the square (8) or the cube (48), that which changes nothing first.
+
+    >>> [len(list_axis_symmetries(dimensions)) for dimensions in (2, 3)]
+    [8, 48]
+    >>> list_axis_symmetries(2)[0]
+    AxisSymmetry(order=(0, 1), flips=(False, False))
+    """
+    orders = itertools.permutations(range(dimensions))
+    flips = list(itertools.product((False, True), repeat=dimensions))
+    return tuple(AxisSymmetry(order, each) for order in orders for each in flips)
+
+
+def turn_axes(fields: Tensor, symmetry: AxisSymmetry, vectors: Sequence[tuple[int, ...]] = ()) -> Tensor:
+    """Permute and reverse the axes of fields together with the vectors on them.
+
+    Parameters
+    ----------
+    fields
+        (batch, channel, *cells), with as many axes of cells as the symmetry has.
+    symmetry
+        Of :func:`list_axis_symmetries`.
+    vectors
+        Channels that are the components of a vector along the axes, in their order: a reversed axis negates
+        its component, a permutation moves the components with the axes.
+
+    >>> flow = torch.tensor([2.0, 1.0]).view(1, 2, 1, 1)  # two along the first axis, one along the second
+    >>> turn_axes(flow, AxisSymmetry((1, 0), (False, True)), [(0, 1)]).flatten().tolist()
+    [1.0, -2.0]
+    """
+    turned = fields.permute(0, 1, *(2 + axis for axis in symmetry.order))
+    turned = turned.flip([2 + place for place, flip in enumerate(symmetry.flips) if flip])
+    if not vectors:
+        return turned
+    channels, old = list(turned.unbind(1)), turned.unbind(1)
+    for vector in vectors:
+        for channel, axis, flip in zip(vector, symmetry.order, symmetry.flips, strict=True):
+            channels[channel] = -old[vector[axis]] if flip else old[vector[axis]]
+    return torch.stack(channels, dim=1)

@@ -109,6 +109,13 @@ class Case:
                 f"case {self}: lacks {', '.join(missing)}, which {why} needs; it has {', '.join(self.files)}"
             )
 
+    def check_numbers(self, names: Iterable[str]) -> None:
+        """Refuse a case that lacks numbers which a network reads beside its fields."""
+        missing = [name for name in names if name not in self.numbers]
+        if missing:
+            there = ", ".join(self.numbers) or "none"
+            raise InputError(f"case {self}: lacks the numbers {', '.join(missing)}; it has {there}")
+
     def read(
         self,
         wanted: Iterable[str | Variable],

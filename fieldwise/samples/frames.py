@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -12,13 +13,15 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from fieldwise.errors import InputError
-from fieldwise.samples.cases import Case
+from fieldwise.samples.cases import Case, Cells
 from fieldwise.samples.loaders import SYMMETRIES, Frame, PatchSampler, make_patch_loader
-from fieldwise.samples.scales import Scale
+from fieldwise.samples.scales import AnyScale, Scale
 from fieldwise.samples.signatures import Signature, Variable
 
 Mask = Callable[..., np.ndarray]  # of a case, the number of a frame and maybe `cells=`, a part of it
 NOTHING: Mapping[str, Sequence[str]] = {}
+UNKNOWN: Mapping[str, AnyScale] = {}
+SLAB_CELLS = 2**24  # of a box in memory
 
 
 def fit_signature(
@@ -28,6 +31,7 @@ def fit_signature(
     inputs: Iterable[str | Variable],
     outputs: Iterable[str | Variable],
     stacked: bool = True,
+    scales: Mapping[str, AnyScale] = UNKNOWN,
     **facts: Any,
 ) -> Signature:
     """Describe what a network reads and gives, with scales and ranges as training cases have them.
@@ -41,8 +45,10 @@ def fit_signature(
     inputs, outputs
         Variables of the prepared folder by name, or as they are to be read: at another spacing, say.
     stacked
-        Read all inputs at the cells of the case, as one tensor of channels; otherwise by name, each at its
-        own spacing.
+        Read all inputs at the cells of the case, in boxes all at their own, as one tensor of channels;
+        otherwise by name, each at its own spacing.
+    scales
+        Of variables that are not to be fitted.
     facts
         Whatever else shall travel with the network.
 
@@ -61,25 +67,31 @@ def fit_signature(
     if not cases:
         raise InputError("there is no case to learn from; prepare some for training")
 
+    box, dimensions = cases[0].bounds is None, len(cases[0].shape)
+
     def fit(wanted: Iterable[str | Variable]) -> tuple[Variable, ...]:
         chosen = [cases[0].variables[each] if isinstance(each, str) else each for each in wanted]
-        return tuple(_fit(replace(each, spacing=None) if stacked else each, cases) for each in chosen)
+        known = [replace(each, spacing=None) if stacked and not box else each for each in chosen]
+        fitted = (_fit(each, cases) for each in known)
+        return tuple(replace(each, scale=scales.get(each.name, each.scale)) for each in fitted)
 
-    spacings = tuple(sorted({case.spacing for case in cases}))
-    return Signature(recipe, fit(inputs), fit(outputs), stacked=stacked, spacings=spacings, facts=facts)
+    options: Any = {"spacings": tuple(sorted({case.spacing for case in cases})), "dimensions": dimensions}
+    return Signature(recipe, fit(inputs), fit(outputs), stacked=stacked, facts=facts, **options)
 
 
 def _fit(wanted: Variable, cases: Sequence[Case]) -> Variable:
-    """Fit scale and range of a variable, reading one frame at a time."""
+    """Fit scale and range of a variable, reading one frame, or one slab of a box, at a time."""
     count, total, squares = 0, 0.0, 0.0
     low, high = np.inf, -np.inf
     for case in cases:
-        for frame in range(case.frames):
-            values = case.read([wanted], frame=frame)[wanted.name].astype(np.float64)
+        for frame, slab in itertools.product(range(case.frames), _slabs(case, wanted)):
+            values = case.read([wanted], window=slab, frame=frame)[wanted.name].astype(np.float64)
             valid = values[np.isfinite(values)]
             if valid.size:
                 count, total, squares = count + valid.size, total + valid.sum(), squares + (valid**2).sum()
                 low, high = min(low, valid.min()), max(high, valid.max())
+        if case.bounds is None:
+            case.close()
     if not count:
         raise InputError(f"{wanted.name}: all values are missing; there is nothing to learn from")
     if wanted.vector:
@@ -90,6 +102,17 @@ def _fit(wanted: Variable, cases: Sequence[Case]) -> Variable:
     constant = spread <= 1e-6 * abs(mean)  # what rounding leaves of a spread is none
     scale = Scale(float(mean), 1.0 if constant or not spread else float(spread))
     return replace(wanted, scale=scale, range=(float(low), float(high)))
+
+
+def _slabs(case: Case, wanted: Variable) -> list[Cells | None]:
+    """Part a box along its first axis; a map is read whole."""
+    if case.bounds is not None:
+        return [None]
+    ratio = round((wanted.spacing or case.spacing) / case.spacing)
+    step = ratio * max(1, SLAB_CELLS // (math.prod(case.shape[1:]) * ratio))
+    rest = (slice(None),) * (len(case.shape) - 1)
+    size = case.shape[0]
+    return [(slice(first, min(first + step, size)), *rest) for first in range(0, size, step)]
 
 
 def fit_ranges(signature: Signature, cases: Sequence[Case], *, where: Mask) -> Signature:

@@ -263,8 +263,8 @@ class Draft:
             ends = ["x", "y", "z"] if vector else [str(number) for number in range(1, channels + 1)]
             names = tuple(f"{key}_{end}" for end in ends[:channels]) if channels > 1 else (key,)
             for number, field in enumerate(names):
-                files[field] = f"{home}/{field}.npy"
-                _write_slabs(values, number, self.folder / files[field], f"case {name}: {field}")
+                file = files[field] = f"{home}/{field}.npy"
+                _write_slabs(values, number, self.folder / file, f"case {name}: {field}")
             options: Any = {"units": units.get(key, "1"), "spacing": ratio * spacing, "vector": vector}
             variables[key] = Variable(key, names, **options)
         case = Case(name, split, self.folder, variables, files, spacing, shape)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any, cast
 
 import numpy as np
 
 from fieldwise.errors import InputError
+from fieldwise.networks.imports import import_by_path
 
 
 @dataclass(frozen=True)
@@ -78,16 +80,146 @@ class LengthScale:
         return asdict(self)
 
 
-AnyScale = Scale | LengthScale
+class NamedScale:
+    """A scale that is named by its import path; one of one's own is a dataclass that inherits from this.
 
-
-def read_scale(numbers: dict[str, float]) -> AnyScale:
-    """Read back what :meth:`to_dict` of a scale wrote.
-
-    >>> read_scale({"knee": 10.0}), read_scale(Scale(1.0, 2.0).to_dict())
-    (LengthScale(knee=10.0), Scale(mean=1.0, spread=2.0))
+    Its fields are plain numbers; `apply` and `undo` work alike on arrays of NumPy and of torch.
     """
-    return LengthScale(**numbers) if "knee" in numbers else Scale(**numbers)
+
+    def apply(self, values: Any) -> Any:
+        """Scale values."""
+        raise NotImplementedError
+
+    def undo(self, values: Any) -> Any:
+        """Give scaled values their size back."""
+        raise NotImplementedError
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write import path and numbers, to travel inside a checkpoint."""
+        kind = type(self)
+        return {"path": f"{kind.__module__}.{kind.__qualname__}", "options": asdict(cast(Any, self))}
+
+
+@dataclass(frozen=True)
+class Factor(NamedScale):
+    """Divide by a number.
+
+    >>> Factor(6.0).apply(np.array([3.0])).tolist()
+    [0.5]
+    """
+
+    size: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse a size that cannot be divided by."""
+        if not (np.isfinite(self.size) and self.size > 0):
+            raise InputError(f"a factor of {self.size:g} cannot be divided by")
+
+    def apply(self, values: Any) -> Any:
+        """Scale values."""
+        return values / self.size
+
+    def undo(self, values: Any) -> Any:
+        """Give scaled values their size back."""
+        return values * self.size
+
+
+@dataclass(frozen=True)
+class Logarithm(NamedScale):
+    """Take the logarithm of values above `-floor`, to which `floor` is added; undo takes it off again.
+
+    >>> scale = Logarithm(floor=1e-8)
+    >>> bool(np.allclose(scale.undo(scale.apply(np.array([0.0, 2.0]))), [0.0, 2.0], atol=1e-12))
+    True
+    """
+
+    floor: float = 1e-8
+
+    def apply(self, values: Any) -> Any:
+        """Scale values."""
+        return _call("log", values + self.floor)
+
+    def undo(self, values: Any) -> Any:
+        """Give scaled values their size back."""
+        return _call("exp", values) - self.floor
+
+
+@dataclass(frozen=True)
+class Exponential(NamedScale):
+    """Take the exponential: the inverse of :class:`Logarithm`.
+
+    >>> Exponential().apply(np.array([0.0])).tolist()
+    [1.0]
+    """
+
+    floor: float = 0.0
+
+    def apply(self, values: Any) -> Any:
+        """Scale values."""
+        return _call("exp", values) - self.floor
+
+    def undo(self, values: Any) -> Any:
+        """Give scaled values their size back."""
+        return _call("log", values + self.floor)
+
+
+@dataclass(frozen=True)
+class Log1p(NamedScale):
+    """Take the logarithm of 1 + values, exact near 0: for a density contrast.
+
+    >>> Log1p().apply(np.array([0.0, np.e - 1])).tolist()
+    [0.0, 1.0]
+    """
+
+    def apply(self, values: Any) -> Any:
+        """Scale values."""
+        return _call("log1p", values)
+
+    def undo(self, values: Any) -> Any:
+        """Give scaled values their size back."""
+        return _call("expm1", values)
+
+
+@dataclass(frozen=True)
+class Expm1(NamedScale):
+    """Take the exponential less 1: the inverse of :class:`Log1p`.
+
+    >>> Expm1().undo(np.array([0.0])).tolist()
+    [0.0]
+    """
+
+    def apply(self, values: Any) -> Any:
+        """Scale values."""
+        return _call("expm1", values)
+
+    def undo(self, values: Any) -> Any:
+        """Give scaled values their size back."""
+        return _call("log1p", values)
+
+
+def _call(name: str, values: Any) -> Any:
+    """Call a function of NumPy, or the tensor's own of that name."""
+    return getattr(np, name)(values) if isinstance(values, np.ndarray | float) else getattr(values, name)()
+
+
+AnyScale = Scale | LengthScale | NamedScale
+
+
+def read_scale(entry: dict[str, Any]) -> AnyScale:
+    """Read back what :meth:`to_dict` of a scale wrote; a path must name a :class:`NamedScale`.
+
+    >>> read_scale({"knee": 10.0}), read_scale(Scale(1.0, 2.0).to_dict()), read_scale(Log1p().to_dict())
+    (LengthScale(knee=10.0), Scale(mean=1.0, spread=2.0), Log1p())
+    >>> read_scale({"path": "os.mkdir", "options": {}})
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: os.mkdir is no NamedScale; give the import path of one
+    """
+    if "path" in entry:
+        try:
+            return import_by_path(entry["path"], kind=NamedScale)(**entry["options"])
+        except TypeError as error:
+            raise InputError(f"{entry['path']} cannot be made of {entry['options']}: {error}") from None
+    return LengthScale(**entry) if "knee" in entry else Scale(**entry)
 
 
 def fit_scale(values: np.ndarray) -> Scale:

@@ -309,10 +309,16 @@ class Signature:
                 f"{source}: is a checkpoint written by another version of fieldwise; train it again"
             )
         try:
-            sides = {side: tuple(map(Variable.from_dict, entry[side])) for side in ("inputs", "outputs")}
-            recipe, stacked, facts = entry["recipe"], entry["stacked"], dict(entry["facts"])
-            given: Any = {"spacings": tuple(entry["spacings"]), "dimensions": entry["dimensions"]}
-            return cls(recipe, **sides, stacked=stacked, facts=facts, **given)
+            inputs, outputs = (tuple(map(Variable.from_dict, entry[side])) for side in ("inputs", "outputs"))
+            return cls(
+                entry["recipe"],
+                inputs,
+                outputs,
+                stacked=entry["stacked"],
+                spacings=tuple(entry["spacings"]),
+                facts=dict(entry["facts"]),
+                dimensions=entry["dimensions"],
+            )
         except (KeyError, TypeError) as error:
             raise InputError(f"{source}: holds a damaged signature ({error}); train it again") from None
 

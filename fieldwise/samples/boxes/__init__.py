@@ -1,0 +1,1 @@
+"""Boxes of a simulation: users' files, crops of them, and the order in which these are read."""
