@@ -50,7 +50,9 @@ def test_measured_halo_is_the_longest_where_none_will_do():
         return inputs["noise"] + np.cumsum(np.ones(inputs["noise"].shape), axis=0)
 
     reader = Noise(90, 90)
-    assert measure_halo(everything, reader, lay_out(reader.grid, None, 1), longest_cells=20, probe_cells=8) == 20
+    assert (
+        measure_halo(everything, reader, lay_out(reader.grid, None, 1), longest_cells=20, probe_cells=8) == 20
+    )
 
 
 def test_measured_halo_counts_a_value_missing_in_one_as_different():
@@ -60,7 +62,12 @@ def test_measured_halo_counts_a_value_missing_in_one_as_different():
         return values
 
     reader = Noise(90, 90)
-    assert measure_halo(missing_near_the_edge, reader, lay_out(reader.grid, None, 1), longest_cells=16, probe_cells=8) == 6
+    assert (
+        measure_halo(
+            missing_near_the_edge, reader, lay_out(reader.grid, None, 1), longest_cells=16, probe_cells=8
+        )
+        == 6
+    )
 
 
 def test_measured_halo_makes_tiled_equal_untiled_for_a_long_tail(tmp_path):

@@ -10,8 +10,8 @@ from fieldwise.samples.examples import make_prepared
 from fieldwise.samples.scales import LengthScale, Scale
 from fieldwise.samples.signatures import Signature, Variable
 from fieldwise.verbs.domains import unseen
-from fieldwise.verbs.domains.unseen import measure_beyond, warn_beyond
 from fieldwise.verbs.domains.contents import MapFile, Output, Piece, Times
+from fieldwise.verbs.domains.unseen import measure_beyond, warn_beyond
 from fieldwise.verbs.domains.writers import write_map
 from fieldwise.verbs.predict import predict_to
 from fieldwise.verbs.predictors import BEYOND, Predictor, load_predictor

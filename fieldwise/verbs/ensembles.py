@@ -1,4 +1,4 @@
-"""The members of a stochastic network as one predictor: their mean, spread and quantiles."""
+"""The members of a stochastic network as one predictor, and the noise of world cells that makes them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,54 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fieldwise.errors import InputError, require_at_least
+from fieldwise.fields.grids import Bounds
+from fieldwise.samples.cases import Cells
+from fieldwise.verbs.domains.blocks import count_cells
 from fieldwise.verbs.domains.contents import MEAN, MEMBER, QUANTILE, SPREAD, Output
 
 if TYPE_CHECKING:
+    from fieldwise.networks.noise import WorldNoise
     from fieldwise.samples.cases import Case
     from fieldwise.verbs.predictors import Arrays, Predictor
 
 QUANTILES = (0.05, 0.5, 0.95)
+WORLD, DRAW = "_world", "_draw"  # beside the fields of a window: its place, and the seed and member to draw
+
+
+def find_place(case: Case, window: Bounds | Cells, padding_cells: int, refinement: int) -> np.ndarray:
+    """Give first cell, number of cells and period (0: none) of what a network reads of a window, (3, axis).
+
+    Parameters
+    ----------
+    case, window
+        What is asked for; world cells are counted from the corner where the case begins.
+    padding_cells
+        Cells of the map that are read around the window.
+    refinement
+        Cells of the map along one that the network reads.
+
+    >>> from types import SimpleNamespace
+    >>> box = SimpleNamespace(shape=(32, 32), periodic=True)
+    >>> find_place(box, (slice(0, 8), slice(8, 32)), 4, 2).tolist()
+    [[-2, 2], [8, 16], [16, 16]]
+    """
+    starts, stops = map(np.array, count_cells(case, window))
+    periods = [size if case.periodic else 0 for size in case.shape]
+    return np.array([starts - padding_cells, stops - starts + 2 * padding_cells, periods]) // refinement
+
+
+def make_noise(arrays: Arrays, network: Any) -> WorldNoise:
+    """Give a network the noise of the place that was read, of the member asked for or the first of seed 0.
+
+    Where the network states its planes (`noise_planes`), each begins with its cells along one that is read.
+    """
+    from fieldwise.networks.noise import WorldNoise  # loads torch
+
+    origin, window, period = arrays[WORLD].tolist()
+    seed, member = arrays[DRAW].tolist() if DRAW in arrays else (0, 0)
+    planes = getattr(network, "noise_planes", None)
+    factors = None if planes is None else [factor for factor, _ in planes]
+    return WorldNoise(seed, member, origin, window, [each or None for each in period], factors)
 
 
 class Ensemble:
@@ -56,8 +97,8 @@ class Ensemble:
     >>> ensemble = Ensemble(Predictor(Rough(), signature), 50, quantiles=(0.5,))
     >>> [output.label for output in ensemble.outputs]
     ['bed', 'bed_spread', 'bed_q50']
-    >>> ensemble(ensemble.read(case, case.bounds, 0)).mean(axis=(1, 2)).round(1).tolist()
-    [0.0, 1.0, 0.0]
+    >>> float(ensemble(ensemble.read(case, case.bounds, 0))[1].mean().round(1))
+    1.0
     """
 
     def __init__(
@@ -72,7 +113,8 @@ class Ensemble:
         require_at_least(0, members=members, seed=seed)
         if not predictor.stochastic:
             raise InputError(
-                f"--members: is {members}, but the network takes no noise, so all would be the same; leave it out"
+                f"--members: is {members}, but the network takes no noise, so all would be the same; "
+                "leave it out"
             )
         if any(not 0 <= part <= 1 for part in quantiles) or len(set(quantiles)) < len(quantiles):
             raise InputError(f"--quantiles: are {[*quantiles]}; give different parts from 0 to 1")
@@ -106,8 +148,6 @@ class Ensemble:
 
     def draw(self, arrays: Arrays, member: int) -> np.ndarray:
         """Draw one member of what was read of a window, (channel, *cells)."""
-        from fieldwise.verbs.predictors import DRAW
-
         return self.predictor({**arrays, DRAW: np.array([self.seed, member])})
 
     def __call__(self, arrays: Arrays) -> np.ndarray:

@@ -15,18 +15,21 @@ from fieldwise.errors import InputError
 from fieldwise.fields.grids import Bounds
 from fieldwise.networks.imports import import_by_path
 from fieldwise.networks.layers import Layer, list_layers
-from fieldwise.networks.noise import WorldNoise
 from fieldwise.runs import hash_file
 from fieldwise.samples.cases import Case, Cells
 from fieldwise.samples.signatures import Signature, Variable
 from fieldwise.tasks import choose_device
 from fieldwise.tasks.checkpoints import read_checkpoint
-from fieldwise.verbs.domains.blocks import count_cells
 from fieldwise.verbs.domains.contents import Output
 from fieldwise.verbs.domains.reaches import reach
+from fieldwise.verbs.ensembles import WORLD, find_place, make_noise
 
 Arrays = dict[str, np.ndarray]
-STYLE, WORLD, DRAW = "_style", "_world", "_draw"  # what is read beside fields: numbers, the place, seed and member
+STYLE, WORLD, DRAW = (
+    "_style",
+    "_world",
+    "_draw",
+)  # what is read beside fields: numbers, the place, seed and member
 BEYOND = "beyond_training"  # marks the cells in which an input leaves what training has seen
 PREFIX = "network."  # of a network's weights in the checkpoint of its task
 
@@ -97,7 +100,7 @@ class Predictor:
         self.device = torch.device(device)
         self.network: Any = network.eval().to(self.device)
         if hasattr(network, "boundary"):
-            self.network.boundary = "valid"
+            self.network.boundary = "valid"  # type: ignore[assignment]
         self.signature = signature
         self.path, self.run = Path(path), None if run is None else Path(run)
         self.fingerprint = fingerprint
@@ -176,7 +179,7 @@ class Predictor:
         if self.signature.facts.get("style"):
             arrays[STYLE] = self.read_style(case)
         if self.stochastic:
-            arrays[WORLD] = self._find_place(case, window)
+            arrays[WORLD] = find_place(case, window, self.padding_cells, self._refinement)
         return arrays
 
     def read_style(self, case: Case) -> np.ndarray:
@@ -185,15 +188,10 @@ class Predictor:
         for name in names:
             if name not in case.numbers:
                 known = ", ".join(case.numbers) or "none"
-                raise InputError(f"case {case}: has no number {name}, which the network reads; it has {known}")
+                raise InputError(
+                    f"case {case}: has no number {name}, which the network reads; it has {known}"
+                )
         return np.array([case.numbers[name] for name in names], dtype=np.float32)
-
-    def _find_place(self, case: Case, window: Any) -> np.ndarray:
-        """Give first cell, number of cells and period (0: none) of what the network reads, (3, axis)."""
-        starts, stops = map(np.array, count_cells(case, window))
-        padding, ratio = self.padding_cells, self._refinement
-        periods = [size if case.periodic else 0 for size in case.shape]
-        return np.array([starts - padding, stops - starts + 2 * padding, periods]) // ratio
 
     def __call__(self, arrays: Arrays) -> np.ndarray:
         """Map the inputs of a window to all outputs, (channel, *cells), missing where an input is."""
@@ -226,7 +224,7 @@ class Predictor:
         if STYLE in arrays:
             options["style"] = self._to_tensor(arrays[STYLE])
         if WORLD in arrays:
-            options["noise"] = self._draw_noise(arrays)
+            options["noise"] = make_noise(arrays, self.network)
         answer = self.infer(tensors if stacked is None else stacked, **options)[0].float().cpu().numpy()
         surplus = getattr(self.network, "surplus", 0)
         inner = (slice(surplus, size - surplus) for size in answer.shape[1:])
@@ -238,14 +236,6 @@ class Predictor:
         A recipe that draws more out of a network than its answer overrides this.
         """
         return self.network(inputs, **options)
-
-    def _draw_noise(self, arrays: Arrays) -> WorldNoise:
-        """Give the noise of the place and the member that was asked for; by default the first of seed 0."""
-        origin, window, period = arrays[WORLD].tolist()
-        seed, member = arrays[DRAW].tolist() if DRAW in arrays else (0, 0)
-        planes = getattr(self.network, "noise_planes", None)
-        factors = None if planes is None else [factor for factor, _ in planes]
-        return WorldNoise(seed, member, origin, window, [each or None for each in period], factors)
 
     def _unscale(self, channels: np.ndarray) -> np.ndarray:
         values = self.signature.undo(self.signature.split(channels))
@@ -288,7 +278,9 @@ class Predictor:
         return cells[np.ix_(*places)]
 
 
-def draw_window(predictor: Predictor, case: Case, window: Bounds | Cells) -> tuple[list[Layer], Arrays, np.ndarray]:
+def draw_window(
+    predictor: Predictor, case: Case, window: Bounds | Cells
+) -> tuple[list[Layer], Arrays, np.ndarray]:
     """Have a predictor draw one window, and look on.
 
     Returns

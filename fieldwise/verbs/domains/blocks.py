@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -61,7 +61,8 @@ class Box(NamedTuple):
                 f"the predictor gave maps of the shape {shape} for a window of {window.shape} "
                 "cells; it must give exactly the window at the spacing of the map"
             )
-        return values[(..., *self.within(window))].astype(np.float32)
+        inner: Any = (..., *self.within(window))
+        return values[inner].astype(np.float32)
 
 
 @dataclass(frozen=True)

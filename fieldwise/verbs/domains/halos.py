@@ -29,7 +29,9 @@ def choose_halo(
     frame: int = 0,
     progress: bool = True,
 ) -> int:
-    """Choose a halo that leaves no seam, in cells of the map; 0 where one block covers the case, unless it goes on.
+    """Choose a halo that leaves no seam, in cells of the map; 0 where one block covers the case.
+
+    A periodic case has no end, so its blocks have a halo even where there is but one.
 
     As far as the network sees, where that is known and not farther than the longest halo; a network that
     sees farther mostly needs less. Else it is measured at probes and doubled. Either is remembered in the
@@ -47,7 +49,11 @@ def choose_halo(
     >>> choose_halo(predictor, case, layout, block_cells=16, fingerprint="", progress=False)
     2
     """
-    if not layout.periodic and layout.window(layout.target, 0) == layout.limits and len(layout.blocks(block_cells)) == 1:
+    if (
+        not layout.periodic
+        and layout.window(layout.target, 0) == layout.limits
+        and len(layout.blocks(block_cells)) == 1
+    ):
         return 0
 
     from fieldwise.runs import recall_measure

@@ -50,11 +50,10 @@ def warn_beyond(
 
     known = predictor.signature.spacings or (case.spacing,)
     if not 0.99 * min(known) <= case.spacing <= 1.01 * max(known):
-        trained = ", ".join(f"{spacing:g}" for spacing in known)
+        trained, units = ", ".join(f"{spacing:g}" for spacing in known), case.spacing_units
         print(
-            f"warning: case {case}: cells of {case.spacing:g} {case.spacing_units}, training has seen {trained} "
-            f"{case.spacing_units}; bring them "
-            f"to that with {remedy}"
+            f"warning: case {case}: cells of {case.spacing:g} {units}, training has seen {trained} {units}; "
+            f"bring them to that with {remedy}"
         )
     share, ranges = measure_beyond(predictor, case, frames)
     if share:

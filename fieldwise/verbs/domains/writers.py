@@ -57,7 +57,10 @@ def write_map(pieces: Iterable[Piece], path: str | Path, content: MapFile) -> Pa
     ([0.0, 0.0, 2.0, 2.0], 'm')
     """
     path = Path(path)
-    frames, boxes = 1 if content.times is None else len(content.times.values), isinstance(content.grid, Lattice)
+    frames, boxes = (
+        1 if content.times is None else len(content.times.values),
+        isinstance(content.grid, Lattice),
+    )
     check_suffix(path, frames, boxes=boxes)
     write = WRITERS[path.suffix.lower()]
     try:
