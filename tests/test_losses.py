@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fieldwise.errors import InputError
-from fieldwise.losses.cells import content_loss, psnr
+from fieldwise.losses.cells import content_loss, dice_loss, psnr
 from fieldwise.losses.games import adversarial_loss, discriminator_loss
 from fieldwise.losses.structure import structural_similarity, topographic_loss
 
@@ -132,3 +132,17 @@ def test_psnr_falls_by_twenty_decibels_for_ten_times_the_error() -> None:
     assert (psnr(ONES, 2 * ONES, data_range=1) - psnr(ONES, 11 * ONES, data_range=1)).item() == pytest.approx(
         20
     )
+
+
+def test_dice_is_the_mean_over_classes_of_each_sample() -> None:
+    truth = torch.tensor([[[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]])
+    prediction = torch.tensor([[[1.0, 1.0, 0.0, 0.0], [0.5, 0.0, 0.5, 0.0]]])
+    # All of the first; of the second 2 * 0.5 over 0.25 + 0.25 + 2; each with 1 added above and below.
+    assert dice_loss(prediction, truth).item() == pytest.approx((0 + 1 - 2 / 3.5) / 2)
+    mask = torch.tensor([[[1.0, 1.0, 0.0, 0.0]]])  # of the second class 0.25 is left where none is true
+    assert dice_loss(prediction, truth, mask).item() == pytest.approx((0 + 1 - 1 / 1.25) / 2)
+
+
+def test_dice_of_a_class_that_neither_has_is_zero() -> None:
+    absent = torch.zeros(2, 1, 4, 4, 4)
+    assert dice_loss(absent, absent).item() == 0

@@ -38,6 +38,36 @@ def masked_mse(prediction: Tensor, truth: Tensor, mask: Tensor | None = None) ->
     return masked_mean((prediction - truth).square(), mask)
 
 
+def dice_loss(
+    prediction: Tensor, truth: Tensor, mask: Tensor | None = None, *, smoothing: float = 1.0
+) -> Tensor:
+    """Return how little a predicted class overlaps the true one: 1 less Dice's coefficient.
+
+    With squares in the denominator (Milletari et al. 2016, arXiv:1606.04797); the mean over samples and
+    channels, each a class.
+
+    Parameters
+    ----------
+    prediction, truth : Tensor
+        (batch, channel, *space), from 0 to 1.
+    mask : Tensor, optional
+        (batch, 1, *space), 0 in cells that do not count.
+    smoothing : float
+        Cells added to overlap and union: a class that neither has is predicted well.
+
+    Examples
+    --------
+    >>> truth = torch.tensor([[[1.0, 1.0, 1.0, 0.0]]])
+    >>> dice_loss(torch.tensor([[[1.0, 0.0, 0.0, 0.0]]]), truth, smoothing=0).item()  # 1 - 2 x 1 / (1 + 3)
+    0.5
+    """
+    if mask is not None:
+        prediction, truth = ((mask != 0) * field for field in (prediction, truth))
+    overlap = 2 * (prediction * truth).flatten(2).sum(2)
+    union = (prediction.square() + truth.square()).flatten(2).sum(2)
+    return (1 - (overlap + smoothing) / (union + smoothing)).mean()
+
+
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
     """Return the mean of values, (batch, channel, *space), over the cells where a mask is not 0.
 

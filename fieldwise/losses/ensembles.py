@@ -1,9 +1,71 @@
-"""How well an ensemble tells what may be: proper scores, least where members are drawn as the truth is."""
+"""How well an ensemble tells what may be: fair proper scores, least where members are drawn as the truth is.
+
+Ensembles are (member, batch, channel, *space), of two members or more, in any number of dimensions. Scores of
+cells alone leave open how cells go together; those of differences, block means and patches do not.
+"""
+
+from collections.abc import Callable, Mapping
+from itertools import combinations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from fieldwise.errors import InputError
 from fieldwise.losses.cells import masked_mean
+
+MEANS = {2: 1.0, 4: 1.0, 8: 1.0}  # cells on a side of a block to the weight of its score
+PATCHES = {4: 1.0, 16: 1.0}
+POOLINGS = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}
+
+
+def proper_score(
+    members: Tensor,
+    truth: Tensor,
+    mask: Tensor | None = None,
+    *,
+    values: float = 1.0,
+    differences: float = 1.0,
+    means: Mapping[int, float] = MEANS,
+    patches: Mapping[int, float] = PATCHES,
+) -> Tensor:
+    """Return the weighted sum of the scores of cells, of differences, of block means and of patches.
+
+    Parameters
+    ----------
+    members : Tensor
+        (member, batch, channel, *space), two members at least.
+    truth : Tensor
+        (batch, channel, *space).
+    mask : Tensor, optional
+        (batch, 1, *space), 0 in cells that do not count.
+    values, differences : float
+        Weights of :func:`fair_crps` and :func:`difference_crps`; 0 leaves one out.
+    means, patches : mapping
+        Cells on a side to weight, of :func:`block_mean_crps` and :func:`patch_energy_score`.
+
+    Raises
+    ------
+    InputError
+        If there is one member only, or a block is larger than the field.
+
+    Examples
+    --------
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> truth, *members = torch.randn(5, 1, 1, 64, 64, generator=generator)
+    >>> members = torch.stack(members)
+    >>> alike, bold = proper_score(members, truth), proper_score(2 * members, truth)
+    >>> bool(alike < bold)
+    True
+    """
+    members = members.to(torch.promote_types(members.dtype, truth.dtype))
+    terms = [
+        *([(values, fair_crps(members, truth, mask))] if values else []),
+        *([(differences, difference_crps(members, truth, mask))] if differences else []),
+        *((weight, block_mean_crps(members, truth, mask, size=size)) for size, weight in means.items()),
+        *((weight, patch_energy_score(members, truth, mask, size=size)) for size, weight in patches.items()),
+    ]
+    return torch.stack([weight * score for weight, score in terms]).sum()
 
 
 def fair_crps(members: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -15,7 +77,7 @@ def fair_crps(members: Tensor, truth: Tensor, mask: Tensor | None = None) -> Ten
     Parameters
     ----------
     members : Tensor
-        (member, batch, channel, y, x), two members at least.
+        (member, batch, channel, *space), two members at least.
     truth, mask : Tensor
         As for :func:`fieldwise.losses.cells.masked_mae`.
 
@@ -27,6 +89,7 @@ def fair_crps(members: Tensor, truth: Tensor, mask: Tensor | None = None) -> Ten
     >>> fair_crps(members, torch.zeros(1, 1, 1, 1)).item()  # (1 + 3) / 2 - 4 / 2
     0.0
     """
+    _require_members(members)
     count = len(members)
     ordered = members.sort(dim=0).values
     # Of the k-th of n in order, k lie below and n - 1 - k above: sum |a - b| over pairs without n^2 memory.
@@ -34,3 +97,115 @@ def fair_crps(members: Tensor, truth: Tensor, mask: Tensor | None = None) -> Ten
     weights = (2 * rank - (count - 1)).view(-1, *(1,) * (members.ndim - 1))
     apart = (weights * ordered).sum(0) / (count * (count - 1))
     return masked_mean((members - truth).abs().mean(0) - apart, mask)
+
+
+def difference_crps(members: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return the fair CRPS of differences between neighbours, summed over the axes.
+
+    Parameters
+    ----------
+    members, truth, mask : Tensor
+        As for :func:`fair_crps`; a difference counts where both cells do.
+
+    Examples
+    --------
+    Both members are flat where the truth falls by 2 along y and rises by 1 along x:
+
+    >>> truth = torch.tensor([[[[2.0, 3.0], [0.0, 1.0]]]])
+    >>> difference_crps(torch.zeros(2, 1, 1, 2, 2), truth).item()
+    3.0
+    """
+    score = torch.zeros((), dtype=truth.dtype, device=truth.device)
+    for axis in range(-1, 1 - truth.ndim, -1):
+        both = mask if mask is None else _step(mask != 0, axis, torch.logical_and)
+        score = score + fair_crps(_step(members, axis, torch.sub), _step(truth, axis, torch.sub), both)
+    return score
+
+
+def block_mean_crps(members: Tensor, truth: Tensor, mask: Tensor | None = None, *, size: int) -> Tensor:
+    """Return the fair CRPS of means over blocks of `size` cells a side.
+
+    Cells that fill no block, at the end of an axis, are left out.
+
+    Parameters
+    ----------
+    members, truth, mask : Tensor
+        As for :func:`fair_crps`; a block counts where all its cells do.
+    size : int
+        Cells on a side.
+
+    Examples
+    --------
+    >>> truth = torch.tensor([[[[0.0, 0.0, 7.0], [4.0, 4.0, 7.0]]]])
+    >>> block_mean_crps(torch.zeros(2, 1, 1, 2, 3), truth, size=2).item()
+    2.0
+    """
+    _require_blocks(truth, size)
+    pool = POOLINGS[truth.ndim - 2]
+    means = pool(members.flatten(0, 1), size).unflatten(0, members.shape[:2])
+    return fair_crps(means, pool(truth, size), _whole_blocks(mask, size))
+
+
+def patch_energy_score(members: Tensor, truth: Tensor, mask: Tensor | None = None, *, size: int) -> Tensor:
+    """Return the fair energy score of patches of `size` cells a side, the mean over patches.
+
+    As the fair CRPS, with the distance between two patches in place of that between two numbers (Gneiting &
+    Raftery 2007, doi 10.1198/016214506000001437): the root mean square over cells and channels. Cells that
+    fill no patch, at the end of an axis, are left out.
+
+    Parameters
+    ----------
+    members, truth, mask : Tensor
+        As for :func:`fair_crps`; a patch counts where all its cells do.
+    size : int
+        Cells on a side.
+
+    Examples
+    --------
+    Distances from the truth: 1 and 3; of the two from each other: 4.
+
+    >>> members = torch.tensor([1.0, -3.0]).view(2, 1, 1, 1, 1).expand(2, 1, 1, 4, 4)
+    >>> patch_energy_score(members, torch.zeros(1, 1, 4, 4), size=4).item()  # (1 + 3) / 2 - 4 / 2
+    0.0
+    """
+    _require_members(members)
+    _require_blocks(truth, size)
+    off = torch.stack([_patch_distance(member, truth, size) for member in members]).mean(0)
+    apart = torch.stack([_patch_distance(*pair, size) for pair in combinations(members, 2)]).mean(0)
+    return masked_mean(off - apart / 2, _whole_blocks(mask, size))
+
+
+def _patch_distance(one: Tensor, other: Tensor, size: int) -> Tensor:
+    """Return the root mean square difference of each patch, (batch, 1, *patches); its slope is 0 at 0."""
+    difference, dimensions = one - other, one.ndim - 2
+    for axis in range(2, one.ndim):
+        difference = difference.narrow(axis, 0, one.shape[axis] // size * size)
+    for axis in range(one.ndim - 1, 1, -1):
+        difference = difference.unflatten(axis, (-1, size))
+    own = (1, *range(3, 3 + 2 * dimensions, 2))  # channels and the axes within a patch
+    norm = torch.linalg.vector_norm(difference, dim=own)
+    return norm[:, None] / (one.shape[1] * size**dimensions) ** 0.5
+
+
+def _step(fields: Tensor, axis: int, compare: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Compare all cells but the first along an axis with the one before."""
+    count = fields.shape[axis] - 1
+    return compare(fields.narrow(axis, 1, count), fields.narrow(axis, 0, count))
+
+
+def _whole_blocks(mask: Tensor | None, size: int) -> Tensor | None:
+    """Return where all cells of a block count."""
+    return None if mask is None else POOLINGS[mask.ndim - 2]((mask != 0).float(), size) == 1
+
+
+def _require_blocks(truth: Tensor, size: int) -> None:
+    if not 1 <= size <= min(truth.shape[2:]):
+        raise InputError(
+            f"blocks of {size} cells a side: a field of {tuple(truth.shape[2:])} cells holds none; "
+            "take smaller blocks or larger crops"
+        )
+
+
+def _require_members(members: Tensor) -> None:
+    if len(members) < 2:
+        raise InputError(f"--members: is {len(members)}; an ensemble is judged from 2 on")

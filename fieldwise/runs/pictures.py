@@ -62,7 +62,7 @@ def draw_samples(
     size = len(batch["targets"])
     part = _take(batch, np.linspace(0, size - 1, min(count, size)).round().astype(int))
     with torch.no_grad():
-        prediction, truth = _flatten(task.draw(part)), _flatten(part["targets"])
+        prediction, truth = _middle(_flatten(task.draw(part)), _flatten(part["targets"]))
     first = _flatten(coarse(part) if coarse else _first_input(part["inputs"]))
     pixels = pixels or max(1, EDGE // truth.shape[-1])
     rows = []
@@ -98,6 +98,13 @@ def _flatten(fields: Tensor) -> np.ndarray:
         images = images[:, images.shape[1] // 2]
     step = -(-max(images.shape[1:]) // LARGEST)
     return images[:, ::step, ::step]
+
+
+def _middle(*images: np.ndarray) -> list[np.ndarray]:
+    """Cut images, (sample, y, x), to the middle that all of them have."""
+    rows, columns = (min(sizes) for sizes in zip(*(each.shape[1:] for each in images)))
+    tops, lefts = zip(*(((each.shape[1] - rows) // 2, (each.shape[2] - columns) // 2) for each in images))
+    return [each[:, top : top + rows, left : left + columns] for each, top, left in zip(images, tops, lefts)]
 
 
 def _match(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

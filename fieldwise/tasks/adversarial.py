@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from fieldwise.errors import InputError, require_at_least
 from fieldwise.losses.games import GAMES, adversarial_loss, discriminator_loss, gradient_penalty, r1_penalty
-from fieldwise.tasks.field import FieldTask, make_network
+from fieldwise.networks.valid.blocks import narrow
+from fieldwise.tasks.field import FieldTask, make_network, meet
 
 PENALTIES = ("none", "r1", "wgan_gp")
 
@@ -116,6 +117,7 @@ class AdversarialTask(FieldTask):
         self.penalty, self.penalty_weight, self.penalty_every = penalty, penalty_weight, penalty_every
         self.instance_noise, self.noise_epochs = instance_noise, noise_epochs
         self.label_smoothing = label_smoothing
+        self.scale_factor = _find_scale_factor(self.signature)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Return an optimiser for the network and one for any discriminator."""
@@ -133,14 +135,7 @@ class AdversarialTask(FieldTask):
             return field
         inputs = batch["inputs"]
         around = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
-        size = field.shape[2:]
-        return torch.cat(
-            [
-                field,
-                *(each if each.shape[2:] == size else functional.interpolate(each, size) for each in around),
-            ],
-            dim=1,
-        )
+        return torch.cat([field, *(_surround(each, field, self.scale_factor) for each in around)], dim=1)
 
     def on_train_epoch_start(self) -> None:
         """Set the learning rate, and begin a step of several batches anew."""
@@ -220,6 +215,7 @@ class AdversarialTask(FieldTask):
     def _loss_of_discriminator(
         self, opponent: nn.Module, batch: Mapping[str, Any], drawn: Tensor, number: int
     ) -> Tensor:
+        drawn, batch = meet(drawn, batch)
         real = self._blur(self.show(batch["targets"], batch))
         fake = self._blur(self.show(drawn.detach(), batch))
         scores = opponent(real), opponent(fake)
@@ -236,6 +232,7 @@ class AdversarialTask(FieldTask):
 
     def _loss_of_network(self, prediction: Tensor, batch: Mapping[str, Any]) -> Tensor:
         opponent = self.opponent
+        prediction, batch = meet(prediction, batch)
         if opponent is None:
             return self.add_up(prediction, batch)[0]
         with _evaluating(opponent):
@@ -260,6 +257,28 @@ class AdversarialTask(FieldTask):
             self.manual_backward(loss / count if count > 1 else loss)
         self.shorten_gradients(network)
         optimizer.step()
+
+
+def _find_scale_factor(signature: Mapping[str, Any]) -> int | None:
+    """Tell how many cells of the outputs make the edge of one of the stacked inputs, where that is known."""
+    inputs, outputs = (
+        [each["spacing"] for each in signature.get(side, ())] for side in ("inputs", "outputs")
+    )
+    if not (signature.get("stacked") and all(inputs[:1]) and all(outputs[:1]) and inputs and outputs):
+        return None
+    return round(inputs[0] / outputs[0])
+
+
+def _surround(inputs: Tensor, field: Tensor, factor: int | None) -> Tensor:
+    """Give inputs the cells of a field: by the factor that is known, or stretched to them."""
+    size = field.shape[2:]
+    if inputs.shape[2:] == size:
+        return inputs
+    if factor is None:
+        return functional.interpolate(inputs, size)
+    mode = "bilinear" if inputs.ndim == 4 else "trilinear"
+    finer = functional.interpolate(inputs, scale_factor=factor, mode=mode) if factor > 1 else inputs
+    return narrow(finer, size)
 
 
 def has_batch_norm(network: nn.Module) -> bool:

@@ -13,22 +13,30 @@ from torch import Tensor, nn
 
 from fieldwise.errors import DivergenceError, InputError, require_at_least
 from fieldwise.losses.cells import masked_mae, masked_mse
-from fieldwise.losses.ensembles import fair_crps
+from fieldwise.losses.ensembles import fair_crps, proper_score
 from fieldwise.networks.imports import import_by_path
+from fieldwise.networks.valid.blocks import narrow
 from fieldwise.tasks.checkpoints import check_plain
 from fieldwise.tasks.rates import set_learning_rate
 
-LOSSES: dict[str, Callable] = {"mae": masked_mae, "mse": masked_mse, "crps": fair_crps}
-OF_MEMBERS = ("crps",)
+LOSSES: dict[str, Callable] = {
+    "mae": masked_mae,
+    "mse": masked_mse,
+    "crps": fair_crps,
+    "proper_score": proper_score,
+}
+OF_MEMBERS = ("crps", "proper_score")
 OPTIMIZERS = {"adam": "torch.optim.Adam", "adamw": "torch.optim.AdamW"}
 
 
 class FieldTask(lightning.LightningModule):
     """Train a network that maps some fields to others.
 
-    A batch is a dict: `inputs`, (batch, channel, y, x) or name to such; `targets`, (batch, channel, y, x);
-    where not every cell counts, `mask`, (batch, 1, y, x), 0 in those that do not; and whatever else a loss
-    reads. A task of one's own overrides `draw`, which says how a prediction comes of a batch.
+    A batch is a dict: `inputs`, (batch, channel, *cells) or name to such; `targets`, (batch, channel, *cells);
+    where not every cell counts, `mask`, (batch, 1, *cells), 0 in those that do not; where the network reads
+    numbers beside fields, `style`, (batch, number); and whatever else a loss reads. Of a prediction and targets
+    of different extents the middle that both have is compared. A task of one's own overrides `draw`, which
+    says how a prediction comes of a batch.
 
     Parameters
     ----------
@@ -37,8 +45,8 @@ class FieldTask(lightning.LightningModule):
     network_options : dict, optional
         Its keyword arguments.
     losses : dict, optional
-        Name to weight: `mae`, `mse`, `crps`, or the import path of a function of prediction, batch and
-        signature. By default the mean absolute error alone.
+        Name to weight: `mae`, `mse`, of ensembles `crps` or `proper_score`, or the import path of a function
+        of prediction, batch and signature. By default the mean absolute error alone.
     signature : dict, optional
         What the network reads and gives, of plain Python types: it travels in the checkpoint.
     members : int
@@ -106,13 +114,13 @@ class FieldTask(lightning.LightningModule):
         self.learning_rate, self.decay_epochs = learning_rate, decay_epochs
         self.clip_norm, self.l2 = clip_norm, l2
 
-    def forward(self, inputs: Tensor | Mapping[str, Tensor]) -> Tensor:
-        """Map inputs to outputs, (batch, channel, y, x)."""
-        return self.network(inputs)
+    def forward(self, inputs: Tensor | Mapping[str, Tensor], **beside: Tensor) -> Tensor:
+        """Map inputs, and what the network reads beside them, to outputs, (batch, channel, *cells)."""
+        return self.network(inputs, **beside)
 
     def draw(self, batch: Mapping[str, Any]) -> Tensor:
         """Return the prediction for a batch, as losses compare it with the targets."""
-        return self(batch["inputs"])
+        return self(batch["inputs"], **find_style(batch))
 
     def draw_members(self, batch: Mapping[str, Any]) -> Tensor:
         """Return the prediction, or all of an ensemble's, (member, batch, channel, y, x)."""
@@ -151,7 +159,7 @@ class FieldTask(lightning.LightningModule):
 
     def _measure(self, batch: dict[str, Any], *, name: str) -> Tensor:
         """Return the loss of a batch; log it and, where there are several, its terms."""
-        loss, terms = self.add_up(self.draw_members(batch), batch)
+        loss, terms = self.add_up(*meet(self.draw_members(batch), batch))
         self.log_mean(name, loss, batch)
         if len(terms) > 1:
             for path, value in terms.items():
@@ -203,6 +211,27 @@ class FieldTask(lightning.LightningModule):
                 f"{value.item():.4g}; lower learning_rate, now {self.learning_rate:g}, or look for missing "
                 "values in the samples"
             )
+
+
+def find_style(batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Give what a network reads beside the fields of a batch, by the name of its argument."""
+    return {"style": batch["style"]} if "style" in batch else {}
+
+
+def meet(prediction: Tensor, batch: Mapping[str, Any]) -> tuple[Tensor, Mapping[str, Any]]:
+    """Cut a prediction, and the targets and mask of its batch, to the middle that both have.
+
+    >>> prediction, batch = meet(torch.ones(1, 1, 6, 6), {"targets": torch.zeros(1, 1, 8, 4)})
+    >>> prediction.shape[2:], batch["targets"].shape[2:]
+    (torch.Size([6, 4]), torch.Size([6, 4]))
+    """
+    cells = batch["targets"].shape[2:]
+    found = prediction.shape[-len(cells) :]
+    if found == cells:
+        return prediction, batch
+    sizes = [min(pair) for pair in zip(found, cells)]
+    known = {name: narrow(batch[name], sizes) for name in ("targets", "mask") if name in batch}
+    return narrow(prediction, sizes), {**batch, **known}
 
 
 def make_network(path: str, options: dict[str, Any]) -> nn.Module:

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from fieldwise.tasks.field import find_style
+
 TOLERANCE = 0.02  # of the network's output, as a relative L2 distance
 SAMPLES = 8  # of the first batch, which are enough to tell
 
@@ -65,13 +67,13 @@ def measure_distance(task: Any, batch: dict[str, Any], device: torch.device) -> 
     """
     before, was_training = task.device, task.training
     task.to(device).eval()
-    inputs = _take(batch["inputs"], device)
+    inputs, style = _take(batch["inputs"], device), _take(find_style(batch), device)
     outputs = []
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
         for halved in (False, True):
             torch.manual_seed(0)  # a network that draws by chance draws the same
             with torch.autocast(device.type, torch.bfloat16, enabled=halved):
-                outputs.append(task(inputs).double())
+                outputs.append(task(inputs, **style).double())
     task.to(before).train(was_training)
     full, half = outputs
     return float((half - full).norm() / full.norm()) if full.any() else float("inf")

@@ -119,15 +119,16 @@ def crop(fields: Tensor, cells: int) -> Tensor:
 
 
 def narrow(fields: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Cut (batch, channel, *space) to the middle of these sizes; a single cell too many goes at the far side.
+    """Cut (..., *space) to the middle of these sizes; a single cell too many goes at the far side.
 
     >>> import torch
     >>> narrow(torch.arange(5).view(1, 1, 1, 5), (1, 2)).tolist()
     [[[[1, 2]]]]
     """
-    if len(sizes) != fields.ndim - 2 or any(size > own for size, own in zip(sizes, fields.shape[2:])):
-        raise InputError(f"{tuple(fields.shape[2:])} cells cannot be narrowed to {tuple(sizes)}; give fewer")
-    for axis, size in enumerate(sizes, start=2):
+    room = tuple(fields.shape[-len(sizes) :])
+    if any(size > own for size, own in zip(sizes, room, strict=True)):
+        raise InputError(f"{room} cells cannot be narrowed to {tuple(sizes)}; give fewer")
+    for axis, size in enumerate(sizes, start=fields.ndim - len(sizes)):
         fields = fields.narrow(axis, (fields.shape[axis] - size) // 2, size)
     return fields
 

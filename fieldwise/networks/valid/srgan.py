@@ -169,7 +169,7 @@ class DoublingBlock(nn.Module):
         self.proj = Chain(single(features, out_channels, 1), nn.LeakyReLU(SLOPE))
 
     def forward(self, features: Tensor, level: int, noise: Noise, style: Tensor | None) -> Tensor:
-        """Map (batch, in_features, *n) to (batch, features, *(2 n - 6)), with noise of this level and the next."""
+        """Map (batch, in_features, *n) to (batch, features, *(2 n - 6)), with noise of two levels."""
         disturb, _, convolution, activation, disturb_again, last_convolution, last_activation = self.conv
         features = double(disturb(features, level, noise))
         features = activation(convolve(convolution, features, style))

@@ -57,7 +57,9 @@ def deposit(
     for index, weight in _share_out(positions, shape, cloud, periodic):
         for channel in range(channels):
             share = weight if carried is None else weight * carried[:, channel]
-            mesh.index_add_(0, (index + _first_cells(boxes, channels, channel, cells, index)).flatten(), share.flatten())
+            mesh.index_add_(
+                0, (index + _first_cells(boxes, channels, channel, cells, index)).flatten(), share.flatten()
+            )
     return mesh.reshape(boxes, channels, *shape)
 
 
@@ -98,11 +100,15 @@ def _first_cells(boxes: int, channels: int, channel: int, cells: int, like: torc
     return ((torch.arange(boxes, device=like.device) * channels + channel) * cells)[:, None]
 
 
-def _share_out(positions: torch.Tensor, shape: Sequence[int], cloud: Cloud, periodic: bool) -> Iterator[Share]:
+def _share_out(
+    positions: torch.Tensor, shape: Sequence[int], cloud: Cloud, periodic: bool
+) -> Iterator[Share]:
     """Give one cell after another that a cloud reaches: (boxes, particles), cells counted along the last axis."""
     flat = positions.flatten(2)
     if flat.shape[1] != len(shape):
-        raise InputError(f"positions have {flat.shape[1]} components, the mesh {len(shape)} axes; give as many")
+        raise InputError(
+            f"positions have {flat.shape[1]} components, the mesh {len(shape)} axes; give as many"
+        )
     strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
     axes = [
         [(index * stride, weight) for index, weight in _share_axis(flat[:, axis], cells, cloud, periodic)]
@@ -260,7 +266,9 @@ def _positions(
 ) -> tuple[torch.Tensor, list[int]]:
     """Give positions in cells of the mesh, and the cells of the mesh."""
     if periodic and padding:
-        raise InputError(f"--padding: is {padding}; a periodic box takes none: give 0, or say it is not periodic")
+        raise InputError(
+            f"--padding: is {padding}; a periodic box takes none: give 0, or say it is not periodic"
+        )
     mean = common_mean(displacement) if mean is None else mean
     moved = displacement - mean.reshape(*mean.shape, *[1] * (displacement.dim() - 2))
     positions = (lattice_of(displacement) + padding + moved / spacing) * scale_factor

@@ -116,7 +116,9 @@ def truncate(contrast: torch.Tensor, factor: int) -> torch.Tensor:
     shape = contrast.shape[1:]
     coarse = [cells // factor for cells in shape]
     if any(cells % (2 * factor) for cells in shape):
-        raise InputError(f"--factor: is {factor}; give one that leaves an even number of {tuple(shape)} cells")
+        raise InputError(
+            f"--factor: is {factor}; give one that leaves an even number of {tuple(shape)} cells"
+        )
     axes = tuple(range(1, contrast.dim()))
     spectrum = torch.fft.rfftn(contrast, dim=axes) / factor ** len(shape)
     for axis, cells in enumerate(coarse, start=1):

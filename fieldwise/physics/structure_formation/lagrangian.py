@@ -71,7 +71,9 @@ def _gradient_of_inverse(source: torch.Tensor, spacing_mpc: float) -> torch.Tens
     shape = source.shape[1:]
     axes = tuple(range(1, source.dim()))
     potential = torch.fft.rfftn(source, dim=axes) * inverse_square(shape, spacing_mpc, source)
-    gradient = [torch.fft.irfftn(potential * (1j * k), shape) for k in odd_wave_vector(shape, spacing_mpc, source)]
+    gradient = [
+        torch.fft.irfftn(potential * (1j * k), shape) for k in odd_wave_vector(shape, spacing_mpc, source)
+    ]
     return torch.stack(gradient, dim=1)
 
 

@@ -80,7 +80,9 @@ def evolve(
     times, looks = plan_times(scale_factors, steps)
     growth, rate = grow_each(times, cosmology)
     growing = growth.first * growth.first_rate * times * rate / KILOMETRES_PER_SECOND  # G
-    first, second = (solve(contrast, spacing_mpc=spacing_mpc) for solve in (displace_first_order, displace_second_order))
+    first, second = (
+        solve(contrast, spacing_mpc=spacing_mpc) for solve in (displace_first_order, displace_second_order)
+    )
     displacement, velocity = perturb(first, second, scale_factor=times[:, 0], cosmology=cosmology)
     momentum = velocity * per_box(times[:, 0] / KILOMETRES_PER_SECOND, velocity)
 
@@ -117,7 +119,9 @@ def plan_times(scale_factors: Sequence[float] | np.ndarray, steps: int) -> tuple
     edges = np.concatenate([np.full((len(looks), 1), START), looks], axis=1)
     lengths = np.diff(edges, axis=1)
     if not ((lengths > 0).all() and (looks <= 1).all()):
-        raise InputError(f"--scale_factor: is {scale_factors}; give values above {START}, ascending, at most 1")
+        raise InputError(
+            f"--scale_factor: is {scale_factors}; give values above {START}, ascending, at most 1"
+        )
     shares = lengths.mean(0) / lengths.mean(0).sum()
     counts = np.maximum(1, np.rint(steps * shares)).astype(int)
     parts = [
@@ -150,7 +154,9 @@ def attract(displacement: torch.Tensor, spacing_mpc: float) -> torch.Tensor:
     positions = (lattice_of(displacement) + displacement / spacing_mpc) * REFINEMENT
     density = deposit(positions, None, shape, cloud="tsc")[:, 0] * REFINEMENT ** len(shape)
     axes = tuple(range(1, density.dim()))
-    potential = torch.fft.irfftn(torch.fft.rfftn(density, dim=axes) * inverse_square(shape, size, density), shape)
+    potential = torch.fft.irfftn(
+        torch.fft.rfftn(density, dim=axes) * inverse_square(shape, size, density), shape
+    )
     # The inverse Laplacian is minus this, so that its gradient is the pull itself.
     pull = torch.stack([difference(potential, axis, size) for axis in axes], dim=1)
     return sample(pull, positions, cloud="tsc")
