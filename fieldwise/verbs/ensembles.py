@@ -113,9 +113,10 @@ class Ensemble:
         require_at_least(0, members=members, seed=seed)
         if not predictor.stochastic:
             raise InputError(
-                f"--members: is {members}, but the network takes no noise, so all would be the same; "
-                "leave it out"
+                "--members: the network takes no noise, so all would be the same; leave them out"
             )
+        if keep_members:
+            require_at_least(2, members=members)
         if any(not 0 <= part <= 1 for part in quantiles) or len(set(quantiles)) < len(quantiles):
             raise InputError(f"--quantiles: are {[*quantiles]}; give different parts from 0 to 1")
         self.predictor, self.members, self.seed = predictor, members, seed

@@ -135,7 +135,7 @@ def predict_to(
     check_suffix(out, len(chosen), boxes=case.bounds is None)
     warn_style(predictor, case)
     ensemble: Predictor | Ensemble = predictor
-    if predictor.stochastic or members > 1:
+    if predictor.stochastic or members > 1 or keep_members:
         given: Any = {"seed": seed, "quantiles": quantiles, "keep_members": keep_members}
         ensemble = Ensemble(predictor, members, **given)
         attributes = {"seed": str(seed), "members": str(max(members, 1))} | dict(attributes or {})

@@ -25,11 +25,7 @@ from fieldwise.verbs.domains.reaches import reach
 from fieldwise.verbs.ensembles import WORLD, find_place, make_noise
 
 Arrays = dict[str, np.ndarray]
-STYLE, WORLD, DRAW = (
-    "_style",
-    "_world",
-    "_draw",
-)  # what is read beside fields: numbers, the place, seed and member
+STYLE = "_style"  # of the numbers that are read beside the fields
 BEYOND = "beyond_training"  # marks the cells in which an input leaves what training has seen
 PREFIX = "network."  # of a network's weights in the checkpoint of its task
 
@@ -64,10 +60,6 @@ class Predictor:
 
     Attributes
     ----------
-    padding_cells : int
-        Cells of the map that are read around a window because the network eats them.
-    stochastic : bool
-        Whether the network takes noise, so that there are members.
     standard_names, long_names : mapping
         Of outputs that have one.
 
@@ -108,12 +100,12 @@ class Predictor:
 
     @property
     def padding_cells(self) -> int:
-        """Cells of the map that the network loses on every side of what it reads."""
+        """Cells of the map that are read around a window because the network eats them."""
         return getattr(self.network, "margin", 0) * self._refinement
 
     @property
     def stochastic(self) -> bool:
-        """Whether the network takes noise."""
+        """Whether the network takes noise, so that there are members."""
         return "noise" in inspect.signature(self.network.forward).parameters
 
     @property
@@ -143,12 +135,9 @@ class Predictor:
         return [*(1e-5 * units).tolist(), *[0.5] * (len(self.outputs) - channels)]
 
     def reach_cells(self, case: Case) -> int | None:
-        """Tell how many cells of the map the network sees to one side at most; None where not known.
-
-        One of valid convolutions sees none beyond the padding.
-        """
+        """Tell how many cells of the map the network sees to one side at most; None where not known."""
         if hasattr(self.network, "margin"):
-            return 0
+            return 0  # beyond the padding
         cells = reach(self.network).cells
         return None if cells is None else math.ceil(cells * max([1.0, *self._ratios(case)]))
 
@@ -166,9 +155,9 @@ class Predictor:
         return [(variable.spacing or case.spacing) / case.spacing for variable in self.signature.inputs]
 
     def read(self, case: Case, window: Any, frame: int) -> Arrays:
-        """Read what the network needs of a window: name to (channel, *cells). Called from several threads.
+        """Read what the network needs of a window, in world coordinates or of a box in slices of its cells.
 
-        The window is given in world coordinates, or of a case on no map by slices of its cells.
+        Name to (channel, *cells). Called from several threads.
         """
         padding, inputs = self.padding_cells, self.signature.inputs
         if isinstance(window[0], slice):
@@ -231,10 +220,7 @@ class Predictor:
         return self._unscale(answer[:, *inner])
 
     def infer(self, inputs: Any, **options: Any) -> torch.Tensor:
-        """Pass scaled inputs, (1, channel, *cells) or name to that, through the network.
-
-        A recipe that draws more out of a network than its answer overrides this.
-        """
+        """Pass scaled inputs, (1, channel, *cells) or name to that, through the network."""
         return self.network(inputs, **options)
 
     def _unscale(self, channels: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from fieldwise.errors import InputError
 from fieldwise.fields.grids import Bounds, Grid
 from fieldwise.samples.cases import Case, Cells
 
+ASK_FOR = "give one slice of its cells an axis"
 ROUNDING = 1e-3  # of a cell: edges nearer than this are taken as equal
 
 
@@ -125,14 +126,22 @@ def lay_out_case(case: Case, window: Bounds | Cells | None, alignment_cells: int
         return lay_out(snap_window(case, cast(Bounds | None, window)), case.grid.bounds, alignment_cells)
     _check_alignment(alignment_cells)
     whole = Box((0,) * len(case.shape), tuple(case.shape))
-    target = whole
-    if window is not None:
-        ends = [each.indices(size) for each, size in zip(cast(Cells, window), case.shape, strict=True)]
-        target = Box(tuple(start for start, _, _ in ends), tuple(stop for _, stop, _ in ends))
-    if min(target.shape) < 1:
-        raise InputError(f"case {case}: window {window} holds no cell of {times(case.shape)}; ask for more")
+    target = whole if window is None else _part(case, window)
+    if min(target.shape) < 1 or len(target.shape) != len(whole.shape) or target.clipped(whole) != target:
+        raise InputError(f"case {case}: window {window} is no part of {times(case.shape)} cells; {ASK_FOR}")
     limits = Box(whole.starts, tuple(round_up(size, alignment_cells) for size in case.shape))
     return Layout(None, case.spacing, alignment_cells, target, limits, case.periodic)
+
+
+def _part(case: Case, window: Bounds | Cells) -> Box:
+    """Read the part of a box that is asked for."""
+    if not all(isinstance(each, slice) for each in window):
+        raise InputError(f"case {case}: lies on no map, as window {window} asks for; {ASK_FOR}")
+    ends = [
+        (each.start or 0, size if each.stop is None else each.stop)
+        for each, size in zip(cast(Cells, window), case.shape)
+    ]
+    return Box(*zip(*ends))
 
 
 def lay_out(grid: Grid, domain: Bounds | None, alignment_cells: int) -> Layout:
