@@ -59,8 +59,8 @@ def check_losses(losses: Mapping[str, float], names: list[str]) -> None:
     Traceback (most recent call last):
     fieldwise.errors.InputError: --loss: momentum is of displacement and velocity; the targets are ...
     """
-    needs = {"density": ("displacement",), "lagrangian_eulerian": ("displacement",)}
-    needs["momentum"] = ("displacement", "velocity")
+    one, both = ("displacement",), ("displacement", "velocity")
+    needs: dict[str, tuple[str, ...]] = {"density": one, "lagrangian_eulerian": one, "momentum": both}
     for loss, wanted in needs.items():
         lacking = [each for each in wanted if not any(name.startswith(each) for name in names)]
         if LOSSES[loss] in losses and lacking:

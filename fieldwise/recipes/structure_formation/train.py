@@ -373,8 +373,8 @@ def _choose_task(
 
 def _begin_with(*, kind: Any, path: Path, strict: bool, **options: Any) -> Any:
     """Make a task whose network begins with weights of a file."""
-    from fieldwise.interop.map2map_state import load_weights
+    from fieldwise.recipes.structure_formation.networks import begin_with
 
     task = kind(**options)
-    load_weights(task.network, path, strict=strict)
+    begin_with(task.network, path, strict=strict)
     return task
