@@ -82,7 +82,11 @@ def choose_network(
     path = NETWORKS.get(name, name)
     kind = import_by_path(path, kind=nn.Module)
     taken = inspect.signature(kind).parameters
-    known = {"in_channels": channels[0], "out_channels": channels[1], "dimensions": dimensions}
+    known: dict[str, Any] = {
+        "in_channels": channels[0],
+        "out_channels": channels[1],
+        "dimensions": dimensions,
+    }
     if scale_factor > 1 and "scale_factor" not in taken:
         fitting = ", ".join(DRAWS)
         raise InputError(
@@ -166,7 +170,7 @@ def begin_with(network: nn.Module, path: Path, *, strict: bool = True) -> None:
     wanted = network.state_dict()
     fitting = {key: each for key, each in state.items() if key in wanted and each.shape == wanted[key].shape}
     odd = sorted((wanted.keys() | state.keys()) - fitting.keys())
-    if strict and odd or not fitting:
+    if (strict and odd) or not fitting:
         told = ", ".join(odd[:3]) + (f" and {len(odd) - 3} more" if len(odd) > 3 else "")
         raise InputError(
             f"{path}: holds another network's weights ({told}); choose the network and options that it was "

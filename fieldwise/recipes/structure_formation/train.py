@@ -98,8 +98,8 @@ def train(
         run: Folder for checkpoints, logs, settings and figures. One that holds an unfinished run goes on.
         inputs: Fields to read, joined along their channels; those that the data name by default.
         targets: Fields to give.
-        in_norms: A norm for each input: fit (to order one, fields of one kind alike), identity, log, exp, log1p,
-            expm1, displacement, velocity, or the import path of one.
+        in_norms: A norm for each input: fit (to order one, fields of one kind alike), identity, log, exp,
+            log1p, expm1, displacement, velocity, or the import path of one.
         tgt_norms: A norm for each target.
         norm_options: Arguments of norms, such as --norm_options.omega_m 0.31 --norm_options.z 2.
         style: Numbers of each box that the network reads beside its fields, such as omega_m, growth_factor.
