@@ -1,0 +1,213 @@
+"""A trained network of boxes as a function from fields to fields, and to the velocity that it implies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fieldwise.errors import InputError
+from fieldwise.interop.map2map_state import load_map2map
+from fieldwise.networks.valid.symmetrised import AxisSymmetrised
+from fieldwise.physics.structure_formation.cosmology import expansion_rate, grow
+from fieldwise.recipes.structure_formation.norms import choose_norms
+from fieldwise.recipes.structure_formation.prepare import RECIPE, UNITS
+from fieldwise.runs import hash_file
+from fieldwise.samples.cases import Case
+from fieldwise.samples.prepared import Prepared
+from fieldwise.samples.signatures import Signature, Variable
+from fieldwise.tasks.checkpoints import read_checkpoint
+from fieldwise.verbs.domains.contents import Output
+from fieldwise.verbs.predictors import Arrays, Predictor, load_predictor
+
+RATE = (
+    "_rate"  # of growth, km/s for a displacement in Mpc/h that grows by its own size with the growth factor
+)
+GROWTH = "growth_factor"
+
+
+class BoxPredictor(Predictor):
+    """Maps boxes, averaged over all symmetries where that is asked for, and gives velocities too.
+
+    The velocity is the derivative of the displacement in time, through the growth factor that the network
+    reads as a style, and that its linear displacement is proportional to: v = a dx/dt = a H f D dx/dD.
+    """
+
+    velocity = False
+
+    def symmetrise(self) -> None:
+        """Average over the 8 or 48 ways to turn a box from now on."""
+        if self.stochastic:
+            raise InputError("--symmetrise: the mean over symmetries would be no member; leave it out")
+        vectors = self.signature.vectors()
+        self.network = AxisSymmetrised(
+            self.network,
+            dimensions=self.signature.dimensions,
+            inputs=vectors["inputs"],
+            outputs=vectors["targets"],
+        )
+        self.fingerprint += " symmetrised"
+
+    def add_velocity(self) -> None:
+        """Give velocities behind displacements from now on; a network that cannot is refused."""
+        style = self.signature.facts.get("style") or []
+        kinds = [
+            [each.name.partition("_")[0] for each in side]
+            for side in (self.signature.inputs, self.signature.outputs)
+        ]
+        if GROWTH not in style or kinds != [["displacement"], ["displacement"]] or self.stochastic:
+            raise InputError(
+                "--velocity: is the derivative of displacements in the growth factor; train with --style "
+                f"{GROWTH} from displacement_linear to displacement"
+            )
+        self.velocity = True
+        self.fingerprint += " velocity"
+
+    @property
+    def outputs(self) -> list[Output]:
+        """The channels in their order, velocities behind displacements, flags at the end."""
+        given = super().outputs
+        if not self.velocity:
+            return given
+        names = self.signature.fields("outputs")
+        moved = [
+            replace(each, name=each.name.replace("displacement", "velocity"), units=UNITS["velocity"])
+            for each in given[: len(names)]
+        ]
+        return [*given[: len(names)], *moved, *given[len(names) :]]
+
+    @property
+    def tolerance(self) -> list[float]:
+        """Largest difference of tiled and untiled, of each output."""
+        known = super().tolerance
+        if not self.velocity:
+            return known
+        channels = len(self.signature.fields("outputs"))
+        return [
+            *known[:channels],
+            *(100 * each for each in known[:channels]),
+            *known[-(len(known) - channels) or len(known) :],
+        ]
+
+    def read(self, case: Case, window: Any, frame: int) -> Arrays:
+        """Read what the network needs of a window, and how fast structure grows in the box."""
+        arrays = super().read(case, window, frame)
+        if self.velocity:
+            case.check_numbers(("omega_m", "scale_factor", GROWTH))
+            arrays[RATE] = np.array(rate_of(case.numbers), dtype=np.float32)
+        return arrays
+
+    def apply(self, arrays: Arrays) -> np.ndarray:
+        """Give displacements, and velocities behind them where these are asked for."""
+        if not self.velocity:
+            return super().apply(arrays)
+        with torch.inference_mode(False), torch.no_grad():
+            return self._apply_moving(arrays)
+
+    def _apply_moving(self, arrays: Arrays) -> np.ndarray:
+        scaled = self.signature.apply({each.name: arrays[each.name] for each in self.signature.inputs})
+        fields = self._to_tensor(self.signature.stack(scaled))
+        style = self._to_tensor(arrays["_style"])
+        names = self.signature.facts["style"]
+        slope = torch.zeros_like(style)
+        growth = style[:, names.index(GROWTH)].item()
+        slope[:, names.index(GROWTH)] = 1.0
+        moved: torch.Tensor
+        change: torch.Tensor
+        moved, change = torch.func.jvp(  # type: ignore[misc]
+            lambda x, s: self.network(x, style=s), (fields, style), (fields / growth, slope)
+        )
+        displacement = self._unscale(moved[0].float().cpu().numpy())
+        changing = self._unscale(change[0].float().cpu().numpy()) - self._unscale(np.zeros_like(displacement))
+        return np.concatenate([displacement, arrays[RATE] * changing])
+
+
+def rate_of(numbers: dict[str, float]) -> float:
+    """Give a H f D, what turns a derivative in the growth factor, Mpc/h, into a velocity, km/s.
+
+    >>> rate_of({"omega_m": 1.0, "scale_factor": 1.0, "growth_factor": 1.0})  # H = 100, f = D = 1
+    100.0
+    """
+    time, omega_m = numbers["scale_factor"], numbers["omega_m"]
+    rate = float(grow(time, omega_m).first_rate)
+    return round(time * 100.0 * float(expansion_rate(time, omega_m)) * rate * numbers[GROWTH], 6)
+
+
+def load_box_predictor(
+    run: Path,
+    prepared: Prepared,
+    *,
+    weights: str = "best",
+    accelerator: str = "auto",
+    in_norms: Sequence[str] | None = None,
+    tgt_norms: Sequence[str] | None = None,
+    norm_options: dict[str, float] | None = None,
+) -> BoxPredictor:
+    """Load what a run has trained; or a state file of map2map, which knows its channels but not its norms.
+
+    Parameters
+    ----------
+    run
+        Run folder.
+    prepared
+        What is to be mapped: a state file reads and gives its inputs and targets.
+    weights
+        best, last, or the path of a state_{i}.pt.
+    in_norms, tgt_norms, norm_options
+        Of a state file, as `train` takes them; identity by default.
+    """
+
+    def load_state(path: Path, device: torch.device) -> BoxPredictor:
+        case = prepared.cases()[0]
+        inputs = _give_norms(prepared, "inputs", in_norms, norm_options or {}, flag="--in_norms")
+        targets = _give_norms(prepared, "targets", tgt_norms, norm_options or {}, flag="--tgt_norms")
+        signature = Signature(RECIPE, inputs, targets, stacked=True, dimensions=len(case.shape))
+        network: Any = load_map2map(path)
+        _check_channels(network, signature, path)
+        return BoxPredictor(network, signature, device=device, path=path, fingerprint=hash_file(path))
+
+    predictor: BoxPredictor = load_predictor(
+        run,
+        recipe=RECIPE,
+        weights=weights,
+        accelerator=accelerator,
+        kind=BoxPredictor,
+        foreign={".pt": load_state},
+    )
+    predictor.signature.check_prepared(prepared, predictor.path)
+    return predictor
+
+
+def _give_norms(
+    prepared: Prepared, side: str, norms: Sequence[str] | None, options: dict[str, float], *, flag: str
+) -> tuple[Variable, ...]:
+    """Give the variables of a side with their norms."""
+    names = list(prepared.description.get(side, []))
+    scales = choose_norms(names, norms or ["identity"] * len(names), options, flag=flag)
+    variables = [prepared.variables[name] for name in names]
+    return tuple(replace(each, scale=scales.get(each.name, each.scale)) for each in variables)
+
+
+def _check_channels(network: Any, signature: Signature, path: Path) -> None:
+    """Refuse weights of a network that reads other channels, or other dimensions, than the data have."""
+    channels = sum(each.channels for each in signature.inputs)
+    found = network.in_channels, network.dimensions
+    if found != (channels, signature.dimensions):
+        raise InputError(
+            f"{path}: reads {found[0]} channels in {found[1]} dimensions; the data have {channels} in "
+            f"{signature.dimensions}; choose other weights, or other inputs in prepare"
+        )
+
+
+def load_signature(run: Path) -> Signature:
+    """Read what the network of a run reads and gives."""
+    checkpoint = Path(run) / "checkpoints" / "best.ckpt"
+    if not checkpoint.exists():
+        raise InputError(f"{run}: holds no checkpoints/best.ckpt; train with `fieldwise {RECIPE} train`")
+    return Signature.from_dict(
+        read_checkpoint(checkpoint)["hyper_parameters"].get("signature") or {}, checkpoint
+    )
