@@ -23,6 +23,7 @@ from fieldwise.fields.grids import Bounds
 from fieldwise.networks.esrgan import DEEPBEDMAP_INPUTS, UPSCALING, Channels, Generator
 from fieldwise.samples.cases import Case
 from fieldwise.samples.signatures import Signature, Variable
+from fieldwise.verbs.domains.blocks import lay_out_case
 from fieldwise.verbs.domains.probes import measure_halo
 from fieldwise.verbs.predict import predict_to
 from fieldwise.verbs.predictors import Predictor
@@ -83,7 +84,7 @@ def predict(cells: int, num_residual_blocks: int, block_cells: int, halo_cells: 
     case = Case("pattern", None, Path("pattern"), {}, {}, SPACING_M, (cells, cells), bounds, CRS)
     start = time.perf_counter()
     if halo_cells is None:
-        halo_cells = measure_halo(predictor, read_inputs, case.grid, alignment_cells=UPSCALING)
+        halo_cells = measure_halo(predictor, read_inputs, lay_out_case(case, None, UPSCALING))
     measured = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         options = {"block_cells": block_cells, "halo_cells": halo_cells}

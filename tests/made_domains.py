@@ -10,7 +10,7 @@ from torch import nn
 from fieldwise.fields.grids import Grid
 from fieldwise.samples.cases import Case
 from fieldwise.samples.signatures import Signature, Variable
-from fieldwise.verbs.domains.writers import Output
+from fieldwise.verbs.domains.contents import Output
 from fieldwise.verbs.predict import predict_to
 from fieldwise.verbs.predictors import Predictor
 

@@ -10,11 +10,16 @@ from fieldwise.verbs.domains.blocks import iterate_blocks, lay_out
 def test_layout_counts_from_the_domain_not_the_box():
     """By hand: box from cell (5, 6) to (11, 9), aligned to 4: rows 4-12, columns 4-12."""
     layout = lay_out(grid_of_cells(5, 6, 11, 9), grid_of_cells(0, 0, 30, 30).bounds, 4)
-    assert layout.target == (5, 6, 11, 9)
-    assert layout.window(layout.target, 0) == (4, 4, 12, 12)
-    assert layout.window(layout.target, 4) == (0, 0, 16, 16)
-    assert layout.limits == (0, 0, 32, 32)
-    assert layout.blocks(4) == [(5, 6, 8, 8), (5, 8, 8, 9), (8, 6, 11, 8), (8, 8, 11, 9)]
+    assert layout.target == ((5, 6), (11, 9))
+    assert layout.window(layout.target, 0) == ((4, 4), (12, 12))
+    assert layout.window(layout.target, 4) == ((0, 0), (16, 16))
+    assert layout.limits == ((0, 0), (32, 32))
+    assert layout.blocks(4) == [
+        ((5, 6), (8, 8)),
+        ((5, 8), (8, 9)),
+        ((8, 6), (11, 8)),
+        ((8, 8), (11, 9)),
+    ]
 
 
 def test_a_box_between_the_cells_of_the_domain_is_refused():

@@ -32,8 +32,8 @@ STACKED = Signature("own", (Variable("depth", units="m"),), (Variable("depth", u
 @given(radius=st.integers(0, 13), alignment=st.integers(1, 5))
 def test_measured_halo_is_the_radius_rounded_up(radius, alignment):
     reader = Noise(120, 130)
-    options = {"alignment_cells": alignment, "probe_cells": 10, "longest_cells": 16}
-    halo = measure_halo(smoother(radius), reader, reader.grid, **options)
+    options = {"probe_cells": 10, "longest_cells": 16}
+    halo = measure_halo(smoother(radius), reader, lay_out(reader.grid, None, alignment), **options)
     assert halo == -(-radius // alignment) * alignment
 
 
@@ -42,7 +42,7 @@ def test_of_several_outputs_each_has_its_tolerance(tolerance, expected):
     reader, near, far = Noise(90, 90), smoother(2), smoother(5)
     options = {"tolerance": tolerance, "probe_cells": 8, "longest_cells": 16}
     both = lambda inputs: np.stack([near(inputs), far(inputs)])  # noqa: E731
-    assert measure_halo(both, reader, reader.grid, **options) == expected
+    assert measure_halo(both, reader, lay_out(reader.grid, None, 1), **options) == expected
 
 
 def test_measured_halo_is_the_longest_where_none_will_do():
@@ -50,7 +50,9 @@ def test_measured_halo_is_the_longest_where_none_will_do():
         return inputs["noise"] + np.cumsum(np.ones(inputs["noise"].shape), axis=0)
 
     reader = Noise(90, 90)
-    assert measure_halo(everything, reader, reader.grid, longest_cells=20, probe_cells=8) == 20
+    assert (
+        measure_halo(everything, reader, lay_out(reader.grid, None, 1), longest_cells=20, probe_cells=8) == 20
+    )
 
 
 def test_measured_halo_counts_a_value_missing_in_one_as_different():
@@ -60,7 +62,12 @@ def test_measured_halo_counts_a_value_missing_in_one_as_different():
         return values
 
     reader = Noise(90, 90)
-    assert measure_halo(missing_near_the_edge, reader, reader.grid, longest_cells=16, probe_cells=8) == 6
+    assert (
+        measure_halo(
+            missing_near_the_edge, reader, lay_out(reader.grid, None, 1), longest_cells=16, probe_cells=8
+        )
+        == 6
+    )
 
 
 def test_measured_halo_makes_tiled_equal_untiled_for_a_long_tail(tmp_path):
@@ -72,7 +79,7 @@ def test_measured_halo_makes_tiled_equal_untiled_for_a_long_tail(tmp_path):
         return correlate(inputs["noise"], weights, mode="constant")
 
     reader = Noise(100, 100)
-    halo = measure_halo(tail, reader, reader.grid, longest_cells=24, alignment_cells=4)
+    halo = measure_halo(tail, reader, lay_out(reader.grid, None, 4), longest_cells=24)
     assert 8 <= halo < 16  # exp(-4) = 2e-2 is too much, exp(-12) = 6e-6 is nothing
     untiled = tail({"noise": reader.values[0]})
     for block_cells in (28, 40, 60):
@@ -83,7 +90,7 @@ def test_measured_halo_makes_tiled_equal_untiled_for_a_long_tail(tmp_path):
 
 def test_a_halo_is_enough_from_the_radius_on():
     reader = Noise(90, 90)
-    assert [is_enough(smoother(5), reader, reader.grid, halo) for halo in (3, 4, 5, 6)] == [
+    assert [is_enough(smoother(5), reader, lay_out(reader.grid, None, 1), halo) for halo in (3, 4, 5, 6)] == [
         False,
         False,
         True,

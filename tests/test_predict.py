@@ -17,7 +17,7 @@ from made_domains import Applied, Counting, Noise, grid_of_cells, predict, smoot
 
 from fieldwise.errors import InputError
 from fieldwise.verbs.domains import partials
-from fieldwise.verbs.domains.writers import Output
+from fieldwise.verbs.domains.contents import Output
 from fieldwise.verbs.predict import choose_frames, predict_to
 
 TWO = (Output("mean", "m"), Output("positive", dtype="int8", flags=("no", "yes")))

@@ -10,8 +10,9 @@ from fieldwise.samples.examples import make_prepared
 from fieldwise.samples.scales import LengthScale, Scale
 from fieldwise.samples.signatures import Signature, Variable
 from fieldwise.verbs.domains import unseen
+from fieldwise.verbs.domains.contents import MapFile, Output, Piece, Times
 from fieldwise.verbs.domains.unseen import measure_beyond, warn_beyond
-from fieldwise.verbs.domains.writers import MapFile, Output, Piece, Times, write_map
+from fieldwise.verbs.domains.writers import write_map
 from fieldwise.verbs.predict import predict_to
 from fieldwise.verbs.predictors import BEYOND, Predictor, load_predictor
 
@@ -178,7 +179,7 @@ def test_files_of_maps_describe_themselves(tmp_path, suffix, crs):
     content = MapFile(outputs, Grid(0, 0, 300, 200, 100, crs), times, {"weights": "abc"})
     values = np.arange(24.0).reshape(2, 2, 2, 3)
     values[:, 1] = [[[0, 1, np.nan], [0, 0, 1]]] * 2
-    pieces = (Piece(0, 0, column, values[..., column : column + 2]) for column in (0, 2))
+    pieces = (Piece(0, (0, column), values[..., column : column + 2]) for column in (0, 2))
     path = write_map(pieces, tmp_path / f"maps{suffix}", content)
     engine = "zarr" if suffix == ".zarr" else "h5netcdf"
     with xr.open_dataset(path, engine=engine, decode_times=False, decode_coords="all") as maps:

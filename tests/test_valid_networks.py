@@ -25,6 +25,7 @@ STYLED = {
     "generator": (SuperResolutionGenerator, {"scale_factor": 4, **FEW}, (6, 5)),
     "discriminator": (SuperResolutionDiscriminator, {"scale_factor": 4, **FEW}, (17, 20)),
     "emulator": (ResidualEmulator, {"features": 4, "blocks": 2, "bypass": True}, (6, 5)),
+    "emulator, leaky": (ResidualEmulator, {"features": 4, "blocks": 2, "activation": "leaky_relu"}, (6, 5)),
 }
 
 
@@ -236,6 +237,8 @@ def test_features_of_a_deep_emulator_stay_of_order_one():
 def test_a_styled_network_begins_as_the_plain_one(kind):
     network, options, sizes = STYLED[kind]
     plain = network(2, 2, dimensions=2, **options)
+    if isinstance(plain, ResidualEmulator):
+        torch.nn.init.ones_(plain.last.weight)  # lest the answer be nothing
     styled = network(2, 2, dimensions=2, style_numbers=3, **options)
     found = styled.load_state_dict(plain.state_dict(), strict=False)
     assert not found.unexpected_keys
@@ -313,6 +316,7 @@ def test_weights_of_convolutions_start_as_told(network):
         (lambda: ConvBlock(3, 3, ""), "letters are ''; take"),
         (lambda: ResidualEmulator(3, 3, boundary="open"), "boundary is 'open'; take periodic or valid"),
         (lambda: ResidualEmulator(3, 3, blocks=0), "blocks is 0"),
+        (lambda: ResidualEmulator(3, 3, activation="relu"), "activation is 'relu'; take gelu or leaky_relu"),
         (
             lambda: ResidualEmulator(1, 1, blocks=2, boundary="valid")(torch.zeros(1, 1, 10, 11, 11)),
             "at least 11 cells",

@@ -91,7 +91,7 @@ def load_map2map(path: str | Path, kind: str | None = None) -> nn.Module:
     """
     if kind not in (None, *NETWORKS):
         raise InputError(f"kind is {kind!r}; take one of {', '.join(NETWORKS)}")
-    state = _fold_spectral_norms(_pick_state(path, _read(path), kind), path)
+    state = read_state(path, kind)
     found = next((name for mark, name in MARKS.items() if mark in state), None)
     if found is None:
         raise InputError(f"{path}: holds no network of map2map ({_name_some(state)}); {REMEDY}")
@@ -106,6 +106,16 @@ def load_map2map(path: str | Path, kind: str | None = None) -> nn.Module:
     _check(path, found, state, network.state_dict())
     network.load_state_dict(state, assign=True)
     return network.eval()
+
+
+def read_state(path: str | Path, kind: str | None = None) -> dict[str, Tensor]:
+    """Read the weights of a file, by name, of whatever network; ``kind`` as for `load_map2map`.
+
+    >>> read_state("model/README.md")
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: model/README.md: cannot be read as plain tensors (...); give ...
+    """
+    return _fold_spectral_norms(_pick_state(path, _read(path), kind), path)
 
 
 def save_map2map(

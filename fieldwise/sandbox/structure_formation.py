@@ -1,7 +1,7 @@
 """Made boxes of cosmic structure whose truth is known, and coarse boxes beside fine.
 
 A box follows from a seed and its number alone: it has the same bits whatever boxes are made with it, in
-whatever process.
+whatever process of as many threads; with others, and on a GPU, it is the same to rounding.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def draw_boxes(
     omega_m_range, scale_factor_range
         Lowest and highest value, where each box is to draw its own.
     device
-        Of torch; on a GPU, boxes agree to rounding only.
+        Of torch: cpu, or cuda.
 
     Yields
     ------

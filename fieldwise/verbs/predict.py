@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
@@ -21,12 +21,15 @@ from tqdm import tqdm
 from fieldwise.errors import InputError, require_at_least
 from fieldwise.fields.grids import Bounds, Grid
 from fieldwise.fields.rasters import CACHE_BYTES
-from fieldwise.samples.cases import Case
+from fieldwise.samples.cases import Case, Cells
 from fieldwise.samples.prepared import DESCRIPTION
-from fieldwise.verbs.domains.blocks import lay_out, round_up
+from fieldwise.verbs.domains.blocks import lay_out_case, round_up, times
+from fieldwise.verbs.domains.contents import Lattice, MapFile, Times
 from fieldwise.verbs.domains.halos import choose_halo
 from fieldwise.verbs.domains.partials import Partial, Plan, Unit, open_partial
-from fieldwise.verbs.domains.writers import MapFile, Times, check_suffix, write_map
+from fieldwise.verbs.domains.unseen import warn_style
+from fieldwise.verbs.domains.writers import check_suffix, write_map
+from fieldwise.verbs.ensembles import QUANTILES, Ensemble
 
 if TYPE_CHECKING:
     from fieldwise.verbs.predictors import Predictor
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 Arrays = dict[str, np.ndarray]
 Task = tuple[Unit, int]  # and the number of one of its frames in the file
 
+BLOCK_CELLS = {2: 512, 3: 64}  # on a side of a block, by dimensions
 WRITE_BEHIND = 2  # pieces in memory after the one that is computed
 
 
@@ -42,9 +46,13 @@ def predict_to(
     predictor: Predictor,
     case: Case,
     *,
-    window: Bounds | None = None,
+    window: Bounds | Cells | None = None,
     frames: int | Sequence[int] | None = None,
-    block_cells: int = 512,
+    members: int = 0,
+    quantiles: Sequence[float] = QUANTILES,
+    keep_members: bool = False,
+    seed: int = 0,
+    block_cells: int | None = None,
     halo_cells: int | None = None,
     readers: int = 2,
     attributes: Mapping[str, str] | None = None,
@@ -52,7 +60,7 @@ def predict_to(
     progress: bool = True,
     seconds: list[float] | None = None,
 ) -> Path:
-    """Apply a predictor to a case, block by block, and write the maps.
+    """Apply a predictor to a case, map or box, block by block, and write what it gives.
 
     Threads read ahead and one writes behind. Finished pieces lie in the folder `<out>.partial` until the
     file is whole: a killed run that is started again computes only the missing ones. Memory grows neither
@@ -61,17 +69,27 @@ def predict_to(
     Parameters
     ----------
     out
-        ``.tif`` (cloud-optimised GeoTIFF of one frame, a band an output), ``.nc`` (CF-NetCDF) or ``.zarr``.
+        ``.nc`` (CF-NetCDF) or ``.zarr``; of a map ``.tif`` (cloud-optimised GeoTIFF of one frame, a band an
+        output); of a box ``.npy`` (one frame, (channel, *cells) float32; of an ensemble the mean, or
+        (member, channel, *cells) where members are kept).
     predictor
         A :class:`fieldwise.verbs.predictors.Predictor`, or what has its methods and attributes.
     case
         What it reads: an independent domain with a grid and frames.
     window
-        West, south, east, north of a part of the case, rounded outward to its cells; default: the whole.
+        West, south, east, north of a part of the map, rounded outward to its cells; or one slice of its
+        cells an axis of a box; default: the whole.
     frames
         Number or numbers of frames, from 0; default: all.
+    members
+        Of a network that takes noise, how many to draw. From 2 on their mean is written under the name of
+        an output, their standard deviation as `<name>_spread`, and `<name>_quantile` with a dimension of its
+        own. A member depends on seed, number and place alone, not on blocks or on how many there are.
+    quantiles, keep_members, seed
+        Which quantiles; whether to write `<name>_member` too; and which members to draw.
     block_cells
-        Side of a block in cells of the map; memory depends on this alone.
+        Side of a block in cells of the map; memory depends on this and the number of members alone.
+        Default: 512 in two dimensions, 64 in three.
     halo_cells
         Width of the margin computed around a block and dropped. By default as far as the network sees, or,
         where that is not known or very far, twice what is measured at probes and remembered in the run.
@@ -114,9 +132,16 @@ def predict_to(
     require_at_least(1, block_cells=block_cells, readers=readers)
     require_at_least(0, halo_cells=halo_cells)
     chosen = choose_frames(case, frames)
-    check_suffix(out, len(chosen))
-    layout = lay_out(snap_window(case, window), case.grid.bounds, predictor.alignment_cells(case))
-    block_cells = round_up(block_cells, layout.alignment)
+    check_suffix(out, len(chosen), boxes=case.bounds is None)
+    warn_style(predictor, case)
+    ensemble: Predictor | Ensemble = predictor
+    if predictor.stochastic or members > 1 or keep_members:
+        given: Any = {"seed": seed, "quantiles": quantiles, "keep_members": keep_members}
+        ensemble = Ensemble(predictor, members, **given)
+        attributes = {"seed": str(seed), "members": str(max(members, 1))} | dict(attributes or {})
+        fingerprint = f"{fingerprint} seed {seed}"
+    layout = lay_out_case(case, window, predictor.alignment_cells(case))
+    block_cells = round_up(block_cells or BLOCK_CELLS[len(case.shape)], layout.alignment)
     fingerprint = f"{predictor.fingerprint} {identify_case(case)} {fingerprint}"
     if halo_cells is None:
         halo_cells = choose_halo(
@@ -128,16 +153,15 @@ def predict_to(
             frame=chosen[0],
             progress=progress,
         )
-    names = tuple(output.name for output in predictor.outputs)
+    names = tuple(output.label for output in ensemble.outputs)
     halo_cells = round_up(halo_cells, layout.alignment)
     plan = Plan(layout, chosen, names, block_cells, halo_cells, fingerprint)
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
         partial = open_partial(out, plan)
-        _compute(partial, predictor, case, readers, progress, seconds if seconds is not None else [])
-        _finish(partial, out, describe_file(predictor, case, plan, attributes or {}))
-    rows, columns = layout.target.shape
+        _compute(partial, ensemble, case, readers, progress, seconds if seconds is not None else [])
+        _finish(partial, out, describe_file(ensemble, case, plan, attributes or {}))
     many = f"{len(chosen)} frame{'s' * (len(chosen) != 1)}"
-    print(f"{out}: {many} of {rows} x {columns} cells in {time.perf_counter() - started:.1f} s")
+    print(f"{out}: {many} of {times(layout.target.shape)} cells in {time.perf_counter() - started:.1f} s")
     return out
 
 
@@ -174,34 +198,9 @@ def choose_frames(case: Case, frames: int | Sequence[int] | None) -> tuple[int, 
     return chosen
 
 
-def snap_window(case: Case, window: Bounds | None) -> Grid:
-    """Give the grid of a window of a case, rounded outward to its cells.
-
-    >>> from types import SimpleNamespace
-    >>> case = SimpleNamespace(grid=Grid(100, 0, 1100, 1000, 250, "EPSG:3031"))
-    >>> snap_window(case, (200, 250, 500, 700)).bounds
-    (100.0, 250.0, 600.0, 750.0)
-    """
-    grid = case.grid
-    if window is None:
-        return grid
-    west, south, east, north = window
-    if west >= east or south >= north:
-        raise InputError(f"--bounds {window}: give west, south, east, north, in this order")
-    snapped = Grid.around(
-        (west - grid.west, south - grid.north, east - grid.west, north - grid.north), grid.spacing, grid.crs
-    )
-    return Grid(
-        snapped.west + grid.west,
-        snapped.south + grid.north,
-        snapped.east + grid.west,
-        snapped.north + grid.north,
-        grid.spacing,
-        grid.crs,
-    )
-
-
-def describe_file(predictor: Predictor, case: Case, plan: Plan, attributes: Mapping[str, str]) -> MapFile:
+def describe_file(
+    predictor: Predictor | Ensemble, case: Case, plan: Plan, attributes: Mapping[str, str]
+) -> MapFile:
     """Say what the file of a plan holds.
 
     >>> import torch
@@ -210,21 +209,30 @@ def describe_file(predictor: Predictor, case: Case, plan: Plan, attributes: Mapp
     >>> (case,) = make_prepared({"thk": 80.0}, shape=(4, 4)).cases()
     >>> from fieldwise.verbs.predictors import Predictor
     >>> predictor = Predictor(torch.nn.Identity(), Signature("own", (), (Variable("bed", units="m"),)))
-    >>> plan = Plan(lay_out(case.grid, None, 1), (0,), ("bed",), 4, 0, "")
+    >>> plan = Plan(lay_out_case(case, None, 1), (0,), ("bed",), 4, 0, "")
     >>> file = describe_file(predictor, case, plan, {"long_name": "bed elevation"})
-    >>> file.shape, file.outputs[0].units, file.attributes["long_name"]
-    ((4, 4), 'm', 'bed elevation')
+    >>> file.sizes("bed"), file.outputs[0].units, file.attributes["long_name"]
+    ({'y': 4, 'x': 4}, 'm', 'bed elevation')
     """
-    bounds = plan.layout.bounds(plan.layout.target)
+    target, spacing = plan.layout.target, plan.layout.spacing
     timed = case.times is not None or case.frames > 1
-    times = Times(case.frame_times[list(plan.frames)], case.time) if timed else None
-    grid = Grid(*bounds, plan.layout.spacing, case.crs or "")
+    when = Times(case.frame_times[list(plan.frames)], case.time) if timed else None
+    grid: Grid | Lattice = (
+        Lattice(target.shape, spacing, case.spacing_units, target.starts)
+        if plan.layout.domain is None
+        else Grid(*plan.layout.bounds(target), spacing, case.crs or "")
+    )
     facts = {"halo_cells": str(plan.halo_cells), "predictor": predictor.fingerprint} | dict(attributes)
-    return MapFile(tuple(predictor.outputs), grid, times, facts)
+    return MapFile(tuple(predictor.outputs), grid, when, facts)
 
 
 def _compute(
-    partial: Partial, predictor: Predictor, case: Case, readers: int, progress: bool, seconds: list[float]
+    partial: Partial,
+    predictor: Predictor | Ensemble,
+    case: Case,
+    readers: int,
+    progress: bool,
+    seconds: list[float],
 ) -> None:
     """Compute the missing pieces while the next are read and the last are saved."""
     from fieldwise.tasks.precision import exact_convolutions  # loads torch
@@ -236,7 +244,7 @@ def _compute(
 
     def read(task: Task) -> Arrays:
         unit, frame = task
-        return predictor.read(case, plan.layout.bounds(plan.window(unit)), plan.frames[frame])
+        return predictor.read(case, plan.layout.locate(plan.window(unit)), plan.frames[frame])
 
     reading, saving, done = _read_ahead(read, tasks, readers), deque[Future](), list[np.ndarray]()
     with bar, exact_convolutions(), ThreadPoolExecutor(1, "write-behind") as writer, closing(reading):
@@ -256,10 +264,10 @@ def _compute(
 
 
 def _core_of(values: np.ndarray, plan: Plan, unit: Unit) -> np.ndarray:
-    """Cut the margin off what was computed, (channel, y, x)."""
-    if values.ndim != 3 or len(values) != len(plan.outputs):
+    """Cut the margin off what was computed, (channel, *cells)."""
+    if values.ndim != 1 + len(unit.core.starts) or len(values) != len(plan.outputs):
         raise InputError(
-            f"the predictor gave values of the shape {values.shape}; it must give (channel, y, x) of "
+            f"the predictor gave values of the shape {values.shape}; it must give (channel, *cells) of "
             f"{', '.join(plan.outputs)}"
         )
     return unit.core.cut(values, plan.window(unit))

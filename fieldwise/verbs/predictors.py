@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,14 +16,16 @@ from fieldwise.fields.grids import Bounds
 from fieldwise.networks.imports import import_by_path
 from fieldwise.networks.layers import Layer, list_layers
 from fieldwise.runs import hash_file
-from fieldwise.samples.cases import Case
+from fieldwise.samples.cases import Case, Cells
 from fieldwise.samples.signatures import Signature, Variable
 from fieldwise.tasks import choose_device
 from fieldwise.tasks.checkpoints import read_checkpoint
+from fieldwise.verbs.domains.contents import Output
 from fieldwise.verbs.domains.reaches import reach
-from fieldwise.verbs.domains.writers import Output
+from fieldwise.verbs.ensembles import WORLD, find_place, make_noise
 
 Arrays = dict[str, np.ndarray]
+STYLE = "_style"  # of the numbers that are read beside the fields
 BEYOND = "beyond_training"  # marks the cells in which an input leaves what training has seen
 PREFIX = "network."  # of a network's weights in the checkpoint of its task
 
@@ -31,12 +34,17 @@ class Predictor:
     """A network on its device, what it reads and gives, and how; the default of every recipe.
 
     A recipe that adds something (a base, a weight) overrides `read`, which may give further arrays, and
-    `__call__`. `predict_to` takes any object with the methods and attributes of this one.
+    `__call__`, or `infer` alone. `predict_to` takes any object with the methods and attributes of this one.
+
+    A network of valid convolutions states how many of its cells it loses on every side (`margin`), and where
+    it refines, by how much (`scale_factor`) and what is to be cut off what it gives (`surplus`). One that
+    computes both ways has a `boundary`, which is set to "valid". One whose `forward` takes `noise` is given
+    that of world cells, and one whose signature names a style the numbers of the case.
 
     Parameters
     ----------
     network
-        Maps what the signature describes, (1, channel, y, x) or name to that, to (1, channel, y, x).
+        Maps what the signature describes, (1, channel, *cells) or name to that, to (1, channel, *cells).
     signature
         Names, units and scales.
     device
@@ -52,8 +60,6 @@ class Predictor:
 
     Attributes
     ----------
-    padding_cells : int
-        Cells of the map that are read around a window because the network eats them.
     standard_names, long_names : mapping
         Of outputs that have one.
 
@@ -69,7 +75,6 @@ class Predictor:
     ['m']
     """
 
-    padding_cells = 0
     standard_names: Mapping[str, str] = {}
     long_names: Mapping[str, str] = {}
 
@@ -85,11 +90,28 @@ class Predictor:
         state: Mapping[str, torch.Tensor] | None = None,
     ) -> None:
         self.device = torch.device(device)
-        self.network = network.eval().to(self.device)
+        self.network: Any = network.eval().to(self.device)
+        if hasattr(network, "boundary"):
+            self.network.boundary = "valid"  # type: ignore[assignment]
         self.signature = signature
         self.path, self.run = Path(path), None if run is None else Path(run)
         self.fingerprint = fingerprint
         self.state = dict(state or {})
+
+    @property
+    def padding_cells(self) -> int:
+        """Cells of the map that are read around a window because the network eats them."""
+        return getattr(self.network, "margin", 0) * self._refinement
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the network takes noise, so that there are members."""
+        return "noise" in inspect.signature(self.network.forward).parameters
+
+    @property
+    def _refinement(self) -> int:
+        """Cells of the map along one that the network reads."""
+        return getattr(self.network, "scale_factor", 1)
 
     @property
     def outputs(self) -> list[Output]:
@@ -107,12 +129,15 @@ class Predictor:
     def tolerance(self) -> list[float]:
         """Largest difference of tiled and untiled: of each output the part 1e-5 of its scale."""
         channels = sum(variable.channels for variable in self.signature.outputs)
-        ends = [self._unscale(np.full((channels, 1, 1), end, dtype=np.float32)) for end in (0, 1)]
+        shape = channels, *(1,) * self.signature.dimensions
+        ends = [self._unscale(np.full(shape, end, dtype=np.float32)) for end in (0, 1)]
         units = np.abs(ends[1] - ends[0]).ravel()
         return [*(1e-5 * units).tolist(), *[0.5] * (len(self.outputs) - channels)]
 
     def reach_cells(self, case: Case) -> int | None:
         """Tell how many cells of the map the network sees to one side at most; None where not known."""
+        if hasattr(self.network, "margin"):
+            return 0  # beyond the padding
         cells = reach(self.network).cells
         return None if cells is None else math.ceil(cells * max([1.0, *self._ratios(case)]))
 
@@ -129,40 +154,74 @@ class Predictor:
         """Give the cells of the map in one of each input."""
         return [(variable.spacing or case.spacing) / case.spacing for variable in self.signature.inputs]
 
-    def read(self, case: Case, window: Bounds, frame: int) -> Arrays:
-        """Read what the network needs of a window: name to (channel, y, x). Called from several threads."""
-        padding = self.padding_cells * case.spacing
-        return case.read(self.signature.inputs, window=window, frame=frame, padding=padding)
+    def read(self, case: Case, window: Any, frame: int) -> Arrays:
+        """Read what the network needs of a window, in world coordinates or of a box in slices of its cells.
+
+        Name to (channel, *cells). Called from several threads.
+        """
+        padding, inputs = self.padding_cells, self.signature.inputs
+        if isinstance(window[0], slice):
+            wide = tuple(slice(each.start - padding, each.stop + padding) for each in window)
+            arrays = case.read(inputs, window=wide, frame=frame)
+        else:
+            arrays = case.read(inputs, window=window, frame=frame, padding=padding * case.spacing)
+        if self.signature.facts.get("style"):
+            arrays[STYLE] = self.read_style(case)
+        if self.stochastic:
+            arrays[WORLD] = find_place(case, window, self.padding_cells, self._refinement)
+        return arrays
+
+    def read_style(self, case: Case) -> np.ndarray:
+        """Give the numbers of a case that the network reads beside its fields, (number,) float32."""
+        names = self.signature.facts.get("style") or []
+        for name in names:
+            if name not in case.numbers:
+                known = ", ".join(case.numbers) or "none"
+                raise InputError(
+                    f"case {case}: has no number {name}, which the network reads; it has {known}"
+                )
+        return np.array([case.numbers[name] for name in names], dtype=np.float32)
 
     def __call__(self, arrays: Arrays) -> np.ndarray:
-        """Map the inputs of a window to all outputs, (channel, y, x), missing where an input is."""
+        """Map the inputs of a window to all outputs, (channel, *cells), missing where an input is."""
         values = self.apply(arrays)
-        values[..., ~self.covers(arrays, values.shape[-2:])] = np.nan
+        values[..., ~self.covers(arrays, values.shape[1:])] = np.nan
         return self.flag_beyond(values, arrays)
 
-    def covers(self, arrays: Arrays, shape: tuple[int, int]) -> np.ndarray:
-        """Mark the cells of the map, (y, x), for which the outputs are meant: where no input is missing."""
+    def covers(self, arrays: Arrays, shape: tuple[int, ...]) -> np.ndarray:
+        """Mark the cells of the map, (*cells), for which the outputs are meant: where no input is missing."""
         return ~self.mark(arrays, lambda variable, cells: np.isnan(cells).any(axis=0), shape)
 
     def flag_beyond(self, values: np.ndarray, arrays: Arrays) -> np.ndarray:
         """Put the flags of what lies beyond training, where it is known, behind the values."""
         if len(self.outputs) == len(values):
             return values
-        return np.concatenate([values, self.beyond(arrays, values.shape[-2:])[None].astype(np.float32)])
+        return np.concatenate([values, self.beyond(arrays, values.shape[1:])[None].astype(np.float32)])
 
-    def beyond(self, arrays: Arrays, shape: tuple[int, int]) -> np.ndarray:
-        """Mark the covered cells of the map, (y, x), in which an input leaves what training has seen."""
+    def beyond(self, arrays: Arrays, shape: tuple[int, ...]) -> np.ndarray:
+        """Mark the covered cells of the map, (*cells), in which an input leaves what training has seen."""
         beyond = self.mark(arrays, lambda variable, cells: variable.beyond(cells), shape)
         return beyond & self.covers(arrays, shape)
 
     @torch.inference_mode()
     def apply(self, arrays: Arrays) -> np.ndarray:
-        """Scale the inputs, missing ones 0, pass them through the network, and unscale: (channel, y, x)."""
+        """Scale the inputs, missing ones 0, pass them through the network, and unscale: (channel, *cells)."""
         scaled = self.signature.apply({each.name: arrays[each.name] for each in self.signature.inputs})
         tensors = {name: self._to_tensor(values) for name, values in scaled.items()}
         stacked = torch.cat(list(tensors.values()), dim=1) if self.signature.stacked else None
-        answer = self.network(tensors if stacked is None else stacked)[0].float().cpu().numpy()
-        return self._unscale(answer)
+        options: dict[str, Any] = {}
+        if STYLE in arrays:
+            options["style"] = self._to_tensor(arrays[STYLE])
+        if WORLD in arrays:
+            options["noise"] = make_noise(arrays, self.network)
+        answer = self.infer(tensors if stacked is None else stacked, **options)[0].float().cpu().numpy()
+        surplus = getattr(self.network, "surplus", 0)
+        inner = (slice(surplus, size - surplus) for size in answer.shape[1:])
+        return self._unscale(answer[:, *inner])
+
+    def infer(self, inputs: Any, **options: Any) -> torch.Tensor:
+        """Pass scaled inputs, (1, channel, *cells) or name to that, through the network."""
+        return self.network(inputs, **options)
 
     def _unscale(self, channels: np.ndarray) -> np.ndarray:
         values = self.signature.undo(self.signature.split(channels))
@@ -173,16 +232,16 @@ class Predictor:
         return torch.from_numpy(filled)[None].to(self.device)
 
     def mark(
-        self, arrays: Arrays, test: Callable[[Variable, np.ndarray], np.ndarray], shape: tuple[int, int]
+        self, arrays: Arrays, test: Callable[[Variable, np.ndarray], np.ndarray], shape: tuple[int, ...]
     ) -> np.ndarray:
-        """Mark the cells of the map, (y, x), in which any input passes a test of its own cells.
+        """Mark the cells of the map, (*cells), in which any input passes a test of its own cells.
 
         Parameters
         ----------
         arrays
-            Name to (channel, y, x), each at its own spacing.
+            Name to (channel, *cells), each at its own spacing.
         test
-            Maps a variable and its cells, (channel, y, x), to bool (y, x).
+            Maps a variable and its cells, (channel, *cells), to bool (*cells).
         shape
             Of the map.
         """
@@ -193,26 +252,28 @@ class Predictor:
                 marked |= self._at_map(found, shape)
         return marked
 
-    def _at_map(self, cells: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    def _at_map(self, cells: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Give each cell of the map what is nearest in an input, which spans the map and its padding."""
-        if cells.shape == shape and not self.padding_cells:
-            return cells
         padding = self.padding_cells
-        rows, columns = (
+        if cells.shape == shape and not padding:
+            return cells
+        places = (
             ((np.arange(size) + padding + 0.5) * own / (size + 2 * padding)).astype(int)
             for size, own in zip(shape, cells.shape)
         )
-        return cells[rows][:, columns]
+        return cells[np.ix_(*places)]
 
 
-def draw_window(predictor: Predictor, case: Case, window: Bounds) -> tuple[list[Layer], Arrays, np.ndarray]:
+def draw_window(
+    predictor: Predictor, case: Case, window: Bounds | Cells
+) -> tuple[list[Layer], Arrays, np.ndarray]:
     """Have a predictor draw one window, and look on.
 
     Returns
     -------
     tuple
-        The layers of the network; name to (y, x) input as the network reads it, of vectors the length;
-        and the map, (channel, y, x).
+        The layers of the network; name to (*cells) input as the network reads it, of vectors the length;
+        and the map, (channel, *cells).
 
     >>> from fieldwise.samples.examples import make_prepared
     >>> case = make_prepared({"depth": [np.full((4, 4), 3.0), np.full((4, 4), 4.0)]}, shape=(4, 4)).cases()[0]

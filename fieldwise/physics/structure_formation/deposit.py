@@ -116,16 +116,13 @@ def share_out(
         raise InputError(f"positions have {dimensions} components, the mesh {len(shape)} axes; give as many")
     cells = math.prod(shape)
     kind = torch.int32 if boxes * cells < 2**31 else torch.int64  # half the memory to move
+    begin = cells * torch.arange(boxes, dtype=kind, device=positions.device)[:, None]
     axes = []
     for axis, along in enumerate(shape):
         stride = math.prod(shape[axis + 1 :])
         shares = _share_axis(positions[:, axis].flatten(1), along, cloud, periodic, kind)
-        if axis == 0:
-            begin = cells * torch.arange(boxes, dtype=kind, device=positions.device)[:, None]
-            shares = [(index * stride + begin, weight) for index, weight in shares]
-        else:
-            shares = [(index * stride, weight) for index, weight in shares]
-        axes.append([(index.flatten(), weight.flatten()) for index, weight in shares])
+        axes.append([(torch.add(begin, i, alpha=stride).flatten(), w.flatten()) for i, w in shares])
+        begin = torch.zeros_like(begin)  # a box counts once
     return axes
 
 
@@ -152,11 +149,13 @@ def _share_axis(
         first = nearest - 1
     else:
         raise InputError(f"--cloud: is {cloud}; give cic or tsc")
+    # Positions that are no numbers give values that are none, in a cell that exists.
     if periodic:
-        first = first.remainder(cells).to(kind)
+        first = first.remainder(cells).nan_to_num(0).to(kind)
         indices = [first + step for step in range(len(weights))]
-        return [(torch.where(index < cells, index, index - cells), w) for index, w in zip(indices, weights)]
-    indices = [first.to(kind) + step for step in range(len(weights))]
+        return [(torch.where(i < cells, i, i - cells), w) for i, w in zip(indices, weights, strict=True)]
+    first = first.clamp(-3, cells).nan_to_num(0).to(kind)  # clouds beyond the mesh lie outside it as well
+    indices = [first + step for step in range(len(weights))]
     return [
         (index.clamp(0, cells - 1), weight * ((index >= 0) & (index < cells)))
         for index, weight in zip(indices, weights, strict=True)
@@ -257,16 +256,17 @@ def displacement_to_momentum(
     [300.0, 300.0, 300.0, 300.0]
     """
     positions, shape = _positions(displacement, spacing, mean, scale_factor, padding, periodic)
-    return deposit(positions, velocity, shape, cloud=cloud, periodic=periodic) * scale_factor ** len(shape)
+    momentum = deposit(positions, velocity.to(positions.dtype), shape, cloud=cloud, periodic=periodic)
+    return momentum * scale_factor ** len(shape)
 
 
 def common_mean(*displacements: torch.Tensor) -> torch.Tensor:
-    """Give the mean displacement of fields taken together, (boxes, dimensions); no gradient flows through it.
+    """Give the mean displacement of fields taken together, (boxes, dimensions).
 
     >>> common_mean(torch.zeros(1, 2, 4, 4), torch.ones(1, 2, 4, 4)).tolist()
     [[0.5, 0.5]]
     """
-    return torch.stack([field.detach().flatten(2).mean(2) for field in displacements]).mean(0)
+    return torch.stack([field.flatten(2).mean(2) for field in displacements]).mean(0)
 
 
 def _positions(
@@ -282,6 +282,8 @@ def _positions(
         raise InputError(
             f"--padding: is {padding}; a periodic box takes none: give 0, or say it is not periodic"
         )
+    if displacement.dtype in (torch.float16, torch.bfloat16):
+        displacement = displacement.float()  # cells beyond the 256th have no bf16
     mean = common_mean(displacement) if mean is None else mean
     moved = displacement - mean.reshape(*mean.shape, *[1] * (displacement.dim() - 2))
     positions = (lattice_of(displacement) + padding + moved / spacing) * scale_factor

@@ -52,10 +52,7 @@ def mesh_power(shape: Sequence[int], spacing_mpc: float, cosmology: Cosmology) -
         raise InputError(f"--dimensions: is {len(shape)}; boxes have 2 or 3")
     vector = wave_vector(shape, spacing_mpc, torch.zeros((), dtype=torch.float64))
     k = np.sqrt(sum(np.asarray(component) ** 2 for component in vector))
-    # Modes of one length share their power: the spectrum is worked out once for each length.
-    lengths, where = np.unique(k.round(9), return_inverse=True)
-    power = power_spectrum(lengths, cosmology) * (lengths / np.pi if len(shape) == 2 else 1)
-    return power[where].reshape(k.shape)
+    return power_spectrum(k, cosmology) * (k / np.pi if len(shape) == 2 else 1)
 
 
 def colour_noise(

@@ -1,1 +1,1 @@
-
+"""Structure formation."""

@@ -123,7 +123,7 @@ def _make_sandbox(draft: Draft, settings: dict[str, Any], progress: bool) -> Non
     spacing = settings["spacing_mpc"] / settings["scale_factor"]
     for number, box in enumerate(tqdm(made, "boxes", len(splits), unit="box", disable=not progress)):
         fields = {name: values for name, values in box.items() if values.ndim}
-        numbers = {name: float(values) for name, values in box.items() if not values.ndim}
+        numbers = {name: float(f"{float(values):.6g}") for name, values in box.items() if not values.ndim}
         units = {name: UNITS[name.partition("_")[0]] for name in fields}
         options: Any = {"spacing": spacing, "spacing_units": "Mpc h-1", "units": units, "numbers": numbers}
         draft.add_box(f"box_{number:04d}", splits[number], fields, **options)
@@ -192,7 +192,7 @@ def _add_files(draft: Draft, file: Path, progress: bool) -> None:
     places = [draft.target / box.split / box.name for box in listed.boxes]
     draft.sources = [file, *list_whole_files(path for box in listed.boxes for path, _ in box.files.values())]
     check_apart(places, draft.sources)
-    units = {name: unit for name, unit in UNITS.items()} | listed.units
+    units = UNITS | listed.units
     options: Any = {"spacing_units": listed.spacing_units, "periodic": listed.periodic}
     for box in tqdm(listed.boxes, desc="boxes", unit="box", disable=not progress):
         fields, before = box.open(), box.fingerprint()

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from fieldwise.fields.grids import Bounds
-from fieldwise.samples.cases import Case
-from fieldwise.verbs.domains.blocks import Layout
+from fieldwise.samples.cases import Case, Cells
+from fieldwise.verbs.domains.blocks import Layout, lay_out_case
 from fieldwise.verbs.domains.probes import Arrays, is_enough, measure_halo
 
 if TYPE_CHECKING:
     from fieldwise.verbs.predictors import Predictor
 
-LONGEST_CELLS = 192  # the halo that stands for the untiled result
+LONGEST_CELLS = {2: 192, 3: 48}  # the halo that stands for the untiled result, by dimensions
+PROBE_CELLS = {2: 32, 3: 16}
 MARGIN = 2  # times what is measured: a network was seen to need 72 cells somewhere where probes told 40
 
 
@@ -30,6 +31,8 @@ def choose_halo(
 ) -> int:
     """Choose a halo that leaves no seam, in cells of the map; 0 where one block covers the case.
 
+    A periodic case has no end, so its blocks have a halo even where there is but one.
+
     As far as the network sees, where that is known and not farther than the longest halo; a network that
     sees farther mostly needs less. Else it is measured at probes and doubled. Either is remembered in the
     run folder, under the fingerprint.
@@ -37,16 +40,20 @@ def choose_halo(
     >>> import numpy as np, torch
     >>> from fieldwise.samples.examples import make_prepared
     >>> from fieldwise.samples.signatures import Signature, Variable
-    >>> from fieldwise.verbs.domains.blocks import lay_out
+    >>> from fieldwise.verbs.domains.blocks import lay_out_case
     >>> from fieldwise.verbs.predictors import Predictor
     >>> (case,) = make_prepared({"thk": np.random.default_rng(0).normal(size=(1, 64, 64))}).cases()
     >>> signature = Signature("own", (Variable("thk"),), (Variable("thk"),), stacked=True)
     >>> predictor = Predictor(torch.nn.Conv2d(1, 1, 5, padding=2), signature)  # sees 2 cells to each side
-    >>> layout = lay_out(case.grid, None, 1)
+    >>> layout = lay_out_case(case, None, 1)
     >>> choose_halo(predictor, case, layout, block_cells=16, fingerprint="", progress=False)
     2
     """
-    if layout.window(layout.target, 0) == layout.limits and len(layout.blocks(block_cells)) == 1:
+    if (
+        not layout.periodic
+        and layout.window(layout.target, 0) == layout.limits
+        and len(layout.blocks(block_cells)) == 1
+    ):
         return 0
 
     from fieldwise.runs import recall_measure
@@ -60,18 +67,16 @@ def choose_halo(
 
 
 def _settle(predictor: Predictor, case: Case, layout: Layout, *, frame: int, progress: bool) -> int:
-    def read(bounds: Bounds) -> Arrays:
-        return predictor.read(case, bounds, frame)
+    def read(window: Bounds | Cells) -> Arrays:
+        return predictor.read(case, window, frame)
 
-    options: dict[str, Any] = {"alignment_cells": layout.alignment, "tolerance": predictor.tolerance}
+    whole, axes = lay_out_case(case, None, layout.alignment), len(case.shape)
+    longest, tolerance = LONGEST_CELLS[axes], predictor.tolerance
+    options: dict[str, Any] = {"tolerance": tolerance, "probe_cells": PROBE_CELLS[axes]}
     known = predictor.reach_cells(case)
-    if (
-        known is not None
-        and known <= LONGEST_CELLS
-        and is_enough(predictor, read, case.grid, known, **options)
-    ):
+    if known is not None and known <= longest and is_enough(predictor, read, whole, known, **options):
         return known
-    needed = MARGIN * measure_halo(predictor, read, case.grid, longest_cells=LONGEST_CELLS, **options)
+    needed = MARGIN * measure_halo(predictor, read, whole, longest_cells=longest, **options)
     if progress:
         tqdm.write(f"halo: {needed} cells, {MARGIN} times what the network needs where it was probed")
     return needed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import shutil
 import sys
@@ -17,7 +18,7 @@ from tqdm import tqdm
 
 from fieldwise.drafts import replace_when_done
 from fieldwise.verbs.domains.blocks import Box, Layout
-from fieldwise.verbs.domains.writers import Piece
+from fieldwise.verbs.domains.contents import Piece
 
 GROUP_BYTES = 4 * 2**20  # frames of small maps share a file of this size: waiting for the disk takes time
 
@@ -32,7 +33,7 @@ class Unit(NamedTuple):
     @property
     def name(self) -> str:
         """Name of its file."""
-        return f"{self.first}_{self.core.top}_{self.core.left}.npy"
+        return f"{'_'.join(map(str, (self.first, *self.core.starts)))}.npy"
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ class Plan:
     group_bytes: int = field(default_factory=lambda: GROUP_BYTES)
 
     def units(self) -> Iterator[Unit]:
-        """Go through all pieces, frame by frame or group by group, each from the north-west."""
-        rows, columns = (min(self.block_cells, size) for size in self.layout.target.shape)
-        group = max(1, self.group_bytes // (4 * rows * columns * len(self.outputs)))
+        """Go through all pieces, frame by frame or group by group, each from its corner on."""
+        cells = math.prod(min(self.block_cells, size) for size in self.layout.target.shape)
+        group = max(1, self.group_bytes // (4 * cells * len(self.outputs)))
         blocks = self.layout.blocks(self.block_cells)
         for first in range(0, len(self.frames), group):
             last = min(first + group, len(self.frames))
@@ -78,10 +79,10 @@ class Plan:
         """Write the plan in plain types."""
         return {
             "fingerprint": self.fingerprint,
-            "domain": list(self.layout.domain),
+            "domain": None if self.layout.domain is None else list(self.layout.domain),
             "spacing": self.layout.spacing,
             "alignment_cells": self.layout.alignment,
-            "cells": list(self.layout.target),
+            "cells": [*self.layout.target.starts, *self.layout.target.stops],
             "frames": list(self.frames),
             "outputs": list(self.outputs),
             "block_cells": self.block_cells,
@@ -103,7 +104,7 @@ class Partial:
         return [unit for unit in self.plan.units() if unit.name not in finished]
 
     def save(self, unit: Unit, values: np.ndarray) -> None:
-        """Save the values (frame, channel, y, x) of a unit, whole or not at all."""
+        """Save the values (frame, channel, *cells) of a unit, whole or not at all."""
         content = io.BytesIO()  # NumPy's own writing to a file hides the reason when the disk is full
         np.save(content, values)
         with replace_when_done(self.folder / unit.name) as temporary, temporary.open("wb") as stream:
@@ -115,8 +116,8 @@ class Partial:
         """Read all pieces, one by one, with their places in the file."""
         target = self.plan.layout.target
         for unit in self.plan.units():
-            row, column = unit.core.top - target.top, unit.core.left - target.left
-            yield Piece(unit.first, row, column, np.load(self.folder / unit.name))
+            starts = tuple(start - first for start, first in zip(unit.core.starts, target.starts))
+            yield Piece(unit.first, starts, np.load(self.folder / unit.name))
 
 
 def open_partial(path: str | Path, plan: Plan) -> Partial:

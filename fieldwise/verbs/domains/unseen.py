@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fieldwise.fields.grids import Bounds
-from fieldwise.samples.cases import Case
-from fieldwise.verbs.domains.blocks import lay_out, round_up
+from fieldwise.samples.cases import Case, Cells
+from fieldwise.samples.signatures import SLACK
+from fieldwise.verbs.domains.blocks import Box, lay_out_case, round_up
 
 if TYPE_CHECKING:
     from fieldwise.verbs.predictors import Predictor
 
-STRIP_ROWS = 512  # of a case in memory
+STRIP_ROWS = 512  # of a map in memory; of a box a 32nd of them
 
 
 def warn_beyond(
@@ -49,10 +50,10 @@ def warn_beyond(
 
     known = predictor.signature.spacings or (case.spacing,)
     if not 0.99 * min(known) <= case.spacing <= 1.01 * max(known):
-        trained = ", ".join(f"{spacing:g}" for spacing in known)
+        trained, units = ", ".join(f"{spacing:g}" for spacing in known), case.spacing_units
         print(
-            f"warning: case {case}: cells of {case.spacing:g} m, training has seen {trained} m; bring them "
-            f"to that with {remedy}"
+            f"warning: case {case}: cells of {case.spacing:g} {units}, training has seen {trained} {units}; "
+            f"bring them to that with {remedy}"
         )
     share, ranges = measure_beyond(predictor, case, frames)
     if share:
@@ -64,6 +65,35 @@ def warn_beyond(
             f"warning: case {case}: inputs leave what training has seen in {share:.1%} of the {domain}: "
             f"{'; '.join(far)}; see {BEYOND} in the result"
         )
+
+
+def warn_style(predictor: Predictor, case: Case) -> None:
+    """Print which numbers of a case, read beside its fields, leave what training has seen.
+
+    Raises
+    ------
+    InputError
+        Where the case has none of a name.
+
+    >>> from types import SimpleNamespace
+    >>> from fieldwise.samples.signatures import Signature
+    >>> from fieldwise.verbs.predictors import Predictor
+    >>> facts = {"style": ["omega_m"], "style_range": [[0.2, 0.4]]}
+    >>> predictor = Predictor(__import__("torch").nn.Identity(), Signature("own", (), (), facts=facts))
+    >>> class Box(SimpleNamespace):
+    ...     __str__ = lambda box: "test/box_0"
+    >>> warn_style(predictor, Box(numbers={"omega_m": 0.5}))
+    warning: case test/box_0: omega_m is 0.5, training has seen 0.2 to 0.4; what is drawn is a guess
+    """
+    facts, values = predictor.signature.facts, predictor.read_style(case)
+    limits = facts.get("style_range") or [(-np.inf, np.inf)] * len(values)
+    for name, value, (low, high) in zip(facts.get("style") or [], values.tolist(), limits, strict=True):
+        slack = SLACK * max(abs(low), abs(high))
+        if not low - slack <= value <= high + slack:
+            print(
+                f"warning: case {case}: {name} is {value:.6g}, training has seen {low:g} to {high:g}; "
+                "what is drawn is a guess"
+            )
 
 
 def measure_beyond(
@@ -116,10 +146,11 @@ def measure_beyond(
 
 def _strips(
     predictor: Predictor, case: Case
-) -> Iterator[tuple[tuple[int, int], Bounds, tuple[slice, slice]]]:
+) -> Iterator[tuple[tuple[int, ...], Bounds | Cells, tuple[slice, ...]]]:
     """Give shapes and windows that tile a case, some rows at a time, and which of their cells lie in it."""
-    layout = lay_out(case.grid, None, predictor.alignment_cells(case))
-    rows, limits = round_up(STRIP_ROWS, layout.alignment), layout.limits
-    for top in range(0, limits.bottom, rows):
-        strip = limits._replace(top=top, bottom=min(top + rows, limits.bottom))
-        yield strip.shape, layout.bounds(strip), strip.clipped(layout.target).within(strip)
+    layout = lay_out_case(case, None, predictor.alignment_cells(case))
+    (_, *starts), (last, *stops) = layout.limits
+    rows = round_up(max(1, STRIP_ROWS // 32 ** len(starts[1:])), layout.alignment)
+    for first in range(0, last, rows):
+        strip = Box((first, *starts), (min(first + rows, last), *stops))
+        yield strip.shape, layout.locate(strip), strip.clipped(layout.target).within(strip)

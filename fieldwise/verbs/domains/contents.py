@@ -1,0 +1,229 @@
+"""What a file of maps holds: channels and their names, where they lie and when, as CF describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from fieldwise.fields.datums import ATTRIBUTE as DATUM
+from fieldwise.fields.grids import Grid
+from fieldwise.fields.rasters import describe_by_cf
+
+CHUNK_CELLS = {2: 256, 3: 64}  # on a side of what NetCDF and Zarr compress and read at once, by dimensions
+MEMBER, QUANTILE = "member", "quantile"  # dimensions of an ensemble
+MEAN, SPREAD = "realization: mean", "realization: standard_deviation"  # as CF says it
+
+
+@dataclass(frozen=True)
+class Output:
+    """One channel of what a predictor gives, as the file that holds it describes it.
+
+    Parameters
+    ----------
+    name, units, long_name, standard_name
+        As CF has them; the units as UDUNITS reads them.
+    dtype
+        Of the values in NetCDF and Zarr; of an integer one no value is missing.
+    flags
+        Meanings of the values 0, 1, … of a channel of flags.
+    along
+        A dimension of its own and the place of the channel on it: channels of one name that differ in it
+        alone make up one variable, such as the members of an ensemble.
+    cell_methods
+        How the values come from others, as CF says it.
+
+    >>> Output("bed", "m").attributes()
+    {'units': 'm', 'long_name': 'bed'}
+    >>> Output("beyond_training", dtype="int8", flags=("within", "beyond")).attributes()["flag_meanings"]
+    'within beyond'
+    >>> Output("bed_quantile", "m", along=("quantile", 0.05)).label
+    'bed_q05'
+    """
+
+    name: str
+    units: str = "1"
+    long_name: str | None = None
+    standard_name: str | None = None
+    dtype: str = "float32"
+    flags: tuple[str, ...] = ()
+    along: tuple[str, float] | None = None
+    cell_methods: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Name of the channel where it stands alone."""
+        if self.along is None:
+            return self.name
+        dimension, value = self.along
+        if dimension == QUANTILE:
+            return f"{self.name.removesuffix(f'_{QUANTILE}')}_q{f'{100 * value:g}'.zfill(2)}"
+        return f"{self.name}_{value:g}"
+
+    @property
+    def is_given(self) -> bool:
+        """Whether it is what the network gives, or the mean of it, rather than said about that."""
+        return not self.flags and self.along is None and self.cell_methods in (None, MEAN)
+
+    def attributes(self) -> dict[str, Any]:
+        """Give the attributes that CF asks for."""
+        given: dict[str, Any] = {} if self.flags else {"units": self.units}
+        given["long_name"] = self.long_name or self.name.replace("_", " ")
+        if self.standard_name:
+            given["standard_name"] = self.standard_name
+        if self.cell_methods:
+            given["cell_methods"] = self.cell_methods
+        if self.flags:
+            given["flag_values"] = np.arange(len(self.flags), dtype=self.dtype)
+            given["flag_meanings"] = " ".join(self.flags)
+        return given
+
+
+class Piece(NamedTuple):
+    """Values (frame, channel, *cells) of some frames in one block, and where in the file they begin."""
+
+    frame: int
+    starts: tuple[int, ...]
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Times:
+    """When the frames of a file are, and what their times are counted in, as CF says it."""
+
+    values: np.ndarray
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    def coordinate(self) -> xr.DataArray:
+        """Give the coordinate with its attributes.
+
+        >>> Times(np.array([2001.0]), {"units": "years since 0000-01-01"}).coordinate().attrs["standard_name"]
+        'time'
+        """
+        unknown = "" if self.attributes else ", of unknown units"
+        attributes = {"long_name": f"time as in the source{unknown}"} | dict(self.attributes)
+        if "since" in attributes.get("units", ""):
+            attributes["standard_name"] = "time"
+        return xr.DataArray(self.values, dims="time", attrs=attributes)
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Cells of a box that lies on no map, or of a part of it; cell i lies at i times the spacing.
+
+    >>> Lattice((4, 4), 2.0, "Mpc h-1", starts=(0, 8)).coordinates()["y"].values.tolist()
+    [16.0, 18.0, 20.0, 22.0]
+    """
+
+    shape: tuple[int, ...]
+    spacing: float
+    units: str = "m"
+    starts: tuple[int, ...] = (0, 0, 0)
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Names of the axes."""
+        return ("x", "y", "z")[: len(self.shape)]
+
+    def coordinates(self) -> dict[str, xr.DataArray]:
+        """Give the coordinate of each axis with its attributes."""
+        attributes = {dim: {"units": self.units, "long_name": f"position along {dim}"} for dim in self.dims}
+        places = (start + np.arange(size) for start, size in zip(self.starts, self.shape))
+        return {
+            dim: xr.DataArray(self.spacing * place, dims=dim, attrs=attributes[dim])
+            for dim, place in zip(self.dims, places)
+        }
+
+
+@dataclass(frozen=True)
+class MapFile:
+    """What a file of maps holds: variables on a grid, at times or without.
+
+    Parameters
+    ----------
+    outputs
+        The channels in their order; those of one name make up one variable.
+    grid
+        Of a map; its CRS may be empty: a plane of metres somewhere. Or the cells of a box.
+    times
+        Of the frames; None for one frame without a time.
+    attributes
+        Of the whole file, as text.
+    """
+
+    outputs: tuple[Output, ...]
+    grid: Grid | Lattice
+    times: Times | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def variables(self) -> dict[str, tuple[Output, ...]]:
+        """The channels that make up each variable, by its name."""
+        named: dict[str, tuple[Output, ...]] = {}
+        for output in self.outputs:
+            named[output.name] = (*named.get(output.name, ()), output)
+        return named
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Names of the axes of space."""
+        return self.grid.dims if isinstance(self.grid, Lattice) else ("y", "x")
+
+    def sizes(self, name: str) -> dict[str, int]:
+        """Give the dimensions of a variable, in their order, and their sizes."""
+        times = {} if self.times is None else {"time": len(self.times.values)}
+        channels = self.variables[name]
+        along = {channels[0].along[0]: len(channels)} if channels[0].along else {}
+        return times | along | dict(zip(self.dims, self.grid.shape))
+
+    def chunks(self, name: str) -> tuple[int, ...]:
+        """Give what of a variable is compressed and read at once: a part of one frame."""
+        side = CHUNK_CELLS[len(self.dims)]
+        sizes = self.sizes(name).items()
+        return tuple(min(side, size) if dim in self.dims else 1 for dim, size in sizes)
+
+    def coordinates(self) -> xr.Dataset:
+        """Give coordinates, grid mapping and attributes as CF asks, without the variables."""
+        coordinates: dict[str, Any] = {}
+        if self.times is not None:
+            coordinates["time"] = self.times.coordinate()
+        for channels in self.variables.values():
+            if channels[0].along:
+                coordinates[channels[0].along[0]] = _coordinate_along(channels)
+        if isinstance(self.grid, Lattice):
+            coordinates |= self.grid.coordinates()
+            return describe_by_cf(xr.Dataset(coords=coordinates, attrs=dict(self.attributes)))
+        coordinates |= {"y": self.grid.y, "x": self.grid.x}
+        dataset = xr.Dataset(coords=coordinates, attrs=dict(self.attributes))
+        for axis in ("x", "y"):
+            dataset[axis].attrs = {"units": "m", "standard_name": f"projection_{axis}_coordinate"}
+        return describe_by_cf(dataset.rio.write_crs(self.grid.crs) if self.grid.crs else dataset)
+
+    def attributes_of(self, output: Output) -> dict[str, Any]:
+        """Give the attributes of a variable; what its heights count from stands with it too."""
+        given = {key: self.attributes[key] for key in (DATUM,) if key in self.attributes}
+        given |= {"grid_mapping": "spatial_ref"} if isinstance(self.grid, Grid) and self.grid.crs else {}
+        return output.attributes() | given
+
+    def cells(self, piece: Piece) -> tuple[slice, ...]:
+        """Index the cells that a piece covers."""
+        ends = zip(piece.starts, piece.values.shape[2:], strict=True)
+        return tuple(slice(start, start + size) for start, size in ends)
+
+    def place(self, piece: Piece, output: Output) -> tuple[slice | int, ...]:
+        """Index what a piece covers of a channel in its variable."""
+        times = () if self.times is None else (slice(piece.frame, piece.frame + len(piece.values)),)
+        along = () if output.along is None else (self.variables[output.name].index(output),)
+        return *times, *along, *self.cells(piece)
+
+
+def _coordinate_along(channels: tuple[Output, ...]) -> xr.DataArray:
+    """Give the coordinate of what the channels of one variable differ in."""
+    places = [channel.along for channel in channels if channel.along]
+    values, dimension = np.array([value for _, value in places]), places[0][0]
+    named = {"standard_name": "realization"} if dimension == MEMBER else {"long_name": dimension}
+    values = values.astype(np.int32) if dimension == MEMBER else values
+    return xr.DataArray(values, dims=dimension, attrs={"units": "1"} | named)
