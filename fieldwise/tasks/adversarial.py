@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm as normalise
@@ -158,6 +159,11 @@ class AdversarialTask(FieldTask):
             self.make_optimizer(network.parameters(), rate, each)
             for network, rate, each in zip(networks, self.learning_rates, options)
         ]
+
+    def setup(self, stage: str) -> None:
+        """Let several processes that train together know that a step reaches only one of the networks."""
+        if isinstance(self.trainer.strategy, DDPStrategy):
+            self.trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
 
     @property
     def opponent(self) -> nn.Module | None:
@@ -317,10 +323,8 @@ def _find_scale_factor(signature: Mapping[str, Any]) -> int | None:
 def _surround(inputs: Tensor, field: Tensor, factor: int | None) -> Tensor:
     """Give inputs the cells of a field: by the factor that is known, or stretched to them."""
     size = field.shape[2:]
-    if inputs.shape[2:] == size:
-        return inputs
     if factor is None:
-        return functional.interpolate(inputs, size)
+        return inputs if inputs.shape[2:] == size else functional.interpolate(inputs, size)
     mode = "bilinear" if inputs.ndim == 4 else "trilinear"
     finer = functional.interpolate(inputs, scale_factor=factor, mode=mode) if factor > 1 else inputs
     return narrow(finer, size)
