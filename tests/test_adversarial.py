@@ -3,6 +3,7 @@
 from copy import deepcopy
 
 import lightning
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -134,6 +135,41 @@ def test_the_discriminator_begins_when_it_is_told(tmp_path):
     assert seen == [False, False, True]
 
 
+def test_losses_may_fall_away_once_the_discriminator_has_begun():
+    task = make_task(game="bce", adversarial_from_epoch=1, losses_until_adversarial=True)
+    (batch,), kept = make_batches(1), []
+    task.on_train_epoch_end = lambda: kept.append(deepcopy(task.network))
+    fit(task, [batch], epochs=2)
+    start, network = make_task().network, kept[0]
+    (start(batch["inputs"]) - batch["targets"]).abs().mean().backward()
+    expected = torch.cat([(weight - 0.1 * weight.grad).flatten() for weight in start.parameters()])
+    torch.testing.assert_close(weights_of(network), expected.detach())
+    network.zero_grad()
+    nn.functional.softplus(-task.discriminator(network(batch["inputs"]))).mean().backward()
+    expected = torch.cat([(weight - 0.1 * weight.grad).flatten() for weight in network.parameters()])
+    torch.testing.assert_close(weights_of(task.network), expected.detach())
+
+
+def test_a_discriminator_has_a_rate_and_options_of_its_own():
+    options = {"optimizer": "adam", "optimizer_options": {"betas": [0.0, 0.9], "eps": 1e-6}}
+    own = {"discriminator_rate": 0.4, "discriminator_optimizer_options": {"betas": [0.5, 0.99]}}
+    task, rates = make_task(decay_epochs=2, **options, **own), []
+    task.on_train_epoch_end = lambda: rates.append([each.param_groups[0]["lr"] for each in task.optimizers()])
+    optimizers = fit(task, make_batches(1), epochs=2).optimizers
+    groups = [optimizer.param_groups[0] for optimizer in optimizers]
+    assert [(group["betas"], group["eps"]) for group in groups] == [((0.0, 0.9), 1e-6), ((0.5, 0.99), 1e-6)]
+    assert np.array(rates) == pytest.approx(np.array([[0.1, 0.4], [0.05, 0.2]]))
+
+
+@pytest.mark.parametrize("spectral_norm", [True, False])
+def test_kernels_of_a_discriminator_are_divided_by_their_norms(spectral_norm):
+    options = {"discriminator_options": options_of(1) | {"kernel_size": 3}, "learning_rate": 0.01}
+    task = make_task(spectral_norm=spectral_norm, **options)
+    fit(task, make_batches(3))
+    kernel = task.discriminator.train().weight.detach().flatten(1)
+    assert (torch.linalg.matrix_norm(kernel, ord=2).item() == pytest.approx(1, abs=1e-5)) is spectral_norm
+
+
 def test_the_network_learns_in_every_third_step_through_all_epochs():
     task, turns = make_task(critic_ratio=3), []
     update = task._update
@@ -201,6 +237,7 @@ def test_a_checkpoint_brings_the_game_back(tmp_path):
     [
         ({"game": "chess"}, "game: is 'chess'; give relativistic, bce, least_squares or wasserstein"),
         ({"penalty": "fine"}, "penalty: is 'fine'; give none, r1 or wgan_gp"),
+        ({"discriminator_rate": 0.0}, "discriminator_rate: is 0, with which nothing is learnt"),
         ({"critic_ratio": 0}, "critic_ratio: is 0; give at least 1"),
         ({"label_smoothing": 0.7}, "label_smoothing: is 0.7; give 0 or more and less than 0.5"),
         ({"game": "wasserstein", "label_smoothing": 0.1}, "the Wasserstein game has no labels"),

@@ -7,8 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fieldwise.networks import deformable
-from fieldwise.networks.deformable import DeformableConvolution, deformable_convolution, interleave_offsets
+from fieldwise.networks.convolutions import deformable
+from fieldwise.networks.convolutions.deformable import (
+    DeformableConvolution,
+    deformable_convolution,
+    interleave_offsets,
+)
 
 
 def loop_over_everything(features: Tensor, offsets: Tensor, weight: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import lightning
 import pytest
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from fieldwise.errors import InputError
 from fieldwise.losses.cells import masked_mae
@@ -11,6 +12,7 @@ from fieldwise.losses.ensembles import fair_crps
 from fieldwise.networks.imports import import_by_path
 from fieldwise.samples.loaders import make_patch_loader
 from fieldwise.tasks import FieldTask, load_checkpoint
+from fieldwise.tasks.rates import PlateauDecay
 
 LINEAR = {"in_channels": 2, "out_channels": 1, "kernel_size": 1}
 
@@ -121,6 +123,32 @@ def test_the_rate_falls_along_half_a_cosine():
     assert rates == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_the_rate_falls_where_the_validation_loss_does_not(epochs):
+    plateau, weight = PlateauDecay(epochs, 0.5), torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    oracle = ReduceLROnPlateau(optimizer, factor=0.5, patience=epochs - 1, threshold=0, eps=0)
+    losses = [*torch.rand(40, generator=torch.Generator().manual_seed(1)).tolist(), float("nan"), -1.0, -1.0]
+    for loss in losses:
+        plateau.note(loss)
+        oracle.step(loss)
+        assert plateau.share == pytest.approx(optimizer.param_groups[0]["lr"])
+    assert plateau.lowered > 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"plateau_epochs": 2, "decay_epochs": 9}, "plateau_epochs: does not go with --decay_epochs; give 0"),
+        ({"plateau_epochs": -1}, "plateau_epochs: is -1; give at least 0"),
+        ({"plateau_factor": 1.0}, "plateau_factor: is 1; give more than 0 and less than 1"),
+    ],
+)
+def test_rates_that_do_not_fit_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        make_task(**options)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_divergence_stops_training_with_a_remedy(value):
     task = make_task()
@@ -220,5 +248,7 @@ def test_any_optimiser_is_made_with_its_options():
     task = make_task(optimizer="torch.optim.SGD", optimizer_options={"momentum": 0.5}, weight_decay=0.1)
     (group,) = task.configure_optimizers().param_groups
     assert (group["lr"], group["momentum"], group["weight_decay"]) == (1e-4, 0.5, 0.1)
+    task = make_task(optimizer_options={"betas": [0.0, 0.99]})
+    assert task.configure_optimizers().param_groups[0]["betas"] == (0.0, 0.99)
     with pytest.raises(InputError, match=r"Adam cannot be made of .*: .*unexpected keyword"):
         make_task(optimizer_options={"colour": "blue"}).configure_optimizers()

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fieldwise.errors import InputError
-from fieldwise.networks.convolutions import (
+from fieldwise.networks.convolutions.deformable import LARGEST_OFFSET, DeformableConvolution
+from fieldwise.networks.convolutions.fast import (
     PatchConvolution,
     UpsamplingConvolution,
     WindowConvolution,
     store_channels_last,
 )
-from fieldwise.networks.deformable import LARGEST_OFFSET, DeformableConvolution
 
 UPSCALING = 4  # cells of the output on a cell of the low-resolution grid
 INPUT_FEATURES = 32  # of each input

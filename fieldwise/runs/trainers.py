@@ -27,6 +27,7 @@ def make_trainer(
     tracker: Tracker = "tensorboard",
     callbacks: Sequence[Any] = (),
     anew: bool = False,
+    share_samples: bool = True,
 ) -> Any:
     """Set up a Lightning trainer that logs to CSV and to trackers and keeps the best and the last weights.
 
@@ -49,6 +50,8 @@ def make_trainer(
         Further callbacks of Lightning's.
     anew
         Whether the run begins anew, whatever the folder still holds.
+    share_samples
+        Whether the trainer shares the samples among several processes; not where the loaders do.
 
     Raises
     ------
@@ -105,6 +108,7 @@ def make_trainer(
             num_sanity_val_steps=0,
             log_every_n_steps=10,
             deterministic="warn",
+            use_distributed_sampler=share_samples,
         )
     except (MisconfigurationException, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm as normalise
 
 from fieldwise.errors import InputError, require_at_least
 from fieldwise.losses.games import GAMES, adversarial_loss, discriminator_loss, gradient_penalty, r1_penalty
 from fieldwise.networks.valid.blocks import narrow
-from fieldwise.tasks.field import FieldTask, make_network, meet
+from fieldwise.networks.valid.styled import WEIGHTED, style_map
+from fieldwise.tasks.field import FieldTask, check_rate, find_style, make_network, meet
 
 PENALTIES = ("none", "r1", "wgan_gp")
 
@@ -32,7 +36,15 @@ class AdversarialTask(FieldTask):
     discriminator : str, optional
         Import path of a class of torch.nn.Module; fields to scores, before any sigmoid. None trains without.
     discriminator_options : dict, optional
-        Its keyword arguments, the number of channels that it sees among them.
+        Its keyword arguments, the number of channels that it sees among them. With `style_numbers` it is
+        given the `style` of the batch too.
+    discriminator_rate : float, optional
+        Its learning rate, which falls as the network's does; by default the same.
+    discriminator_optimizer_options : dict, optional
+        Keyword arguments of its optimiser where they differ from those of the network's.
+    spectral_norm : bool
+        Divide each kernel of the discriminator by its largest singular value (Miyato et al. 2018,
+        arXiv:1802.05957): its scores cannot become steep.
     conditional : bool
         Show the discriminator the inputs too, as further channels, at the spacing of the field.
     game : str
@@ -43,6 +55,8 @@ class AdversarialTask(FieldTask):
     adversarial_from_epoch : int
         Epoch, counted from 0, from which the discriminator takes part: until then the network learns what
         the data say, after it how to draw what they do not.
+    losses_until_adversarial : bool
+        Whether `losses` then fall away, so that the network learns from the discriminator alone.
     critic_ratio : int
         Steps of the discriminator for one of the network.
     penalty : str
@@ -84,10 +98,14 @@ class AdversarialTask(FieldTask):
         *,
         discriminator: str | None,
         discriminator_options: dict[str, Any] | None = None,
+        discriminator_rate: float | None = None,
+        discriminator_optimizer_options: dict[str, Any] | None = None,
+        spectral_norm: bool = False,
         conditional: bool = False,
         game: str = "relativistic",
         adversarial_weight: float = 1.0,
         adversarial_from_epoch: int = 0,
+        losses_until_adversarial: bool = False,
         critic_ratio: int = 1,
         penalty: str = "none",
         penalty_weight: float = 10.0,
@@ -109,9 +127,18 @@ class AdversarialTask(FieldTask):
             raise InputError(f"members: is {self.members}; against a discriminator one is drawn, give 1")
         self.automatic_optimization = False  # two optimisers take turns
         self._group: list[dict[str, Any]] = []  # batches that wait for a step
-        self.discriminator = (
-            make_network(discriminator, discriminator_options or {}) if discriminator else None
-        )
+        judge = discriminator_options or {}
+        self.discriminator = make_network(discriminator, judge) if discriminator else None
+        if spectral_norm and self.discriminator is not None:
+            add_spectral_norms(self.discriminator)
+        self.styled_discriminator = bool(judge.get("style_numbers"))
+        self.discriminator_rate = self.learning_rate if discriminator_rate is None else discriminator_rate
+        check_rate(discriminator_rate=self.discriminator_rate)
+        self.discriminator_optimizer_options = {
+            **self.optimizer_options,
+            **(discriminator_optimizer_options or {}),
+        }
+        self.losses_until_adversarial = losses_until_adversarial
         self.conditional, self.game, self.adversarial_weight = conditional, game, adversarial_weight
         self.adversarial_from_epoch, self.critic_ratio = adversarial_from_epoch, critic_ratio
         self.penalty, self.penalty_weight, self.penalty_every = penalty, penalty_weight, penalty_every
@@ -119,10 +146,24 @@ class AdversarialTask(FieldTask):
         self.label_smoothing = label_smoothing
         self.scale_factor = _find_scale_factor(self.signature)
 
+    @property
+    def learning_rates(self) -> list[float]:
+        """Rates of the optimisers of network and discriminator, before they fall."""
+        return [self.learning_rate, self.discriminator_rate]
+
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Return an optimiser for the network and one for any discriminator."""
         networks = [self.network] if self.discriminator is None else [self.network, self.discriminator]
-        return [self.make_optimizer(network.parameters()) for network in networks]
+        options = self.optimizer_options, self.discriminator_optimizer_options
+        return [
+            self.make_optimizer(network.parameters(), rate, each)
+            for network, rate, each in zip(networks, self.learning_rates, options)
+        ]
+
+    def setup(self, stage: str) -> None:
+        """Let several processes that train together know that a step reaches only one of the networks."""
+        if isinstance(self.trainer.strategy, DDPStrategy):
+            self.trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
 
     @property
     def opponent(self) -> nn.Module | None:
@@ -218,14 +259,15 @@ class AdversarialTask(FieldTask):
         drawn, batch = meet(drawn, batch)
         real = self._blur(self.show(batch["targets"], batch))
         fake = self._blur(self.show(drawn.detach(), batch))
-        scores = opponent(real), opponent(fake)
+        judge = self._brief(opponent, batch)
+        scores = judge(real), judge(fake)
         loss = discriminator_loss(*scores, game=self.game, smoothing=self.label_smoothing)
         if self.penalty != "none" and number % self.penalty_every == 0:
             with _evaluating(opponent):
                 if self.penalty == "r1":
-                    steep = r1_penalty(opponent, real)
+                    steep = r1_penalty(judge, real)
                 else:
-                    steep = gradient_penalty(opponent, real, fake)
+                    steep = gradient_penalty(judge, real, fake)
             loss = loss + self.penalty_weight * self.penalty_every * steep
         self.log_mean("loss_discriminator", loss, batch)
         return loss
@@ -235,11 +277,20 @@ class AdversarialTask(FieldTask):
         prediction, batch = meet(prediction, batch)
         if opponent is None:
             return self.add_up(prediction, batch)[0]
+        judge = self._brief(opponent, batch)
         with _evaluating(opponent):
             with torch.no_grad():
-                real_scores = opponent(self._blur(self.show(batch["targets"], batch)))
-            fake_scores = opponent(self._blur(self.show(prediction, batch)))
-        return self.add_opinion(self.add_up(prediction, batch)[0], real_scores, fake_scores)
+                real_scores = judge(self._blur(self.show(batch["targets"], batch)))
+            fake_scores = judge(self._blur(self.show(prediction, batch)))
+        if self.losses_until_adversarial:
+            loss = torch.zeros((), device=prediction.device)
+        else:
+            loss = self.add_up(prediction, batch)[0]
+        return self.add_opinion(loss, real_scores, fake_scores)
+
+    def _brief(self, opponent: nn.Module, batch: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
+        """Tell a discriminator what it is to know of a batch beside fields: if it takes one, the style."""
+        return partial(opponent, **find_style(batch)) if self.styled_discriminator else opponent
 
     def _blur(self, shown: Tensor) -> Tensor:
         """Add this epoch's noise to what the discriminator is shown in training."""
@@ -272,13 +323,28 @@ def _find_scale_factor(signature: Mapping[str, Any]) -> int | None:
 def _surround(inputs: Tensor, field: Tensor, factor: int | None) -> Tensor:
     """Give inputs the cells of a field: by the factor that is known, or stretched to them."""
     size = field.shape[2:]
-    if inputs.shape[2:] == size:
-        return inputs
     if factor is None:
-        return functional.interpolate(inputs, size)
+        return inputs if inputs.shape[2:] == size else functional.interpolate(inputs, size)
     mode = "bilinear" if inputs.ndim == 4 else "trilinear"
     finer = functional.interpolate(inputs, scale_factor=factor, mode=mode) if factor > 1 else inputs
     return narrow(finer, size)
+
+
+def add_spectral_norms(network: nn.Module) -> None:
+    """Divide each kernel of a network by its largest singular value, from now on.
+
+    Each step of training improves the estimate of it, by one iteration of the power method, whose vectors
+    travel in the network's state. Maps of styles are left as they are: they begin at zero.
+
+    >>> layer = nn.Conv2d(3, 1, 3)
+    >>> add_spectral_norms(layer)
+    >>> round(layer.weight.norm().item(), 4)  # of a single row, whose length is its only singular value
+    1.0
+    """
+    styles = {style_map(layer) for layer in network.modules()}
+    for layer in [*network.modules()]:
+        if isinstance(layer, (*WEIGHTED, nn.Linear)) and layer not in styles:
+            normalise(layer)
 
 
 def has_batch_norm(network: nn.Module) -> bool:

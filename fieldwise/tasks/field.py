@@ -17,7 +17,7 @@ from fieldwise.losses.ensembles import fair_crps, proper_score
 from fieldwise.networks.imports import import_by_path
 from fieldwise.networks.valid.blocks import narrow
 from fieldwise.tasks.checkpoints import check_plain
-from fieldwise.tasks.rates import set_learning_rate
+from fieldwise.tasks.rates import PlateauDecay, fall_along_cosine, set_learning_rate
 
 LOSSES: dict[str, Callable] = {
     "mae": masked_mae,
@@ -60,6 +60,11 @@ class FieldTask(lightning.LightningModule):
         Of the optimiser.
     decay_epochs : int
         Epochs in which the learning rate falls to nothing along half a cosine; 0 keeps it as it is.
+    plateau_epochs : int
+        Epochs without a new least `val_loss` after which the learning rate is lowered, time and again;
+        0 keeps it as it is.
+    plateau_factor : float
+        What it is then multiplied by.
     clip_norm : float
         Largest norm of all gradients together; longer ones are shortened to it. 0 leaves them as they are.
     l2 : float
@@ -94,15 +99,19 @@ class FieldTask(lightning.LightningModule):
         learning_rate: float = 1e-4,
         weight_decay: float = 0.0,
         decay_epochs: int = 0,
+        plateau_epochs: int = 0,
+        plateau_factor: float = 0.1,
         clip_norm: float = 0.5,
         l2: float = 0.0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()  # those of a subclass too, which hands on what it does not know
         check_plain(dict(self.hparams))
-        _check_rate(learning_rate)
+        check_rate(learning_rate=learning_rate)
         require_at_least(0, weight_decay=weight_decay, decay_epochs=decay_epochs, clip_norm=clip_norm, l2=l2)
         require_at_least(1, members=members)
+        if decay_epochs and plateau_epochs:
+            raise InputError("--plateau_epochs: does not go with --decay_epochs; give 0 for one of them")
         self.network = make_network(network, network_options or {})
         self.losses = {name: float(weight) for name, weight in (losses or {"mae": 1.0}).items()}
         self.terms = {name: _find_loss(name, members=members) for name in self.losses}
@@ -112,6 +121,7 @@ class FieldTask(lightning.LightningModule):
         )
         self.optimizer_options = {"weight_decay": weight_decay, **(optimizer_options or {})}
         self.learning_rate, self.decay_epochs = learning_rate, decay_epochs
+        self.plateau = PlateauDecay(plateau_epochs, plateau_factor)
         self.clip_norm, self.l2 = clip_norm, l2
 
     def forward(self, inputs: Tensor | Mapping[str, Tensor], **beside: Tensor) -> Tensor:
@@ -128,24 +138,35 @@ class FieldTask(lightning.LightningModule):
             return self.draw(batch)
         return torch.stack([self.draw(batch) for _ in range(self.members)])
 
+    @property
+    def learning_rates(self) -> list[float]:
+        """Rates of the optimisers, before they fall."""
+        return [self.learning_rate]
+
     def configure_optimizers(self) -> Any:
         """Return the optimiser."""
-        return self.make_optimizer(self.parameters())
+        return self.make_optimizer(self.parameters(), self.learning_rate, self.optimizer_options)
 
-    def make_optimizer(self, weights: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    def make_optimizer(
+        self, weights: Iterable[nn.Parameter], learning_rate: float, options: Mapping[str, Any]
+    ) -> torch.optim.Optimizer:
         """Make the optimiser of some weights."""
         try:
-            return self.optimizer_class(weights, lr=self.learning_rate, **self.optimizer_options)
+            return self.optimizer_class(weights, lr=learning_rate, **options)
         except TypeError as error:
             raise InputError(
-                f"{self.optimizer_class.__name__} cannot be made of {self.optimizer_options}: {error}"
+                f"{self.optimizer_class.__name__} cannot be made of {dict(options)}: {error}"
             ) from None
 
+    def configure_callbacks(self) -> list[lightning.Callback]:
+        """Return what lowers the learning rate on a plateau, if anything does."""
+        return [self.plateau] if self.plateau.epochs else []
+
     def on_train_epoch_start(self) -> None:
-        """Set the learning rate of this epoch, as a function of it alone: a resumed run has the same."""
-        set_learning_rate(
-            self.trainer.optimizers, self.learning_rate, self.current_epoch, decay_epochs=self.decay_epochs
-        )
+        """Set the learning rates of this epoch, as a function of what a checkpoint holds alone."""
+        left = fall_along_cosine(self.current_epoch, self.decay_epochs) * self.plateau.share
+        for optimizer, rate in zip(self.trainer.optimizers, self.learning_rates):
+            set_learning_rate(optimizer, rate * left)
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor | None:
         """Return the loss of a batch; one that is not finite ends training."""
@@ -185,9 +206,9 @@ class FieldTask(lightning.LightningModule):
         return loss + self.l2 * torch.stack([kernel.square().sum() for kernel in kernels]).sum()
 
     def log_mean(self, name: str, value: Tensor, batch: Mapping[str, Any]) -> None:
-        """Log a value of a batch, as its mean over the epoch's samples."""
-        shown, size = name == "val_loss", len(batch["targets"])
-        self.log(name, value.detach(), on_step=False, on_epoch=True, prog_bar=shown, batch_size=size)
+        """Log a value of a batch, as its mean over the epoch's samples, of all processes."""
+        options: Any = {"prog_bar": name == "val_loss", "batch_size": len(batch["targets"])}
+        self.log(name, value.detach(), on_step=False, on_epoch=True, sync_dist=True, **options)
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
         """Shorten gradients to `clip_norm`; one that is not finite ends training."""
@@ -255,11 +276,16 @@ def _find_loss(name: str, *, members: int) -> Callable[..., Tensor]:
     return LOSSES.get(name) or import_by_path(name)
 
 
-def _check_rate(learning_rate: float) -> None:
-    if not 0 < learning_rate < math.inf:
-        raise InputError(
-            f"--learning_rate: is {learning_rate:g}, with which nothing is learnt; give a number above 0"
-        )
+def check_rate(**rates: float) -> None:
+    """Refuse a learning rate with which nothing is learnt.
+
+    >>> check_rate(discriminator_rate=-1.0)
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: --discriminator_rate: is -1, with which nothing is learnt; give a number ...
+    """
+    for name, rate in rates.items():
+        if not 0 < rate < math.inf:
+            raise InputError(f"--{name}: is {rate:g}, with which nothing is learnt; give a number above 0")
 
 
 def parse_losses(text: str, **named: str) -> dict[str, float]:

@@ -102,7 +102,8 @@ def train_run(
         return best
     precision = _choose_precision(task, loaders[0], training)
     told = _watch(every, picture, WATCHING.get(), seed=training["seed"], first=done)
-    trainer = _make_trainer(task, run, monitor, training, precision=precision, callbacks=told, anew=not last)
+    more = {"precision": precision, "callbacks": told, "share_samples": not _shares_samples(loaders[0])}
+    trainer = _make_trainer(task, run, monitor, training, anew=not last, **more)
     if trainer.is_global_zero:
         open_run(run, every, resume=training["resume"])
     started = time.perf_counter()
@@ -221,9 +222,12 @@ def _watch(
     return [SeedEpochs(seed, first=first), record, *callbacks]
 
 
-def _make_trainer(
-    task: Any, run: Path, monitor: str, training: Training, *, precision: str, callbacks: Any, anew: bool
-) -> Any:
+def _shares_samples(loader: Any) -> bool:
+    """Tell whether a loader gives each of several processes samples of its own."""
+    return getattr(getattr(loader, "sampler", None), "shares_samples", False)
+
+
+def _make_trainer(task: Any, run: Path, monitor: str, training: Training, **more: Any) -> Any:
     from fieldwise.runs import make_trainer
 
     accumulate = training["accumulate"]
@@ -237,11 +241,9 @@ def _make_trainer(
         accumulate=accumulate,
         accelerator=training["accelerator"],
         devices=training["devices"],
-        precision=precision,
         progress=training["progress"],
         tracker=training["tracker"],
-        callbacks=callbacks,
-        anew=anew,
+        **more,
     )
 
 

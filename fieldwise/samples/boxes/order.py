@@ -35,6 +35,8 @@ class FileSampler(Sampler[Draw]):
     ([0, 0, 1, 1, 2, 2], True)
     """
 
+    shares_samples = True  # among processes that train together, which so need no one else to do it
+
     def __init__(
         self, counts: Sequence[int], *, seed: int, distance: int = 1, share_files: bool = False
     ) -> None:

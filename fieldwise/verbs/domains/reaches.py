@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import nn
 from torch.nn.modules import activation, batchnorm, dropout, padding, pooling
 
-from fieldwise.networks.deformable import DeformableConvolution
+from fieldwise.networks.convolutions.deformable import DeformableConvolution
 
 POOLINGS = (nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool2d, nn.AvgPool3d)
 ENLARGEMENTS = (nn.ConvTranspose2d, nn.ConvTranspose3d)

@@ -1,0 +1,1 @@
+"""Convolutions other than the plain ones: deformable, and those that give the same sooner."""
