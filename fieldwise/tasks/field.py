@@ -60,6 +60,9 @@ class FieldTask(lightning.LightningModule):
         Of the optimiser.
     decay_epochs : int
         Epochs in which the learning rate falls to nothing along half a cosine; 0 keeps it as it is.
+    warmup_steps : int
+        Steps in which the learning rate rises to what it is to be; with any, it then falls from step to step
+        instead of from epoch to epoch, as few long epochs need.
     plateau_epochs : int
         Epochs without a new least `val_loss` after which the learning rate is lowered, time and again;
         0 keeps it as it is.
@@ -99,6 +102,7 @@ class FieldTask(lightning.LightningModule):
         learning_rate: float = 1e-4,
         weight_decay: float = 0.0,
         decay_epochs: int = 0,
+        warmup_steps: int = 0,
         plateau_epochs: int = 0,
         plateau_factor: float = 0.1,
         clip_norm: float = 0.5,
@@ -121,6 +125,8 @@ class FieldTask(lightning.LightningModule):
         )
         self.optimizer_options = {"weight_decay": weight_decay, **(optimizer_options or {})}
         self.learning_rate, self.decay_epochs = learning_rate, decay_epochs
+        require_at_least(0, warmup_steps=warmup_steps)
+        self.warmup_steps = warmup_steps
         self.plateau = PlateauDecay(plateau_epochs, plateau_factor)
         self.clip_norm, self.l2 = clip_norm, l2
 
@@ -164,7 +170,17 @@ class FieldTask(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Set the learning rates of this epoch, as a function of what a checkpoint holds alone."""
-        left = fall_along_cosine(self.current_epoch, self.decay_epochs) * self.plateau.share
+        self._set_rates(self.current_epoch)
+
+    def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
+        """Set the learning rates of this step, where they change from step to step."""
+        if self.warmup_steps:
+            batches = self.trainer.num_training_batches
+            steps = self.current_epoch * batches + batch_index + 1
+            self._set_rates(self.current_epoch + batch_index / batches, min(steps / self.warmup_steps, 1.0))
+
+    def _set_rates(self, epoch: float, share: float = 1.0) -> None:
+        left = share * fall_along_cosine(epoch, self.decay_epochs) * self.plateau.share
         for optimizer, rate in zip(self.trainer.optimizers, self.learning_rates):
             set_learning_rate(optimizer, rate * left)
 

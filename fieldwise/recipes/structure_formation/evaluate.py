@@ -201,7 +201,7 @@ def _draw(
         truth = case.read([shown])[shown.name]
         label = f"{shown.name.replace('_', ' ')}{' along x' if shown.vector else ''}"
         options: dict[str, Any] = {"spacing": case.spacing, "label": label, "units": _plain(shown.units)}
-        slices = draw_slices(case.read([source])[source.name][0], found[0], truth[0], **options)
+        slices = draw_slices(case.read([source])[source.name][0].T, found[0].T, truth[0].T, **options)
         yield save_figure(slices, folder / f"{case.name}_slices")[1]
         if judgement.is_displacement(truth):
             told = {"truth": truth, "prediction": found[: len(truth)]}
@@ -209,7 +209,9 @@ def _draw(
                 told["one member"] = members[0, : len(truth)]
             told |= list_rivals(case, shown.name, signature)
             densities = {
-                name.replace("_", " "): density_of(each, spacing=case.spacing)
+                name.replace("_", " "): density_of(
+                    each, spacing=case.spacing
+                ).T  # figures count axes from the last, which is x there
                 for name, each in list(told.items())[:4]
             }
             yield save_figure(
@@ -238,14 +240,16 @@ def _draw(
 def _draw_ensemble(
     members: np.ndarray, truth: np.ndarray, judgement: Judgement, options: dict[str, Any]
 ) -> Any:
+    import numpy as np
+
     from fieldwise.figures.volumes.members import draw_members
     from fieldwise.scores import member_power_ratios, spread_and_error
 
     spread, error = spread_and_error(members[:, 0], truth[0])
     wavenumber, ratios = member_power_ratios(members, truth, spacing=options["spacing"])
     return draw_members(
-        members[:, 0],
-        truth[0],
+        np.stack([member[0].T for member in members]),
+        truth[0].T,
         ranks=judgement.ensemble.rank_counts,
         spread=spread,
         error=error,

@@ -32,6 +32,7 @@ OF_THE_GAME = (
     "label_smoothing",
     "spectral_norm",
 )
+OF_THE_RATE = ("learning_rate", "weight_decay", "warmup_steps", "plateau_epochs", "clip_norm")
 OF_MEMBERS = ("proper_score", "crps")
 
 
@@ -87,6 +88,7 @@ def train(
     learning_rate: float = 2e-3,
     weight_decay: float = 0.0,
     decay_epochs: int | None = None,
+    warmup_steps: int = 50,
     plateau_epochs: int = 0,
     clip_norm: float = 1.0,
     **training: Unpack[Training],
@@ -147,6 +149,7 @@ def train(
         learning_rate: Of the optimiser.
         weight_decay: Likewise.
         decay_epochs: Epochs in which the rate falls to nothing along half a cosine; 0: it stays.
+        warmup_steps: Steps in which it rises at first; it then falls from step to step. 0: from epoch to epoch.
         plateau_epochs: Instead, epochs without improvement after which the rate is a tenth; 0 for never.
         clip_norm: Largest norm of the gradient; 0 for any.
 
@@ -363,7 +366,7 @@ def _choose_task(
         "optimizer": settings["optimizer"],
         "optimizer_options": settings["optimizer_options"],
         "decay_epochs": decay,
-        **{name: settings[name] for name in ("learning_rate", "weight_decay", "plateau_epochs", "clip_norm")},
+        **{name: settings[name] for name in OF_THE_RATE},
     }
     if opponent is None:
         return task, None
