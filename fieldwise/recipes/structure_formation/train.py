@@ -149,7 +149,7 @@ def train(
         learning_rate: Of the optimiser.
         weight_decay: Likewise.
         decay_epochs: Epochs in which the rate falls to nothing along half a cosine; 0: it stays.
-        warmup_steps: Steps in which it rises at first; it then falls from step to step. 0: from epoch to epoch.
+        warmup_steps: Steps in which it rises at first, and then falls step by step; 0: epoch by epoch.
         plateau_epochs: Instead, epochs without improvement after which the rate is a tenth; 0 for never.
         clip_norm: Largest norm of the gradient; 0 for any.
 
