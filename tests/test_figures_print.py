@@ -218,7 +218,7 @@ def lab_of(colour, seen):
 
 
 def test_no_two_lines_share_colour_and_dashes():
-    looks = curves._looks_of("abcdefg")
+    looks = curves.looks_of("abcdefg")
     assert len({str(look) for look in looks.values()}) == 7
     dashes = {str(look["linestyle"]) for look in looks.values()}
     assert len(dashes) >= 6  # black and the first colour are solid, and differ in lightness

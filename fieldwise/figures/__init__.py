@@ -30,6 +30,7 @@ from fieldwise.figures.studies import (
     draw_study_parameters,
 )
 from fieldwise.figures.tables import save_table
+from fieldwise.figures.volumes import draw_densities, draw_members, draw_slices, draw_spectra
 
 __all__ = [
     "Places",
@@ -40,13 +41,17 @@ __all__ = [
     "draw_architecture",
     "draw_closeups",
     "draw_comparison",
+    "draw_densities",
     "draw_error_histogram",
     "draw_flight",
     "draw_inputs",
     "draw_loss_curves",
     "draw_map",
+    "draw_members",
     "draw_perspectives",
     "draw_roughness",
+    "draw_slices",
+    "draw_spectra",
     "draw_study_courses",
     "draw_study_history",
     "draw_study_importance",

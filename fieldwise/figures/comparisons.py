@@ -72,7 +72,7 @@ def draw_inputs(
     columns = 2 if len(fields) in (2, 4) else min(len(fields), 3)
     with _sheet_of(list(thinned.values()), columns=columns, width_cm=width_cm) as (sheet, grid):
         for index, (axes, (name, field)) in enumerate(zip(grid, thinned.items())):
-            norm = _logarithm(field) if name in logarithmic else _linear(common_limits([field]))
+            norm = _logarithm(field) if name in logarithmic else linear_norm(common_limits([field]))
             image = _draw_field(
                 axes,
                 field,
@@ -82,7 +82,7 @@ def draw_inputs(
                 west=index % columns == 0,
                 south=index + columns >= len(fields),
             )
-            _draw_bar(sheet, image, [axes], quantity(field))
+            draw_bar(sheet, image, [axes], quantity(field))
     return sheet
 
 
@@ -123,21 +123,21 @@ def draw_comparison(
             image = _draw_field(
                 grid[index],
                 field,
-                norm=_linear(common),
+                norm=linear_norm(common),
                 colour_map=colour_map,
                 heading=letter(index, name),
                 west=not index,
             )
-        _draw_bar(sheet, image, grid[:2], quantity(truth))
+        draw_bar(sheet, image, grid[:2], quantity(truth))
         image = _draw_field(
             grid[2],
             difference,
-            norm=_linear(around_zero),
+            norm=linear_norm(around_zero),
             colour_map=AROUND_ZERO,
             heading=letter(2, "difference"),
             west=False,
         )
-        _draw_bar(sheet, image, grid[2:], f"Difference ({units})" if units else "Difference")
+        draw_bar(sheet, image, grid[2:], f"Difference ({units})" if units else "Difference")
     return sheet
 
 
@@ -188,7 +188,7 @@ def draw_tiles(
             for axes, (name, tiles) in zip(grid[row], arrays.items()):
                 limits = (-half, half) if name == error else (low, high)
                 axes.imshow(
-                    tiles[row], norm=_linear(limits), cmap=AROUND_ZERO if name == error else colour_map
+                    tiles[row], norm=linear_norm(limits), cmap=AROUND_ZERO if name == error else colour_map
                 )
                 axes.set(xticks=[], yticks=[], facecolor=MISSING)
                 if row == 0:
@@ -215,7 +215,12 @@ def _sheet_of(
         yield sheet, grid[: len(fields)]
 
 
-def _linear(limits: tuple[float, float]) -> Normalize:
+def linear_norm(limits: tuple[float, float]) -> Normalize:
+    """Spread colours evenly between limits.
+
+    >>> float(linear_norm((0.0, 8.0))(2.0))
+    0.25
+    """
     from matplotlib.colors import Normalize
 
     return Normalize(*limits)
@@ -257,8 +262,16 @@ def _draw_field(
     return image
 
 
-def _draw_bar(sheet: Sheet, image: AxesImage, panels: list[Axes], label: str) -> None:
-    """Draw a colour bar below panels, with open ends: values may lie beyond the limits."""
+def draw_bar(sheet: Sheet, image: AxesImage, panels: list[Axes], label: str) -> None:
+    """Draw a colour bar below panels, with open ends: values may lie beyond the limits.
+
+    >>> from fieldwise.figures.sheets import styled_sheet
+    >>> with styled_sheet(8.3, 6.0) as sheet:
+    ...     axes = sheet.subplots()
+    ...     draw_bar(sheet, axes.imshow([[0.0, 8.0]]), [axes], "Bed (m)")
+    >>> sheet.axes[1].get_xlabel()
+    'Bed (m)'
+    """
     from matplotlib.colors import LogNorm
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 

@@ -82,7 +82,7 @@ def draw_flight(
     unknown = sorted(set(roughness) - set(profiles))
     if unknown:
         raise InputError(f"roughness {unknown[0]!r} has no profile of its name; give one of {list(profiles)}")
-    looks = _looks_of(profiles)
+    looks = looks_of(profiles)
     above, below = _lines(distance, profiles), _lines(distance, roughness)
     with styled_sheet(width_cm, 8.2) as sheet:
         upper, lower = sheet.subplots(2, 1, sharex=True, height_ratios=[1.6, 1])
@@ -101,8 +101,12 @@ def draw_flight(
     return sheet
 
 
-def _looks_of(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Give each name the colour and dashes of its lines."""
+def looks_of(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Give each name the colour and dashes of its lines.
+
+    >>> looks_of(["truth", "prediction"])["truth"]
+    {'color': '#000000', 'linestyle': 'solid'}
+    """
     looks = {}
     for index, name in enumerate(names):
         dashes = LINE_DASHES[index % len(LINE_DASHES)]
@@ -165,7 +169,7 @@ def draw_error_histogram(
             raise InputError(f"{name} has no errors to draw; check that the points lie inside the field")
     limit = float(np.percentile(np.abs(np.concatenate(list(known.values()))), 99.5)) or 1.0
     edges = np.linspace(-limit, limit, bins + 1)
-    looks = _looks_of(["", *errors])  # black is kept for the truth, as along a flight
+    looks = looks_of(["", *errors])  # black is kept for the truth, as along a flight
     unit = unit_text(units)
     with styled_sheet(width_cm, 0.72 * width_cm + 0.35 * len(errors)) as sheet:
         axes = sheet.subplots()
@@ -258,7 +262,7 @@ def _draw_curves(axes: Axes, curves: pd.DataFrame, axis: str, *, width_cm: float
 
     from fieldwise.figures.sheets import draw_legend
 
-    looks = _looks_of(list(curves))
+    looks = looks_of(list(curves))
     dots: dict[str, Any] = {"marker": "o", "markersize": 2.2} if len(curves) <= 40 else {}
     for name, curve in curves.items():
         known = curve.dropna()

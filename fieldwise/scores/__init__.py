@@ -1,10 +1,38 @@
-"""Judge fields: errors, texture, vectors, how sure a score is, and scores as one long table."""
+"""Judge fields: errors, texture, spectra, clustering, vectors, ensembles, how sure a score is, and tables."""
 
 from fieldwise.fields.resampling import sample_at_points
-from fieldwise.scores.errors import ErrorSums, bias, errors_of, mae, relative_l1, rmse, root_mean_square
+from fieldwise.scores.clustering import (
+    bispectrum,
+    density_bins,
+    density_distance,
+    density_of,
+    density_pdf,
+    equilateral_triangles,
+    into_redshift_space,
+    squeezed_triangles,
+)
+from fieldwise.scores.ensembles import (
+    EnsembleSums,
+    coverage_of_ranks,
+    fair_crps,
+    member_power_ratios,
+    ranks_of,
+    spread_and_error,
+)
+from fieldwise.scores.errors import (
+    ErrorSums,
+    bias,
+    errors_of,
+    mae,
+    relative_l1,
+    relative_l2,
+    rmse,
+    root_mean_square,
+)
 from fieldwise.scores.maps import find_unseen, open_map, sample_maps, score_blocks
 from fieldwise.scores.outputs import OutputSums
 from fieldwise.scores.skill import bootstrap_interval, score_points, verdict
+from fieldwise.scores.spectra import SpectrumSums, power_multipoles, power_spectrum
 from fieldwise.scores.tables import (
     format_table,
     format_values,
@@ -28,26 +56,42 @@ from fieldwise.scores.texture import (
 from fieldwise.scores.vectors import compare_observed, cosines_of, direction_cosine, speed_of
 
 __all__ = [
+    "EnsembleSums",
     "ErrorSums",
     "OutputSums",
     "RoughnessSums",
+    "SpectrumSums",
     "bias",
+    "bispectrum",
     "bootstrap_interval",
     "compare_observed",
     "cosines_of",
+    "coverage_of_ranks",
+    "density_bins",
+    "density_distance",
+    "density_of",
+    "density_pdf",
     "direction_cosine",
+    "equilateral_triangles",
     "errors_of",
+    "fair_crps",
     "find_unseen",
     "format_table",
     "format_values",
+    "into_redshift_space",
     "label_of",
     "mae",
     "make_score",
+    "member_power_ratios",
     "open_map",
     "pick",
+    "power_multipoles",
+    "power_spectrum",
     "radial_spectrum",
+    "ranks_of",
     "read_scores",
     "relative_l1",
+    "relative_l2",
     "rmse",
     "root_mean_square",
     "roughness",
@@ -59,6 +103,8 @@ __all__ = [
     "score_blocks",
     "score_points",
     "speed_of",
+    "spread_and_error",
+    "squeezed_triangles",
     "tabulate",
     "tells_roughness",
     "to_csv",

@@ -90,11 +90,27 @@ def relative_l1(prediction: ArrayLike, truth: ArrayLike) -> float:
     return float(np.abs(predicted - true).sum(dtype=np.float64) / total) if total else float("nan")
 
 
+def relative_l2(prediction: ArrayLike, truth: ArrayLike) -> float:
+    """Return the norm of the errors over that of the truth, ‖p − t‖ / ‖t‖, over all cells and channels.
+
+    NaN where the truth is 0 throughout; InputError when shapes differ or no pair is complete.
+
+    Examples
+    --------
+    >>> relative_l2([3.0, 5.0, np.nan], [3.0, 4.0, 7.0])  # 1 / 5
+    0.2
+    """
+    errors_of(prediction, truth)  # refuses what cannot be compared
+    sums = ErrorSums()
+    sums.add(prediction, truth)
+    return sums.relative_l2
+
+
 @dataclass
 class ErrorSums:
     """Errors of pairs that come part by part, such as the blocks of a map; the scores are those of all.
 
-    ``size`` is the sum of the absolute true values.
+    ``size`` is the sum of the absolute true values, ``energy`` that of their squares.
 
     Examples
     --------
@@ -110,6 +126,7 @@ class ErrorSums:
     absolute: float = 0.0
     squares: float = 0.0
     size: float = 0.0
+    energy: float = 0.0
 
     def add(self, prediction: ArrayLike, truth: ArrayLike) -> None:
         """Add the complete pairs of one part."""
@@ -122,6 +139,7 @@ class ErrorSums:
         self.absolute += float(np.abs(errors).sum())
         self.squares += float(np.square(errors).sum())
         self.size += float(np.abs(true[known]).sum())
+        self.energy += float(np.square(true[known]).sum())
 
     @property
     def rmse(self) -> float:
@@ -142,6 +160,11 @@ class ErrorSums:
     def relative_l1(self) -> float:
         """The sum of absolute errors over that of absolute true values; NaN where these are 0."""
         return self.absolute / self.size if self.size else float("nan")
+
+    @property
+    def relative_l2(self) -> float:
+        """The norm of the errors over that of the true values; NaN where this is 0."""
+        return float(np.sqrt(self.squares / self.energy)) if self.energy else float("nan")
 
     def _mean(self, total: float) -> float:
         if self.count == 0:

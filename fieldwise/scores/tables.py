@@ -24,6 +24,8 @@ WORDS = {
     "rmse": "RMSE",
     "mae": "MAE",
     "relative_l1": "relative L1",
+    "relative_l2": "relative L2",
+    "coverage_90": "coverage of the 90 % interval",
     "crps": "CRPS",
     "iou": "IoU",
     "psnr": "PSNR",

@@ -32,11 +32,11 @@ OPTIMIZERS = {"adam": "torch.optim.Adam", "adamw": "torch.optim.AdamW"}
 class FieldTask(lightning.LightningModule):
     """Train a network that maps some fields to others.
 
-    A batch is a dict: `inputs`, (batch, channel, *cells) or name to such; `targets`, (batch, channel, *cells);
-    where not every cell counts, `mask`, (batch, 1, *cells), 0 in those that do not; where the network reads
-    numbers beside fields, `style`, (batch, number); and whatever else a loss reads. Of a prediction and targets
-    of different extents the middle that both have is compared. A task of one's own overrides `draw`, which
-    says how a prediction comes of a batch.
+    A batch is a dict: `inputs`, (batch, channel, *cells) or name to such; `targets`, (batch, channel,
+    *cells); where not every cell counts, `mask`, (batch, 1, *cells), 0 in those that do not; where the
+    network reads numbers beside fields, `style`, (batch, number); and whatever else a loss reads. Of a
+    prediction and targets of different extents the middle that both have is compared. A task of one's own
+    overrides `draw`, which says how a prediction comes of a batch.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from torch.nn import functional
 from fieldwise.errors import InputError
 from fieldwise.networks.convnet import CONVOLUTIONS, check_sizes, choose_convolution
 from fieldwise.networks.unet import ENLARGEMENTS
-from fieldwise.networks.valid.styled import Chain, convolve
+from fieldwise.networks.valid.styled import WEIGHTED, Chain, convolve
 
 BATCH_NORMS: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 LINEAR = {2: "bilinear", 3: "trilinear"}
@@ -201,5 +201,5 @@ def draw_normal_weights(network: nn.Module, std: float | None) -> None:
     if not 0 < std < float("inf"):
         raise InputError(f"init_std is {std}; give a standard deviation above 0")
     for layer in network.modules():
-        if isinstance(layer, (*CONVOLUTIONS.values(), *ENLARGEMENTS.values())):
+        if isinstance(layer, WEIGHTED):
             nn.init.normal_(layer.weight, std=std)

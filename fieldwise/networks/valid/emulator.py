@@ -6,16 +6,22 @@ for a block with its margin is what it gives for the same part of the whole.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fieldwise.errors import InputError
-from fieldwise.networks.convnet import CONVOLUTIONS, check_channels, check_sizes, choose_convolution
+from fieldwise.networks.convnet import check_channels, check_sizes, choose_convolution
 from fieldwise.networks.valid.blocks import check_bypass, check_cells, crop, draw_normal_weights
 from fieldwise.networks.valid.periodic import put_channels_last, wrap_around
 from fieldwise.networks.valid.styled import add_styles, check_style, convolve
 
-SLOPE = 0.01  # of the rectifier below zero
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": functional.gelu,
+    "leaky_relu": partial(functional.leaky_relu, negative_slope=0.01, inplace=True),
+}
 BOUNDARIES = ("periodic", "valid")
 
 
@@ -35,6 +41,9 @@ class ResidualEmulator(nn.Module):
     boundary : str
         "periodic": what is beyond a side is at the opposite one, n cells give n. "valid": the fields carry
         their margin, n cells give n - 2 margin. May be set at any time.
+    activation : str
+        "gelu", which is smooth, as is then the derivative in the style; or "leaky_relu", of slope 0.01, which
+        takes less memory.
     bypass : bool
         Whether the input is added to the output; their channels must agree then.
     style_numbers, init_std
@@ -77,6 +86,7 @@ class ResidualEmulator(nn.Module):
         features: int = 64,
         blocks: int = 7,
         boundary: str = "periodic",
+        activation: str = "gelu",
         bypass: bool = False,
         style_numbers: int = 0,
         init_std: float | None = None,
@@ -87,6 +97,9 @@ class ResidualEmulator(nn.Module):
         self.in_channels, self.dimensions, self.margin = in_channels, dimensions, 1 + 2 * blocks
         self.bypass = check_bypass(bypass, in_channels, out_channels)
         self.boundary = boundary
+        if activation not in ACTIVATIONS:
+            raise InputError(f"activation is {activation!r}; take {' or '.join(ACTIVATIONS)}")
+        self.activation = ACTIVATIONS[activation]
         self.first = convolution(in_channels, features, 3)
         self.blocks = nn.ModuleList(
             nn.ModuleList(convolution(features, features, 3) for _ in range(2)) for _ in range(blocks)
@@ -119,7 +132,7 @@ class ResidualEmulator(nn.Module):
         features = convolve(self.first, widen(put_channels_last(fields)), style)
         for block in self.blocks:
             first, second = block.children()
-            made = functional.leaky_relu(convolve(first, widen(features), style), SLOPE, inplace=True)
+            made = self.activation(convolve(first, widen(features), style))
             made = convolve(second, widen(made), style)
             features = made + (crop(features, 2) if valid else features)
         made = convolve(self.last, features, style)
@@ -128,10 +141,11 @@ class ResidualEmulator(nn.Module):
         return made
 
     def _draw_weights(self, init_std: float | None) -> None:
-        for layer in self.modules():
-            if isinstance(layer, tuple(CONVOLUTIONS.values())):
-                nn.init.kaiming_normal_(layer.weight, a=SLOPE)
-                nn.init.zeros_(layer.bias)
+        for parameter in self.parameters():
+            if parameter.ndim > 1:
+                nn.init.kaiming_normal_(parameter)
+            else:
+                nn.init.zeros_(parameter)
         draw_normal_weights(self, init_std)
         for block in self.blocks:
             *_, second = block.children()

@@ -133,20 +133,19 @@ class SuperResolutionGenerator(nn.Module):
         check_style(self, style, len(fields))
         noise = noise or draw_noise
         features = self.block0(fields, style)
-        made = fields if self.bypass else 0
+        made = fields
         for number, block in enumerate(self.blocks):
-            features = block(features, 2 * number, noise, style)
-            finer = block.proj(features, style)
-            made = finer + crop(double(made), 2) if isinstance(made, Tensor) else finer
+            features, finer = block(features, 2 * number, noise, style)
+            made = finer + crop(double(made), 2) if number or self.bypass else finer
         return made
 
 
 class DoublingBlock(nn.Module):
-    """Noise, doubling, convolution, noise and convolution; `proj` makes fields of the features.
+    """Noise, doubling, convolution, noise and convolution; and a linear mix of the features.
 
     >>> block = DoublingBlock(8, 4, 1, dimensions=2, join_noise=False)
-    >>> block(torch.zeros(1, 8, 6, 6), 0, draw_noise, None).shape
-    torch.Size([1, 4, 6, 6])
+    >>> [tuple(made.shape) for made in block(torch.zeros(1, 8, 6, 6), 0, draw_noise, None)]
+    [(1, 4, 6, 6), (1, 1, 6, 6)]
     """
 
     def __init__(
@@ -168,13 +167,16 @@ class DoublingBlock(nn.Module):
         )
         self.proj = Chain(single(features, out_channels, 1), nn.LeakyReLU(SLOPE))
 
-    def forward(self, features: Tensor, level: int, noise: Noise, style: Tensor | None) -> Tensor:
-        """Map (batch, in_features, *n) to (batch, features, *(2 n - 6)), with noise of two levels."""
+    def forward(
+        self, features: Tensor, level: int, noise: Noise, style: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Map (batch, in_features, *n) to features of 2 n - 6 cells, and to what they add to the fields."""
         disturb, _, convolution, activation, disturb_again, last_convolution, last_activation = self.conv
         features = double(disturb(features, level, noise))
         features = activation(convolve(convolution, features, style))
         features = disturb_again(features, level + 1, noise)
-        return last_activation(convolve(last_convolution, features, style))
+        features = last_activation(convolve(last_convolution, features, style))
+        return features, self.proj(features, style)
 
 
 class Noisy(nn.Module):

@@ -5,8 +5,9 @@ factor a channel that it reads; ``convolve(layer, features, style)`` applies it.
 factors at one: the network begins as the plain one. After Jamieson et al. 2024, arXiv:2408.07699.
 
 The networks of this folder do so themselves where they are made with ``style_numbers``; their ``forward``
-then takes ``style`` (batch, numbers), best scaled to order one. It can be differentiated forward: the
-velocity is the derivative of a displacement in the growth factor times the rate of growth.
+then takes ``style`` (batch, numbers), best scaled to order one. It can be differentiated forward, networks
+with batch norm in evaluation mode: the velocity is the derivative of a displacement in the growth factor,
+times the rate of growth.
 
 >>> import torch
 >>> from fieldwise.networks.valid.unet import UNet
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 
 from fieldwise.errors import InputError
 
-CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+WEIGHTED = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 def add_styles(network: nn.Module, numbers: int) -> None:
@@ -37,7 +38,7 @@ def add_styles(network: nn.Module, numbers: int) -> None:
     if numbers < 0:
         raise InputError(f"style_numbers is {numbers}; give at least 0")
     if numbers:
-        for layer in [layer for layer in network.modules() if isinstance(layer, CONVOLUTIONS)]:
+        for layer in [layer for layer in network.modules() if isinstance(layer, WEIGHTED)]:
             affine = nn.Linear(numbers, layer.in_channels)
             for parameter in affine.parameters():
                 nn.init.zeros_(parameter)
@@ -54,11 +55,8 @@ def check_style(network: nn.Module, style: Tensor | None, batch: int) -> None:
     Traceback (most recent call last):
     fieldwise.errors.InputError: the network takes a style of (4, 2), not (4, 3); give the numbers that ...
     """
-    maps = (
-        layer.style for layer in network.modules() if isinstance(getattr(layer, "style", None), nn.Linear)
-    )
-    first = next(maps, None)
-    wanted = None if first is None else (batch, first.in_features)
+    maps = [affine for layer in network.modules() if (affine := style_map(layer)) is not None]
+    wanted = (batch, maps[0].in_features) if maps else None
     given = None if style is None else tuple(style.shape)
     if given != wanted:
         raise InputError(

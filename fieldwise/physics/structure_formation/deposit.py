@@ -50,17 +50,7 @@ def deposit(
     >>> deposit(torch.tensor([[[0.25], [2.0]]]), None, (3, 3))[0, 0].tolist()  # one particle
     [[0.0, 0.0, 0.75], [0.0, 0.0, 0.25], [0.0, 0.0, 0.0]]
     """
-    boxes, cells = len(positions), math.prod(shape)
-    channels = 1 if values is None else values.shape[1]
-    carried = None if values is None else values.reshape(boxes, channels, -1)
-    mesh = positions.new_zeros(boxes * channels * cells)
-    for index, weight in _share_out(positions, shape, cloud, periodic):
-        for channel in range(channels):
-            share = weight if carried is None else weight * carried[:, channel]
-            mesh.index_add_(
-                0, (index + _first_cells(boxes, channels, channel, cells, index)).flatten(), share.flatten()
-            )
-    return mesh.reshape(boxes, channels, *shape)
+    return spread(share_out(positions, shape, cloud=cloud, periodic=periodic), positions, values, shape)
 
 
 def sample(
@@ -85,36 +75,55 @@ def sample(
     >>> sample(torch.tensor([[[[0.0, 1.0], [2.0, 3.0]]]]), torch.tensor([[[0.5], [0.25]]])).tolist()
     [[[1.25]]]
     """
-    boxes, channels, *shape = mesh.shape
-    flat, cells = mesh.reshape(-1), math.prod(shape)
-    read = mesh.new_zeros(boxes, channels, math.prod(positions.shape[2:]))
-    for index, weight in _share_out(positions, shape, cloud, periodic):
-        for channel in range(channels):
-            at = index + _first_cells(boxes, channels, channel, cells, index)
-            read[:, channel] += weight * flat.index_select(0, at.flatten()).reshape(weight.shape)
-    return read.reshape(boxes, channels, *positions.shape[2:])
+    return gather(share_out(positions, mesh.shape[2:], cloud=cloud, periodic=periodic), positions, mesh)
 
 
-def _first_cells(boxes: int, channels: int, channel: int, cells: int, like: torch.Tensor) -> torch.Tensor:
-    """Give where a channel of each box begins on the flattened meshes, (boxes, 1)."""
-    return ((torch.arange(boxes, device=like.device) * channels + channel) * cells)[:, None]
-
-
-def _share_out(
-    positions: torch.Tensor, shape: Sequence[int], cloud: Cloud, periodic: bool
-) -> Iterator[Share]:
-    """Give one cell after another that a cloud reaches: (boxes, particles), cells counted along the last axis."""
-    flat = positions.flatten(2)
-    if flat.shape[1] != len(shape):
-        raise InputError(
-            f"positions have {flat.shape[1]} components, the mesh {len(shape)} axes; give as many"
-        )
-    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-    axes = [
-        [(index * stride, weight) for index, weight in _share_axis(flat[:, axis], cells, cloud, periodic)]
-        for axis, (cells, stride) in enumerate(zip(shape, strides, strict=True))
+def spread(
+    axes: list[list[Share]], positions: torch.Tensor, values: torch.Tensor | None, shape: Sequence[int]
+) -> torch.Tensor:
+    """Deposit where the shares of the particles are known already: see :func:`share_out`."""
+    boxes = len(positions)
+    carried = None if values is None else values.transpose(0, 1).flatten(1)
+    mesh = [
+        positions.new_zeros(boxes * math.prod(shape)) for _ in range(1 if values is None else values.shape[1])
     ]
-    return _combine(axes)
+    for index, weight in _combine(axes):
+        for channel, cells in enumerate(mesh):  # one axis at a time: of more, index_add_ is slow
+            cells.index_add_(0, index, weight if carried is None else weight * carried[channel])
+    return torch.stack([cells.reshape(boxes, *shape) for cells in mesh], dim=1)
+
+
+def gather(axes: list[list[Share]], positions: torch.Tensor, mesh: torch.Tensor) -> torch.Tensor:
+    """Sample where the shares of the particles are known already: see :func:`share_out`."""
+    cells = [channel.flatten() for channel in mesh.unbind(1)]
+    read = [torch.zeros_like(positions[:, 0]).flatten() for _ in cells]
+    for index, weight in _combine(axes):
+        for value, channel in zip(read, cells, strict=True):
+            value.addcmul_(weight, channel.index_select(0, index))
+    return torch.stack([value.reshape(positions[:, 0].shape) for value in read], dim=1)
+
+
+def share_out(
+    positions: torch.Tensor, shape: Sequence[int], *, cloud: Cloud, periodic: bool = True
+) -> list[list[Share]]:
+    """Give, for each axis, the cells that clouds reach and how much of them lies there.
+
+    Each share is a pair of (boxes * particles): where the cell stands on the flattened meshes of all boxes,
+    which is the sum over axes, and the part of the cloud, which is their product.
+    """
+    boxes, dimensions = positions.shape[:2]
+    if dimensions != len(shape):
+        raise InputError(f"positions have {dimensions} components, the mesh {len(shape)} axes; give as many")
+    cells = math.prod(shape)
+    kind = torch.int32 if boxes * cells < 2**31 else torch.int64  # half the memory to move
+    begin = cells * torch.arange(boxes, dtype=kind, device=positions.device)[:, None]
+    axes = []
+    for axis, along in enumerate(shape):
+        stride = math.prod(shape[axis + 1 :])
+        shares = _share_axis(positions[:, axis].flatten(1), along, cloud, periodic, kind)
+        axes.append([(torch.add(begin, i, alpha=stride).flatten(), w.flatten()) for i, w in shares])
+        begin = torch.zeros_like(begin)  # a box counts once
+    return axes
 
 
 def _combine(axes: list[list[Share]]) -> Iterator[Share]:
@@ -122,11 +131,12 @@ def _combine(axes: list[list[Share]]) -> Iterator[Share]:
         yield from axes[0]
         return
     for index, weight in axes[0]:
-        for further, share in _combine(axes[1:]):
-            yield index + further, weight * share
+        yield from _combine([[(index + further, weight * share) for further, share in axes[1]], *axes[2:]])
 
 
-def _share_axis(position: torch.Tensor, cells: int, cloud: Cloud, periodic: bool) -> list[Share]:
+def _share_axis(
+    position: torch.Tensor, cells: int, cloud: Cloud, periodic: bool, kind: torch.dtype
+) -> list[Share]:
     """Give the cells along one axis that a cloud reaches, and how much of it lies in each."""
     if cloud == "cic":
         first = position.detach().floor()
@@ -139,16 +149,17 @@ def _share_axis(position: torch.Tensor, cells: int, cloud: Cloud, periodic: bool
         first = nearest - 1
     else:
         raise InputError(f"--cloud: is {cloud}; give cic or tsc")
-    shares = []
-    for step, weight in enumerate(weights):
-        index = first.long() + step
-        if periodic:
-            index = index.remainder(cells)
-        else:
-            weight = weight * ((index >= 0) & (index < cells))
-            index = index.clamp(0, cells - 1)
-        shares.append((index, weight))
-    return shares
+    # Positions that are no numbers give values that are none, in a cell that exists.
+    if periodic:
+        first = first.remainder(cells).nan_to_num(0).to(kind)
+        indices = [first + step for step in range(len(weights))]
+        return [(torch.where(i < cells, i, i - cells), w) for i, w in zip(indices, weights, strict=True)]
+    first = first.clamp(-3, cells).nan_to_num(0).to(kind)  # clouds beyond the mesh lie outside it as well
+    indices = [first + step for step in range(len(weights))]
+    return [
+        (index.clamp(0, cells - 1), weight * ((index >= 0) & (index < cells)))
+        for index, weight in zip(indices, weights, strict=True)
+    ]
 
 
 def lattice_of(displacement: torch.Tensor) -> torch.Tensor:
@@ -191,7 +202,8 @@ def displacement_to_density(
     scale_factor
         How many times finer the mesh is than the cells; particles start on every so many cells of it.
     padding
-        Cells added on every side, of the field; they hold the mass that flows out of a box that is not periodic.
+        Cells of the field added on every side, to hold the mass that flows out of a box that is not
+        periodic.
     periodic
         Whether the box is.
     cloud
@@ -244,16 +256,17 @@ def displacement_to_momentum(
     [300.0, 300.0, 300.0, 300.0]
     """
     positions, shape = _positions(displacement, spacing, mean, scale_factor, padding, periodic)
-    return deposit(positions, velocity, shape, cloud=cloud, periodic=periodic) * scale_factor ** len(shape)
+    momentum = deposit(positions, velocity.to(positions.dtype), shape, cloud=cloud, periodic=periodic)
+    return momentum * scale_factor ** len(shape)
 
 
 def common_mean(*displacements: torch.Tensor) -> torch.Tensor:
-    """Give the mean displacement that fields have in common, (boxes, dimensions); no gradient flows through it.
+    """Give the mean displacement of fields taken together, (boxes, dimensions).
 
     >>> common_mean(torch.zeros(1, 2, 4, 4), torch.ones(1, 2, 4, 4)).tolist()
     [[0.5, 0.5]]
     """
-    return torch.stack([field.detach().flatten(2).mean(2) for field in displacements]).mean(0)
+    return torch.stack([field.flatten(2).mean(2) for field in displacements]).mean(0)
 
 
 def _positions(
@@ -269,6 +282,8 @@ def _positions(
         raise InputError(
             f"--padding: is {padding}; a periodic box takes none: give 0, or say it is not periodic"
         )
+    if displacement.dtype in (torch.float16, torch.bfloat16):
+        displacement = displacement.float()  # cells beyond the 256th have no bf16
     mean = common_mean(displacement) if mean is None else mean
     moved = displacement - mean.reshape(*mean.shape, *[1] * (displacement.dim() - 2))
     positions = (lattice_of(displacement) + padding + moved / spacing) * scale_factor

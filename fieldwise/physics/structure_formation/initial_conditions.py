@@ -1,8 +1,8 @@
 """How matter lay in the beginning: Gaussian noise with the power spectrum of linear theory.
 
-In two dimensions a box holds as much variance per octave of scale as in three, k^2 P2 / 2 pi = k^3 P / 2 pi^2,
-so that its power spectrum is P2 = k P / pi: displacements, contrasts and the scale that turns non-linear are
-those of the real universe, where a slice of it, or matter in sheets, would have others.
+In two dimensions a box holds as much variance per octave of scale as in three,
+k^2 P2 / 2 pi = k^3 P / 2 pi^2, so that its power spectrum is P2 = k P / pi: the length of displacements, the
+contrasts and the scale that turns non-linear are those of three dimensions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 
 from fieldwise.errors import InputError
 from fieldwise.physics.structure_formation.cosmology import Cosmology, power_spectrum
-from fieldwise.physics.structure_formation.modes import wave_vector
+from fieldwise.physics.structure_formation.modes import to_cells, to_modes, wave_vector
 
 
 def draw_white_noise(shape: Sequence[int], seeds: Sequence[int | Sequence[int]]) -> torch.Tensor:
@@ -52,10 +52,7 @@ def mesh_power(shape: Sequence[int], spacing_mpc: float, cosmology: Cosmology) -
         raise InputError(f"--dimensions: is {len(shape)}; boxes have 2 or 3")
     vector = wave_vector(shape, spacing_mpc, torch.zeros((), dtype=torch.float64))
     k = np.sqrt(sum(np.asarray(component) ** 2 for component in vector))
-    # Modes of one length share their power: the spectrum is worked out once for each length.
-    lengths, where = np.unique(k.round(9), return_inverse=True)
-    power = power_spectrum(lengths, cosmology) * (lengths / np.pi if len(shape) == 2 else 1)
-    return power[where].reshape(k.shape)
+    return power_spectrum(k, cosmology) * (k / np.pi if len(shape) == 2 else 1)
 
 
 def colour_noise(
@@ -79,14 +76,13 @@ def colour_noise(
 
     >>> contrast = colour_noise(draw_white_noise((64, 64), [7]), spacing_mpc=4.0, cosmology=Cosmology())
     >>> round(float(contrast.std()), 1)  # cells of 4 Mpc/h
-    1.0
+    1.7
     """
     shape = noise.shape[1:]
     each = [cosmology] if isinstance(cosmology, Cosmology) else list(cosmology)
     power = {one: mesh_power(shape, spacing_mpc, one) for one in set(each)}
     amplitude = np.stack([np.sqrt(power[one] / spacing_mpc ** len(shape)) for one in each])
-    axes = tuple(range(1, noise.dim()))
-    return torch.fft.irfftn(torch.fft.rfftn(noise, dim=axes) * torch.from_numpy(amplitude).to(noise), shape)
+    return to_cells(to_modes(noise) * torch.from_numpy(amplitude).to(noise), shape)
 
 
 def truncate(contrast: torch.Tensor, factor: int) -> torch.Tensor:
@@ -119,12 +115,11 @@ def truncate(contrast: torch.Tensor, factor: int) -> torch.Tensor:
         raise InputError(
             f"--factor: is {factor}; give one that leaves an even number of {tuple(shape)} cells"
         )
-    axes = tuple(range(1, contrast.dim()))
-    spectrum = torch.fft.rfftn(contrast, dim=axes) / factor ** len(shape)
+    spectrum = to_modes(contrast) / factor ** len(shape)
     for axis, cells in enumerate(coarse, start=1):
         frequencies = torch.fft.fftfreq if axis < len(coarse) else torch.fft.rfftfreq
         modes = frequencies(cells, 1 / cells, dtype=contrast.dtype, device=contrast.device).round()
         turn = torch.exp(1j * torch.pi * (factor - 1) / (factor * cells) * modes) * (modes.abs() < cells / 2)
         kept = spectrum.index_select(axis, modes.long() % (factor * cells))
         spectrum = kept * turn.reshape([-1 if other == axis else 1 for other in range(contrast.dim())])
-    return torch.fft.irfftn(spectrum, coarse)
+    return to_cells(spectrum, coarse)

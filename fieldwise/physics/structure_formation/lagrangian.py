@@ -1,10 +1,10 @@
-"""Where matter goes by perturbation theory: displacements of first and second order from its place at the start.
+"""Where matter goes by perturbation theory: displacements of first and second order.
 
     x = q + D psi1 + D2 psi2,    psi1 = -grad phi,    laplacian phi = delta,
     psi2 = grad phi2,    laplacian phi2 = sum over i < j of (phi_ii phi_jj - phi_ij^2)
 
-with the growth factors D and D2, the linear contrast delta of today, and D2 about -3/7 D^2 (Bouchet and others
-1995; Scoccimarro 1998).
+from its place q at the start, with the growth factors D and D2, D2 about -3/7 D^2, and the linear contrast
+delta of today (Bouchet and others 1995; Scoccimarro 1998).
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ import numpy as np
 import torch
 
 from fieldwise.physics.structure_formation.cosmology import Cosmology, Growth, expansion_rate, grow
-from fieldwise.physics.structure_formation.modes import inverse_square, odd_wave_vector, wave_vector
+from fieldwise.physics.structure_formation.modes import (
+    inverse_square,
+    odd_wave_vector,
+    to_cells,
+    to_modes,
+    wave_vector,
+)
 
 KILOMETRES_PER_SECOND = 100.0  # H0 times 1 Mpc/h
 
@@ -52,12 +58,11 @@ def displace_second_order(contrast: torch.Tensor, *, spacing_mpc: float) -> torc
     0.0
     """
     shape = contrast.shape[1:]
-    axes = tuple(range(1, contrast.dim()))
     even, odd = wave_vector(shape, spacing_mpc, contrast), odd_wave_vector(shape, spacing_mpc, contrast)
-    potential = torch.fft.rfftn(contrast, dim=axes) * inverse_square(shape, spacing_mpc, contrast)
+    potential = to_modes(contrast) * inverse_square(shape, spacing_mpc, contrast)
 
     def derive(along: torch.Tensor, across: torch.Tensor) -> torch.Tensor:
-        return torch.fft.irfftn(potential * (along * across), shape)
+        return to_cells(potential * (along * across), shape)
 
     straight = [derive(k, k) for k in even]
     source = torch.zeros_like(contrast)
@@ -69,11 +74,8 @@ def displace_second_order(contrast: torch.Tensor, *, spacing_mpc: float) -> torc
 def _gradient_of_inverse(source: torch.Tensor, spacing_mpc: float) -> torch.Tensor:
     """Solve laplacian phi = source and give -grad phi."""
     shape = source.shape[1:]
-    axes = tuple(range(1, source.dim()))
-    potential = torch.fft.rfftn(source, dim=axes) * inverse_square(shape, spacing_mpc, source)
-    gradient = [
-        torch.fft.irfftn(potential * (1j * k), shape) for k in odd_wave_vector(shape, spacing_mpc, source)
-    ]
+    potential = to_modes(source) * inverse_square(shape, spacing_mpc, source)
+    gradient = [to_cells(potential * (1j * k), shape) for k in odd_wave_vector(shape, spacing_mpc, source)]
     return torch.stack(gradient, dim=1)
 
 
@@ -92,7 +94,7 @@ def perturb(
     first: torch.Tensor,
     second: torch.Tensor | None = None,
     *,
-    scale_factor: float | Sequence[float] = 1.0,
+    scale_factor: float | Sequence[float] | np.ndarray = 1.0,
     cosmology: Cosmology | Sequence[Cosmology],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Give displacement and peculiar velocity at a scale factor, to first or to second order.

@@ -49,3 +49,21 @@ def inverse_square(shape: Sequence[int], spacing: float, like: torch.Tensor) -> 
     squared = sum(k**2 for k in wave_vector(shape, spacing, like))
     assert isinstance(squared, torch.Tensor)
     return torch.where(squared > 0, 1 / squared.clamp(min=torch.finfo(like.dtype).tiny), 0)
+
+
+def to_modes(fields: torch.Tensor) -> torch.Tensor:
+    """Transform (boxes, *cells) over all axes but the first, as ``torch.fft.rfftn`` does.
+
+    >>> to_modes(torch.ones(3, 4, 4)).shape
+    torch.Size([3, 4, 3])
+    """
+    return torch.fft.rfftn(fields, dim=tuple(range(1, fields.dim())))
+
+
+def to_cells(modes: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Transform back, box by box: the library rounds several at once in another way than one alone.
+
+    >>> to_cells(to_modes(torch.ones(3, 4, 4)), (4, 4)).sum().item()
+    48.0
+    """
+    return torch.stack([torch.fft.irfftn(box, tuple(shape)) for box in modes])

@@ -116,7 +116,7 @@ class Emulator(Predictor):
         ice = thickness[THICKNESS] > FLOWING_M if known else np.ones((1, *shape), dtype=bool)
         return {**arrays, ICE: ice}
 
-    def covers(self, arrays: Arrays, shape: tuple[int, int]) -> np.ndarray:
+    def covers(self, arrays: Arrays, shape: tuple[int, ...]) -> np.ndarray:
         """Mark the ice."""
         return arrays[ICE][0]
 

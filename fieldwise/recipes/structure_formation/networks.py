@@ -1,0 +1,179 @@
+"""Which network maps boxes to boxes: its import path and arguments, and what it wants read around a crop."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from fieldwise.errors import InputError
+from fieldwise.interop.map2map_state import read_state
+from fieldwise.networks.imports import import_by_path
+from fieldwise.tasks.checkpoints import read_checkpoint
+
+ROOM = "fieldwise.networks.valid"
+NETWORKS = {
+    "emulator": f"{ROOM}.emulator.ResidualEmulator",
+    "unet": f"{ROOM}.unet.UNet",
+    "vnet": f"{ROOM}.vnet.VNet",
+    "generator": f"{ROOM}.srgan.SuperResolutionGenerator",
+    "superresolver": f"{ROOM}.superresolution.StochasticSuperResolver",
+}
+DISCRIMINATORS = {
+    "discriminator": f"{ROOM}.srgan.SuperResolutionDiscriminator",
+    "patchgan": f"{ROOM}.patchgan.PatchGAN",
+    "patchgan42": f"{ROOM}.patchgan.PatchGAN42",
+}
+DRAWS = ("generator", "superresolver")  # give another field each time
+
+
+class Choice(NamedTuple):
+    """A network by import path and arguments, and the cells of the input that it reads around a crop."""
+
+    path: str
+    options: dict[str, Any]
+    padding: int
+
+
+def choose_network(
+    name: str,
+    options: Mapping[str, Any],
+    *,
+    channels: tuple[int, int],
+    dimensions: int,
+    scale_factor: int,
+    style: Sequence[str] = (),
+    whole_boxes: bool,
+) -> Choice:
+    """Give import path and arguments of a network, and how far beyond a crop it reads.
+
+    Parameters
+    ----------
+    name
+        Of `NETWORKS`, `auto` for the one that fits, or an import path.
+    options
+        Further arguments.
+    channels
+        Read and given.
+    scale_factor
+        Cells given for one that is read, along an axis.
+    style
+        Names of the numbers that it reads beside fields.
+    whole_boxes
+        Whether samples are whole periodic boxes: a network that can wraps around them.
+
+    Raises
+    ------
+    InputError
+        Where there is no such network, or it does not take what it is to.
+
+    >>> choice = choose_network("unet", {"features": 8}, channels=(3, 3), dimensions=3, scale_factor=1,
+    ...                         whole_boxes=True)
+    >>> choice.options, choice.padding
+    ({'in_channels': 3, 'out_channels': 3, 'dimensions': 3, 'features': 8}, 20)
+    """
+    if name == "auto":
+        name = "superresolver" if scale_factor > 1 else "emulator"
+    if name not in NETWORKS and "." not in name:
+        raise InputError(f"--network: is {name!r}; give auto, {', '.join(NETWORKS)}, or an import path")
+    path = NETWORKS.get(name, name)
+    kind = import_by_path(path, kind=nn.Module)
+    taken = inspect.signature(kind).parameters
+    known: dict[str, Any] = {
+        "in_channels": channels[0],
+        "out_channels": channels[1],
+        "dimensions": dimensions,
+    }
+    if scale_factor > 1 and "scale_factor" not in taken:
+        fitting = ", ".join(DRAWS)
+        raise InputError(
+            f"--network: {name} gives no finer cells; for a scale factor of {scale_factor} take {fitting}"
+        )
+    if scale_factor > 1:
+        known["scale_factor"] = scale_factor
+    elif name in DRAWS:
+        raise InputError(
+            f"--network: {name} makes fields finer, and the scale factor is 1; take emulator or unet"
+        )
+    if style and "style_numbers" not in taken:
+        raise InputError(f"--style: {name} reads no numbers; take emulator, unet, vnet or generator")
+    if style:
+        known["style_numbers"] = len(style)
+    wraps = "boundary" in taken
+    if wraps:
+        known["boundary"] = "periodic" if whole_boxes else "valid"
+    arguments = {**known, **options}
+    try:
+        network = kind(**arguments)
+    except TypeError as error:
+        raise InputError(f"--network_options: {name} cannot be made of {dict(options)} ({error})") from None
+    return Choice(path, arguments, 0 if wraps and whole_boxes else int(getattr(network, "margin", 0)))
+
+
+def choose_discriminator(
+    name: str | None,
+    options: Mapping[str, Any],
+    *,
+    channels: int,
+    dimensions: int,
+    scale_factor: int = 1,
+) -> tuple[str, dict[str, Any]] | None:
+    """Give import path and arguments of a discriminator that sees so many channels; None for none.
+
+    >>> choose_discriminator("patchgan", {}, channels=3, dimensions=2)
+    ('fieldwise.networks.valid.patchgan.PatchGAN', {'in_channels': 3, 'dimensions': 2})
+    """
+    if name is None or name == "none":
+        return None
+    if name not in DISCRIMINATORS and "." not in name:
+        there = ", ".join(DISCRIMINATORS)
+        raise InputError(f"--discriminator: is {name!r}; give none, {there}, or an import path")
+    path = DISCRIMINATORS.get(name, name)
+    taken = inspect.signature(import_by_path(path, kind=nn.Module)).parameters
+    known = {"in_channels": channels, "dimensions": dimensions}
+    if "scale_factor" in taken:
+        known["scale_factor"] = max(scale_factor, 2)
+    return path, {**known, **options}
+
+
+def begin_with(network: nn.Module, path: Path, *, strict: bool = True) -> None:
+    """Give a network the weights of a state file of map2map, or of a checkpoint of another run.
+
+    Parameters
+    ----------
+    strict
+        Whether all must be there and no other; otherwise those that fit by name and shape are taken.
+
+    Raises
+    ------
+    InputError
+        Where the file cannot be read, or its weights are another network's.
+
+    >>> import tempfile, torch
+    >>> file = Path(tempfile.mkdtemp()) / "state_1.pt"
+    >>> torch.save({"model": nn.Conv2d(1, 1, 1).state_dict()}, file)
+    >>> begin_with(nn.Conv2d(1, 1, 3), file)
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: ...state_1.pt: holds another network's weights (weight); ...
+    """
+    path = Path(path)
+    if path.suffix == ".ckpt":
+        held = read_checkpoint(path)["state_dict"]
+        state = {
+            key.removeprefix("network."): each for key, each in held.items() if key.startswith("network.")
+        }
+    else:
+        state = read_state(path)
+    wanted = network.state_dict()
+    fitting = {key: each for key, each in state.items() if key in wanted and each.shape == wanted[key].shape}
+    odd = sorted((wanted.keys() | state.keys()) - fitting.keys())
+    if (strict and odd) or not fitting:
+        told = ", ".join(odd[:3]) + (f" and {len(odd) - 3} more" if len(odd) > 3 else "")
+        raise InputError(
+            f"{path}: holds another network's weights ({told}); choose the network and options that it was "
+            "trained with, or --load_state_strict false"
+        )
+    network.load_state_dict(fitting, strict=False)
