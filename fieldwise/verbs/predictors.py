@@ -153,13 +153,10 @@ class Predictor:
         return [(variable.spacing or case.spacing) / case.spacing for variable in self.signature.inputs]
 
     def read(self, case: Case, window: Any, frame: int) -> Arrays:
-        """Read what the network needs of a window, in world coordinates or of a box in slices of its cells.
-
-        Name to (channel, *cells). Called from several threads.
-        """
+        """Read what a window (of a box: slices) needs: name to (channel, *cells). Called from several threads."""
         inputs, box = self.signature.inputs, tuple(slice(0, size) for size in case.shape)
         whole = case.periodic and window == box and hasattr(self.network, "boundary")
-        padding = 0 if whole else self.padding_cells  # what wraps by itself needs none
+        padding = 0 if whole else self.padding_cells
         if isinstance(window[0], slice):
             wide = tuple(slice(each.start - padding, each.stop + padding) for each in window)
             arrays = case.read(inputs, window=wide, frame=frame)
