@@ -153,7 +153,7 @@ class Predictor:
         return [(variable.spacing or case.spacing) / case.spacing for variable in self.signature.inputs]
 
     def read(self, case: Case, window: Any, frame: int) -> Arrays:
-        """Read what a window (of a box: slices) needs: name to (channel, *cells). Called from several threads."""
+        """Read what a window, of a box in slices, needs: name to (channel, *cells). Threads call it."""
         inputs, box = self.signature.inputs, tuple(slice(0, size) for size in case.shape)
         whole = case.periodic and window == box and hasattr(self.network, "boundary")
         padding = 0 if whole else self.padding_cells
