@@ -69,7 +69,10 @@ def test_blocks_of_a_periodic_box_equal_what_a_network_without_edges_gives(tmp_p
         whole = network(given)[0].numpy()
     predictor = Predictor(network, signature_of(case))
     assert predictor.padding_cells == 1 + 2 * blocks
-    close(predict(tmp_path / "box.npy", predictor, case, block_cells=BLOCKS[len(shape)]), whole)
+    for block_cells in (BLOCKS[len(shape)], None):  # the whole at once needs no margin
+        close(predict(tmp_path / "box.npy", predictor, case, block_cells=block_cells), whole)
+    window = tuple(slice(0, size) for size in shape)
+    assert predictor.read(case, window, 0)["linear"].shape == case.read(["linear"])["linear"].shape
 
 
 @pytest.mark.parametrize("kind", [nn.Conv2d, nn.Conv3d])
@@ -146,10 +149,12 @@ def test_all_kinds_of_files_hold_the_same(tmp_path, shape):
 
 
 class Broken(Predictor):
-    """Breaks off at the fifth block."""
+    """Breaks off once, at the fifth window."""
+
+    calls = 0
 
     def __call__(self, arrays):
-        self.calls = getattr(self, "calls", 0) + 1
+        self.calls += 1
         if self.calls == 5:
             raise RuntimeError("broken off")
         return super().__call__(arrays)
@@ -222,6 +227,18 @@ def test_noise_goes_on_at_the_other_side_of_a_periodic_box(tmp_path):
     plane = WorldNoise(0, 0, (0, 0), (8, 6))(0, (1, 1, 8, 6), given)
     around = nn.functional.pad(plane, (1, 1, 1, 1), mode="circular")
     close(drawn, nn.functional.avg_pool2d(around, 3, stride=1)[0, 0].numpy())
+
+
+@pytest.mark.parametrize(("seed", "computed"), [(0, 2), (1, 4)])
+def test_members_of_another_seed_start_anew(tmp_path, seed, computed):
+    """Of four blocks, two members each, the third breaks off."""
+    case, _ = made_box((4, 4))
+    predictor, seconds = Broken(Rough(), signature_of(case)), []
+    options = {"members": 2, "block_cells": 2, "halo_cells": 0}
+    with pytest.raises(RuntimeError, match="broken off"):
+        predict(tmp_path / "box.npy", predictor, case, **options)
+    predict(tmp_path / "box.npy", predictor, case, seed=seed, seconds=seconds, **options)
+    assert len(seconds) == computed
 
 
 @pytest.mark.parametrize("suffix", [".nc", ".zarr"])

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -244,7 +245,9 @@ def _compute(
 
     def read(task: Task) -> Arrays:
         unit, frame = task
-        return predictor.read(case, plan.layout.locate(plan.window(unit)), plan.frames[frame])
+        # A box is opened anew for each block: what is mapped of its files would pile up in memory.
+        opened = case if plan.layout.domain else replace(case)
+        return predictor.read(opened, plan.layout.locate(plan.window(unit)), plan.frames[frame])
 
     reading, saving, done = _read_ahead(read, tasks, readers), deque[Future](), list[np.ndarray]()
     with bar, exact_convolutions(), ThreadPoolExecutor(1, "write-behind") as writer, closing(reading):

@@ -25,7 +25,7 @@ from fieldwise.verbs.domains.reaches import reach
 from fieldwise.verbs.ensembles import WORLD, find_place, make_noise
 
 Arrays = dict[str, np.ndarray]
-STYLE = "_style"  # of the numbers that are read beside the fields
+STYLE, WHOLE = "_style", "_whole"  # read beside the fields: numbers, and that the window is a whole box
 BEYOND = "beyond_training"  # marks the cells in which an input leaves what training has seen
 PREFIX = "network."  # of a network's weights in the checkpoint of its task
 
@@ -37,9 +37,9 @@ class Predictor:
     `__call__`, or `infer` alone. `predict_to` takes any object with the methods and attributes of this one.
 
     A network of valid convolutions states how many of its cells it loses on every side (`margin`), and where
-    it refines, by how much (`scale_factor`) and what is to be cut off what it gives (`surplus`). One that
-    computes both ways has a `boundary`, which is set to "valid". One whose `forward` takes `noise` is given
-    that of world cells, and one whose signature names a style the numbers of the case.
+    it refines, by how much (`scale_factor`) and what is to be cut off what it gives (`surplus`). One with a
+    `boundary` computes "valid", or "periodic" for a whole periodic box. One whose `forward` takes `noise` is
+    given that of world cells, and one whose signature names a style the numbers of the case.
 
     Parameters
     ----------
@@ -91,8 +91,6 @@ class Predictor:
     ) -> None:
         self.device = torch.device(device)
         self.network: Any = network.eval().to(self.device)
-        if hasattr(network, "boundary"):
-            self.network.boundary = "valid"  # type: ignore[assignment]
         self.signature = signature
         self.path, self.run = Path(path), None if run is None else Path(run)
         self.fingerprint = fingerprint
@@ -155,11 +153,10 @@ class Predictor:
         return [(variable.spacing or case.spacing) / case.spacing for variable in self.signature.inputs]
 
     def read(self, case: Case, window: Any, frame: int) -> Arrays:
-        """Read what the network needs of a window, in world coordinates or of a box in slices of its cells.
-
-        Name to (channel, *cells). Called from several threads.
-        """
-        padding, inputs = self.padding_cells, self.signature.inputs
+        """Read what a window, of a box in slices, needs: name to (channel, *cells). Threads call it."""
+        inputs, box = self.signature.inputs, tuple(slice(0, size) for size in case.shape)
+        whole = case.periodic and window == box and hasattr(self.network, "boundary")
+        padding = 0 if whole else self.padding_cells
         if isinstance(window[0], slice):
             wide = tuple(slice(each.start - padding, each.stop + padding) for each in window)
             arrays = case.read(inputs, window=wide, frame=frame)
@@ -168,8 +165,8 @@ class Predictor:
         if self.signature.facts.get("style"):
             arrays[STYLE] = self.read_style(case)
         if self.stochastic:
-            arrays[WORLD] = find_place(case, window, self.padding_cells, self._refinement)
-        return arrays
+            arrays[WORLD] = find_place(case, window, padding, self._refinement)
+        return {**arrays, WHOLE: np.array(True)} if whole else arrays
 
     def read_style(self, case: Case) -> np.ndarray:
         """Give the numbers of a case that the network reads beside its fields, (number,) float32."""
@@ -214,6 +211,8 @@ class Predictor:
             options["style"] = self._to_tensor(arrays[STYLE])
         if WORLD in arrays:
             options["noise"] = make_noise(arrays, self.network)
+        if hasattr(self.network, "boundary"):
+            self.network.boundary = "periodic" if WHOLE in arrays else "valid"
         answer = self.infer(tensors if stacked is None else stacked, **options)[0].float().cpu().numpy()
         surplus = getattr(self.network, "surplus", 0)
         inner = (slice(surplus, size - surplus) for size in answer.shape[1:])
@@ -245,23 +244,23 @@ class Predictor:
         shape
             Of the map.
         """
-        marked = np.zeros(shape, dtype=bool)
+        marked, padding = np.zeros(shape, dtype=bool), 0 if WHOLE in arrays else self.padding_cells
         for variable in self.signature.inputs:
             found = test(variable, arrays[variable.name])
             if found.any():
-                marked |= self._at_map(found, shape)
+                marked |= _at_map(found, shape, padding)
         return marked
 
-    def _at_map(self, cells: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """Give each cell of the map what is nearest in an input, which spans the map and its padding."""
-        padding = self.padding_cells
-        if cells.shape == shape and not padding:
-            return cells
-        places = (
-            ((np.arange(size) + padding + 0.5) * own / (size + 2 * padding)).astype(int)
-            for size, own in zip(shape, cells.shape)
-        )
-        return cells[np.ix_(*places)]
+
+def _at_map(cells: np.ndarray, shape: tuple[int, ...], padding: int) -> np.ndarray:
+    """Give each cell of the map what is nearest in an input, which spans the map and its padding."""
+    if cells.shape == shape and not padding:
+        return cells
+    places = (
+        ((np.arange(size) + padding + 0.5) * own / (size + 2 * padding)).astype(int)
+        for size, own in zip(shape, cells.shape)
+    )
+    return cells[np.ix_(*places)]
 
 
 def draw_window(
