@@ -41,6 +41,15 @@ class AxisSymmetrised(nn.Module):
         self.inputs, self.outputs = list(inputs), list(outputs)
         self.margin = int(getattr(network, "margin", 0))
 
+    @property
+    def boundary(self) -> str:
+        """That of the network, where it has one."""
+        return str(self.network.boundary)
+
+    @boundary.setter
+    def boundary(self, boundary: str) -> None:
+        self.network.boundary = boundary  # type: ignore[assignment]
+
     def forward(self, fields: Tensor, style: Tensor | None = None) -> Tensor:
         """Map (batch, channel, *space)."""
         options: dict[str, Any] = {} if style is None else {"style": style}

@@ -31,6 +31,9 @@ OF_THE_GAME = (
     "noise_epochs",
     "label_smoothing",
     "spectral_norm",
+    "losses_until_adversarial",
+    "discriminator_rate",
+    "discriminator_optimizer_options",
 )
 OF_THE_RATE = ("learning_rate", "weight_decay", "warmup_steps", "plateau_epochs", "clip_norm")
 OF_MEMBERS = ("proper_score", "crps")
@@ -83,6 +86,9 @@ def train(
     noise_epochs: int = 0,
     label_smoothing: float = 0.0,
     spectral_norm: bool = False,
+    losses_until_adversarial: bool = False,
+    discriminator_rate: float | None = None,
+    discriminator_optimizer_options: dict[str, Any] | None = None,
     optimizer: str = "adam",
     optimizer_options: dict[str, Any] | None = None,
     learning_rate: float = 2e-3,
@@ -144,6 +150,10 @@ def train(
         noise_epochs: Epochs in which it fades.
         label_smoothing: What the label of true fields is short of 1.
         spectral_norm: Whether the discriminator's kernels are kept at norm 1.
+        losses_until_adversarial: Whether the network learns by its losses only until the discriminator takes
+            part, and from it alone thereafter.
+        discriminator_rate: Its learning rate; that of the network by default.
+        discriminator_optimizer_options: Of its optimiser, beside those of the network's.
         optimizer: adam, adamw, or an import path.
         optimizer_options: Its further arguments.
         learning_rate: Of the optimiser.
@@ -177,6 +187,7 @@ def train(
         make_crop_loaders(plan.learnt, plan.validation, **order),
         plan.signature,
         run=run,
+        monitor="val_loss" if plan.opponent is None else "val_error",
         settings={name: value for name, value in settings.items() if name not in training},
         sources=[Path(data) / "provenance.json"],
         **training,
@@ -284,9 +295,9 @@ def _describe(
         scales |= choose_norms(names[side], settings[flag], options, flag=f"--{flag}")
     for case in cases:
         case.check_numbers(style)
-    seen = {name: [case.numbers[name] for case in cases] for name in style}
+    seen = [[case.numbers[name] for case in cases] for name in style]
     facts = {"style": list(style), "whole_boxes": whole_boxes, "spacing_units": cases[0].spacing_units}
-    facts["style_range"] = {name: [min(values), max(values)] for name, values in seen.items()}
+    facts["style_range"] = [[min(values), max(values)] for values in seen]
     sides: dict[str, Any] = {"inputs": names["inputs"], "outputs": names["targets"]}
     signature = fit_signature(RECIPE, cases, scales=scales, **sides).with_facts(**facts)
     of_kind = {
