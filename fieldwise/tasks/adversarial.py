@@ -231,7 +231,7 @@ class AdversarialTask(FieldTask):
         self.judge(self.draw(batch), batch)
 
     def judge(self, prediction: Tensor, batch: Mapping[str, Any]) -> None:
-        """Log how good the prediction for a validation batch is, with the discriminator's opinion and without.
+        """Log how good the prediction for a validation batch is, with the opinion and without.
 
         The second alone, `val_error`, compares epochs in which the discriminator takes part with others.
         """
