@@ -9,17 +9,15 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fieldwise.errors import InputError
 from fieldwise.networks.convnet import check_channels, check_sizes, choose_convolution
 from fieldwise.networks.valid.blocks import check_bypass, check_cells, crop, draw_normal_weights
-from fieldwise.networks.valid.periodic import put_channels_last, wrap_around
+from fieldwise.networks.valid.periodic import Bounded, put_channels_last
 from fieldwise.networks.valid.styled import add_styles, check_style, convolve
 
 SLOPE = 0.01  # of the rectifier below zero
-BOUNDARIES = ("periodic", "valid")
 
 
-class ResidualEmulator(nn.Module):
+class ResidualEmulator(Bounded):
     """A convolution to features, blocks of two convolutions that add to them, and a linear mix at the end.
 
     Parameters
@@ -81,12 +79,11 @@ class ResidualEmulator(nn.Module):
         style_numbers: int = 0,
         init_std: float | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(boundary)
         check_sizes(in_channels=in_channels, out_channels=out_channels, features=features, blocks=blocks)
         convolution = choose_convolution(dimensions, 3)
         self.in_channels, self.dimensions, self.margin = in_channels, dimensions, 1 + 2 * blocks
         self.bypass = check_bypass(bypass, in_channels, out_channels)
-        self.boundary = boundary
         self.first = convolution(in_channels, features, 3)
         self.blocks = nn.ModuleList(
             nn.ModuleList(convolution(features, features, 3) for _ in range(2)) for _ in range(blocks)
@@ -98,29 +95,17 @@ class ResidualEmulator(nn.Module):
             if parameter.ndim > 2:
                 parameter.data = put_channels_last(parameter.data)
 
-    @property
-    def boundary(self) -> str:
-        """What lies beyond the cells that are given: "periodic" or "valid"."""
-        return self._boundary
-
-    @boundary.setter
-    def boundary(self, boundary: str) -> None:
-        if boundary not in BOUNDARIES:
-            raise InputError(f"boundary is {boundary!r}; take {' or '.join(BOUNDARIES)}")
-        self._boundary = boundary
-
     def forward(self, fields: Tensor, style: Tensor | None = None) -> Tensor:
         """Map (batch, in_channels, *space) to (batch, out_channels, *space), or the inner cells of it."""
         check_channels(fields, self.in_channels, self.dimensions)
         valid = self.boundary == "valid"
         check_cells(fields, 2 * self.margin + 1 if valid else 1)
         check_style(self, style, len(fields))
-        widen = (lambda features: features) if valid else (lambda features: wrap_around(features, 1))
-        features = convolve(self.first, widen(put_channels_last(fields)), style)
+        features = convolve(self.first, self.widen(put_channels_last(fields)), style)
         for block in self.blocks:
             first, second = block.children()
-            made = functional.leaky_relu(convolve(first, widen(features), style), SLOPE, inplace=True)
-            made = convolve(second, widen(made), style)
+            made = functional.leaky_relu(convolve(first, self.widen(features), style), SLOPE, inplace=True)
+            made = convolve(second, self.widen(made), style)
             features = made + (crop(features, 2) if valid else features)
         made = convolve(self.last, features, style)
         if self.bypass:

@@ -5,9 +5,41 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from fieldwise.errors import InputError
+
+BOUNDARIES = ("periodic", "valid")
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+class Bounded(nn.Module):
+    """A network of convolutions of 3 cells that reads fields without an edge, or such as carry their margin.
+
+    >>> network = Bounded("periodic")
+    >>> network.boundary = "reflecting"
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: boundary is 'reflecting'; take periodic or valid
+    """
+
+    def __init__(self, boundary: str) -> None:
+        super().__init__()
+        self.boundary = boundary
+
+    @property
+    def boundary(self) -> str:
+        """What lies beyond the cells that are given: "periodic" or "valid"."""
+        return self._boundary
+
+    @boundary.setter
+    def boundary(self, boundary: str) -> None:
+        if boundary not in BOUNDARIES:
+            raise InputError(f"boundary is {boundary!r}; take {' or '.join(BOUNDARIES)}")
+        self._boundary = boundary
+
+    def widen(self, fields: Tensor) -> Tensor:
+        """Add the cell on every side that a convolution takes off; where fields carry their margin, none."""
+        return wrap_around(fields, 1) if self.boundary == "periodic" else fields
 
 
 def wrap_around(fields: Tensor, cells: int) -> Tensor:
