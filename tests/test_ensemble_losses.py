@@ -31,12 +31,19 @@ def crps_by_pairs(members: Tensor, truth: Tensor) -> float:
     return float(off - apart / (2 * count * (count - 1)))
 
 
+@pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("space", SPACES, ids=str)
-def test_differences_are_scored_as_fields_of_their_own(space):
+def test_differences_are_scored_as_fields_of_their_own(space, order):
     members, truth = draw(3, 2, 1, *space), draw(2, 1, *space, seed=1)
     axes = range(2, truth.ndim)
-    expected = sum(crps_by_pairs(members.diff(dim=axis + 1), truth.diff(dim=axis)) for axis in axes)
-    assert difference_crps(members, truth).item() == pytest.approx(expected, rel=1e-12)
+    expected = sum(crps_by_pairs(members.diff(order, axis + 1), truth.diff(order, axis)) for axis in axes)
+    assert difference_crps(members, truth, order=order).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_curvatures_are_one_more_score_with_its_weight():
+    members, truth = draw(2, 1, 1, 16, 16), draw(1, 1, 16, 16, seed=1)
+    more = proper_score(members, truth, curvatures=0.5) - proper_score(members, truth)
+    assert more.item() == pytest.approx(0.5 * difference_crps(members, truth, order=2).item())
 
 
 @pytest.mark.parametrize("space", SPACES, ids=str)
@@ -104,6 +111,7 @@ def test_patches_tell_ensembles_apart_that_cells_cannot():
     ("score", "columns"),
     [
         (difference_crps, 5),
+        (lambda *fields: difference_crps(*fields, order=2), 5),
         (lambda *fields: block_mean_crps(*fields, size=2), 5),
         (lambda *fields: patch_energy_score(*fields, size=2), 5),
         (proper_score, 17),

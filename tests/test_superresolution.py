@@ -11,7 +11,7 @@ from fieldwise.networks.valid.blocks import LINEAR, crop
 from fieldwise.networks.valid.periodic import wrap_around
 from fieldwise.networks.valid.superresolution import StochasticSuperResolver
 
-SMALL = {"most_features": 8, "least_features": 4, "blocks": 1}
+SMALL = {"features": 4, "blocks": 1}
 
 
 def make(dimensions=2, scale_factor=2, **options):
@@ -125,7 +125,7 @@ def test_a_style_changes_the_answer_once_it_is_learnt():
         ({"scale_factor": 1}, "scale_factor is 1; give a power of two"),
         ({"dimensions": 4}, "dimensions"),
         ({"blocks": 0}, "blocks"),
-        ({"least_features": 0}, "least_features is 0"),
+        ({"features": 0}, "features"),
         ({"boundary": "open"}, "boundary is 'open'; take periodic or valid"),
         ({"in_channels": 3, "bypass": True}, "bypass adds 3 channels to 2"),
     ],

@@ -16,7 +16,7 @@ from fieldwise.networks.convnet import check_channels, check_sizes, choose_convo
 from fieldwise.networks.unet import ENLARGEMENTS
 from fieldwise.networks.valid.blocks import check_bypass, check_cells, crop, double, draw_normal_weights
 from fieldwise.networks.valid.periodic import Bounded, put_channels_last
-from fieldwise.networks.valid.srgan import Noise, draw_noise, list_widths
+from fieldwise.networks.valid.srgan import Noise, count_doublings, draw_noise
 from fieldwise.networks.valid.styled import add_styles, check_style, convolve
 
 SLOPE = 0.01  # of the rectifier below zero
@@ -34,8 +34,8 @@ class StochasticSuperResolver(Bounded):
         Cells given for one cell read, an axis; a power of two.
     dimensions : int
         2 for maps, 3 for volumes.
-    most_features, least_features : int
-        Channels at the resolution of the input, halved at each doubling down to the least.
+    features : int
+        Channels at every resolution.
     blocks : int
         At each resolution; a block sees 2 cells of it farther on every side.
     boundary : str
@@ -69,7 +69,7 @@ class StochasticSuperResolver(Bounded):
     Examples
     --------
     >>> from fieldwise.networks.valid.periodic import wrap_around
-    >>> small = {"dimensions": 2, "most_features": 8, "least_features": 4, "blocks": 1}
+    >>> small = {"dimensions": 2, "features": 4, "blocks": 1}
     >>> network = StochasticSuperResolver(2, 2, scale_factor=4, **small)
     >>> fields = torch.zeros(1, 2, 16, 16)
     >>> network(fields).shape
@@ -88,33 +88,32 @@ class StochasticSuperResolver(Bounded):
         *,
         scale_factor: int = 2,
         dimensions: int = 3,
-        most_features: int = 128,
-        least_features: int = 64,
-        blocks: int = 3,
+        features: int = 64,
+        blocks: int = 2,
         boundary: str = "periodic",
         bypass: bool | None = None,
         style_numbers: int = 0,
         init_std: float | None = None,
     ) -> None:
         super().__init__(boundary)
-        check_sizes(in_channels=in_channels, out_channels=out_channels, blocks=blocks)
-        widths = list_widths(scale_factor, most_features, least_features)
+        check_sizes(in_channels=in_channels, out_channels=out_channels, features=features, blocks=blocks)
+        doublings = count_doublings(scale_factor)
         convolution = choose_convolution(dimensions, 3)
-        self.in_channels, self.dimensions, self.scale_factor = in_channels, dimensions, scale_factor
+        self.in_channels, self.dimensions, self.doublings = in_channels, dimensions, doublings
         self.bypass = check_bypass(bypass, in_channels, out_channels)
-        self.first = convolution(in_channels, widths[0], 3)
+        self.first = convolution(in_channels, features, 3)
         layers: list[nn.Module] = []
         planes, cut = [], 1
-        for level, width in enumerate(widths):
+        for level in range(doublings + 1):
             if level:
-                layers.append(ENLARGEMENTS[dimensions](widths[level - 1], width, 2, stride=2))
+                layers.append(ENLARGEMENTS[dimensions](features, features, 2, stride=2))
                 cut *= 2
             for _ in range(blocks):
-                layers.append(NoisyBlock(width, dimensions))
+                layers.append(NoisyBlock(features, dimensions))
                 planes.append((2**level, cut))
                 cut += 2
         self.layers = nn.ModuleList(layers)
-        self.last = convolution(widths[-1], out_channels, 1)
+        self.last = convolution(features, out_channels, 1)
         self.noise_planes = tuple(planes)
         self.cut = cut  # cells of the output
         self.margin = -(-cut // scale_factor)
@@ -137,7 +136,7 @@ class StochasticSuperResolver(Bounded):
         """
         check_channels(fields, self.in_channels, self.dimensions)
         valid = self.boundary == "valid"
-        check_cells(fields, 2 * self.cut // self.scale_factor + 1 if valid else 1)
+        check_cells(fields, 2 * self.cut // 2**self.doublings + 1 if valid else 1)
         check_style(self, style, len(fields))
         noise, plane = noise or draw_noise, 0
         features = convolve(self.first, self.widen(put_channels_last(fields)), style)
@@ -155,10 +154,10 @@ class StochasticSuperResolver(Bounded):
     def _refine(self, fields: Tensor) -> Tensor:
         """Make fields finer linearly, in the cells of the output."""
         valid = self.boundary == "valid"
-        for _ in range(self.scale_factor.bit_length() - 1):
+        for _ in range(self.doublings):
             fields = double(self.widen(fields))
             fields = fields if valid else crop(fields, 1)
-        return crop(fields, self.cut - (self.scale_factor - 1)) if valid else fields
+        return crop(fields, self.cut - (2**self.doublings - 1)) if valid else fields
 
     def _draw_weights(self, init_std: float | None) -> None:
         for parameter in self.parameters():
