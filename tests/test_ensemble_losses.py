@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -38,12 +39,6 @@ def test_differences_are_scored_as_fields_of_their_own(space, order):
     axes = range(2, truth.ndim)
     expected = sum(crps_by_pairs(members.diff(order, axis + 1), truth.diff(order, axis)) for axis in axes)
     assert difference_crps(members, truth, order=order).item() == pytest.approx(expected, rel=1e-12)
-
-
-def test_curvatures_are_one_more_score_with_its_weight():
-    members, truth = draw(2, 1, 1, 16, 16), draw(1, 1, 16, 16, seed=1)
-    more = proper_score(members, truth, curvatures=0.5) - proper_score(members, truth)
-    assert more.item() == pytest.approx(0.5 * difference_crps(members, truth, order=2).item())
 
 
 @pytest.mark.parametrize("space", SPACES, ids=str)
@@ -128,11 +123,13 @@ def test_what_a_mask_hides_does_not_count(score: Callable[..., Tensor], columns:
 
 def test_a_weighted_sum_has_the_terms_that_are_named():
     members, truth = draw(3, 1, 1, 16, 16), draw(1, 1, 16, 16, seed=1)
-    only_patches = proper_score(members, truth, values=0, differences=0, means={}, patches={4: 0.5})
+    nothing: dict[str, Any] = {"values": 0, "differences": 0, "curvatures": 0, "means": {}}
+    only_patches = proper_score(members, truth, **nothing, patches={4: 0.5})
     assert only_patches.item() == pytest.approx(0.5 * patch_energy_score(members, truth, size=4).item())
     expected = (
         fair_crps(members, truth)
         + difference_crps(members, truth)
+        + difference_crps(members, truth, order=2)
         + sum(block_mean_crps(members, truth, size=size) for size in (2, 4, 8))
         + sum(patch_energy_score(members, truth, size=size) for size in (4, 16))
     )

@@ -26,14 +26,14 @@ def proper_score(
     *,
     values: float = 1.0,
     differences: float = 1.0,
-    curvatures: float = 0.0,
+    curvatures: float = 1.0,
     means: Mapping[int, float] = MEANS,
     patches: Mapping[int, float] = PATCHES,
 ) -> Tensor:
-    """Return the weighted sum of the scores of cells, of differences, of block means and of patches.
+    """Return the weighted sum of the scores of cells, differences, curvatures, block means and patches.
 
-    Each score is in proportion to the size of what it judges, so the finest waves count for little where they
-    are low: of fields whose power falls steeply, `curvatures` brings members of full power sooner.
+    A score is in proportion to what it judges, and hardly sees waves that are low beside others in it. Of
+    fields whose power falls steeply, curvatures show the finest, and members reach full power there sooner.
 
     Parameters
     ----------
