@@ -99,7 +99,8 @@ class StochasticSuperResolver(Bounded):
         check_sizes(in_channels=in_channels, out_channels=out_channels, features=features, blocks=blocks)
         doublings = count_doublings(scale_factor)
         convolution = choose_convolution(dimensions, 3)
-        self.in_channels, self.dimensions, self.doublings = in_channels, dimensions, doublings
+        self.in_channels, self.dimensions = in_channels, dimensions
+        self.scale_factor, self.doublings = scale_factor, doublings
         self.bypass = check_bypass(bypass, in_channels, out_channels)
         self.first = convolution(in_channels, features, 3)
         layers: list[nn.Module] = []
@@ -136,7 +137,7 @@ class StochasticSuperResolver(Bounded):
         """
         check_channels(fields, self.in_channels, self.dimensions)
         valid = self.boundary == "valid"
-        check_cells(fields, 2 * self.cut // 2**self.doublings + 1 if valid else 1)
+        check_cells(fields, 2 * self.cut // self.scale_factor + 1 if valid else 1)
         check_style(self, style, len(fields))
         noise, plane = noise or draw_noise, 0
         features = convolve(self.first, self.widen(put_channels_last(fields)), style)
@@ -157,7 +158,7 @@ class StochasticSuperResolver(Bounded):
         for _ in range(self.doublings):
             fields = double(self.widen(fields))
             fields = fields if valid else crop(fields, 1)
-        return crop(fields, self.cut - (2**self.doublings - 1)) if valid else fields
+        return crop(fields, self.cut - (self.scale_factor - 1)) if valid else fields
 
     def _draw_weights(self, init_std: float | None) -> None:
         for parameter in self.parameters():
