@@ -15,7 +15,7 @@ from torch.nn import functional
 from fieldwise.errors import InputError
 from fieldwise.networks.convnet import check_channels, check_sizes, choose_convolution
 from fieldwise.networks.valid.blocks import check_bypass, check_cells, crop, draw_normal_weights
-from fieldwise.networks.valid.periodic import Boundary, put_channels_last, put_kernels_last, wrap_around
+from fieldwise.networks.valid.periodic import Boundary, put_channels_last, put_kernels_last
 from fieldwise.networks.valid.styled import add_styles, check_style, convolve
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -114,12 +114,11 @@ class ResidualEmulator(Boundary, nn.Module):
         valid = self.boundary == "valid"
         check_cells(fields, 2 * self.margin + 1 if valid else 1)
         check_style(self, style, len(fields))
-        widen = (lambda features: features) if valid else (lambda features: wrap_around(features, 1))
-        features = convolve(self.first, widen(put_channels_last(fields)), style)
+        features = convolve(self.first, self.widen(put_channels_last(fields)), style)
         for block in self.blocks:
             first, second = block.children()
-            made = self.activation(convolve(first, widen(features), style))
-            made = convolve(second, widen(made), style)
+            made = self.activation(convolve(first, self.widen(features), style))
+            made = convolve(second, self.widen(made), style)
             features = made + (crop(features, 2) if valid else features)
         made = convolve(self.last, features, style)
         if self.bypass:

@@ -36,6 +36,10 @@ class Boundary:
             raise InputError(f"boundary is {boundary!r}; take {' or '.join(BOUNDARIES)}")
         self._boundary = boundary
 
+    def widen(self, fields: Tensor) -> Tensor:
+        """Add the cell on every side that a convolution takes off; where fields carry their margin, none."""
+        return wrap_around(fields, 1) if self.boundary == "periodic" else fields
+
 
 def wrap_around(fields: Tensor, cells: int) -> Tensor:
     """Continue (batch, channel, *space) periodically by so many cells on every side.
