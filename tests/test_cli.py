@@ -11,6 +11,7 @@ import sys
 import time
 
 import pytest
+import yaml
 
 from fieldwise import __version__
 from fieldwise.cli import join_lists, main, usage
@@ -221,6 +222,12 @@ def test_help_behind_an_option(capsys):
     assert join_lists(["--run", "model", "-h"]) == ["--run", "model", "-h"]
     assert main(["bed_topography", "predict", "--run", "model", "-h"]) == 0
     assert "--bounds" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["surface_elevation"], ["[surface_elevation]"]])
+def test_a_single_word_is_a_list_where_only_lists_are_taken(capsys, words):
+    assert main(["bed_topography", "train", "--inputs", *words, "--print_config"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["inputs"] == ["surface_elevation"]
 
 
 # --- recipes of others ------------------------------------------------------------------------------------
