@@ -231,8 +231,12 @@ class AdversarialTask(FieldTask):
         self.judge(self.draw(batch), batch)
 
     def judge(self, prediction: Tensor, batch: Mapping[str, Any]) -> None:
-        """Log how good the prediction for a validation batch is."""
+        """Log how good the prediction for a validation batch is, with the opinion and without.
+
+        The second alone, `val_error`, compares epochs in which the discriminator takes part with others.
+        """
         self.log_mean("val_loss", self._loss_of_network(prediction, batch), batch)
+        self.log_mean("val_error", self.add_up(*meet(prediction, batch))[0], batch)
 
     def add_opinion(self, loss: Tensor, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         """Add to a loss how badly drawn fields pass for true ones."""

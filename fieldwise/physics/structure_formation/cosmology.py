@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.integrate import OdeSolution, solve_ivp
-from scipy.special import hyp2f1
 
 from fieldwise.errors import InputError
+
+if TYPE_CHECKING:
+    from scipy.integrate import OdeSolution
 
 RADIUS_8 = 8.0  # Mpc/h, of the sphere in which sigma8 is measured
 CMB_TEMPERATURE = 2.725  # K
@@ -142,6 +143,8 @@ def grow(scale_factor: np.ndarray | float, omega_m: float) -> Growth:
 @lru_cache(maxsize=4096)
 def _solve_growth(omega_m: float) -> OdeSolution:
     """Integrate D, D', D2 and D2' over ln a, with D = a at the start."""
+    from scipy.integrate import solve_ivp  # takes a second to load
+
     check_omega_m(omega_m)
 
     def derive(log_a: float, state: np.ndarray) -> list[float]:
@@ -167,6 +170,8 @@ def growth_factor(omega_m: float, redshift: float = 0.0) -> float:
     >>> growth_factor(1.0, redshift=1.0), round(growth_factor(0.3, redshift=1.0), 4)
     (0.5, 0.6118)
     """
+    from scipy.special import hyp2f1
+
     check_omega_m(omega_m)
     a, ratio = scale_factor_at(redshift), 1 - 1 / omega_m
     return float(a * hyp2f1(1, 1 / 3, 11 / 6, a**3 * ratio) / hyp2f1(1, 1 / 3, 11 / 6, ratio))
@@ -178,6 +183,8 @@ def growth_rate(omega_m: float, redshift: float = 0.0) -> float:
     >>> growth_rate(1.0), round(growth_rate(0.3), 3)  # about Omega_m^0.55
     (1.0, 0.513)
     """
+    from scipy.special import hyp2f1
+
     check_omega_m(omega_m)
     x = scale_factor_at(redshift) ** 3 * (1 - 1 / omega_m)
     return float(1 + 6 / 11 * x * hyp2f1(2, 4 / 3, 17 / 6, x) / hyp2f1(1, 1 / 3, 11 / 6, x))
