@@ -224,10 +224,13 @@ def test_help_behind_an_option(capsys):
     assert "--bounds" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [["surface_elevation"], ["[surface_elevation]"]])
-def test_a_single_word_is_a_list_where_only_lists_are_taken(capsys, words):
-    assert main(["bed_topography", "train", "--inputs", *words, "--print_config"]) == 0
-    assert yaml.safe_load(capsys.readouterr().out)["inputs"] == ["surface_elevation"]
+def test_a_single_word_is_a_list_where_only_lists_are_taken(capsys):
+    words = ["--crop", "32", "--style", "omega_m", "--in_norms", "[log1p]", "--tgt_pad", "null"]
+    assert main(["structure_formation", "train", *words, "--print_config"]) == 0
+    options = yaml.safe_load(capsys.readouterr().out)
+    found = {name: options[name] for name in ("crop", "style", "in_norms", "tgt_pad")}
+    assert found == {"crop": [32], "style": ["omega_m"], "in_norms": ["log1p"], "tgt_pad": None}
+    assert main(["structure_formation", "train", "--crop", "many", "--print_config"]) == 2
 
 
 # --- recipes of others ------------------------------------------------------------------------------------
@@ -323,7 +326,7 @@ def test_help_lists_installed_recipes(capsys, monkeypatch):
     entry = importlib.metadata.EntryPoint("means", "tools.means_of_fields", "fieldwise.recipes")
     monkeypatch.setattr("fieldwise.recipes._entry_points", lambda: {"means": entry})
     assert "  means           from tools.means_of_fields\n" in usage()
-    assert "ice_flow, means, " in refusal(capsys, "mean")
+    assert "structure_formation, means, " in refusal(capsys, "mean")
 
 
 def test_without_a_list_the_usual_verbs_count(capsys, made):
