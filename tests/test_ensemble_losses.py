@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -31,12 +32,13 @@ def crps_by_pairs(members: Tensor, truth: Tensor) -> float:
     return float(off - apart / (2 * count * (count - 1)))
 
 
+@pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("space", SPACES, ids=str)
-def test_differences_are_scored_as_fields_of_their_own(space):
+def test_differences_are_scored_as_fields_of_their_own(space, order):
     members, truth = draw(3, 2, 1, *space), draw(2, 1, *space, seed=1)
     axes = range(2, truth.ndim)
-    expected = sum(crps_by_pairs(members.diff(dim=axis + 1), truth.diff(dim=axis)) for axis in axes)
-    assert difference_crps(members, truth).item() == pytest.approx(expected, rel=1e-12)
+    expected = sum(crps_by_pairs(members.diff(order, axis + 1), truth.diff(order, axis)) for axis in axes)
+    assert difference_crps(members, truth, order=order).item() == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("space", SPACES, ids=str)
@@ -104,6 +106,7 @@ def test_patches_tell_ensembles_apart_that_cells_cannot():
     ("score", "columns"),
     [
         (difference_crps, 5),
+        (lambda *fields: difference_crps(*fields, order=2), 5),
         (lambda *fields: block_mean_crps(*fields, size=2), 5),
         (lambda *fields: patch_energy_score(*fields, size=2), 5),
         (proper_score, 17),
@@ -120,11 +123,13 @@ def test_what_a_mask_hides_does_not_count(score: Callable[..., Tensor], columns:
 
 def test_a_weighted_sum_has_the_terms_that_are_named():
     members, truth = draw(3, 1, 1, 16, 16), draw(1, 1, 16, 16, seed=1)
-    only_patches = proper_score(members, truth, values=0, differences=0, means={}, patches={4: 0.5})
+    nothing: dict[str, Any] = {"values": 0, "differences": 0, "curvatures": 0, "means": {}}
+    only_patches = proper_score(members, truth, **nothing, patches={4: 0.5})
     assert only_patches.item() == pytest.approx(0.5 * patch_energy_score(members, truth, size=4).item())
     expected = (
         fair_crps(members, truth)
         + difference_crps(members, truth)
+        + difference_crps(members, truth, order=2)
         + sum(block_mean_crps(members, truth, size=size) for size in (2, 4, 8))
         + sum(patch_energy_score(members, truth, size=size) for size in (4, 16))
     )

@@ -26,10 +26,14 @@ def proper_score(
     *,
     values: float = 1.0,
     differences: float = 1.0,
+    curvatures: float = 1.0,
     means: Mapping[int, float] = MEANS,
     patches: Mapping[int, float] = PATCHES,
 ) -> Tensor:
-    """Return the weighted sum of the scores of cells, of differences, of block means and of patches.
+    """Return the weighted sum of the scores of cells, differences, curvatures, block means and patches.
+
+    A score is in proportion to what it judges, and hardly sees waves that are low beside others in it. Of
+    fields whose power falls steeply, curvatures show the finest, and members reach full power there sooner.
 
     Parameters
     ----------
@@ -39,8 +43,9 @@ def proper_score(
         (batch, channel, *space).
     mask : Tensor, optional
         (batch, 1, *space), 0 in cells that do not count.
-    values, differences : float
-        Weights of :func:`fair_crps` and :func:`difference_crps`; 0 leaves one out.
+    values, differences, curvatures : float
+        Weights of :func:`fair_crps`, and of :func:`difference_crps` of first and of second order; 0 leaves
+        one out.
     means, patches : mapping
         Cells on a side to weight, of :func:`block_mean_crps` and :func:`patch_energy_score`.
 
@@ -62,6 +67,7 @@ def proper_score(
     terms = [
         *([(values, fair_crps(members, truth, mask))] if values else []),
         *([(differences, difference_crps(members, truth, mask))] if differences else []),
+        *([(curvatures, difference_crps(members, truth, mask, order=2))] if curvatures else []),
         *((weight, block_mean_crps(members, truth, mask, size=size)) for size, weight in means.items()),
         *((weight, patch_energy_score(members, truth, mask, size=size)) for size, weight in patches.items()),
     ]
@@ -99,13 +105,15 @@ def fair_crps(members: Tensor, truth: Tensor, mask: Tensor | None = None) -> Ten
     return masked_mean((members - truth).abs().mean(0) - apart, mask)
 
 
-def difference_crps(members: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+def difference_crps(members: Tensor, truth: Tensor, mask: Tensor | None = None, *, order: int = 1) -> Tensor:
     """Return the fair CRPS of differences between neighbours, summed over the axes.
 
     Parameters
     ----------
     members, truth, mask : Tensor
-        As for :func:`fair_crps`; a difference counts where both cells do.
+        As for :func:`fair_crps`; a difference counts where all its cells do.
+    order : int
+        1 for differences, 2 for the differences of these, and so on.
 
     Examples
     --------
@@ -117,8 +125,11 @@ def difference_crps(members: Tensor, truth: Tensor, mask: Tensor | None = None) 
     """
     score = torch.zeros((), dtype=truth.dtype, device=truth.device)
     for axis in range(-1, 1 - truth.ndim, -1):
-        both = mask if mask is None else _step(mask != 0, axis, torch.logical_and)
-        score = score + fair_crps(_step(members, axis, torch.sub), _step(truth, axis, torch.sub), both)
+        steps, step, both = members, truth, mask
+        for _ in range(order):
+            steps, step = _step(steps, axis, torch.sub), _step(step, axis, torch.sub)
+            both = None if both is None else _step(both != 0, axis, torch.logical_and)
+        score = score + fair_crps(steps, step, both)
     return score
 
 

@@ -255,13 +255,13 @@ class Case:
         return np.stack([self._cut_spans(self._array(name, frame), spans) for name in fields])
 
     def _cut_spans(self, values: np.ndarray, spans: Spans) -> np.ndarray:
-        for axis, ((first, end), size) in enumerate(zip(spans, values.shape, strict=True)):
-            if first >= 0 and end <= size:
-                values = values[(slice(None),) * axis + (slice(first, end),)]
-            elif self.periodic:
-                values = values.take(np.arange(first, end) % size, axis=axis)
-            else:
-                values = values.take(np.clip(np.arange(first, end), 0, size - 1), axis=axis)
+        if all(first >= 0 and end <= size for (first, end), size in zip(spans, values.shape, strict=True)):
+            values = values[tuple(slice(*span) for span in spans)]
+        else:  # all axes at once, so that no more than the window is in memory
+            cells = [np.arange(*span) for span in spans]
+            sizes = zip(cells, values.shape)
+            beyond = [each % size if self.periodic else each.clip(0, size - 1) for each, size in sizes]
+            values = values[np.ix_(*beyond)]
         return np.asarray(values, dtype=np.float32)
 
     def _is_array(self, name: str) -> bool:

@@ -59,12 +59,14 @@ class ConvBlock(nn.Module):
         for place, letter in enumerate(letters):
             following = out_channels if place == last else max(in_channels, out_channels)
             layers.append(make_layer(letter, width, following, dimensions))
+            if letter == "A" and letters[:place][-1:] not in ("", "A"):
+                layers[-1].inplace = True  # neither the input of the block nor what a rectifier has kept
             width = following if letter in "CUD" else width
         self.convs = Chain(*layers)
 
-    def forward(self, features: Tensor, style: Tensor | None = None) -> Tensor:
+    def forward(self, features: Tensor, style: Tensor | None = None, periodic: bool = False) -> Tensor:
         """Map (batch, in_channels, *space) to (batch, out_channels, *space)."""
-        return self.convs(features, style)
+        return self.convs(features, style, periodic)
 
 
 class ResidualBlock(ConvBlock):
@@ -80,13 +82,13 @@ class ResidualBlock(ConvBlock):
     def __init__(self, in_channels: int, out_channels: int, letters: str, *, dimensions: int = 3) -> None:
         super().__init__(in_channels, out_channels, letters.removesuffix("A"), dimensions=dimensions)
         self.skip = CONVOLUTIONS[dimensions](in_channels, out_channels, 1)
-        self.act = nn.LeakyReLU(SLOPE) if letters.endswith("A") else nn.Identity()
+        self.act = nn.LeakyReLU(SLOPE, inplace=True) if letters.endswith("A") else nn.Identity()
         self.cut = letters.count("C")
 
-    def forward(self, features: Tensor, style: Tensor | None = None) -> Tensor:
+    def forward(self, features: Tensor, style: Tensor | None = None, periodic: bool = False) -> Tensor:
         """Map (batch, in_channels, *space) to (batch, out_channels, *space)."""
-        direct = convolve(self.skip, crop(features, self.cut), style)
-        return self.act(self.convs(features, style) + direct)
+        direct = convolve(self.skip, features if periodic else crop(features, self.cut), style)
+        return self.act(self.convs(features, style, periodic) + direct)
 
 
 def make_layer(letter: str, in_channels: int, out_channels: int, dimensions: int) -> nn.Module:

@@ -15,17 +15,16 @@ from torch.nn import functional
 from fieldwise.errors import InputError
 from fieldwise.networks.convnet import check_channels, check_sizes, choose_convolution
 from fieldwise.networks.valid.blocks import check_bypass, check_cells, crop, draw_normal_weights
-from fieldwise.networks.valid.periodic import put_channels_last, wrap_around
+from fieldwise.networks.valid.periodic import Boundary, put_channels_last, put_kernels_last
 from fieldwise.networks.valid.styled import add_styles, check_style, convolve
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
     "leaky_relu": partial(functional.leaky_relu, negative_slope=0.01, inplace=True),
 }
-BOUNDARIES = ("periodic", "valid")
 
 
-class ResidualEmulator(nn.Module):
+class ResidualEmulator(Boundary, nn.Module):
     """A convolution to features, blocks of two convolutions that add to them, and a linear mix at the end.
 
     Parameters
@@ -107,20 +106,7 @@ class ResidualEmulator(nn.Module):
         self.last = convolution(features, out_channels, 1)
         self._draw_weights(init_std)
         add_styles(self, style_numbers)
-        for parameter in self.parameters():
-            if parameter.ndim > 2:
-                parameter.data = put_channels_last(parameter.data)
-
-    @property
-    def boundary(self) -> str:
-        """What lies beyond the cells that are given: "periodic" or "valid"."""
-        return self._boundary
-
-    @boundary.setter
-    def boundary(self, boundary: str) -> None:
-        if boundary not in BOUNDARIES:
-            raise InputError(f"boundary is {boundary!r}; take {' or '.join(BOUNDARIES)}")
-        self._boundary = boundary
+        put_kernels_last(self)
 
     def forward(self, fields: Tensor, style: Tensor | None = None) -> Tensor:
         """Map (batch, in_channels, *space) to (batch, out_channels, *space), or the inner cells of it."""
@@ -128,12 +114,11 @@ class ResidualEmulator(nn.Module):
         valid = self.boundary == "valid"
         check_cells(fields, 2 * self.margin + 1 if valid else 1)
         check_style(self, style, len(fields))
-        widen = (lambda features: features) if valid else (lambda features: wrap_around(features, 1))
-        features = convolve(self.first, widen(put_channels_last(fields)), style)
+        features = convolve(self.first, self.widen(put_channels_last(fields)), style)
         for block in self.blocks:
             first, second = block.children()
-            made = self.activation(convolve(first, widen(features), style))
-            made = convolve(second, widen(made), style)
+            made = self.activation(convolve(first, self.widen(features), style))
+            made = convolve(second, self.widen(made), style)
             features = made + (crop(features, 2) if valid else features)
         made = convolve(self.last, features, style)
         if self.bypass:

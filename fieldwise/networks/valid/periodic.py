@@ -5,9 +5,40 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from fieldwise.errors import InputError
 
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+BOUNDARIES = ("periodic", "valid")
+
+
+class Boundary:
+    """What a network takes to lie beyond the cells that it is given; may be set at any time.
+
+    `boundary` is "periodic": what is at the opposite side, n cells give n; or "valid": the fields carry their
+    margin, n cells give n - 2 margin.
+
+    >>> Boundary().boundary
+    'valid'
+    """
+
+    _boundary = "valid"
+
+    @property
+    def boundary(self) -> str:
+        """What lies beyond the cells that are given: "periodic" or "valid"."""
+        return self._boundary
+
+    @boundary.setter
+    def boundary(self, boundary: str) -> None:
+        if boundary not in BOUNDARIES:
+            raise InputError(f"boundary is {boundary!r}; take {' or '.join(BOUNDARIES)}")
+        self._boundary = boundary
+
+    def widen(self, fields: Tensor) -> Tensor:
+        """Add the cell on every side that a convolution takes off; where fields carry their margin, none."""
+        return wrap_around(fields, 1) if self.boundary == "periodic" else fields
 
 
 def wrap_around(fields: Tensor, cells: int) -> Tensor:
@@ -37,6 +68,13 @@ def put_channels_last(fields: Tensor) -> Tensor:
     if fields.device.type != "cpu":
         return fields
     return fields.contiguous(memory_format=CHANNELS_LAST[fields.ndim])
+
+
+def put_kernels_last(network: nn.Module) -> None:
+    """Put the channels of all kernels of a network last in memory, as CPUs and GPUs convolve fastest."""
+    for parameter in network.parameters():
+        if parameter.ndim > 2:
+            parameter.data = put_channels_last(parameter.data)
 
 
 class _WrapAround(torch.autograd.Function):

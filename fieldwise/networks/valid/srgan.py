@@ -288,15 +288,25 @@ def list_widths(scale_factor: int, most: int, least: int) -> list[int]:
 
     >>> list_widths(16, 512, 64)
     [512, 256, 128, 64, 64]
-    >>> list_widths(6, 512, 64)
+    """
+    doublings = count_doublings(scale_factor)
+    if not 1 <= least <= most:
+        raise InputError(f"least_features is {least}; give at least 1 and at most most_features, {most}")
+    return [max(most >> halvings, least) for halvings in range(doublings + 1)]
+
+
+def count_doublings(scale_factor: int) -> int:
+    """Count how often the resolution doubles.
+
+    >>> count_doublings(8)
+    3
+    >>> count_doublings(6)
     Traceback (most recent call last):
     fieldwise.errors.InputError: scale_factor is 6; give a power of two, of at least 2
     """
     if scale_factor < 2 or scale_factor & (scale_factor - 1):
         raise InputError(f"scale_factor is {scale_factor}; give a power of two, of at least 2")
-    if not 1 <= least <= most:
-        raise InputError(f"least_features is {least}; give at least 1 and at most most_features, {most}")
-    return [max(most >> halvings, least) for halvings in range(scale_factor.bit_length())]
+    return scale_factor.bit_length() - 1
 
 
 def draw_noise(level: int, shape: torch.Size, like: Tensor) -> Tensor:

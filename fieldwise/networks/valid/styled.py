@@ -20,9 +20,12 @@ True
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from fieldwise.errors import InputError
+from fieldwise.networks.valid.inference import compute, pair_norms
+from fieldwise.networks.valid.periodic import wrap_around
 
 WEIGHTED = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -65,10 +68,13 @@ def check_style(network: nn.Module, style: Tensor | None, batch: int) -> None:
         )
 
 
-def convolve(layer: nn.Module, features: Tensor, style: Tensor | None) -> Tensor:
+def convolve(
+    layer: nn.Module, features: Tensor, style: Tensor | None, norm: nn.Module | None = None
+) -> Tensor:
     """Apply a layer to features (batch, channel, *space), whose channels the style (batch, numbers) scales.
 
-    A layer without a map of styles, an activation for one, ignores the style.
+    A layer without a map of styles, an activation for one, ignores the style. Only in inference mode may the
+    batch norm after a layer be given, to be applied with it.
 
     >>> import torch
     >>> layer = nn.Conv2d(1, 1, 1, bias=False)
@@ -81,7 +87,7 @@ def convolve(layer: nn.Module, features: Tensor, style: Tensor | None) -> Tensor
     if style is not None and (affine := style_map(layer)) is not None:
         factors = 1 + affine(style.to(affine.weight.dtype))
         features = features * factors.to(features.dtype).view(*factors.shape, *[1] * (features.ndim - 2))
-    return layer(features)
+    return compute(layer, features, norm) if torch.is_inference_mode_enabled() else layer(features)
 
 
 def style_map(layer: nn.Module) -> nn.Linear | None:
@@ -102,8 +108,14 @@ class Chain(nn.Sequential):
     torch.Size([1, 4, 3, 3])
     """
 
-    def forward(self, features: Tensor, style: Tensor | None = None) -> Tensor:
-        """Pass features (batch, channel, *space) through all layers."""
-        for layer in self:
-            features = convolve(layer, features, style)
+    def forward(self, features: Tensor, style: Tensor | None = None, periodic: bool = False) -> Tensor:
+        """Pass features (batch, channel, *space) through all layers.
+
+        In a periodic box convolutions of 3 cells read around its sides, and so keep the number of cells.
+        """
+        together = torch.is_inference_mode_enabled()
+        for layer, norm in pair_norms(self) if together else ((layer, None) for layer in self):
+            if periodic and getattr(layer, "kernel_size", ())[:1] == (3,):
+                features = wrap_around(features, 1)
+            features = convolve(layer, features, style, norm)
         return features

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
     from fieldwise.recipes.structure_formation.judgement import Judgement
     from fieldwise.samples.cases import Case
-    from fieldwise.samples.signatures import Signature
+    from fieldwise.samples.signatures import Signature, Variable
 
 POWER_WITHIN = {False: [(0.5, 0.01), (1.0, 0.05)], True: [(0.5, 0.10), (1.0, 0.15)]}  # of members: the latter
 CORRELATION_AT_LEAST = [(0.5, 0.997), (1.0, 0.97)]
@@ -97,22 +96,36 @@ def _judge_boxes(
 
     from fieldwise.recipes.structure_formation.judgement import Judgement, open_boxes
 
-    names = signature.fields("outputs")
-    judgements = {each.name: Judgement(cases[0].spacing, each.name) for each in signature.outputs}
+    judged = [*signature.outputs, *_find_velocity(cases[0], signature, prediction)]
+    judgements = {each.name: Judgement(cases[0].spacing, each.name, _plain(each.units)) for each in judged}
     for case in tqdm(cases, desc="judging", unit="box", disable=not progress):
-        found, members = open_boxes(prediction, case, names)
         first = 0
-        for variable in signature.outputs:
-            part = slice(first, first + variable.channels)
+        for variable in judged:
             truth = case.read([variable])[variable.name]
-            told = {"prediction": found[part], **list_rivals(case, variable.name, signature)}
-            drawn = None if members is None else members[:, part]
+            found, members = open_boxes(prediction, case, variable.fields, first=first)
+            told = {"prediction": found, **list_rivals(case, variable.name, signature)}
             moving = _list_velocities(case, prediction, variable.name)
-            space = _space_of(case)
-            judgements[variable.name].add(told, truth, members=drawn, moving=moving, **space)
-            first = part.stop
+            judgements[variable.name].add(told, truth, members=members, moving=moving, **_space_of(case))
+            first += variable.channels
         case.close()
     return judgements
+
+
+def _find_velocity(case: Case, signature: Signature, prediction: Path) -> list[Variable]:
+    """Give the velocity as one more field to judge, where it was predicted beside what the network gives."""
+    velocity = case.variables.get("velocity")
+    if velocity is None or velocity in signature.outputs or prediction.suffix == ".npy":
+        return []
+    return [velocity] if _read_velocity(case, prediction) is not None else []
+
+
+def _read_velocity(case: Case, prediction: Path) -> np.ndarray | None:
+    from fieldwise.recipes.structure_formation.judgement import open_boxes
+
+    try:
+        return open_boxes(prediction, case, case.variables["velocity"].fields)[0]
+    except InputError:
+        return None
 
 
 def list_rivals(case: Case, variable: str, signature: Signature) -> dict[str, np.ndarray]:
@@ -137,6 +150,8 @@ def list_rivals(case: Case, variable: str, signature: Signature) -> dict[str, np
             for name, field in THEORIES.items()
             if field in case.variables and case.variables[field].spacing in (None, case.spacing)
         }
+    if variable == "velocity":
+        rivals = _move_linearly(case)
     for each in signature.inputs:
         ratio = round((each.spacing or case.spacing) / case.spacing)
         if ratio > 1 and each.name.partition("_")[0] == kind:
@@ -154,23 +169,27 @@ def _interpolate(fields: np.ndarray, factor: int, *, periodic: bool) -> np.ndarr
 
 def _list_velocities(case: Case, prediction: Path, variable: str) -> dict[str, np.ndarray]:
     """Give who tells of velocities, and the truth, where it is known: for redshift space."""
-    import numpy as np
-
-    from fieldwise.recipes.structure_formation.judgement import open_boxes
-    from fieldwise.recipes.structure_formation.predictor import GROWTH, rate_of
-
     if variable != "displacement" or "velocity" not in case.variables:
         return {}
     truth = case.variables["velocity"]
     if truth.spacing not in (None, case.spacing):
         return {}
-    moving = {"truth": case.read([truth])["velocity"]}
-    with contextlib.suppress(InputError):  # where no velocity was predicted
-        moving["prediction"] = open_boxes(prediction, case, list(truth.fields))[0]
-    if {GROWTH, "omega_m", "scale_factor"} <= case.numbers.keys() and "displacement_linear" in case.variables:
-        linear = case.read(["displacement_linear"])["displacement_linear"]
-        moving["first_order"] = np.float32(rate_of(case.numbers) / case.numbers[GROWTH]) * linear
-    return moving
+    moving = {"truth": case.read([truth])["velocity"], **_move_linearly(case)}
+    predicted = None if prediction.suffix == ".npy" else _read_velocity(case, prediction)
+    return moving if predicted is None else moving | {"prediction": predicted}
+
+
+def _move_linearly(case: Case) -> dict[str, np.ndarray]:
+    """Give the velocity of first-order theory, where displacement and cosmology are known."""
+    import numpy as np
+
+    from fieldwise.recipes.structure_formation.predictor import GROWTH, rate_of
+
+    linear = case.variables.get("displacement_linear")
+    if linear is None or not {GROWTH, "omega_m", "scale_factor"} <= case.numbers.keys():
+        return {}
+    rate = np.float32(rate_of(case.numbers) / case.numbers[GROWTH])
+    return {"first_order": rate * case.read([linear])[linear.name]}
 
 
 def _space_of(case: Case) -> dict[str, float]:
@@ -197,7 +216,7 @@ def _draw(
     shown, source = signature.outputs[0], signature.inputs[0]
     judgement = judgements[shown.name]
     for case in cases:
-        found, members = open_boxes(prediction, case, signature.fields("outputs"))
+        found, members = open_boxes(prediction, case, shown.fields)
         truth = case.read([shown])[shown.name]
         label = f"{shown.name.replace('_', ' ')}{' along x' if shown.vector else ''}"
         options: dict[str, Any] = {"spacing": case.spacing, "label": label, "units": _plain(shown.units)}

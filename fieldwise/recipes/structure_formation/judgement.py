@@ -41,8 +41,8 @@ class Judgement:
     ----------
     spacing
         Edge of a cell, Mpc/h.
-    variable
-        Name of the field.
+    variable, unit
+        Name of the field, and what it is in.
 
     >>> judgement = Judgement(spacing=4.0, variable="displacement")
     >>> truth = np.random.default_rng(0).normal(size=(2, 16, 16))
@@ -53,6 +53,7 @@ class Judgement:
 
     spacing: float
     variable: str
+    unit: str = "Mpc/h"
     errors: dict[str, ErrorSums] = field(default_factory=dict)
     spectra: dict[str, SpectrumSums] = field(default_factory=dict)
     densities: dict[str, SpectrumSums] = field(default_factory=dict)
@@ -133,7 +134,7 @@ class Judgement:
         wavenumber, monopole, _ = power_multipoles(density, spacing=self.spacing, axis=0)
         return {"redshift_space_power_ratio": float(monopole[wavenumber <= np.pi / self.spacing / 2].sum())}
 
-    def rows(self, against: str, *, unit: str = "Mpc/h") -> Iterator[dict[str, Any]]:
+    def rows(self, against: str) -> Iterator[dict[str, Any]]:
         """Give all scores, one a row; those of spectra with their wavenumber, in h/Mpc."""
         of = None if self.variable == "displacement" else self.variable
         for name, errors in self.errors.items():
@@ -147,11 +148,10 @@ class Judgement:
                 mean = float(np.mean([each[measure] for each in numbers]))
                 yield make_score(against, measure, "1", name, mean, of=of)
         if self.of_members is not None:
-            crps = {"prediction": self.ensemble.crps}
-            yield make_score(against, "crps", unit, "prediction", crps["prediction"], of=of)
+            yield make_score(against, "crps", self.unit, "prediction", self.ensemble.crps, of=of)
             for name, errors in self.errors.items():
                 if name != "prediction":  # the score of a single field is its mean absolute error
-                    yield make_score(against, "crps", unit, name, errors.mae, of=of)
+                    yield make_score(against, "crps", self.unit, name, errors.mae, of=of)
             yield make_score(against, "coverage_90", "1", "prediction", self.ensemble.coverage(0.9), of=of)
             ratio = self.ensemble.spread_error_ratio
             yield make_score(against, "spread_error_ratio", "1", "prediction", ratio, of=of)
@@ -184,15 +184,17 @@ def _describe(density: np.ndarray, spacing: float) -> dict[str, float]:
     return numbers
 
 
-def open_boxes(prediction: Path, case: Case, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray | None]:
+def open_boxes(
+    prediction: Path, case: Case, names: Sequence[str], *, first: int = 0
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Read what was predicted for a box: (channel, *cells), and (member, channel, *cells) of its members.
 
     Parameters
     ----------
     prediction
         What the verb predict wrote: a folder, or the file of one box.
-    names
-        Of the channels.
+    names, first
+        Of the channels, and the place of the first in an array without names.
 
     Raises
     ------
@@ -208,16 +210,17 @@ def open_boxes(prediction: Path, case: Case, names: Sequence[str]) -> tuple[np.n
     try:
         if path.suffix == ".npy":
             values = np.load(path, allow_pickle=False)
+            values = values.take(range(first, first + len(names)), axis=-1 - len(case.shape))
             members = values if values.ndim == len(case.shape) + 2 else None
             found = values.mean(axis=0) if members is not None else values
         else:
             found, members = _read_dataset(path, names)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, LookupError) as error:
         reason = first_line(error)
         raise InputError(f"{path}: cannot be read ({reason}); predict all boxes of {case.split}") from None
-    if found.shape[1:] != case.shape or len(found) < len(names):
+    if found.shape[1:] != case.shape:
         raise InputError(f"{path}: holds {found.shape} values, box {case} {case.shape}; predict again")
-    return found[: len(names)], members
+    return found, members
 
 
 def _read_dataset(path: Path, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray | None]:

@@ -52,10 +52,14 @@ class Cutting:
         """Refuse negative numbers and steps of nothing."""
         for name in ("size", "step"):
             for value in getattr(self, name):
-                require_at_least(1, **{f"crop_{name}": value})
-        for name in ("start", "input_padding", "target_padding"):
+                require_at_least(1, **{"crop" if name == "size" else f"crop_{name}": value})
+        for name, option in (
+            ("start", "crop_start"),
+            ("input_padding", "in_pad"),
+            ("target_padding", "tgt_pad"),
+        ):
             for value in getattr(self, name):
-                require_at_least(0, **{name if "padding" in name else f"crop_{name}": value})
+                require_at_least(0, **{option: value})
 
     def sizes(self, shape: Sequence[int]) -> list[int]:
         """Give the cells of a crop of a box along each axis; one larger than the box is refused."""
@@ -83,16 +87,18 @@ class Cutting:
 
     def paddings(self, side: str, axes: int) -> list[tuple[int, int]]:
         """Give the padding (before, after) of each axis, of `input` or `target`."""
-        given = list(getattr(self, f"{side}_padding"))
+        given = list(getattr(self, f"{side}_padding")) or [0]
         if len(given) == 2 * axes:
             return list(zip(given[::2], given[1::2]))
-        return [(each, each) for each in _spread(f"{side}_padding", given, axes)]
+        name = "in_pad" if side == "input" else "tgt_pad"
+        return [(each, each) for each in _spread(name, given, axes, others=f", {axes} or {2 * axes}")]
 
 
-def _spread(name: str, values: Sequence[int], axes: int) -> list[int]:
+def _spread(name: str, values: Sequence[int], axes: int, *, others: str = "") -> list[int]:
     """Give one value for each axis."""
     if len(values) not in (0, 1, axes):
-        raise InputError(f"--{name}: has {len(values)} numbers for {axes} axes; give 1 or {axes}")
+        others = others or f" or {axes}"
+        raise InputError(f"--{name}: has {len(values)} numbers for {axes} axes; give 1{others}")
     return list(values) * (axes if len(values) == 1 else 1)
 
 
@@ -107,7 +113,8 @@ class Augmentation:
     Parameters
     ----------
     symmetries
-        Whether they are turned in the 8 or 48 ways of square or cube, vectors along.
+        Whether they are turned in the 8 or 48 ways of square or cube, vectors along; crops whose sides differ
+        in those that leave their sides as they are.
     shift
         Crops begin up to so many cells later along each axis, in periodic boxes.
     offset
@@ -186,6 +193,13 @@ class Crops(Dataset):
             self._check_edges(case)
             case.check_numbers(signature.facts.get("style", ()))
 
+    def check_batches(self, batch_size: int) -> None:
+        """Refuse to join crops in batches where those of one box have other cells than those of another."""
+        sizes = {tuple(self.cutting.sizes(self._input_shape(case))) for case in self.cases}
+        if len(sizes) > 1 and batch_size > 1:
+            told = " and ".join(map(_times, sorted(sizes)[:2]))
+            raise InputError(f"boxes of {told} cells make no batch; give a --crop, or --batch_size 1")
+
     def __len__(self) -> int:
         """Count the crops."""
         return len(self.crops)
@@ -203,10 +217,8 @@ class Crops(Dataset):
         number, place = self.crops[index]
         case, changes = self._take(number), self.augmentation
         random = np.random.default_rng([changes.seed, epoch or 0, index])
-        symmetry = list_axis_symmetries(len(case.shape))[0]
-        if epoch is not None and changes.symmetries:
-            every = list_axis_symmetries(len(case.shape))
-            symmetry = every[random.integers(len(every))]
+        ways = self._ways(case)
+        symmetry = ways[0 if epoch is None else random.integers(len(ways))]
         if epoch is not None and changes.shift:
             place = tuple(first + int(random.integers(changes.shift)) for first in place)
         arrays = self._cut(case, place, symmetry)
@@ -247,6 +259,14 @@ class Crops(Dataset):
             ]
             arrays[name] = (arrays[name] + np.reshape(added, (-1, *(1,) * axes))) * factor
 
+    def _ways(self, case: Case) -> list[AxisSymmetry]:
+        """List the ways to turn a crop, that which changes nothing first."""
+        sizes = self.cutting.sizes(self._input_shape(case))
+        every = list_axis_symmetries(len(sizes))
+        if not self.augmentation.symmetries:
+            return [every[0]]
+        return [each for each in every if each.before(sizes) == sizes]
+
     def _take(self, number: int) -> Case:
         """Give a case, and close those that were not wanted for longest."""
         self._open[number] = None
@@ -263,16 +283,20 @@ class Crops(Dataset):
         return [size // self._factor(case) for size in case.shape]
 
     def _check_edges(self, case: Case) -> None:
-        """Refuse what reaches beyond a box that does not go on there."""
-        if case.periodic:
-            return
+        """Refuse what reaches beyond a box that does not go on there, turned or not."""
         shape, factor = self._input_shape(case), self._factor(case)
         sizes, shift = self.cutting.sizes(shape), self.augmentation.shift
+        places = np.array(self.cutting.places(shape))
+        firsts, ends = places.min(axis=0), places.max(axis=0) + sizes + max(shift - 1, 0)
         for side, cells in (("input", 1), ("target", factor)):
-            for axis, (before, after) in enumerate(self.cutting.paddings(side, len(shape))):
-                first = min(place[axis] for _, place in self.crops)
-                last = max(place[axis] for _, place in self.crops) + sizes[axis] + max(shift - 1, 0)
-                if before > first * cells or last * cells + after > shape[axis] * cells:
+            padding = self.cutting.paddings(side, len(shape))
+            if case.periodic:
+                continue
+            for turned in {tuple(way.before(padding)) for way in self._ways(case)}:
+                before, after = np.array(turned).T
+                if (before > firsts * cells).any() or (
+                    ends * cells + after > np.multiply(shape, cells)
+                ).any():
                     raise InputError(
                         f"case {case}: is not periodic, and crops with their {side} padding reach beyond it; "
                         "give a smaller crop, or a --crop_start and --crop_stop that leave room"

@@ -68,7 +68,7 @@ class FileSampler(Sampler[Draw]):
         ranks = random.permutation(len(boxes))
         crops = np.concatenate([np.arange(firsts[box], firsts[box + 1]) for box in boxes])
         keys = np.repeat(ranks, [self.counts[box] for box in boxes]).astype(float)
-        keys += random.random(len(keys)) * max(self.distance, 1e-9)
+        keys += random.random(len(keys)) * (self.distance + 1)
         order = crops[np.argsort(keys)]
         if self.share_files:
             order = np.resize(order, len(self))
@@ -105,6 +105,11 @@ def make_crop_loaders(
     workers
         Processes that read ahead; 0 reads in this one.
 
+    Raises
+    ------
+    InputError
+        Where crops differ in their cells, so that they make no batch.
+
     >>> from fieldwise.samples.boxes.crops import Cutting
     >>> from fieldwise.samples.examples import make_box
     >>> from fieldwise.samples.frames import fit_signature
@@ -115,6 +120,8 @@ def make_crop_loaders(
     >>> [batch["targets"].shape for batch in training]
     [torch.Size([4, 1, 2, 2])]
     """
+    for crops in (learnt, judged):
+        crops.check_batches(batch_size)
     sampler = FileSampler(learnt.counts, seed=seed, distance=distance, share_files=share_files)
     options: Any = {"batch_size": batch_size, "collate_fn": _as_it_is, "num_workers": workers}
     options |= {"persistent_workers": workers > 0}

@@ -74,6 +74,8 @@ def _settle(predictor: Predictor, case: Case, layout: Layout, *, frame: int, pro
     longest, tolerance = LONGEST_CELLS[axes], predictor.tolerance
     options: dict[str, Any] = {"tolerance": tolerance, "probe_cells": PROBE_CELLS[axes]}
     known = predictor.reach_cells(case)
+    if known == 0 and predictor.padding_cells:  # a network that states its margin has no need of probes
+        return 0
     if known is not None and known <= longest and is_enough(predictor, read, whole, known, **options):
         return known
     needed = MARGIN * measure_halo(predictor, read, whole, longest_cells=longest, **options)

@@ -1,0 +1,199 @@
+"""Super-resolution that draws: residual blocks with noise at every resolution, trained by proper scores.
+
+It trains on whole periodic boxes, without an edge, and refines boxes of any size block by block: what it
+gives for a block with its margin, and the noise of its cells, is what it gives for that part of the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fieldwise.networks.convnet import check_channels, check_sizes, choose_convolution
+from fieldwise.networks.unet import ENLARGEMENTS
+from fieldwise.networks.valid.blocks import check_bypass, check_cells, crop, double, draw_normal_weights
+from fieldwise.networks.valid.periodic import Boundary, put_channels_last, put_kernels_last
+from fieldwise.networks.valid.srgan import Noise, count_doublings, draw_noise
+from fieldwise.networks.valid.styled import add_styles, check_style, convolve
+
+SLOPE = 0.01  # of the rectifier below zero
+DISTURBANCE = 0.3  # standard deviation of the amplitudes of noise, at first
+
+
+class StochasticSuperResolver(Boundary, nn.Module):
+    """At each resolution, blocks of two convolutions that add to the features, and noise before each block.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Fields read and given, scaled to order one.
+    scale_factor : int
+        Cells given for one cell read, an axis; a power of two.
+    dimensions : int
+        2 for maps, 3 for volumes.
+    features : int
+        Channels at every resolution.
+    blocks : int
+        At each resolution; a block sees 2 cells of it farther on every side.
+    boundary : str
+        "periodic": what is beyond a side is at the opposite one, n cells give scale_factor n. "valid": the
+        fields carry their margin, and the output is cut by what the network sees. May be set at any time.
+    bypass : bool, optional
+        Whether the input, made finer linearly, is added to the output; by default where their channels agree.
+    style_numbers, init_std
+        As of `fieldwise.networks.valid.unet.UNet`.
+
+    Attributes
+    ----------
+    margin, surplus : int
+        Where the boundary is "valid", cells by which the input is to be padded on every side, and cells to
+        cut off every side of the output, as of `fieldwise.networks.valid.srgan.SuperResolutionGenerator`.
+    noise_planes : tuple of (int, int)
+        Of each plane of noise, in the order of their levels: its cells in a cell of the input, and, where the
+        boundary is "valid", how many of its cells lie between the edge of the input and its own.
+
+    Raises
+    ------
+    InputError
+        If an option is out of range, or a batch has other channels or fewer cells than the network reads.
+
+    Notes
+    -----
+    The last convolution, of a single cell, starts at zero: the first answer is the input, made finer. Noise
+    is one plane a sample and block, times an amplitude a channel, which starts at random. Train it with two
+    members or more and `fieldwise.losses.ensembles.proper_score`.
+
+    Examples
+    --------
+    >>> from fieldwise.networks.valid.periodic import wrap_around
+    >>> small = {"dimensions": 2, "features": 4, "blocks": 1}
+    >>> network = StochasticSuperResolver(2, 2, scale_factor=4, **small)
+    >>> fields = torch.zeros(1, 2, 16, 16)
+    >>> network(fields).shape
+    torch.Size([1, 2, 64, 64])
+    >>> network.boundary = "valid"
+    >>> network.margin, network.surplus, network.noise_planes
+    (5, 2, ((1, 1), (2, 6), (4, 16)))
+    >>> crop(network(wrap_around(fields, network.margin)), network.surplus).shape
+    torch.Size([1, 2, 64, 64])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        scale_factor: int = 2,
+        dimensions: int = 3,
+        features: int = 64,
+        blocks: int = 2,
+        boundary: str = "periodic",
+        bypass: bool | None = None,
+        style_numbers: int = 0,
+        init_std: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.boundary = boundary
+        check_sizes(in_channels=in_channels, out_channels=out_channels, features=features, blocks=blocks)
+        doublings = count_doublings(scale_factor)
+        convolution = choose_convolution(dimensions, 3)
+        self.in_channels, self.dimensions = in_channels, dimensions
+        self.scale_factor, self.doublings = scale_factor, doublings
+        self.bypass = check_bypass(bypass, in_channels, out_channels)
+        self.first = convolution(in_channels, features, 3)
+        layers: list[nn.Module] = []
+        planes, cut = [], 1
+        for level in range(doublings + 1):
+            if level:
+                layers.append(ENLARGEMENTS[dimensions](features, features, 2, stride=2))
+                cut *= 2
+            for _ in range(blocks):
+                layers.append(NoisyBlock(features, dimensions))
+                planes.append((2**level, cut))
+                cut += 2
+        self.layers = nn.ModuleList(layers)
+        self.last = convolution(features, out_channels, 1)
+        self.noise_planes = tuple(planes)
+        self.cut = cut  # cells of the output
+        self.margin = -(-cut // scale_factor)
+        self.surplus = scale_factor * self.margin - cut
+        self._draw_weights(init_std)
+        add_styles(self, style_numbers)
+        put_kernels_last(self)
+
+    def forward(self, fields: Tensor, noise: Noise | None = None, style: Tensor | None = None) -> Tensor:
+        """Map (batch, in_channels, *space) to (batch, out_channels, *space).
+
+        Parameters
+        ----------
+        fields : Tensor
+            Any number of cells; where the boundary is "valid", those of the margin and more.
+        noise, style
+            As of `fieldwise.networks.valid.srgan.SuperResolutionGenerator`.
+        """
+        check_channels(fields, self.in_channels, self.dimensions)
+        valid = self.boundary == "valid"
+        check_cells(fields, 2 * self.cut // self.scale_factor + 1 if valid else 1)
+        check_style(self, style, len(fields))
+        noise, plane = noise or draw_noise, 0
+        features = convolve(self.first, self.widen(put_channels_last(fields)), style)
+        for layer in self.layers:
+            if isinstance(layer, NoisyBlock):
+                drawn = noise(plane, torch.Size([len(features), 1, *features.shape[2:]]), features)
+                made = layer(features, drawn, self.widen, style)
+                features = made + (crop(features, 2) if valid else features)
+                plane += 1
+            else:
+                features = convolve(layer, features, style)
+        made = convolve(self.last, features, style)
+        return made + self._refine(fields) if self.bypass else made
+
+    def _refine(self, fields: Tensor) -> Tensor:
+        """Make fields finer linearly, in the cells of the output."""
+        valid = self.boundary == "valid"
+        for _ in range(self.doublings):
+            fields = double(self.widen(fields))
+            fields = fields if valid else crop(fields, 1)
+        return crop(fields, self.cut - (self.scale_factor - 1)) if valid else fields
+
+    def _draw_weights(self, init_std: float | None) -> None:
+        for parameter in self.parameters():
+            if parameter.ndim > 1:
+                nn.init.kaiming_normal_(parameter, a=SLOPE)
+            else:
+                nn.init.zeros_(parameter)
+        draw_normal_weights(self, init_std)
+        count = len(self.noise_planes)
+        for name, parameter in self.named_parameters():
+            if name.endswith("amplitude"):
+                nn.init.normal_(parameter, std=DISTURBANCE)
+            elif name.endswith("second.weight"):
+                parameter.data /= (2 * count) ** 0.5
+        nn.init.zeros_(self.last.weight)
+
+
+class NoisyBlock(nn.Module):
+    """Noise times an amplitude a channel, and two convolutions with a rectifier between them.
+
+    >>> block, features = NoisyBlock(4, dimensions=2), torch.zeros(1, 4, 9, 9)
+    >>> block(features, torch.randn(1, 1, 9, 9), lambda fields: fields, None).shape
+    torch.Size([1, 4, 5, 5])
+    """
+
+    def __init__(self, features: int, dimensions: int) -> None:
+        super().__init__()
+        convolution = choose_convolution(dimensions, 3)
+        self.amplitude = nn.Parameter(torch.zeros(features))
+        self.first, self.second = (convolution(features, features, 3) for _ in range(2))
+
+    def forward(
+        self, features: Tensor, noise: Tensor, widen: Callable[[Tensor], Tensor], style: Tensor | None
+    ) -> Tensor:
+        """Map (batch, features, *space) and noise (batch, 1, *space) to what is to be added."""
+        amplitude = self.amplitude.to(features.dtype).view(-1, *[1] * (features.ndim - 2))
+        made = widen(torch.addcmul(features, noise, amplitude))
+        made = functional.leaky_relu(convolve(self.first, made, style), SLOPE, inplace=True)
+        return convolve(self.second, widen(made), style)
