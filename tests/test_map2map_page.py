@@ -3,11 +3,13 @@
 import inspect
 import re
 import shlex
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
-from test_documentation import ROOT, commands_of
+from test_documentation import README, ROOT, commands_of
 
 from fieldwise.cli import main
 from fieldwise.interop.map2map_state import load_map2map, save_map2map
@@ -17,6 +19,7 @@ from fieldwise.recipes import structure_formation
 from fieldwise.recipes.structure_formation.losses import LOSSES
 from fieldwise.recipes.structure_formation.networks import DISCRIMINATORS, NETWORKS
 from fieldwise.recipes.structure_formation.norms import NORMS
+from fieldwise.samples.prepared import Prepared
 
 PAGE = (ROOT / "docs" / "map2map.md").read_text(encoding="utf-8")
 BOXES = re.search(r"```yaml\n(.*?)```", PAGE, re.DOTALL)[1]
@@ -31,7 +34,12 @@ TRAIN = """train-in-patterns train-tgt-patterns train-style-pattern val-in-patte
     detect-anomaly"""
 TEST = "test-in-patterns test-tgt-patterns test-style-pattern num-threads"
 SHORTER = {"--max_epochs 128": "--max_epochs 1", "unet --crop": "unet --features 4 --crop"}
-QUIET = "--accelerator cpu --progress false"
+QUIET = {
+    "prepare": "--progress false",
+    "train": "--progress false --accelerator cpu",
+    "predict": "--progress false --accelerator cpu",
+    "evaluate": "--progress false --figures false",
+}
 
 
 def rows_of(heading):
@@ -89,8 +97,7 @@ def home(tmp_path_factory):
             line = shlex.join(words)
             for long, short in SHORTER.items():
                 line = line.replace(long, short)
-            quiet = QUIET if words[1] in ("train", "predict") else "--progress false"
-            assert main(shlex.split(f"{line} {quiet}")) == 0, line
+            assert main(shlex.split(f"{line} {QUIET[words[1]]}")) == 0, line
     return home
 
 
@@ -110,6 +117,29 @@ def test_weights_of_map2map_draw_what_its_network_would(home):
     with xr.open_dataset(home / "prediction/a_lin.nc", engine="h5netcdf") as opened:
         found = np.stack([opened[f"displacement_{axis}"].values for axis in "xy"])
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_boxes_of_the_readme_are_prepared(tmp_path, monkeypatch):
+    """As it stands, and with the lines that are commented out."""
+    example = re.search(r"### Your own boxes\n.*?```yaml\n(.*?)```", README, re.DOTALL)[1]
+    monkeypatch.chdir(tmp_path)
+    for box in ("train/a", "train/b", "validation/a", "test/a"):
+        Path(box).mkdir(parents=True)
+        np.save(f"{box}/low.npy", np.zeros((2, 8, 8), dtype="f4"))
+        np.save(f"{box}/velocity.npy", np.ones((2, 16, 16), dtype="f4"))
+        with h5py.File(f"{box}/high.h5", "w") as file:
+            file["disp"] = np.ones((2, 16, 16))
+    for name, text in (("short", example), ("whole", re.sub(r"^  # ", "  ", example, flags=re.M))):
+        Path(f"{name}.yaml").write_text(text, encoding="utf-8")
+        words = ["--source", f"{name}.yaml", "--out", name, "--progress", "false"]
+        assert main(["structure_formation", "prepare", *words]) == 0
+    cases = Prepared(Path("whole"), recipe="structure_formation").cases("training")
+    assert [case.numbers for case in cases] == [
+        {"omega_m": 0.31, "growth_factor": 1.0},
+        {"omega_m": 0.31, "growth_factor": 0.8},
+    ]
+    assert cases[0].variables["displacement_lowres"].spacing == 2 * cases[0].spacing == 1.0
+    assert "velocity" in cases[0].variables
 
 
 def test_the_code_in_python_runs(tmp_path, monkeypatch):
