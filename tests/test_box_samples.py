@@ -235,7 +235,7 @@ def test_a_turned_sample_is_what_the_turned_box_gives_there(data):
     crops = cut_box(
         fields,
         inputs=("density", "flow"),
-        augment=Augmentation(symmetries=True, shift=shift, seed=data.draw(st.integers(0, 99))),
+        augment=Augmentation(symmetries=True, shift=[shift], seed=data.draw(st.integers(0, 99))),
         size=[size],
         **{f"{side}_padding": each for side, each in before_after.items()},
     )
@@ -285,7 +285,7 @@ def test_shifts_begin_anew_in_each_epoch():
     """The original adds them up, until crops have left the box."""
     field = np.arange(16.0).reshape(1, 16, 1) * np.ones((1, 1, 16))
     crops = cut_box(
-        {"given": field, "wanted": field}, augment=Augmentation(shift=3), size=[2, 16], periodic=True
+        {"given": field, "wanted": field}, augment=Augmentation(shift=[3]), size=[2, 16], periodic=True
     )
     for index in range(len(crops)):
         firsts = {int(crops[index, epoch]["inputs"][0, 0, 0, 0]) - 2 * index for epoch in range(30)}
