@@ -71,7 +71,7 @@ def evaluate(
         facts={"boxes": len(cases), "seen_in_training": learnt},
         shown=[_shorten(row) for row in shown],
         verdicts=[
-            verdict(rows, against=split, measure="relative_l2"),
+            *(verdict(_of(rows, name), against=split, measure="relative_l2") for name in judgements),
             *([verdict(rows, against=split, measure="crps")] if pick(rows, measure="crps") else []),
             f"learnt from {', '.join(learnt)}: these scores tell nothing of new boxes" if learnt else "",
         ],
@@ -79,6 +79,11 @@ def evaluate(
         if figures
         else None,
     )
+
+
+def _of(rows: list[dict[str, Any]], variable: str) -> list[dict[str, Any]]:
+    """Pick the scores of one field; those of the displacement name none."""
+    return [row for row in rows if row.get("of", "displacement") == variable]
 
 
 def _shorten(row: dict[str, Any]) -> dict[str, Any]:

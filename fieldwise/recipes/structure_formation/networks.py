@@ -70,10 +70,10 @@ def choose_network(
     InputError
         Where there is no such network, or it does not take what it is to.
 
-    >>> choice = choose_network("unet", {"features": 8}, channels=(3, 3), dimensions=3, scale_factor=1,
-    ...                         whole_boxes=True)
+    >>> choice = choose_network("vnet", {"features": 8}, channels=(3, 3), dimensions=3, scale_factor=1,
+    ...                         whole_boxes=False)
     >>> choice.options, choice.padding
-    ({'in_channels': 3, 'out_channels': 3, 'dimensions': 3, 'features': 8}, 20)
+    ({'in_channels': 3, 'out_channels': 3, 'dimensions': 3, 'boundary': 'valid', 'features': 8}, 20)
     """
     if name == "auto":
         name = "superresolver" if scale_factor > 1 else "emulator"
