@@ -90,7 +90,7 @@ class BoxPredictor(Predictor):
         return [
             *known[:channels],
             *(100 * each for each in known[:channels]),
-            *known[-(len(known) - channels) or len(known) :],
+            *known[2 * channels :],
         ]
 
     def read(self, case: Case, window: Any, frame: int) -> Arrays:
