@@ -113,6 +113,21 @@ def choose_network(
     return Choice(path, arguments, 0 if wraps and whole_boxes else int(getattr(network, "margin", 0)))
 
 
+def check_members(members: int, network: Choice) -> None:
+    """Refuse to draw several fields with a network that gives the same one each time.
+
+    >>> check_members(2, Choice("torch.nn.Conv2d", {}, 0))
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: --members: is 2, and Conv2d draws the same field each time; give 1, or ...
+    """
+    kind = import_by_path(network.path, kind=nn.Module)
+    if members > 1 and "noise" not in inspect.signature(kind.forward).parameters:
+        raise InputError(
+            f"--members: is {members}, and {kind.__name__} draws the same field each time; give 1, or the "
+            f"network {' or '.join(DRAWS)}"
+        )
+
+
 def choose_discriminator(
     name: str | None,
     options: Mapping[str, Any],

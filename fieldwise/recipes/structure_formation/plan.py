@@ -140,11 +140,12 @@ def _describe(
     settings: Mapping[str, Any], cases: list[Case], names: dict[str, list[str]], *, whole_boxes: bool
 ) -> Signature:
     """Describe what is read and given; fields of one kind that are fitted share the scale of the target."""
-    from fieldwise.recipes.structure_formation.norms import choose_norms
+    from fieldwise.recipes.structure_formation.norms import check_norm_options, check_norms, choose_norms
     from fieldwise.samples.frames import fit_signature
 
     style = settings["style"] or []
     scales: dict[str, Any] = {}
+    check_norm_options(settings["norm_options"] or {}, settings["in_norms"], settings["tgt_norms"])
     for side, flag in (("inputs", "in_norms"), ("targets", "tgt_norms")):
         options = settings["norm_options"] or {}
         scales |= choose_norms(names[side], settings[flag], options, flag=f"--{flag}")
@@ -164,6 +165,8 @@ def _describe(
         else replace(each, scale=of_kind.get(each.name.partition("_")[0], each.scale))
         for each in signature.inputs
     )
+    for variables, flag in ((inputs, "--in_norms"), (signature.outputs, "--tgt_norms")):
+        check_norms(variables, flag=flag)
     return replace(signature, inputs=inputs)
 
 
@@ -202,7 +205,7 @@ def _choose_task(
 ) -> tuple[dict[str, Any], tuple[str, dict[str, Any]] | None]:
     """Give the arguments of the task, and the discriminator if there is one."""
     from fieldwise.recipes.structure_formation.losses import LOSSES, check_losses
-    from fieldwise.recipes.structure_formation.networks import choose_discriminator
+    from fieldwise.recipes.structure_formation.networks import check_members, choose_discriminator
     from fieldwise.tasks.field import parse_losses
 
     seen = sum(each.channels for each in signature.outputs)
@@ -217,6 +220,7 @@ def _choose_task(
     members, loss = settings["members"], settings["loss"]
     if members is None:
         members = 2 if "superresolution" in network.path and opponent is None else 1
+    check_members(members, network)
     if loss == "auto":
         loss = "proper_score" if members > 1 else "mse"
     losses = {loss: 1.0} if loss in OF_MEMBERS else parse_losses(loss, **LOSSES)
