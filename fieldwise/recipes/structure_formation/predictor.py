@@ -13,6 +13,7 @@ import torch
 from fieldwise.errors import InputError
 from fieldwise.interop.map2map_state import load_map2map
 from fieldwise.networks.valid.symmetrised import AxisSymmetrised
+from fieldwise.networks.valid.tangents import differentiate_by_style
 from fieldwise.physics.structure_formation.cosmology import expansion_rate, grow
 from fieldwise.recipes.structure_formation.norms import choose_norms
 from fieldwise.recipes.structure_formation.prepare import RECIPE, UNITS
@@ -105,7 +106,7 @@ class BoxPredictor(Predictor):
         """Give displacements, and velocities behind them where these are asked for."""
         if not self.velocity:
             return super().apply(arrays)
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.inference_mode():
             return self._apply_moving(arrays)
 
     def _apply_moving(self, arrays: Arrays) -> np.ndarray:
@@ -116,11 +117,7 @@ class BoxPredictor(Predictor):
         slope = torch.zeros_like(style)
         growth = style[:, names.index(GROWTH)].item()
         slope[:, names.index(GROWTH)] = 1.0
-        moved: torch.Tensor
-        change: torch.Tensor
-        moved, change = torch.func.jvp(  # type: ignore[misc]
-            lambda x, s: self.network(x, style=s), (fields, style), (fields / growth, slope)
-        )
+        moved, change = differentiate_by_style(self.network, fields, style, slope, fields / growth)
         displacement = self._unscale(moved[0].float().cpu().numpy())
         changing = self._unscale(change[0].float().cpu().numpy()) - self._unscale(np.zeros_like(displacement))
         return np.concatenate([displacement, arrays[RATE] * changing])
