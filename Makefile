@@ -12,11 +12,11 @@ NOTEBOOKS ?= $(ALL_NOTEBOOKS)
 OUT ?= model/notebooks
 JUPYTER_SETTINGS := labconfig/default_setting_overrides.json jupyter_server_config.json
 
-.PHONY: help install packages gmt demo demo-ice-flow test lint types layers unit notebooks pairs index address chainer clean
+.PHONY: help install packages gmt demo demo-ice-flow demo-structure-formation test lint types layers unit notebooks pairs index address chainer clean
 .DEFAULT_GOAL := help
 
 help: ## Show this menu
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 28
 
 install: gmt packages ## Set everything up: .venv, Python packages, GMT where it is missing
 
@@ -72,6 +72,9 @@ demo: install ## Run the main job on the sandbox: survey files -> map of the bed
 demo-ice-flow: packages ## Emulate the flow of made glaciers, judged on valleys it has not seen (10 minutes)
 	$(RUN_NOTEBOOKS) --names ice_flow
 
+demo-structure-formation: packages ## Emulate gravity in made universes, judged on boxes it has not seen (10 minutes)
+	$(RUN_NOTEBOOKS) --names structure_formation
+
 test: install lint types layers unit ## Run everything: style, types, layers, tests, doctests, features, notebooks
 
 lint: $(VENV)/installed ## Check style
@@ -105,4 +108,4 @@ pairs: $(VENV)/installed ## Write the notebooks anew from their paired scripts
 	  $(BIN)/jupytext --to notebook --update $$script.py; done
 
 clean: ## Remove what runs have written to model/, not the data
-	@rm -rf $(addprefix model/,checkpoints logs figures notebooks tuning ice_flow published *.tif *.nc *.json *.yaml *.db)
+	@rm -rf $(addprefix model/,checkpoints logs figures notebooks tuning ice_flow structure_formation published *.tif *.nc *.json *.yaml *.db)

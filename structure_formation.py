@@ -55,18 +55,16 @@ blocks = 5  # pairs of convolutions
 max_epochs = 5
 boxes_3d = 300  # in three dimensions, of 32 cells an axis; 0 leaves them out
 epochs_3d = 1
-pairs = 400  # of a coarse and a fine box; 0 leaves super-resolution out
-pair_cells = 32  # of a coarse box, along each axis
-pair_epochs = 12
+pairs = 800  # of a coarse and a fine box; 0 leaves super-resolution out
+pair_epochs = 4
 members = 16  # fine fields drawn of each coarse one
 
 # %%
 from pathlib import Path
 
-import numpy as np
 from IPython.display import Image, display
 
-from fieldwise.figures.volumes.slices import draw_densities, draw_slices
+from fieldwise.figures.volumes.slices import draw_densities
 from fieldwise.recipes import structure_formation
 from fieldwise.samples.prepared import Prepared
 from fieldwise.scores import density_of, format_table, pick
@@ -83,14 +81,20 @@ folder = structure_formation.prepare(
 )
 prepared = Prepared(folder)
 box = prepared.cases("training")[0]
-print(f"{box}: {box.shape} cells of {box.spacing:g} {box.spacing_units}; {', '.join(box.variables)}; {box.numbers}")
+print(
+    f"{box}: {box.shape} cells of {box.spacing:g} {box.spacing_units}; {', '.join(box.variables)}; {box.numbers}"
+)
 
 # %% [markdown]
 # Where the particles of a box end up is its density: each is shared among the cells around it (*cloud in cell*). Theory makes
 # walls and knots too thick, since what should fall back passes through.
 
 # %%
-known = {"truth": "displacement", "first order": "displacement_linear", "second order": "displacement_second_order"}
+known = {
+    "truth": "displacement",
+    "first order": "displacement_linear",
+    "second order": "displacement_second_order",
+}
 moved = {name: box.read([field])[field] for name, field in known.items() if field in box.variables}
 draw_densities(
     {name: density_of(field, spacing=box.spacing).T for name, field in moved.items()}, spacing=box.spacing
@@ -170,9 +174,18 @@ if boxes_3d:
 # %%
 if pairs:
     twins, resolver = Path(data) / "pairs", Path(run) / "superresolver"
-    structure_formation.prepare(out=twins, seed=seed, scale_factor=2, cells=pair_cells, boxes=pairs)
+    structure_formation.prepare(out=twins, seed=seed, scale_factor=2, boxes=pairs)
     structure_formation.train(
-        data=twins, run=resolver, max_epochs=pair_epochs, tracker="none", seed=seed, resume=False
+        data=twins,
+        run=resolver,
+        batch_size=1,
+        learning_rate=3e-3,
+        optimizer_options={"betas": [0.9, 0.99]},
+        clip_norm=0.5,
+        max_epochs=pair_epochs,
+        tracker="none",
+        seed=seed,
+        resume=False,
     )
     structure_formation.predict(
         run=resolver,
@@ -182,9 +195,7 @@ if pairs:
         keep_members=True,
         progress=False,
     )
-    of_members = structure_formation.evaluate(
-        run=resolver, data=twins, prediction=resolver / "prediction"
-    )
+    of_members = structure_formation.evaluate(run=resolver, data=twins, prediction=resolver / "prediction")
 
 # %% [markdown]
 # Members along a line through a box, with the truth; how often the truth had each rank among them; error against spread; and the power of

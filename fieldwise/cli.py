@@ -12,9 +12,9 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import SimpleNamespace
-from typing import Any, get_type_hints
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from types import NoneType, SimpleNamespace, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from fieldwise import __version__
 from fieldwise.errors import InputError
@@ -154,12 +154,15 @@ def _parse(function: Callable[..., Any], name: str, words: Sequence[str]) -> dic
 
     parser = ArgumentParser(prog=f"fieldwise {name}", description=_caption(function), exit_on_error=False)
     parser.add_argument("--config", action="config", help="read options from this YAML file")
+    resolved = _resolve(function)
+    hints = {each.name: each.annotation for each in inspect.signature(resolved).parameters.values()}
+    lists = {f"--{option}" for option, hint in hints.items() if _is_list(hint)}
     try:
-        parser.add_function_arguments(_resolve(function), as_group=False)
+        parser.add_function_arguments(resolved, as_group=False)
     except ValueError as error:
         raise InputError(f"{name}: cannot be a command ({error})") from error
     try:
-        options = parser.parse_args(join_lists(words)).as_dict()
+        options = parser.parse_args(join_lists(words, lists=lists)).as_dict()
     except ArgumentError as error:
         raise InputError(f"{_plain(str(error))}; see `fieldwise {name} --help`") from None
     return {name: value for name, value in options.items() if name != "config"}
@@ -218,9 +221,23 @@ def _plain(message: str) -> str:
     return re.sub(r"<class '([\w.]+)'>", r"\1", message)
 
 
-def join_lists(words: Sequence[str]) -> list[str]:
-    """Write several words behind one option as the list that the parser expects.
+def _is_list(hint: Any) -> bool:
+    """Tell whether an option takes a list, and nothing else but null.
 
+    >>> _is_list(list[int] | None), _is_list(tuple[float, ...]), _is_list(str | list[str])
+    (True, True, False)
+    """
+    kinds = set(get_args(hint)) - {NoneType} if isinstance(hint, UnionType) else {hint}
+    return all(get_origin(kind) in (list, tuple) for kind in kinds)
+
+
+def join_lists(words: Sequence[str], *, lists: Collection[str] = ()) -> list[str]:
+    """Write the words behind an option as the list that the parser expects.
+
+    Several words are a list; a single one is where its option is among the `lists`.
+
+    >>> join_lists(["--crop", "32", "--run", "model", "--in_pad", "[1]"], lists={"--crop", "--in_pad"})
+    ['--crop', '[32]', '--run', 'model', '--in_pad', '[1]']
     >>> join_lists(["--bounds", "-4", "0", "4", "9", "--run", "model", "--inputs", "a", "b"])
     ['--bounds', '[-4,0,4,9]', '--run', 'model', '--inputs', '[a,b]']
     >>> join_lists(["--parameters", "seed=7", "inputs=[a, b]"])
@@ -232,11 +249,14 @@ def join_lists(words: Sequence[str]) -> list[str]:
             joined.append([word])
         else:
             joined[-1].append(word)
-    lists = (
-        [group[0], f"[{','.join(map(_quote_lists, group[1:]))}]"] if len(group) > 2 else group
-        for group in joined
-    )
-    return [word for group in lists for word in group]
+    return [word for option, *values in joined for word in (option, *_join(values, option in lists))]
+
+
+def _join(values: list[str], alone: bool) -> list[str]:
+    """Make one word of several, or of one that stands alone for a list."""
+    if len(values) < 2 and not (alone and values and values[0][:1] != "[" and values[0] != "null"):
+        return values
+    return [f"[{','.join(map(_quote_lists, values))}]"]
 
 
 def _quote_lists(word: str) -> str:

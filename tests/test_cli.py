@@ -11,6 +11,7 @@ import sys
 import time
 
 import pytest
+import yaml
 
 from fieldwise import __version__
 from fieldwise.cli import join_lists, main, usage
@@ -223,6 +224,15 @@ def test_help_behind_an_option(capsys):
     assert "--bounds" in capsys.readouterr().out
 
 
+def test_a_single_word_is_a_list_where_only_lists_are_taken(capsys):
+    words = ["--crop", "32", "--style", "omega_m", "--in_norms", "[log1p]", "--tgt_pad", "null"]
+    assert main(["structure_formation", "train", *words, "--print_config"]) == 0
+    options = yaml.safe_load(capsys.readouterr().out)
+    found = {name: options[name] for name in ("crop", "style", "in_norms", "tgt_pad")}
+    assert found == {"crop": [32], "style": ["omega_m"], "in_norms": ["log1p"], "tgt_pad": None}
+    assert main(["structure_formation", "train", "--crop", "many", "--print_config"]) == 2
+
+
 # --- recipes of others ------------------------------------------------------------------------------------
 
 MADE = '''"""Means of fields."""
@@ -316,7 +326,7 @@ def test_help_lists_installed_recipes(capsys, monkeypatch):
     entry = importlib.metadata.EntryPoint("means", "tools.means_of_fields", "fieldwise.recipes")
     monkeypatch.setattr("fieldwise.recipes._entry_points", lambda: {"means": entry})
     assert "  means           from tools.means_of_fields\n" in usage()
-    assert "ice_flow, means, " in refusal(capsys, "mean")
+    assert "structure_formation, means, " in refusal(capsys, "mean")
 
 
 def test_without_a_list_the_usual_verbs_count(capsys, made):

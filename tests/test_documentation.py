@@ -15,7 +15,7 @@ from fieldwise.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "features/README.md"]
-PAGES += ["docs/antarctica.md"]
+PAGES += ["docs/antarctica.md", "docs/map2map.md"]
 FREE = {"data", "run", "block_cells"}  # folders; and the map is the same in blocks of any size
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -104,6 +104,6 @@ def test_citation_names_the_paper_of_each_application():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert (citation["version"], citation["license"]) == (project["version"], project["license"])
     dois = {reference["doi"] for reference in citation["references"]}
-    for name in ("paper_figures", "ice_flow"):
+    for name in ("paper_figures", "ice_flow", "structure_formation"):
         text = jupytext.read(ROOT / f"{name}.ipynb").cells[0].source
         assert any(doi in text for doi in dois), name

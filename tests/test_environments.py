@@ -160,6 +160,7 @@ def show_recipe(*words):
         (["demo"], "--names data_prep srgan_train deepbedmap paper_figures"),
         (["demo", "SEED=8"], "--parameters seed=8 --names data_prep srgan_train deepbedmap paper_figures"),
         (["demo-ice-flow"], "--names ice_flow"),
+        (["demo-structure-formation"], "--names structure_formation"),
         (
             ["notebooks", "NOTEBOOKS=a b", "PARAMETERS=c=3 d=e", "SEED=8"],
             "--parameters c=3 d=e seed=8 --names a b",
@@ -178,9 +179,10 @@ def test_make_knows_every_notebook():
     assert sorted(names) == sorted([*NOTEBOOKS, "test_ipynb"])
 
 
-def test_emulating_ice_flow_asks_for_no_gmt():
+@pytest.mark.parametrize("demo", ["demo-ice-flow", "demo-structure-formation"])
+def test_only_beds_ask_for_gmt(demo):
     assert "gmt --version" in show_recipe("demo").stdout
-    assert "gmt --version" not in show_recipe("demo-ice-flow").stdout
+    assert "gmt --version" not in show_recipe(demo).stdout
 
 
 def test_settings_are_put_where_they_are_read():

@@ -7,7 +7,15 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ["data_prep", "srgan_train", "deepbedmap", "paper_figures", "ice_flow", "test_ipynb"]
+NAMES = [
+    "data_prep",
+    "srgan_train",
+    "deepbedmap",
+    "paper_figures",
+    "ice_flow",
+    "structure_formation",
+    "test_ipynb",
+]
 
 
 def cells_of(path):

@@ -189,6 +189,13 @@ class Case:
             if max(abs(end - round(end)) for end in own) > ROUNDING:
                 raise InputError(f"case {self}: cells {ends} are not whole cells of {wanted.name}")
             spans.append((round(own[0]), round(own[1])))
+        sizes = tuple(round(size / ratio) for size in self.shape)
+        for name in wanted.fields:
+            found = self._array(name, frame).shape
+            if found != sizes:
+                raise InputError(
+                    f"{self.folder / str(self.files[name])}: holds {found} cells, not {sizes}; prepare again"
+                )
         return self.stack_spans(wanted.fields, spans, frame=frame)
 
     def flatten(

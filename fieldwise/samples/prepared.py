@@ -75,6 +75,7 @@ class Prepared:
 
     def _case(self, entry: Mapping[str, Any], arrays: ArrayModule) -> Case:
         known = dict(entry)
+        check_plain_name(known["name"], f"{self.folder / DESCRIPTION}: case", kind="folder")
         for key in ("files", "trends", "spreads"):
             for file in known.get(key, {}).values():
                 if isinstance(file, str):
@@ -145,6 +146,7 @@ class Draft:
     def __init__(self, folder: Path, target: Path, *, recipe: str, facts: Mapping[str, Any]) -> None:
         self.folder, self.target, self.recipe = folder, target, recipe
         self.cases: list[Case] = []
+        self._boxes: dict[str, tuple[str, Variable, int]] = {}  # where a variable was added first
         self.facts: dict[str, Any] = dict(facts)
         self.sources: list[Path] = []
         self.home: Path | None = None
@@ -263,14 +265,26 @@ class Draft:
                 )
             ends = ["x", "y", "z"] if vector else [str(number) for number in range(1, channels + 1)]
             names = tuple(f"{key}_{end}" for end in ends[:channels]) if channels > 1 else (key,)
+            if files.keys() & set(names):
+                raise InputError(f"case {name}: {key} and another field are both {names[0]}; rename one")
             for number, field in enumerate(names):
                 file = files[field] = f"{home}/{field}.npy"
                 _write_slabs(values, number, self.folder / file, f"case {name}: {field}")
             options: Any = {"units": units.get(key, "1"), "spacing": ratio * spacing, "vector": vector}
             variables[key] = Variable(key, names, **options)
+            self._check_alike(variables[key], name, len(shape))
         case = Case(name, split, self.folder, variables, files, spacing, shape)
         given: Any = {"spacing_units": spacing_units, "periodic": periodic, "numbers": dict(numbers or {})}
         return self.add(replace(case, **given))
+
+    def _check_alike(self, variable: Variable, case: str, dimensions: int) -> None:
+        """Refuse a variable that has other channels, cells or dimensions than in the boxes before."""
+        first, *known = self._boxes.setdefault(variable.name, (case, variable, dimensions))
+        if known != [variable, dimensions]:
+            raise InputError(
+                f"case {case}: {variable.name} has {variable.channels} channels, in {dimensions}-D, of "
+                f"{variable.spacing:g} a cell, and others in case {first}; prepare boxes of one kind"
+            )
 
     def keep_field(
         self, key: str, entry: Mapping[str, Any], *, crs: str, heights: Heights | None = None
@@ -354,7 +368,8 @@ def _write_slabs(values: Any, channel: int, path: Path, label: str) -> None:
     written = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
     step = max(1, SLAB_BYTES // max(1, written[0, :1].nbytes))
     for first in range(0, shape[1], step):
-        slab = np.asarray(values[channel, first : first + step], dtype=np.float32)
+        with np.errstate(over="ignore"):  # what comes to infinity is refused
+            slab = np.asarray(values[channel, first : first + step]).astype(np.float32)
         if not np.isfinite(slab).all():
             missing = np.count_nonzero(~np.isfinite(slab))
             raise InputError(f"{label}: {missing} values are missing or infinite; mend them, or leave it out")

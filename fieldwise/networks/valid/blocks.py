@@ -58,9 +58,10 @@ class ConvBlock(nn.Module):
         width = in_channels
         for place, letter in enumerate(letters):
             following = out_channels if place == last else max(in_channels, out_channels)
-            layers.append(make_layer(letter, width, following, dimensions))
-            if letter == "A" and letters[:place][-1:] not in ("", "A"):
-                layers[-1].inplace = True  # neither the input of the block nor what a rectifier has kept
+            layer = make_layer(letter, width, following, dimensions)
+            if isinstance(layer, nn.LeakyReLU):  # not into the input of the block, nor what a rectifier keeps
+                layer.inplace = letters[:place][-1:] not in ("", "A")
+            layers.append(layer)
             width = following if letter in "CUD" else width
         self.convs = Chain(*layers)
 

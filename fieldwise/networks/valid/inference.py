@@ -7,8 +7,10 @@ convolution of 3 x 3 x 3 cells in float32 on a CPU is computed by minimal filter
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -16,25 +18,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-# Of F(4, 3): four results of a kernel of three take six products instead of twelve (Winograd 1980; for the
-# points 0, 1, -1, 2, -2 and infinity, Lavin and Gray 2016, arXiv:1509.09308).
-OF_FIELDS = (
-    (4, 0, -5, 0, 1, 0),
-    (0, -4, -4, 1, 1, 0),
-    (0, 4, -4, -1, 1, 0),
-    (0, -2, -1, 2, 1, 0),
-    (0, 2, -1, -2, 1, 0),
-    (0, 4, 0, -5, 0, 1),
-)
-OF_KERNELS = (
-    (1 / 4, 0, 0),
-    (-1 / 6, -1 / 6, -1 / 6),
-    (-1 / 6, 1 / 6, -1 / 6),
-    (1 / 24, 1 / 12, 1 / 6),
-    (1 / 24, -1 / 12, 1 / 6),
-    (0, 0, 1),
-)
-OF_RESULTS = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
+POINTS = 0.0, 0.625, -0.625, 1.5, -1.5  # which round less than the usual 0, 1, -1, 2 and -2
 TILE = 6  # cells of an axis that give four
 LEAST_CHANNELS = 32  # with fewer, the sums take longer than the products that they save
 
@@ -120,9 +104,11 @@ def convolve_by_filtering(fields: Tensor, weight: Tensor, bias: Tensor) -> Tenso
     >>> torch.allclose(made, layer(fields), atol=1e-5)
     True
     """
-    of_fields, of_kernels, of_results = (fields.new_tensor(m) for m in (OF_FIELDS, OF_KERNELS, OF_RESULTS))
-    kernels = torch.einsum("kz,oczyx->kocyx", of_kernels, weight)
-    kernels = [kernel.contiguous(memory_format=torch.channels_last) for kernel in kernels]
+    of_fields, of_kernels, of_results = (fields.new_tensor(matrix) for matrix in make_filters())
+    kernels = [
+        kernel.contiguous(memory_format=torch.channels_last)
+        for kernel in torch.einsum("kz,oczyx->kocyx", of_kernels, weight)
+    ]
     batch, channels, *sizes = fields.shape
     made = fields.new_empty(batch, *(size - 2 for size in sizes), len(weight))
     for sample, result in zip(fields.permute(0, 2, 3, 4, 1), made):
@@ -135,3 +121,24 @@ def convolve_by_filtering(fields: Tensor, weight: Tensor, bias: Tensor) -> Tenso
             ]
             torch.matmul(of_results, torch.stack(products), out=result[start : start + TILE - 2].flatten(1))
     return made.add_(bias).permute(0, 4, 1, 2, 3)
+
+
+@cache
+def make_filters() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Make the matrices of F(4, 3): of six cells, of a kernel of three, and of the products of the two.
+
+    Kernel and cells are polynomials, whose product is known from its values at five points and infinity: four
+    results take six products instead of twelve (Winograd 1980; Lavin and Gray 2016, arXiv:1509.09308).
+
+    >>> of_fields, of_kernels, of_results = make_filters()
+    >>> cells, kernel = np.array([1, 2, 3, 4, 5, 7]), np.array([1, 0, -1])
+    >>> np.round(of_results @ ((of_kernels @ kernel) * (of_fields @ cells)), 12).tolist()
+    [-2.0, -2.0, -2.0, -3.0]
+    """
+    others = [[other for other in POINTS if other != point] for point in POINTS]
+    of_fields = np.stack([*([*np.poly(each)[::-1], 0] for each in others), np.poly(POINTS)[::-1]])
+    of_kernels = np.vander([*POINTS, 0], 3, increasing=True)
+    of_kernels[:-1] /= [[np.prod(np.subtract(point, each))] for point, each in zip(POINTS, others)]
+    of_results = np.vander([*POINTS, 0], TILE - 2, increasing=True).T
+    of_kernels[-1], of_results[:, -1] = (0, 0, 1), (0, 0, 0, 1)
+    return of_fields, of_kernels, of_results

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fieldwise.errors import InputError, require_at_least
 
 if TYPE_CHECKING:
+    from fieldwise.samples.boxes.sources import BoxList, BoxSource
     from fieldwise.samples.prepared import Draft
 
 RECIPE = "structure_formation"
@@ -74,17 +76,31 @@ def prepare(
     from fieldwise.verbs.prepare import prepare_folder
 
     out = Path(out)
+    before = _list_files(out)
     with prepare_folder(out, recipe=RECIPE, source=str(source), seed=seed) as draft:
         if source == "sandbox":
             _make_sandbox(draft, settings, progress)
         else:
-            _add_files(draft, Path(source), progress)
-        for split in SPLITS:  # what was prepared before
-            shutil.rmtree(out / split, ignore_errors=True)
+            _add_files(draft, Path(source), before, progress)
+    for file in before - _list_files(out):
+        file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where other files are left
+            file.parent.rmdir()
     if progress:
         counts = [f"{sum(case.split == split for case in draft.cases)} {split}" for split in SPLITS]
         print(f"boxes: {', '.join(counts)}; {' x '.join(map(str, draft.cases[0].shape))} cells")
     return out
+
+
+def _list_files(out: Path) -> set[Path]:
+    """List the files of boxes in a prepared folder; of another one none."""
+    from fieldwise.samples.prepared import Prepared
+
+    try:
+        cases = Prepared(out, recipe=RECIPE).cases(required=False)
+    except InputError:
+        return set()
+    return {out / file for case in cases for file in case.files.values() if isinstance(file, str)}
 
 
 def _check_sandbox(settings: dict[str, Any]) -> None:
@@ -180,8 +196,8 @@ def _rename(name: str, ends: dict[str, str]) -> str:
     return name
 
 
-def _add_files(draft: Draft, file: Path, progress: bool) -> None:
-    """Add the boxes that a FILE.yaml names."""
+def _add_files(draft: Draft, file: Path, before: set[Path], progress: bool) -> None:
+    """Add the boxes that a FILE.yaml names; none of them may be of those files that were prepared before."""
     from tqdm import tqdm
 
     from fieldwise.samples.boxes.sources import read_box_list
@@ -191,24 +207,34 @@ def _add_files(draft: Draft, file: Path, progress: bool) -> None:
     listed = read_box_list(file, spacing_units="Mpc h-1")
     places = [draft.target / box.split / box.name for box in listed.boxes]
     draft.sources = [file, *list_whole_files(path for box in listed.boxes for path, _ in box.files.values())]
-    check_apart(places, draft.sources)
+    check_apart([*places, *{old.parent for old in before}], draft.sources)
     units = UNITS | listed.units
     options: Any = {"spacing_units": listed.spacing_units, "periodic": listed.periodic}
     for box in tqdm(listed.boxes, desc="boxes", unit="box", disable=not progress):
-        fields, before = box.open(), box.fingerprint()
-        finest = _check_shapes(box, fields, listed)
-        spacing = listed.spacing * (
-            1 if listed.targets and listed.targets[0] in fields else listed.scale_factor
-        )
+        _check_numbers(box, file)
+        unchanged, fields = box.fingerprint(), box.open()
+        spacing = _check_shapes(box, fields, listed)
         own = {name: units.get(name) or units.get(name.partition("_")[0], "1") for name in fields}
         draft.add_box(box.name, box.split, fields, spacing=spacing, units=own, numbers=box.numbers, **options)
-        if box.fingerprint() != before:
-            raise InputError(f"{finest}: changed while it was read; prepare again when it is finished")
+        changed = [path for path, found in box.fingerprint().items() if unchanged.get(path) != found]
+        if changed:
+            raise InputError(f"{changed[0]}: changed while it was read; prepare again when it is finished")
     draft.facts |= {"inputs": listed.inputs, "targets": listed.targets, "scale_factor": listed.scale_factor}
 
 
-def _check_shapes(box: Any, fields: dict[str, Any], listed: Any) -> Path:
-    """Refuse targets that do not have the cells that the scale factor asks for; give a file to name."""
+def _check_numbers(box: BoxSource, file: Path) -> None:
+    """Refuse numbers that no universe has."""
+    limits = {"omega_m": 1.0, "sigma8": math.inf, "scale_factor": math.inf, "growth_factor": math.inf}
+    for name, most in limits.items():
+        if name in box.numbers and not 0 < box.numbers[name] <= most:
+            told = "above 0" if most == math.inf else f"above 0, at most {most:g}"
+            raise InputError(
+                f"{file}: {box.split}: {name} of {box.name} is {box.numbers[name]:g}; give a number {told}"
+            )
+
+
+def _check_shapes(box: BoxSource, fields: dict[str, Any], listed: BoxList) -> float:
+    """Refuse targets without the cells that the scale factor asks for; give the spacing of the finest."""
     file, first = box.files[listed.inputs[0]][0], fields[listed.inputs[0]].shape[1:]
     for name in fields:
         factor = listed.scale_factor if name in listed.targets else 1
@@ -218,7 +244,8 @@ def _check_shapes(box: Any, fields: dict[str, Any], listed: Any) -> Path:
                 f"{box.files[name][0]}: has {_times(found)} cells, where {_times(wanted)} belong to "
                 f"{file.name} with a scale factor of {factor}; correct scale_factor, or the patterns"
             )
-    return file
+    ratio = max(values.shape[1] for values in fields.values()) // first[0]
+    return listed.spacing * listed.scale_factor / ratio
 
 
 def _times(sizes: tuple[int, ...]) -> str:

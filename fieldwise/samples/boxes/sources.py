@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from fieldwise.drafts import check_plain_name
 from fieldwise.errors import InputError, first_line
 from fieldwise.fields.formats import UNREADABLE
 from fieldwise.samples.prepared import SPLITS
-from fieldwise.samples.rules import Rule, check_table, is_number, is_table, read_rules
+from fieldwise.samples.rules import Rule, check_table, is_number, is_table, list_whole_files, read_rules
 
 CHANNELS_AND_SPACE = (3, 4)  # dimensions of a field: (channel, y, x) or (channel, z, y, x)
 
@@ -33,8 +34,17 @@ def _are_fields(value: Any) -> bool:
 
 def _are_numbers(value: Any) -> bool:
     return is_table(value) and all(
-        all(map(is_number, each if isinstance(each, list) else [each])) for each in value.values()
+        isinstance(name, str) and all(map(_is_finite, each if isinstance(each, list) else [each]))
+        for name, each in value.items()
     )
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_power_of_two(value: Any) -> bool:
+    return type(value) is int and value >= 1 and not value & (value - 1)
 
 
 FIELDS = Rule(_are_fields, "lines such as `density: PATTERN` or `density: {path: PATTERN, variable: NAME}`")
@@ -46,7 +56,7 @@ RULES = {
     "units": Rule(is_table, "lines such as `displacement: Mpc h-1`"),
     "periodic": Rule(lambda value: isinstance(value, bool), "true or false"),
     "scale_factor": Rule(
-        lambda value: isinstance(value, int) and value >= 1, "cells of the targets on the edge of an input's"
+        _is_power_of_two, "1, 2, 4 or another power of two: cells of the targets on the edge of an input's"
     ),
     **dict.fromkeys(SPLITS, Rule(is_table, "inputs and, but for boxes to predict only, targets")),
 }
@@ -65,10 +75,10 @@ class BoxSource:
         """Open its fields, (channel, *cells)."""
         return {name: open_box_field(*file) for name, file in self.files.items()}
 
-    def fingerprint(self) -> list[tuple[int, int]]:
-        """Give what changes when one of its files is written again."""
-        stats = [os.stat(path) for path, _ in self.files.values()]
-        return [(each.st_mtime_ns, each.st_size) for each in stats]
+    def fingerprint(self) -> dict[Path, tuple[int, int]]:
+        """Give what changes of each of its files, and of those of a Zarr store, when it is written again."""
+        stats = {path: os.stat(path) for path in list_whole_files(path for path, _ in self.files.values())}
+        return {path: (each.st_mtime_ns, each.st_size) for path, each in stats.items()}
 
 
 @dataclass(frozen=True)
@@ -160,9 +170,11 @@ def _match_boxes(entry: Mapping[str, Any], split: str, file: Path) -> list[BoxSo
     for side in ("inputs", "targets", "besides"):
         for name, given in entry.get(side, {}).items():
             check_plain_name(name, f"{file}: {split}: field")
+            if name in matched:
+                raise InputError(f"{file}: {split}: {name} is named twice; give each field a name of its own")
             pattern = given if isinstance(given, str) else given["path"]
             variable = None if isinstance(given, str) else given.get("variable")
-            paths = sorted(file.parent.glob(pattern) if not Path(pattern).is_absolute() else _glob(pattern))
+            paths = _glob(file.parent, pattern)
             if not paths:
                 raise InputError(f"{file}: {split}: {name}: no file matches {pattern}; check the pattern")
             matched[name] = [(path, variable) for path in paths]
@@ -194,9 +206,13 @@ def _numbers(entry: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return list(entry.get("numbers", {}).items())
 
 
-def _glob(pattern: str) -> list[Path]:
-    path = Path(pattern)
-    return list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+def _glob(home: Path, pattern: str) -> list[Path]:
+    """List what matches a pattern, in the order of the names; one that means nothing matches nothing."""
+    anchor = Path(pattern).anchor
+    try:
+        return sorted(Path(anchor or home).glob(pattern.removeprefix(anchor)))
+    except (ValueError, IndexError):
+        return []
 
 
 def name_boxes(paths: Sequence[Path]) -> list[str]:
@@ -235,7 +251,8 @@ def open_box_field(path: Path, variable: str | None = None) -> Any:
     (2, 8, 8)
     """
     values = _open_array(path) if path.suffix == ".npy" else _open_variable(path, variable)
-    if len(values.shape) not in CHANNELS_AND_SPACE or np.dtype(values.dtype).kind not in "fiub":
+    kind = np.dtype(values.dtype).kind
+    if len(values.shape) not in CHANNELS_AND_SPACE or kind not in "fiub" or 0 in values.shape:
         raise InputError(
             f"{path}: is {np.dtype(values.dtype).name} of shape {tuple(values.shape)}; a field has numbers "
             "(channel, y, x) or (channel, z, y, x)"
@@ -265,16 +282,23 @@ def _open_variable(path: Path, variable: str | None) -> Any:
                 f"{', '.join(known) or 'no fields'}"
             )
         return store[name]
+    except InputError:
+        raise
     except (*UNREADABLE, KeyError) as error:
         raise InputError(f"{path}: cannot be read ({first_line(error)}); copy the file again") from None
 
 
 def _open_store(path: Path) -> Any:
-    """Open a file of several variables: name to what has a shape and slices."""
+    """Open a file of several variables: name to what has a shape and slices.
+
+    NetCDF says how its numbers are packed, and which of them are missing.
+    """
     if path.is_dir():
         return zarr.open(path, mode="r")
     import h5py
 
     with path.open("rb") as stream:
         classic = stream.read(3) == b"CDF"
-    return xr.open_dataset(path, engine="scipy", decode_times=False) if classic else h5py.File(path, "r")
+    if classic or path.suffix == ".nc":
+        return xr.open_dataset(path, engine="scipy" if classic else "h5netcdf", decode_times=False)
+    return h5py.File(path, "r")
