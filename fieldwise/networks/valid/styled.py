@@ -59,8 +59,8 @@ def check_style(network: nn.Module, style: Tensor | None, batch: int) -> None:
     Traceback (most recent call last):
     fieldwise.errors.InputError: the network takes a style of (4, 2), not (4, 3); give the numbers that ...
     """
-    maps = [affine for layer in network.modules() if (affine := style_map(layer)) is not None]
-    wanted = (batch, maps[0].in_features) if maps else None
+    affine = next(filter(None, map(style_map, network.modules())), None)
+    wanted = None if affine is None else (batch, affine.in_features)
     given = None if style is None else tuple(style.shape)
     if given != wanted:
         raise InputError(

@@ -103,6 +103,7 @@ def _differentiate_emulator(
 def _apply(layer: nn.Module, both: Tensor) -> Tensor:
     """Convolve values and derivatives without the bias, which only values have."""
     weight = cast("Tensor", layer.weight)
-    if torch.is_inference_mode_enabled() and can_filter(layer, both):
+    predicting = not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
+    if predicting and can_filter(layer, both):
         return convolve_by_filtering(both, weight, weight.new_zeros(len(weight)))
     return CONVOLVE[both.ndim](both, weight)

@@ -23,7 +23,7 @@ from fieldwise.samples.prepared import Prepared
 from fieldwise.samples.signatures import Signature, Variable
 from fieldwise.tasks.checkpoints import read_checkpoint
 from fieldwise.verbs.domains.contents import Output
-from fieldwise.verbs.predictors import Arrays, Predictor, load_predictor
+from fieldwise.verbs.predictors import WHOLE, Arrays, Predictor, load_predictor
 
 RATE = (
     "_rate"  # of growth, km/s for a displacement in Mpc/h that grows by its own size with the growth factor
@@ -117,6 +117,8 @@ class BoxPredictor(Predictor):
         slope = torch.zeros_like(style)
         growth = style[:, names.index(GROWTH)].item()
         slope[:, names.index(GROWTH)] = 1.0
+        if hasattr(self.network, "boundary"):
+            self.network.boundary = "periodic" if WHOLE in arrays else "valid"
         moved, change = differentiate_by_style(self.network, fields, style, slope, fields / growth)
         displacement = self._unscale(moved[0].float().cpu().numpy())
         changing = self._unscale(change[0].float().cpu().numpy()) - self._unscale(np.zeros_like(displacement))
