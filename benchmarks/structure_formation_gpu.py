@@ -7,8 +7,8 @@
 A `ResidualEmulator` of 64 features and 7 blocks, whose style is the growth factor D, maps the linear
 displacement to the displacement; the velocity is its derivative along dD/dt. Weights are random. Every
 variant, a method with its dtype and its blocks, does one block; the fastest then maps the box twice, and the
-clock runs from fields in the host's memory to both results on the card. Methods are jvp (torch.func.jvp), dual
-(the dual numbers of `differentiate_by_style`), and compiled (these by torch.compile). Blocks carry their
+clock runs from fields in the host's memory to both results on the card. Methods are jvp (torch.func.jvp),
+dual (the dual numbers of `differentiate_by_style`), and compiled (these by torch.compile). Blocks carry their
 margin and so compute more cells than they give: work counts these, once for each of the two.
 
 Checked on the card: noise of world cells is the processor's; blocks equal the whole, in float32; the velocity
