@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,9 +19,15 @@ from fieldwise.networks.valid.blocks import check_bypass, check_cells, crop, dra
 from fieldwise.networks.valid.periodic import Boundary, put_channels_last, put_kernels_last
 from fieldwise.networks.valid.styled import add_styles, check_style, convolve
 
+SLOPE = 0.01  # of the rectifier below zero
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
-    "leaky_relu": partial(functional.leaky_relu, negative_slope=0.01, inplace=True),
+    "leaky_relu": partial(functional.leaky_relu, negative_slope=SLOPE, inplace=True),
+}
+# Of what acts cell by cell, a tangent is passed on as a gradient is passed back: times the derivative.
+TANGENTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # of tangent and value
+    "gelu": torch.ops.aten.gelu_backward,
+    "leaky_relu": partial(torch.ops.aten.leaky_relu_backward, negative_slope=SLOPE, self_is_result=False),
 }
 
 
@@ -98,7 +105,7 @@ class ResidualEmulator(Boundary, nn.Module):
         self.boundary = boundary
         if activation not in ACTIVATIONS:
             raise InputError(f"activation is {activation!r}; take {' or '.join(ACTIVATIONS)}")
-        self.activation = ACTIVATIONS[activation]
+        self.activation, self.activate_tangent = ACTIVATIONS[activation], TANGENTS[activation]
         self.first = convolution(in_channels, features, 3)
         self.blocks = nn.ModuleList(
             nn.ModuleList(convolution(features, features, 3) for _ in range(2)) for _ in range(blocks)

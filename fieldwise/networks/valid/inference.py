@@ -54,10 +54,10 @@ def compute(layer: nn.Module, features: Tensor, norm: nn.Module | None = None) -
     >>> torch.allclose(compute(layer, fields, norm), norm(layer(fields)), atol=1e-6)
     True
     """
-    if not isinstance(layer, _ConvNd) or (norm is None and not _can_filter(layer, features)):
+    if not isinstance(layer, _ConvNd) or (norm is None and not can_filter(layer, features)):
         return layer(features)
     weight, bias = _fold(layer, norm)
-    if _can_filter(layer, features):
+    if can_filter(layer, features):
         return convolve_by_filtering(features, weight, bias)
     return functional_call(layer, {"weight": weight, "bias": bias}, (features,))
 
@@ -74,7 +74,12 @@ def _fold(layer: _ConvNd, norm: Any) -> tuple[Tensor, Tensor]:
     return weight * factors.view(shape), (bias - norm.running_mean) * factors + norm.bias
 
 
-def _can_filter(layer: nn.Module, features: Tensor) -> bool:
+def can_filter(layer: nn.Module, features: Tensor) -> bool:
+    """Tell whether `convolve_by_filtering` can do, faster, what a layer does with features.
+
+    >>> can_filter(nn.Conv2d(64, 64, 3), torch.zeros(1, 64, 8, 8))
+    False
+    """
     return (
         isinstance(layer, nn.Conv3d)
         and (layer.kernel_size, layer.stride, layer.padding) == ((3, 3, 3), (1, 1, 1), (0, 0, 0))

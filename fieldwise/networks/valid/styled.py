@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fieldwise.errors import InputError
 from fieldwise.networks.valid.inference import compute, pair_norms
@@ -58,8 +59,8 @@ def check_style(network: nn.Module, style: Tensor | None, batch: int) -> None:
     Traceback (most recent call last):
     fieldwise.errors.InputError: the network takes a style of (4, 2), not (4, 3); give the numbers that ...
     """
-    maps = [affine for layer in network.modules() if (affine := style_map(layer)) is not None]
-    wanted = (batch, maps[0].in_features) if maps else None
+    affine = next(filter(None, map(style_map, network.modules())), None)
+    wanted = None if affine is None else (batch, affine.in_features)
     given = None if style is None else tuple(style.shape)
     if given != wanted:
         raise InputError(
@@ -85,9 +86,32 @@ def convolve(
     True
     """
     if style is not None and (affine := style_map(layer)) is not None:
-        factors = 1 + affine(style.to(affine.weight.dtype))
-        features = features * factors.to(features.dtype).view(*factors.shape, *[1] * (features.ndim - 2))
+        features = features * _beside(features, 1 + affine(style.to(affine.weight.dtype)))
     return compute(layer, features, norm) if torch.is_inference_mode_enabled() else layer(features)
+
+
+def scale_of(layer: nn.Module, features: Tensor, style: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor]:
+    """Give what `convolve` multiplies the channels of features by, and how it changes along a tangent.
+
+    >>> import torch
+    >>> layer = nn.Conv2d(1, 1, 1)
+    >>> add_styles(layer, 1)
+    >>> _ = nn.init.ones_(layer.style.weight)
+    >>> style, tangent = torch.tensor([[[2.0]], [[5.0]]])
+    >>> [factor.item() for factor in scale_of(layer, torch.ones(1, 1, 1, 1), style, tangent)]
+    [3.0, 5.0]
+    """
+    affine = style_map(layer)
+    if affine is None:
+        raise InputError("a layer without a map of styles does not change with the style; give it one")
+    factors = 1 + affine(style.to(affine.weight.dtype))
+    slopes = functional.linear(tangent.to(affine.weight.dtype), affine.weight)
+    return _beside(features, factors), _beside(features, slopes)
+
+
+def _beside(features: Tensor, factors: Tensor) -> Tensor:
+    """Shape factors (batch, channel) so that they multiply features (batch, channel, *space)."""
+    return factors.to(features.dtype).view(*factors.shape, *[1] * (features.ndim - 2))
 
 
 def style_map(layer: nn.Module) -> nn.Linear | None:

@@ -13,6 +13,7 @@ import torch
 from fieldwise.errors import InputError
 from fieldwise.interop.map2map_state import load_map2map
 from fieldwise.networks.valid.symmetrised import AxisSymmetrised
+from fieldwise.networks.valid.tangents import differentiate_by_style
 from fieldwise.physics.structure_formation.cosmology import expansion_rate, grow
 from fieldwise.recipes.structure_formation.norms import check_norm_options, choose_norms
 from fieldwise.recipes.structure_formation.prepare import RECIPE, UNITS
@@ -22,7 +23,7 @@ from fieldwise.samples.prepared import Prepared
 from fieldwise.samples.signatures import Signature, Variable
 from fieldwise.tasks.checkpoints import read_checkpoint
 from fieldwise.verbs.domains.contents import Output
-from fieldwise.verbs.predictors import Arrays, Predictor, load_predictor
+from fieldwise.verbs.predictors import WHOLE, Arrays, Predictor, load_predictor
 
 RATE = (
     "_rate"  # of growth, km/s for a displacement in Mpc/h that grows by its own size with the growth factor
@@ -105,7 +106,7 @@ class BoxPredictor(Predictor):
         """Give displacements, and velocities behind them where these are asked for."""
         if not self.velocity:
             return super().apply(arrays)
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.inference_mode():
             return self._apply_moving(arrays)
 
     def _apply_moving(self, arrays: Arrays) -> np.ndarray:
@@ -116,11 +117,9 @@ class BoxPredictor(Predictor):
         slope = torch.zeros_like(style)
         growth = style[:, names.index(GROWTH)].item()
         slope[:, names.index(GROWTH)] = 1.0
-        moved: torch.Tensor
-        change: torch.Tensor
-        moved, change = torch.func.jvp(  # type: ignore[misc]
-            lambda x, s: self.network(x, style=s), (fields, style), (fields / growth, slope)
-        )
+        if hasattr(self.network, "boundary"):
+            self.network.boundary = "periodic" if WHOLE in arrays else "valid"
+        moved, change = differentiate_by_style(self.network, fields, style, slope, fields / growth)
         displacement = self._unscale(moved[0].float().cpu().numpy())
         changing = self._unscale(change[0].float().cpu().numpy()) - self._unscale(np.zeros_like(displacement))
         return np.concatenate([displacement, arrays[RATE] * changing])
