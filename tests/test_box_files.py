@@ -198,7 +198,7 @@ def test_boxes_without_targets_are_only_to_be_predicted(home):
 
 @pytest.mark.parametrize("besides", [None, "fine", "coarse"])
 def test_cells_of_coarser_inputs_are_as_many_times_larger(tmp_path, besides):
-    """Whether or not the fine field is there, and as what."""
+    """Whether the fine field is there, or is to be predicted."""
     fine = np.kron(FIELD, np.ones((1, 4, 4), np.float32))
     write(tmp_path, coarse=FIELD, fine=fine)
     targets = {"fine": "fine.npy"} if besides is None else None
@@ -206,7 +206,11 @@ def test_cells_of_coarser_inputs_are_as_many_times_larger(tmp_path, besides):
     known = {"inputs": {"coarse": "coarse.npy"}, "targets": targets, "besides": beside}
     prepared = prepare(tmp_path, scale_factor=4, spacing=0.5, **known)
     assert prepared.variables["coarse"].spacing == 2.0
-    assert prepared.cases()[0].spacing == (2.0 if besides == "coarse" else 0.5)
+    assert prepared.variables.get("other", prepared.variables["coarse"]).spacing == (
+        0.5 if besides == "fine" else 2.0
+    )
+    (case,) = prepared.cases()
+    assert (case.spacing, case.shape) == (0.5, (32, 40))
     np.testing.assert_array_equal(prepared.cases()[0].read(["coarse"])["coarse"], FIELD)
 
 
@@ -317,7 +321,7 @@ SPOILERS = {
         lambda path: np.save(path, FIELD.astype(complex)),
         "is complex128 of shape (2, 8, 10); a field",
     ),
-    "words": (lambda path: np.save(path, np.full(SHAPE, "a")), "a field has numbers (channel, y, x)"),
+    "words": (lambda path: np.save(path, np.full(SHAPE, "a")), "a field has numbers (channel, "),
     "without channels": (lambda path: np.save(path, FIELD[0]), "is float32 of shape (8, 10); a field has"),
     "five axes": (lambda path: np.save(path, FIELD[None, None]), "is float32 of shape (1, 1, 2, 8, 10)"),
     "no channel": (lambda path: np.save(path, FIELD[:0]), "is float32 of shape (0, 8, 10); a field has"),

@@ -216,6 +216,7 @@ class Draft:
         units: Mapping[str, str] | None = None,
         periodic: bool = True,
         numbers: Mapping[str, float] | None = None,
+        refined: int = 1,
     ) -> Case:
         """Write the fields of a box, in two or three dimensions, slab by slab, and add it.
 
@@ -235,6 +236,8 @@ class Draft:
             Whether fields go on at the other side.
         numbers
             What holds for the box as a whole.
+        refined
+            Cells of the case along one of the finest field: more than 1 where a finer one is to be predicted.
 
         Raises
         ------
@@ -251,7 +254,8 @@ class Draft:
         check_plain_name(name, "case", kind="folder")
         home, units = f"{split or 'whole'}/{name}", units or {}
         (self.folder / home).mkdir(parents=True)
-        shape = max((tuple(values.shape[1:]) for values in fields.values()), key=lambda cells: cells[0])
+        finest = max((values.shape[1:] for values in fields.values()), key=lambda cells: cells[0])
+        shape = tuple(refined * size for size in finest)
         files: dict[str, str | float] = {}
         variables = {}
         for key, values in fields.items():

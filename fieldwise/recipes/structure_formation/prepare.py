@@ -213,9 +213,9 @@ def _add_files(draft: Draft, file: Path, before: set[Path], progress: bool) -> N
     for box in tqdm(listed.boxes, desc="boxes", unit="box", disable=not progress):
         _check_numbers(box, file)
         unchanged, fields = box.fingerprint(), box.open()
-        spacing = _check_shapes(box, fields, listed)
+        known: Any = {"refined": _check_shapes(box, fields, listed), "spacing": listed.spacing}
         own = {name: units.get(name) or units.get(name.partition("_")[0], "1") for name in fields}
-        draft.add_box(box.name, box.split, fields, spacing=spacing, units=own, numbers=box.numbers, **options)
+        draft.add_box(box.name, box.split, fields, units=own, numbers=box.numbers, **known, **options)
         changed = [path for path, found in box.fingerprint().items() if unchanged.get(path) != found]
         if changed:
             raise InputError(f"{changed[0]}: changed while it was read; prepare again when it is finished")
@@ -233,8 +233,8 @@ def _check_numbers(box: BoxSource, file: Path) -> None:
             )
 
 
-def _check_shapes(box: BoxSource, fields: dict[str, Any], listed: BoxList) -> float:
-    """Refuse targets without the cells that the scale factor asks for; give the spacing of the finest."""
+def _check_shapes(box: BoxSource, fields: dict[str, Any], listed: BoxList) -> int:
+    """Refuse targets without the cells that the scale factor asks for; tell how much finer they are to be."""
     file, first = box.files[listed.inputs[0]][0], fields[listed.inputs[0]].shape[1:]
     for name in fields:
         factor = listed.scale_factor if name in listed.targets else 1
@@ -245,7 +245,7 @@ def _check_shapes(box: BoxSource, fields: dict[str, Any], listed: BoxList) -> fl
                 f"{file.name} with a scale factor of {factor}; correct scale_factor, or the patterns"
             )
     ratio = max(values.shape[1] for values in fields.values()) // first[0]
-    return listed.spacing * listed.scale_factor / ratio
+    return max(1, listed.scale_factor // ratio)
 
 
 def _times(sizes: tuple[int, ...]) -> str:
