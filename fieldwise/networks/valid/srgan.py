@@ -97,7 +97,8 @@ class SuperResolutionGenerator(nn.Module):
         check_sizes(in_channels=in_channels, out_channels=out_channels)
         widths = list_widths(scale_factor, most_features, least_features)
         convolution = choose_convolution(dimensions, 1)
-        self.in_channels, self.dimensions, self.scale_factor = in_channels, dimensions, scale_factor
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.dimensions, self.scale_factor = dimensions, scale_factor
         self.bypass = check_bypass(bypass, in_channels, out_channels)
         self.block0 = Chain(convolution(in_channels, widths[0], 1), nn.LeakyReLU(SLOPE))
         self.blocks = nn.ModuleList(

@@ -83,7 +83,8 @@ class UNet(Boundary, nn.Module):
     ) -> None:
         super().__init__()
         check_sizes(in_channels=in_channels, out_channels=out_channels, features=features)
-        self.in_channels, self.dimensions, self.boundary = in_channels, dimensions, boundary
+        self.in_channels, self.out_channels, self.dimensions = in_channels, out_channels, dimensions
+        self.boundary = boundary
         self.bypass = check_bypass(bypass, in_channels, out_channels)
         block = partial(self.block, dimensions=dimensions)
         resample = partial(ConvBlock, features, features, dimensions=dimensions)

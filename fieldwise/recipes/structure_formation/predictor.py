@@ -162,12 +162,15 @@ def load_box_predictor(
 
     def load_state(path: Path, device: torch.device) -> BoxPredictor:
         case = prepared.cases()[0]
-        check_norm_options(norm_options or {}, in_norms, tgt_norms)
-        inputs = _give_norms(prepared, "inputs", in_norms, norm_options or {}, flag="--in_norms")
-        targets = _give_norms(prepared, "targets", tgt_norms, norm_options or {}, flag="--tgt_norms")
-        signature = Signature(RECIPE, inputs, targets, stacked=True, dimensions=len(case.shape))
-        network: Any = load_map2map(path)
-        _check_channels(network, signature, path)
+        options, network = norm_options or {}, load_map2map(path)
+        read = [prepared.variables[name] for name in prepared.description.get("inputs", ())]
+        given = [prepared.variables[name] for name in prepared.description.get("targets", ())]
+        inputs = _give_norms(read, in_norms, options, flag="--in_norms")
+        targets = given or [_suppose_target(network, read[0], case)]
+        outputs = _give_norms(targets, tgt_norms, options, flag="--tgt_norms")
+        check_norm_options(options, in_norms, tgt_norms)
+        signature = Signature(RECIPE, inputs, outputs, stacked=True, dimensions=len(case.shape))
+        _check_network(network, signature, path)
         return BoxPredictor(network, signature, device=device, path=path, fingerprint=hash_file(path))
 
     predictor: BoxPredictor = load_predictor(
@@ -182,24 +185,39 @@ def load_box_predictor(
     return predictor
 
 
+def _suppose_target(network: Any, read: Variable, case: Case) -> Variable:
+    """Describe what a network gives where the data name no target: what it reads, in as many channels."""
+    name, channels = read.name.partition("_")[0], getattr(network, "out_channels", 0)
+    vector = channels == len(case.shape)
+    ends = list("xyz") if vector else [str(number) for number in range(1, channels + 1)]
+    fields = tuple(f"{name}_{end}" for end in ends[:channels]) if channels > 1 else (name,)
+    return Variable(name, fields, read.units, case.spacing, vector=vector)
+
+
 def _give_norms(
-    prepared: Prepared, side: str, norms: Sequence[str] | None, options: dict[str, float], *, flag: str
+    variables: Sequence[Variable], norms: Sequence[str] | None, options: dict[str, float], *, flag: str
 ) -> tuple[Variable, ...]:
-    """Give the variables of a side with their norms."""
-    names = list(prepared.description.get(side, []))
+    """Give variables their norms."""
+    names = [each.name for each in variables]
     scales = choose_norms(names, norms or ["identity"] * len(names), options, flag=flag)
-    variables = [prepared.variables[name] for name in names]
     return tuple(replace(each, scale=scales.get(each.name, each.scale)) for each in variables)
 
 
-def _check_channels(network: Any, signature: Signature, path: Path) -> None:
-    """Refuse weights of a network that reads other channels, or other dimensions, than the data have."""
-    channels = sum(each.channels for each in signature.inputs)
-    found = network.in_channels, network.dimensions
-    if found != (channels, signature.dimensions):
+def _check_network(network: Any, signature: Signature, path: Path) -> None:
+    """Refuse weights that map other channels, dimensions or cells than the data have."""
+    sides = (signature.inputs, signature.outputs)
+    channels = [sum(each.channels for each in side) for side in sides]
+    coarse, fine = (side[0].spacing or 1.0 for side in sides)
+    names = ("in_channels", "out_channels", "dimensions", "scale_factor")
+    found = [getattr(network, name, 1 if name == "scale_factor" else 0) for name in names]
+    wanted = [*channels, signature.dimensions, round(coarse / fine)]
+    if found != wanted:
+        ours, theirs = (
+            f"{read} to {given} channels in {axes}-D, with a scale factor of {factor}"
+            for read, given, axes, factor in (found, wanted)
+        )
         raise InputError(
-            f"{path}: reads {found[0]} channels in {found[1]} dimensions; the data have {channels} in "
-            f"{signature.dimensions}; choose other weights, or other inputs in prepare"
+            f"{path}: maps {ours}; the data have {theirs}; choose other weights, or other fields"
         )
 
 
