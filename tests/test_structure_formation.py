@@ -11,8 +11,10 @@ from boxes_of_matter import ASLEEP, SMALL, THIN, evaluate, predict, prepare, tra
 from fieldwise.cli import main
 from fieldwise.interop.map2map_state import save_map2map
 from fieldwise.losses.densities import density_loss, lagrangian_eulerian_loss, momentum_loss
+from fieldwise.networks.valid.srgan import SuperResolutionGenerator
 from fieldwise.networks.valid.unet import UNet
 from fieldwise.physics.structure_formation.cosmology import displacement_scale
+from fieldwise.recipes import structure_formation
 from fieldwise.recipes.structure_formation import losses
 from fieldwise.recipes.structure_formation.predictor import load_box_predictor, load_signature, rate_of
 from fieldwise.runs import read_metrics
@@ -290,6 +292,18 @@ def test_of_linear_growth_the_velocity_is_that_of_linear_theory(flat, tmp_path):
     assert values[0] == pytest.approx(values[1], rel=1e-5)
 
 
+def test_velocities_in_arrays_without_names_are_found(flat, styled, tmp_path):
+    scores = [
+        evaluate(styled, flat, predict(styled, flat, tmp_path / kind, kind=kind, velocity=True))["scores"]
+        for kind in ("nc", "npy")
+    ]
+    assert scores[0] == scores[1]
+    assert value_of(scores[0], measure="relative_l2", name="prediction", of="velocity") > 0
+    plain = evaluate(styled, flat, predict(styled, flat, tmp_path / "plain", kind="npy"))["scores"]
+    rows = pick(plain, measure="redshift_space_power_ratio")
+    assert {row["name"] for row in rows} == {"first_order"}
+
+
 # --- norms and weights of others ----------------------------------------------------------------------
 
 
@@ -353,6 +367,47 @@ def test_training_begins_with_published_weights_or_those_of_a_run(flat, publishe
     kernels = [name for name, value in weights.items() if value.ndim > 1]
     assert kernels
     assert all(torch.equal(read_weights(again)[name], weights[name]) for name in kernels)
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_boxes_that_nobody_knows_the_truth_of_are_mapped(tmp_path, factor):
+    """Coarse ones to as many more cells; named after what is read."""
+    torch.manual_seed(1)
+    thin = {"scale_factor": 2, "most_features": 4, "least_features": 2}
+    network = UNet(2, 2, dimensions=2, features=4)
+    if factor == 2:
+        network = SuperResolutionGenerator(2, 2, dimensions=2, **thin)
+    save_map2map(network, tmp_path / "state_1.pt")
+    np.save(tmp_path / "given.npy", np.random.default_rng(0).normal(size=(2, 8, 8)))
+    text = f"{{spacing: 4, scale_factor: {factor}, test: {{inputs: {{displacement_lowres: given.npy}}}}}}"
+    (tmp_path / "own.yaml").write_text(text)
+    data = structure_formation.prepare(
+        source=str(tmp_path / "own.yaml"), out=tmp_path / "data", progress=False
+    )
+    known = {"weights": str(tmp_path / "state_1.pt"), "members": 2 * (factor - 1)}
+    prediction = predict(tmp_path, data, tmp_path / "out", **known)
+    with xr.open_dataset(prediction / "given.nc", engine="h5netcdf") as opened:
+        for axis in "xy":
+            values = opened[f"displacement_{axis}"]
+            assert values.shape == (8 * factor, 8 * factor)
+            assert values.attrs["units"] == "Mpc h-1"
+            assert values.std() > 0
+
+
+def test_a_trained_super_resolver_maps_coarse_boxes_alone(ensemble, pairs, tmp_path):
+    """The bits of the box that the truth lies beside."""
+    np.save(tmp_path / "box_0005.npy", read_truth(pairs, "displacement_lowres"))
+    text = "{spacing: 2, scale_factor: 2, test: {inputs: {displacement_lowres: box_0005.npy}}}"
+    (tmp_path / "own.yaml").write_text(text)
+    alone = structure_formation.prepare(
+        source=str(tmp_path / "own.yaml"), out=tmp_path / "data", progress=False
+    )
+    found, expected = (
+        np.load(predict(ensemble, data, tmp_path / f"{name}.npy", members=2, keep_members=True))
+        for name, data in (("alone", alone), ("beside", pairs))
+    )
+    assert found.shape == (2, 2, 16, 16)
+    np.testing.assert_array_equal(found, expected)
 
 
 # --- losses and games ---------------------------------------------------------------------------------

@@ -218,6 +218,8 @@ def open_boxes(
     except (OSError, ValueError, LookupError) as error:
         reason = first_line(error)
         raise InputError(f"{path}: cannot be read ({reason}); predict all boxes of {case.split}") from None
+    if found.dtype.kind not in "fiu" or not np.isfinite(found).all():
+        raise InputError(f"{path}: holds values that are no finite numbers; predict again")
     if found.shape[1:] != case.shape:
         raise InputError(f"{path}: holds {found.shape} values, box {case} {case.shape}; predict again")
     return found, members

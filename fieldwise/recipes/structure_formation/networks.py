@@ -191,4 +191,7 @@ def begin_with(network: nn.Module, path: Path, *, strict: bool = True) -> None:
             f"{path}: holds another network's weights ({told}); choose the network and options that it was "
             "trained with, or --load_state_strict false"
         )
+    broken = [key for key, each in fitting.items() if not each.isfinite().all()]
+    if broken:
+        raise InputError(f"{path}: {broken[0]} holds numbers that are not finite; take another file")
     network.load_state_dict(fitting, strict=False)

@@ -145,10 +145,10 @@ def _describe(
 
     style = settings["style"] or []
     scales: dict[str, Any] = {}
-    check_norm_options(settings["norm_options"] or {}, settings["in_norms"], settings["tgt_norms"])
     for side, flag in (("inputs", "in_norms"), ("targets", "tgt_norms")):
         options = settings["norm_options"] or {}
         scales |= choose_norms(names[side], settings[flag], options, flag=f"--{flag}")
+    check_norm_options(settings["norm_options"] or {}, settings["in_norms"], settings["tgt_norms"])
     for case in cases:
         case.check_numbers(style)
     seen = [[case.numbers[name] for case in cases] for name in style]
