@@ -27,7 +27,7 @@
 # own simulations, and the first part is the same.
 
 # %% tags=["colab"]
-# On Google Colab this fetches and installs the project; anywhere else it does nothing.
+# On Google Colab this fetches and installs the project with GMT; anywhere else it does nothing.
 import sys
 
 if "google.colab" in sys.modules:
@@ -38,6 +38,8 @@ if "google.colab" in sys.modules:
     if not os.path.isdir(here):
         clone = ["git", "clone", "--depth", "1", "https://github.com/YOUR_ORGANISATION/fieldwise", here]
         subprocess.run(clone, check=True)
+    # GMT, for maps; where it cannot be had, make says why, and what needs no GMT runs.
+    subprocess.run(["make", "-C", here, "gmt"], check=False)
     # Colab has a kernel and widgets of its own: they stay as they are.
     install = [sys.executable, "-m", "pip", "install", "--quiet", f"{here}[comet,tuning]"]
     subprocess.run(install, check=True)
@@ -53,7 +55,8 @@ boxes = 600  # to learn from
 features = 64  # channels of the network
 blocks = 5  # pairs of convolutions
 max_epochs = 5
-boxes_3d = 300  # in three dimensions, of 32 cells an axis; 0 leaves them out
+boxes_3d = 400  # in three dimensions; 0 leaves them out
+cells_3d = 32
 epochs_3d = 1
 pairs = 800  # of a coarse and a fine box; 0 leaves super-resolution out
 pair_epochs = 4
@@ -153,7 +156,13 @@ display(Image(emulator / "figures" / "spectra_displacement.png", width=420))
 if boxes_3d:
     volumes, deep = Path(data) / "volumes", Path(run) / "volumes"
     structure_formation.prepare(
-        out=volumes, seed=seed, dimensions=3, boxes=boxes_3d, validation_boxes=8, test_boxes=8
+        out=volumes,
+        seed=seed,
+        dimensions=3,
+        cells=cells_3d,
+        boxes=boxes_3d,
+        validation_boxes=4,
+        test_boxes=12,
     )
     structure_formation.train(
         data=volumes, run=deep, blocks=4, batch_size=1, max_epochs=epochs_3d, tracker="none", **options

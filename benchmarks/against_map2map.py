@@ -257,6 +257,7 @@ def compare(work: str, ways: list[str], folder: Path, options: argparse.Namespac
     workers = {way: start(work, way, folder, options.threads) for way in ways}
     for _, way in product(range(options.rounds), ways):
         turns[way].append(take_turn(workers[way]))
+        print(f"{work}, {way}: {turns[way][-1]}", file=sys.stderr, flush=True)
     for worker in workers.values():
         worker.communicate("stop\n")
     skipped = 1 if options.rounds > 1 else 0

@@ -179,7 +179,7 @@ def test_crops_that_cannot_be_cut_are_refused(cutting, message):
         ({"input_padding": [1]}, {}),
         ({"target_padding": [1]}, {}),
         ({"size": [3]}, {}),  # the last crops would end at 9 of 8
-        ({"size": [4]}, {"shift": 2}),
+        ({"size": [4]}, {"shift": [2]}),
         ({"size": [4], "start": [2], "stop": [3], "input_padding": [3, 0]}, {}),
         # Of 2 + 4 cells with 2 before and 3 after, which does not fit when it is mirrored
         ({"size": [4], "start": [3], "stop": [4], "input_padding": [3, 1, 3, 1]}, {"symmetries": True}),
@@ -235,7 +235,7 @@ def test_a_turned_sample_is_what_the_turned_box_gives_there(data):
     crops = cut_box(
         fields,
         inputs=("density", "flow"),
-        augment=Augmentation(symmetries=True, shift=shift, seed=data.draw(st.integers(0, 99))),
+        augment=Augmentation(symmetries=True, shift=[shift], seed=data.draw(st.integers(0, 99))),
         size=[size],
         **{f"{side}_padding": each for side, each in before_after.items()},
     )
@@ -285,7 +285,7 @@ def test_shifts_begin_anew_in_each_epoch():
     """The original adds them up, until crops have left the box."""
     field = np.arange(16.0).reshape(1, 16, 1) * np.ones((1, 1, 16))
     crops = cut_box(
-        {"given": field, "wanted": field}, augment=Augmentation(shift=3), size=[2, 16], periodic=True
+        {"given": field, "wanted": field}, augment=Augmentation(shift=[3]), size=[2, 16], periodic=True
     )
     for index in range(len(crops)):
         firsts = {int(crops[index, epoch]["inputs"][0, 0, 0, 0]) - 2 * index for epoch in range(30)}
@@ -294,7 +294,7 @@ def test_shifts_begin_anew_in_each_epoch():
 
 def test_changes_are_a_function_of_seed_epoch_and_sample():
     field = make_field(2, 6, 6)
-    changes = {"symmetries": True, "shift": 3, "offset": 0.5, "factor": 0.2}
+    changes = {"symmetries": True, "shift": [3], "offset": 0.5, "factor": 0.2}
 
     def read(seed, epoch, *, before=()):
         crops = cut_box(

@@ -117,3 +117,35 @@ def test_ice_flow_ends_with_a_table_and_the_paths(home):
     rows = pick(read_scores(home / "ice_flow_model" / "scores.json")["scores"], against="test")
     assert value_of(rows, measure="leakage") == 0
     assert value_of(rows, measure="symmetry_error") < 0.02
+
+
+def test_structure_formation_ends_with_tables_in_two_and_three_dimensions(home):
+    data, run = str(home / "boxes"), str(home / "boxes_model")
+    small = {
+        "cells": 16,
+        "boxes": 6,
+        "features": 4,
+        "blocks": 1,
+        "max_epochs": 1,
+        "boxes_3d": 2,
+        "cells_3d": 8,
+    }
+    small |= {"pairs": 4, "pair_epochs": 1, "members": 3}
+    printed = execute("structure_formation", home, data=data, run=run, seed=3, **small)
+    for words in (
+        "relative L2",
+        "cross correlation",
+        "first_order",
+        "trilinear",
+        "CRPS",
+        "coverage of the 90",
+    ):
+        assert words in printed
+    assert f"scores: {run}/emulator/scores.json" in printed
+    for folder, rival in (
+        ("emulator", "first_order"),
+        ("volumes", "second_order"),
+        ("superresolver", "trilinear"),
+    ):
+        rows = pick(read_scores(home / "boxes_model" / folder / "scores.json")["scores"], against="test")
+        assert value_of(rows, measure="relative_l2", name=rival) > 0

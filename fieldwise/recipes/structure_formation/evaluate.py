@@ -71,7 +71,7 @@ def evaluate(
         facts={"boxes": len(cases), "seen_in_training": learnt},
         shown=[_shorten(row) for row in shown],
         verdicts=[
-            verdict(rows, against=split, measure="relative_l2"),
+            *(verdict(_of(rows, name), against=split, measure="relative_l2") for name in judgements),
             *([verdict(rows, against=split, measure="crps")] if pick(rows, measure="crps") else []),
             f"learnt from {', '.join(learnt)}: these scores tell nothing of new boxes" if learnt else "",
         ],
@@ -79,6 +79,11 @@ def evaluate(
         if figures
         else None,
     )
+
+
+def _of(rows: list[dict[str, Any]], variable: str) -> list[dict[str, Any]]:
+    """Pick the scores of one field; those of the displacement name none."""
+    return [row for row in rows if row.get("of", "displacement") == variable]
 
 
 def _shorten(row: dict[str, Any]) -> dict[str, Any]:
@@ -104,7 +109,7 @@ def _judge_boxes(
             truth = case.read([variable])[variable.name]
             found, members = open_boxes(prediction, case, variable.fields, first=first)
             told = {"prediction": found, **list_rivals(case, variable.name, signature)}
-            moving = _list_velocities(case, prediction, variable.name)
+            moving = _list_velocities(case, signature, prediction, variable.name)
             judgements[variable.name].add(told, truth, members=members, moving=moving, **_space_of(case))
             first += variable.channels
         case.close()
@@ -114,16 +119,19 @@ def _judge_boxes(
 def _find_velocity(case: Case, signature: Signature, prediction: Path) -> list[Variable]:
     """Give the velocity as one more field to judge, where it was predicted beside what the network gives."""
     velocity = case.variables.get("velocity")
-    if velocity is None or velocity in signature.outputs or prediction.suffix == ".npy":
+    if velocity is None or "velocity" in {each.name for each in signature.outputs}:
         return []
-    return [velocity] if _read_velocity(case, prediction) is not None else []
+    return [velocity] if _read_velocity(case, signature, prediction) is not None else []
 
 
-def _read_velocity(case: Case, prediction: Path) -> np.ndarray | None:
+def _read_velocity(case: Case, signature: Signature, prediction: Path) -> np.ndarray | None:
+    """Read a predicted velocity, which in an array without names comes behind what the network gives."""
     from fieldwise.recipes.structure_formation.judgement import open_boxes
 
+    given, fields = signature.fields("outputs"), case.variables["velocity"].fields
+    first = given.index(fields[0]) if fields[0] in given else len(given)
     try:
-        return open_boxes(prediction, case, case.variables["velocity"].fields)[0]
+        return open_boxes(prediction, case, fields, first=first)[0]
     except InputError:
         return None
 
@@ -167,7 +175,9 @@ def _interpolate(fields: np.ndarray, factor: int, *, periodic: bool) -> np.ndarr
     return np.stack([zoom(each, factor, order=1, mode=mode, grid_mode=True) for each in fields])
 
 
-def _list_velocities(case: Case, prediction: Path, variable: str) -> dict[str, np.ndarray]:
+def _list_velocities(
+    case: Case, signature: Signature, prediction: Path, variable: str
+) -> dict[str, np.ndarray]:
     """Give who tells of velocities, and the truth, where it is known: for redshift space."""
     if variable != "displacement" or "velocity" not in case.variables:
         return {}
@@ -175,7 +185,7 @@ def _list_velocities(case: Case, prediction: Path, variable: str) -> dict[str, n
     if truth.spacing not in (None, case.spacing):
         return {}
     moving = {"truth": case.read([truth])["velocity"], **_move_linearly(case)}
-    predicted = None if prediction.suffix == ".npy" else _read_velocity(case, prediction)
+    predicted = _read_velocity(case, signature, prediction)
     return moving if predicted is None else moving | {"prediction": predicted}
 
 

@@ -70,10 +70,10 @@ def choose_network(
     InputError
         Where there is no such network, or it does not take what it is to.
 
-    >>> choice = choose_network("unet", {"features": 8}, channels=(3, 3), dimensions=3, scale_factor=1,
-    ...                         whole_boxes=True)
+    >>> choice = choose_network("vnet", {"features": 8}, channels=(3, 3), dimensions=3, scale_factor=1,
+    ...                         whole_boxes=False)
     >>> choice.options, choice.padding
-    ({'in_channels': 3, 'out_channels': 3, 'dimensions': 3, 'features': 8}, 20)
+    ({'in_channels': 3, 'out_channels': 3, 'dimensions': 3, 'boundary': 'valid', 'features': 8}, 20)
     """
     if name == "auto":
         name = "superresolver" if scale_factor > 1 else "emulator"
@@ -111,6 +111,21 @@ def choose_network(
     except TypeError as error:
         raise InputError(f"--network_options: {name} cannot be made of {dict(options)} ({error})") from None
     return Choice(path, arguments, 0 if wraps and whole_boxes else int(getattr(network, "margin", 0)))
+
+
+def check_members(members: int, network: Choice) -> None:
+    """Refuse to draw several fields with a network that gives the same one each time.
+
+    >>> check_members(2, Choice("torch.nn.Conv2d", {}, 0))
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: --members: is 2, and Conv2d draws the same field each time; give 1, or ...
+    """
+    kind = import_by_path(network.path, kind=nn.Module)
+    if members > 1 and "noise" not in inspect.signature(kind.forward).parameters:
+        raise InputError(
+            f"--members: is {members}, and {kind.__name__} draws the same field each time; give 1, or the "
+            f"network {' or '.join(DRAWS)}"
+        )
 
 
 def choose_discriminator(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from fieldwise.errors import InputError
 from fieldwise.networks.imports import import_by_path
 from fieldwise.physics.structure_formation.cosmology import displacement_scale, velocity_scale
 from fieldwise.samples.scales import AnyScale, Expm1, Exponential, Factor, Log1p, Logarithm, NamedScale
+from fieldwise.samples.signatures import Variable
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,46 @@ def choose_norms(
             continue
         if norm not in NORMS and "." not in norm:
             raise InputError(f"{flag}: {norm!r} is no norm; give fit, {', '.join(NORMS)}, or an import path")
+        taken = _list_options(norm)
         kind: Any = NORMS.get(norm) or import_by_path(norm, kind=NamedScale)
-        taken = {each.name for each in fields(kind)}
         chosen[name] = kind(**{key: value for key, value in options.items() if key in taken})
     return chosen
+
+
+def _list_options(norm: str) -> set[str]:
+    kind: Any = NORMS.get(norm) or import_by_path(norm, kind=NamedScale)
+    if not is_dataclass(kind):
+        raise InputError(f"{norm} is no dataclass; give the import path of one that inherits from NamedScale")
+    return {each.name for each in fields(kind)}
+
+
+def check_norm_options(options: Mapping[str, Any], *norms: Sequence[str] | None) -> None:
+    """Refuse options that no norm takes.
+
+    >>> check_norm_options({"omegam": 0.3}, ["displacement"], None)
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: --norm_options: omegam is of none of the norms; they take omega_m, z
+    """
+    named = {norm for some in norms for norm in some or () if norm != "fit"}
+    taken = {option for norm in named for option in _list_options(norm)}
+    for option in options:
+        if option not in taken:
+            told = ", ".join(sorted(taken)) or "no options; name one by --in_norms or --tgt_norms"
+            raise InputError(f"--norm_options: {option} is of none of the norms; they take {told}")
+
+
+def check_norms(variables: Sequence[Variable], *, flag: str) -> None:
+    """Refuse norms that leave no numbers of the values that training sees.
+
+    >>> check_norms([Variable("flow", scale=Logarithm(), range=(-2.0, 2.0))], flag="--in_norms")
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: --in_norms: Logarithm leaves no numbers of flow, -2 to 2; choose another
+    """
+    for each in variables:
+        with np.errstate(all="ignore"):
+            scaled = each.scale.apply(np.array(each.range or (), dtype=np.float32))
+        if not np.isfinite(scaled).all() and each.range:
+            told = f"{each.name}, {each.range[0]:.6g} to {each.range[1]:.6g}"
+            raise InputError(
+                f"{flag}: {type(each.scale).__name__} leaves no numbers of {told}; choose another"
+            )

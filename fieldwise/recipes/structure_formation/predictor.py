@@ -15,7 +15,7 @@ from fieldwise.interop.map2map_state import load_map2map
 from fieldwise.networks.valid.symmetrised import AxisSymmetrised
 from fieldwise.networks.valid.tangents import differentiate_by_style
 from fieldwise.physics.structure_formation.cosmology import expansion_rate, grow
-from fieldwise.recipes.structure_formation.norms import choose_norms
+from fieldwise.recipes.structure_formation.norms import check_norm_options, choose_norms
 from fieldwise.recipes.structure_formation.prepare import RECIPE, UNITS
 from fieldwise.runs import hash_file
 from fieldwise.samples.cases import Case
@@ -91,7 +91,7 @@ class BoxPredictor(Predictor):
         return [
             *known[:channels],
             *(100 * each for each in known[:channels]),
-            *known[-(len(known) - channels) or len(known) :],
+            *known[2 * channels :],
         ]
 
     def read(self, case: Case, window: Any, frame: int) -> Arrays:
@@ -162,6 +162,7 @@ def load_box_predictor(
 
     def load_state(path: Path, device: torch.device) -> BoxPredictor:
         case = prepared.cases()[0]
+        check_norm_options(norm_options or {}, in_norms, tgt_norms)
         inputs = _give_norms(prepared, "inputs", in_norms, norm_options or {}, flag="--in_norms")
         targets = _give_norms(prepared, "targets", tgt_norms, norm_options or {}, flag="--tgt_norms")
         signature = Signature(RECIPE, inputs, targets, stacked=True, dimensions=len(case.shape))

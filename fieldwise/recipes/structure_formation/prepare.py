@@ -106,7 +106,7 @@ def _list_files(out: Path) -> set[Path]:
 def _check_sandbox(settings: dict[str, Any]) -> None:
     """Refuse a sandbox that cannot be made, before anything is touched."""
     require_at_least(1, boxes=settings["boxes"], steps=settings["steps"])
-    require_at_least(0, validation_boxes=settings["validation_boxes"], test_boxes=settings["test_boxes"])
+    require_at_least(0, **{name: settings[name] for name in ("validation_boxes", "test_boxes", "seed")})
     require_at_least(8, cells=settings["cells"])
     if settings["dimensions"] not in (2, 3):
         raise InputError(f"--dimensions: is {settings['dimensions']}; give 2 or 3")

@@ -48,8 +48,9 @@ def tune(
     Returns:
         Options of train that did best.
     """
+    from fieldwise.recipes.structure_formation.plan import check_settings
     from fieldwise.recipes.structure_formation.prepare import RECIPE
-    from fieldwise.recipes.structure_formation.train import check_settings, train
+    from fieldwise.recipes.structure_formation.train import train
     from fieldwise.verbs.trials import Log, Target, list_choices
     from fieldwise.verbs.tune import search
 

@@ -116,7 +116,7 @@ class Augmentation:
         Whether they are turned in the 8 or 48 ways of square or cube, vectors along; crops whose sides differ
         in those that leave their sides as they are.
     shift
-        Crops begin up to so many cells later along each axis, in periodic boxes.
+        Crops begin less than so many cells later, 1 number or one an axis, in periodic boxes.
     offset
         Standard deviation of what is added, in scaled units: along each axis one number for all vectors, and
         one for all scalars.
@@ -127,14 +127,24 @@ class Augmentation:
     """
 
     symmetries: bool = False
-    shift: int = 0
+    shift: Sequence[int] = ()
     offset: float = 0.0
     factor: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse negative sizes."""
-        require_at_least(0, aug_shift=self.shift, aug_add=self.offset, aug_mul=self.factor)
+        for cells in self.shift:
+            require_at_least(0, aug_shift=cells)
+        require_at_least(0, aug_add=self.offset, aug_mul=self.factor)
+
+    def shifts(self, axes: int) -> list[int]:
+        """Give how far crops may be moved along each axis.
+
+        >>> Augmentation(shift=[4]).shifts(2), Augmentation().shifts(2)
+        ([4, 4], [0, 0])
+        """
+        return _spread("aug_shift", self.shift, axes) or [0] * axes
 
 
 AS_IT_IS = Augmentation()
@@ -220,7 +230,8 @@ class Crops(Dataset):
         ways = self._ways(case)
         symmetry = ways[0 if epoch is None else random.integers(len(ways))]
         if epoch is not None and changes.shift:
-            place = tuple(first + int(random.integers(changes.shift)) for first in place)
+            moved = random.integers(np.maximum(changes.shifts(len(place)), 1))
+            place = tuple(first + int(cells) for first, cells in zip(place, moved))
         arrays = self._cut(case, place, symmetry)
         if epoch is not None and (changes.offset or changes.factor):
             self._change(arrays, random)
@@ -285,9 +296,9 @@ class Crops(Dataset):
     def _check_edges(self, case: Case) -> None:
         """Refuse what reaches beyond a box that does not go on there, turned or not."""
         shape, factor = self._input_shape(case), self._factor(case)
-        sizes, shift = self.cutting.sizes(shape), self.augmentation.shift
+        sizes, shifts = self.cutting.sizes(shape), self.augmentation.shifts(len(shape))
         places = np.array(self.cutting.places(shape))
-        firsts, ends = places.min(axis=0), places.max(axis=0) + sizes + max(shift - 1, 0)
+        firsts, ends = places.min(axis=0), places.max(axis=0) + sizes + np.maximum(np.subtract(shifts, 1), 0)
         for side, cells in (("input", 1), ("target", factor)):
             padding = self.cutting.paddings(side, len(shape))
             if case.periodic:

@@ -19,7 +19,7 @@ from fieldwise.fields.formats import UNREADABLE
 from fieldwise.samples.prepared import SPLITS
 from fieldwise.samples.rules import Rule, check_table, is_number, is_table, list_whole_files, read_rules
 
-CHANNELS_AND_SPACE = (3, 4)  # dimensions of a field: (channel, y, x) or (channel, z, y, x)
+CHANNELS_AND_SPACE = (3, 4)  # dimensions of a field: (channel, x, y) or (channel, x, y, z)
 
 
 def _is_pattern(value: Any) -> bool:
@@ -255,7 +255,7 @@ def open_box_field(path: Path, variable: str | None = None) -> Any:
     if len(values.shape) not in CHANNELS_AND_SPACE or kind not in "fiub" or 0 in values.shape:
         raise InputError(
             f"{path}: is {np.dtype(values.dtype).name} of shape {tuple(values.shape)}; a field has numbers "
-            "(channel, y, x) or (channel, z, y, x)"
+            "(channel, x, y) or (channel, x, y, z)"
         )
     return values
 
