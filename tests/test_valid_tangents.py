@@ -5,7 +5,7 @@ import torch
 
 from fieldwise.errors import InputError
 from fieldwise.networks.valid.emulator import ResidualEmulator
-from fieldwise.networks.valid.symmetrised import AxisSymmetrised
+from fieldwise.networks.equivariant import AxisSymmetrised
 from fieldwise.networks.valid.tangents import differentiate_by_style
 
 
