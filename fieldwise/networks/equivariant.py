@@ -358,8 +358,6 @@ class AxisSymmetrised(nn.Module):
     inputs, outputs : sequence of tuples
         Channels that are the components of a vector along the axes, in their order.
 
-    Examples
-    --------
     >>> first = nn.Conv2d(2, 2, 1, bias=False)
     >>> _ = nn.init.constant_(first.weight, 0.5)  # mixes the components, as no vector can
     >>> network = AxisSymmetrised(first, dimensions=2, inputs=[(0, 1)], outputs=[(0, 1)])
