@@ -1,7 +1,7 @@
 """Displacement and velocity of a box of 512³ particles on one card: wall time, TFLOP/s, share of its peak.
 
     python benchmarks/structure_formation_gpu.py --profile --variants \\
-        jvp dual compiled compiled:float16 compiled:float16:512x512x256
+        dual dual:float16 compiled compiled:float16 dual:float16:512x512x256
     python benchmarks/structure_formation_gpu.py --cells 32 --block_cells 16 --device cpu --dtype float32
 
 A `ResidualEmulator` of 64 features and 7 blocks, whose style is the growth factor D, maps the linear

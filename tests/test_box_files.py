@@ -321,7 +321,7 @@ SPOILERS = {
         lambda path: np.save(path, FIELD.astype(complex)),
         "is complex128 of shape (2, 8, 10); a field",
     ),
-    "words": (lambda path: np.save(path, np.full(SHAPE, "a")), "a field has numbers (channel, "),
+    "words": (lambda path: np.save(path, np.full(SHAPE, "a")), "a field has numbers (channel, x, y)"),
     "without channels": (lambda path: np.save(path, FIELD[0]), "is float32 of shape (8, 10); a field has"),
     "five axes": (lambda path: np.save(path, FIELD[None, None]), "is float32 of shape (1, 1, 2, 8, 10)"),
     "no channel": (lambda path: np.save(path, FIELD[:0]), "is float32 of shape (0, 8, 10); a field has"),

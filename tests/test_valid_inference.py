@@ -146,7 +146,8 @@ def test_the_benchmark_for_cards_runs_on_a_processor(capsys):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     size = ["--cells", "16", "--block_cells", "8", "--features", "4", "--blocks", "2"]
-    module.main([*size, "--device", "cpu", "--dtype", "float32", "--no-compile"])
+    module.main([*size, "--device", "cpu", "--dtype", "float32", "--variants", "jvp", "dual"])
     said = capsys.readouterr().out
     assert "noise: 0 of 262144 cells are not the processor's" in said
-    assert "16³ displacement and velocity, float32, blocks of 8³" in said
+    assert "jvp:float32:8x8x8: " in said
+    assert "16³ displacement and velocity, " in said

@@ -5,7 +5,7 @@ import torch
 
 from fieldwise.errors import InputError
 from fieldwise.networks.valid.emulator import ResidualEmulator
-from fieldwise.networks.valid.symmetrised import AxisSymmetrised
+from fieldwise.networks.equivariant import AxisSymmetrised
 from fieldwise.networks.valid.tangents import differentiate_by_style
 
 
@@ -64,12 +64,12 @@ def test_prediction_spares_products_and_gives_the_same():
     assert_same(made, by_torch(network, *given), tolerance=1e-5)
 
 
-def test_one_convolution_a_layer_does_values_and_derivatives():
+def test_values_and_derivatives_take_one_convolution_each():
     network, *given = make()
     with torch.profiler.profile() as profile:
         differentiate_by_style(network, *given)
     calls = {event.key: event.count for event in profile.key_averages()}
-    assert calls["aten::convolution"] == 1 + 2 * 2 + 1
+    assert calls["aten::convolution"] == 2 * (1 + 2 * 2 + 1)
 
 
 def test_styles_and_tangents_are_those_that_the_network_reads():

@@ -1,8 +1,8 @@
 """How fast the answer of a network changes with its style: of a displacement, the velocity.
 
-A `ResidualEmulator` is evaluated in dual numbers: values and their derivatives are stacked along the batch,
-and each convolution, which is linear, is done once for both. ``torch.func.jvp``, which serves other networks,
-convolves three times a layer (torch 2.13), once with the derivative of the kernel, which is zero.
+A `ResidualEmulator` is evaluated in dual numbers: each convolution, which is linear, is done once for the
+values and once for their derivatives. ``torch.func.jvp``, which serves other networks, convolves a third time
+(torch 2.13), with the derivative of the kernel, which is zero.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def differentiate_by_style(
     Returns
     -------
     tuple of Tensor
-        What ``network(fields, style)`` gives, but for rounding, and its derivative.
+        What ``network(fields, style)`` gives, and its derivative.
 
     Raises
     ------
@@ -80,9 +80,9 @@ def _differentiate_emulator(
     def convolve(layer: nn.Module, values: Tensor, rates: Tensor | None) -> tuple[Tensor, Tensor]:
         factors, slopes = scale_of(layer, values, style, tangent)
         moved = values * slopes if rates is None else values * slopes + rates * factors
-        both = torch.cat([values * factors, moved])
-        values, rates = _apply(layer, both if layer is network.last else network.widen(both)).chunk(2)
-        return values + cast("Tensor", layer.bias).view(-1, *[1] * network.dimensions), rates
+        widen = (lambda features: features) if layer is network.last else network.widen
+        bias = cast("Tensor", layer.bias)
+        return _apply(layer, widen(values * factors), bias), _apply(layer, widen(moved))
 
     values, rates = convolve(network.first, put_channels_last(fields), fields_tangent)
     for block in network.blocks:
@@ -100,10 +100,10 @@ def _differentiate_emulator(
     return values, rates
 
 
-def _apply(layer: nn.Module, both: Tensor) -> Tensor:
-    """Convolve values and derivatives without the bias, which only values have."""
+def _apply(layer: nn.Module, features: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Convolve; derivatives have no bias."""
     weight = cast("Tensor", layer.weight)
     predicting = not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
-    if predicting and can_filter(layer, both):
-        return convolve_by_filtering(both, weight, weight.new_zeros(len(weight)))
-    return CONVOLVE[both.ndim](both, weight)
+    if predicting and can_filter(layer, features):
+        return convolve_by_filtering(features, weight, weight.new_zeros(()) if bias is None else bias)
+    return CONVOLVE[features.ndim](features, weight, bias)

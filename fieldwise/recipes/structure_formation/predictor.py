@@ -12,7 +12,7 @@ import torch
 
 from fieldwise.errors import InputError
 from fieldwise.interop.map2map_state import load_map2map
-from fieldwise.networks.valid.symmetrised import AxisSymmetrised
+from fieldwise.networks.equivariant import AxisSymmetrised
 from fieldwise.networks.valid.tangents import differentiate_by_style
 from fieldwise.physics.structure_formation.cosmology import expansion_rate, grow
 from fieldwise.recipes.structure_formation.norms import check_norm_options, choose_norms
