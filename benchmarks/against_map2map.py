@@ -11,7 +11,7 @@ step on one box of 64³ cells, 3 channels to 3; prediction is of a box of 128³ 
 
 Each is a process of its own. They take turns while the others wait, so that whatever else the machine does
 weighs on all; ratios are of neighbouring turns, of processor time and of the clock, and the peak of memory
-is each process's own, and what is above that of a process that has only begun. Then: where our time goes.
+is each process's own, in brackets what is above all that it held before its first turn.
 """
 
 import argparse
@@ -132,10 +132,10 @@ def predict_original(folder: Path, way: str, turn: Callable) -> None:
 class Turns:
     """Wait for the word to go, and report what a turn took."""
 
-    def __init__(self) -> None:
-        self.idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    idle = 0
 
     def wait(self) -> bool:
+        self.idle = self.idle or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         going = sys.stdin.readline().strip() == "go"
         self.clock, self.processor = time.perf_counter(), time.process_time()
         return going

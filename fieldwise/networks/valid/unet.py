@@ -119,6 +119,7 @@ class UNet(Boundary, nn.Module):
         if periodic:
             features = turn(features, 1)
         features = torch.cat([keep(fine, 16), self.up_r0(features, *beside)], dim=1)  # n - 36
+        del fine, middle  # the largest features, which nothing reads any more
         made = self.conv_r0(features, *beside)  # n - 40
         return made + keep(fields, self.margin) if self.bypass else made
 
