@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from fieldwise.errors import InputError
-from fieldwise.networks.valid.emulator import ResidualEmulator
 from fieldwise.networks.equivariant import AxisSymmetrised
+from fieldwise.networks.valid.emulator import ResidualEmulator
 from fieldwise.networks.valid.tangents import differentiate_by_style
 
 
