@@ -110,7 +110,7 @@ EVERY = {
     "emulator": ("flat", SMALL, {}, "nc"),
     "emulator of crops": (
         "flat",
-        SMALL | {"crop": [8], "aug_shift": 3, "aug_add": 0.1, "aug_mul": 0.1},
+        SMALL | {"crop": [8], "aug_shift": [3], "aug_add": 0.1, "aug_mul": 0.1},
         {},
         "npy",
     ),
@@ -493,7 +493,7 @@ def test_games_train_both_networks(flat, tmp_path, game):
 @pytest.mark.parametrize("kind", ["crops", "members"])
 def test_two_and_two_epochs_give_the_bits_of_four(flat, pairs, tmp_path, kind):
     data = {"crops": flat, "members": pairs}[kind]
-    changes = {"aug_shift": 3, "aug_add": 0.1, "aug_mul": 0.1, "decay_epochs": 4, "shuffle_distance": 1}
+    changes = {"aug_shift": [3], "aug_add": 0.1, "aug_mul": 0.1, "decay_epochs": 4, "shuffle_distance": 1}
     of_kind = {"crops": {"crop": [8], "crop_step": [4], **SMALL}, "members": {"network_options": SMALL}}[kind]
     straight = train(data, tmp_path / "straight", max_epochs=4, **changes, **of_kind)
     for epochs in (2, 4):

@@ -26,11 +26,18 @@ def open_case(data, split="test"):
     return Prepared(data).cases(split)[0]
 
 
+@pytest.fixture(scope="module")
+def known(tmp_path_factory):
+    """Keep what several scenarios begin with: a name to the folder that was made."""
+    return {"folder": tmp_path_factory.mktemp("known")}
+
+
 @given(parsers.parse("made boxes in {dimensions:d} dimensions"), target_fixture="data")
-def _(dimensions, tmp_path):
-    if dimensions == 2:
-        return prepare(tmp_path / "data")
-    return prepare(tmp_path / "data", dimensions=3, cells=8)
+def _(dimensions, known):
+    if dimensions not in known:
+        options = {"dimensions": 3, "cells": 8} if dimensions == 3 else {}
+        known[dimensions] = prepare(known["folder"] / f"boxes_{dimensions}", **options)
+    return known[dimensions]
 
 
 @given("pairs of coarse and fine boxes", target_fixture="data")
@@ -39,8 +46,10 @@ def _(tmp_path):
 
 
 @given("an emulator that has learnt from them", target_fixture="run")
-def _(data, tmp_path):
-    return train(data, tmp_path / "run", learning_rate=0.01, **SMALL)
+def _(data, known):
+    if data not in known:
+        known[data] = train(data, known["folder"] / f"run_of_{data.name}", learning_rate=0.01, **SMALL)
+    return known[data]
 
 
 @given("an emulator that reads the growth factor", target_fixture="run")
