@@ -49,6 +49,11 @@ def choose_precision(task: Any, batch: dict[str, Any], device: torch.device) -> 
             "bf16-mixed",
             f"precision: bf16-mixed, as {reason}; {apart:.1%} from 32-true on the first batch",
         )
+    if apart == float("inf"):
+        return (
+            "32-true",
+            "precision: 32-true; a network whose first answer is 0 does not tell what bf16 changes",
+        )
     return "32-true", f"precision: 32-true, as bf16-mixed is {apart:.1%} from it on the first batch"
 
 

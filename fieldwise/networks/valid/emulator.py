@@ -50,8 +50,8 @@ class ResidualEmulator(Boundary, nn.Module):
     activation : str
         "gelu", which is smooth, as is then the derivative in the style; or "leaky_relu", of slope 0.01, which
         takes less memory.
-    bypass : bool
-        Whether the input is added to the output; their channels must agree then.
+    bypass : bool, optional
+        Whether the input is added to the output; by default where their channels agree.
     style_numbers, init_std
         As of `fieldwise.networks.valid.unet.UNet`.
 
@@ -93,7 +93,7 @@ class ResidualEmulator(Boundary, nn.Module):
         blocks: int = 7,
         boundary: str = "periodic",
         activation: str = "gelu",
-        bypass: bool = False,
+        bypass: bool | None = None,
         style_numbers: int = 0,
         init_std: float | None = None,
     ) -> None:

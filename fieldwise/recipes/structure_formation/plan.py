@@ -87,7 +87,37 @@ def check_settings(settings: Mapping[str, Any]) -> Plan:
     signature = _describe(settings, cases, names, whole_boxes=whole)
     crops = _cut(settings, network.padding, signature, cases, judged)
     task, opponent = _choose_task(settings, signature, network, names, scale_factor)
+    _try_out(network, opponent, signature, crops[0])
     return Plan(signature, *crops, task, opponent)
+
+
+def _try_out(network: Choice, opponent: Any, signature: Signature, crops: Crops) -> None:
+    """Pass shapes without numbers through the networks, which refuse samples that are too small for them."""
+    import torch
+
+    from fieldwise.networks.valid.blocks import narrow
+    from fieldwise.tasks.field import make_network
+
+    shapes, style = crops.shapes(), signature.facts["style"]
+    with torch.device("meta"), torch.no_grad():
+        beside = {"style": torch.empty(1, len(style))} if style else {}
+        fields = torch.empty(1, sum(each.channels for each in signature.inputs), *shapes["inputs"])
+        made = _pass(make_network(network.path, network.options), fields, beside)
+        if made is None or opponent is None:
+            return
+        sizes = [min(pair) for pair in zip(made.shape[2:], shapes["targets"])]
+        seen = narrow(made[:, :1], sizes).expand(2, opponent[1]["in_channels"], *sizes)
+        _pass(make_network(*opponent), seen, {})
+
+
+def _pass(network: Any, fields: Any, beside: dict[str, Any]) -> Any:
+    """Give what comes of a tensor without numbers; None where a network cannot do without them."""
+    try:
+        return network.eval()(fields, **beside)
+    except InputError:
+        raise
+    except Exception:
+        return None
 
 
 def _choose_fields(side: str, wanted: list[str] | None, prepared: Any) -> list[str]:

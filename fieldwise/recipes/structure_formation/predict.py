@@ -26,6 +26,7 @@ def predict(
     symmetrise: bool = False,
     velocity: bool = False,
     block_cells: int | None = None,
+    precision: Literal["32-true", "bf16-mixed"] = "32-true",
     weights: str = "best",
     in_norms: list[str] | None = None,
     tgt_norms: list[str] | None = None,
@@ -50,6 +51,7 @@ def predict(
         velocity: Give the velocity too, as the derivative of the displacement in the growth factor that the
             network reads as a style.
         block_cells: Edge of a block; by default what fits into memory well.
+        precision: Of the numbers; bf16-mixed is faster where the device has it, and about 0.1 % off.
         weights: The best by validation, the last, or a state file of map2map.
         in_norms: Of a state file, as train takes them: what its inputs are divided by.
         tgt_norms: Likewise, of its targets.
@@ -77,6 +79,8 @@ def predict(
         )
     norms: Any = {"in_norms": in_norms, "tgt_norms": tgt_norms, "norm_options": norm_options}
     predictor = load_box_predictor(Path(run), prepared, weights=weights, accelerator=accelerator, **norms)
+    if precision == "bf16-mixed":
+        predictor.halve()
     if velocity:
         predictor.add_velocity()
     if symmetrise:

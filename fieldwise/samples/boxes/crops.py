@@ -210,6 +210,16 @@ class Crops(Dataset):
             told = " and ".join(map(_times, sorted(sizes)[:2]))
             raise InputError(f"boxes of {told} cells make no batch; give a --crop, or --batch_size 1")
 
+    def shapes(self) -> dict[str, list[int]]:
+        """Give the cells of `inputs` and `targets` in a sample."""
+        case = self.cases[0]
+        shape, cells = self._input_shape(case), {"inputs": 1, "targets": self._factor(case)}
+        return {
+            name: [size * factor + sum(sides) for size, sides in zip(self.cutting.sizes(shape), padding)]
+            for name, factor in cells.items()
+            for padding in [self.cutting.paddings(name[:-1], len(shape))]
+        }
+
     def __len__(self) -> int:
         """Count the crops."""
         return len(self.crops)
