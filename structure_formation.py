@@ -53,11 +53,11 @@ seed = 7  # of the sandbox and of training
 cells = 64  # of a box in two dimensions, along each axis
 boxes = 600  # to learn from
 features = 64  # channels of the network
-blocks = 5  # pairs of convolutions
-max_epochs = 5
-boxes_3d = 400  # in three dimensions; 0 leaves them out
+blocks = 4  # pairs of convolutions
+max_epochs = 3
+boxes_3d = 200  # in three dimensions; 0 leaves them out
 cells_3d = 32
-epochs_3d = 1
+epochs_3d = 3
 pairs = 800  # of a coarse and a fine box; 0 leaves super-resolution out
 pair_epochs = 4
 members = 16  # fine fields drawn of each coarse one
@@ -121,10 +121,8 @@ draw_densities(
 
 # %%
 emulator = Path(run) / "emulator"
-options = {"features": features, "network_options": {"bypass": True}, "seed": seed, "resume": False}
-structure_formation.train(
-    data=folder, run=emulator, blocks=blocks, max_epochs=max_epochs, tracker="none", **options
-)
+options = {"features": features, "blocks": blocks, "seed": seed, "resume": False, "tracker": "none"}
+structure_formation.train(data=folder, run=emulator, batch_size=2, max_epochs=max_epochs, **options)
 display(Image(emulator / "figures" / "loss_curves.png", width=600))
 
 # %% [markdown]
@@ -149,8 +147,8 @@ display(Image(emulator / "figures" / "spectra_displacement.png", width=420))
 # %% [markdown]
 # ## Three dimensions
 #
-# The same verbs; only the boxes are others. A longer run (`--boxes 400`, `--blocks 7`, `--max_epochs 4`) goes below 3 %, and the
-# mean over all 48 symmetries (`predict --symmetrise true`) lower still.
+# The same verbs; only the boxes are others. A longer run goes further, and so does the mean over all 48 symmetries
+# (`predict --symmetrise true`); see the README.
 
 # %%
 if boxes_3d:
@@ -164,9 +162,7 @@ if boxes_3d:
         validation_boxes=4,
         test_boxes=12,
     )
-    structure_formation.train(
-        data=volumes, run=deep, blocks=4, batch_size=1, max_epochs=epochs_3d, tracker="none", **options
-    )
+    structure_formation.train(data=volumes, run=deep, batch_size=1, max_epochs=epochs_3d, **options)
     structure_formation.predict(run=deep, data=volumes, out=deep / "prediction", progress=False)
     of_volumes = structure_formation.evaluate(run=deep, data=volumes, prediction=deep / "prediction")
     display(Image(next((deep / "figures").glob("*_density.png")), width=900))
