@@ -176,10 +176,12 @@ def format_table(rows: Iterable[Row]) -> str:
         for column in zip(heads, *texts, strict=True)
     ]  # fmt: skip
     lines = ["".join(head.ljust(width) for head, width in zip(heads, widths, strict=True))]
-    lines[0] += "".join(f"{name:>12}" for name in names)
+    across = [max(12, len(name) + 2) for name in names]
+    lines[0] += "".join(name.rjust(width) for name, width in zip(names, across))
     for parts, values in zip(texts, table[names].to_numpy(dtype=float), strict=True):
         start = "".join(part.ljust(width) for part, width in zip(parts, widths, strict=True))
-        lines.append((start + "".join(f"{text:>12}" for text in format_values(values))).rstrip())
+        told = zip(format_values(values), across, strict=True)
+        lines.append((start + "".join(text.rjust(width) for text, width in told)).rstrip())
     previous = ""
     for number, parts in enumerate(texts, start=1):  # what is repeated says nothing new
         if parts[0] == previous:

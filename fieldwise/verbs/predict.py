@@ -60,6 +60,7 @@ def predict_to(
     fingerprint: str = "",
     progress: bool = True,
     seconds: list[float] | None = None,
+    tell: bool = True,
 ) -> Path:
     """Apply a predictor to a case, map or box, block by block, and write what it gives.
 
@@ -104,6 +105,8 @@ def predict_to(
         Show a progress bar with times.
     seconds
         Takes up the time of computing each block, reading and writing apart.
+    tell
+        Print the line at the end.
 
     Raises
     ------
@@ -162,7 +165,8 @@ def predict_to(
         _compute(partial, ensemble, case, readers, progress, seconds if seconds is not None else [])
         _finish(partial, out, describe_file(ensemble, case, plan, attributes or {}))
     many = f"{len(chosen)} frame{'s' * (len(chosen) != 1)}"
-    print(f"{out}: {many} of {times(layout.target.shape)} cells in {time.perf_counter() - started:.1f} s")
+    if tell:
+        print(f"{out}: {many} of {times(layout.target.shape)} cells in {time.perf_counter() - started:.1f} s")
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,6 +65,8 @@ def predict(
     """
     require_at_least(1, block_cells=block_cells)
     require_at_least(0, members=members, seed=seed)
+    from tqdm import tqdm
+
     from fieldwise.recipes.structure_formation.predictor import load_box_predictor
     from fieldwise.samples.prepared import Prepared
     from fieldwise.verbs.predict import predict_to
@@ -85,7 +88,8 @@ def predict(
         predictor.add_velocity()
     if symmetrise:
         predictor.symmetrise()
-    for each in cases:
+    started, many = time.perf_counter(), len(cases) > 1
+    for each in tqdm(cases, desc="boxes", unit="box", disable=not (progress and many)):
         predict_to(
             out if out.suffix in SUFFIXES else out / name_file(each.name, kind),
             predictor,
@@ -95,8 +99,11 @@ def predict(
             quantiles=quantiles,
             seed=seed,
             block_cells=block_cells,
-            progress=progress,
+            progress=progress and not many,
+            tell=not many,
         )
+    if many:
+        print(f"{out}: {len(cases)} boxes in {time.perf_counter() - started:.1f} s")
     return out
 
 

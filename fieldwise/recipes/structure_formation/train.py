@@ -9,7 +9,7 @@ from fieldwise.recipes.structure_formation.plan import check_settings
 from fieldwise.verbs.options import TRAINING, Training, with_options
 
 
-@with_options(Training, TRAINING, max_epochs=24, batch_size=8)
+@with_options(Training, TRAINING, max_epochs=4, batch_size=2)
 def train(
     *,
     data: Path = Path("data/structure_formation"),
