@@ -54,11 +54,11 @@ cells = 64  # of a box in two dimensions, along each axis
 boxes = 600  # to learn from
 features = 64  # channels of the network
 blocks = 4  # pairs of convolutions
-max_epochs = 3
-boxes_3d = 200  # in three dimensions; 0 leaves them out
+max_epochs = 2
+boxes_3d = 250  # in three dimensions; 0 leaves them out
 cells_3d = 32
-epochs_3d = 3
-pairs = 800  # of a coarse and a fine box; 0 leaves super-resolution out
+epochs_3d = 2
+pairs = 600  # of a coarse and a fine box; 0 leaves super-resolution out
 pair_epochs = 4
 members = 16  # fine fields drawn of each coarse one
 
@@ -162,7 +162,10 @@ if boxes_3d:
         validation_boxes=4,
         test_boxes=12,
     )
-    structure_formation.train(data=volumes, run=deep, batch_size=1, max_epochs=epochs_3d, **options)
+    careful = {"learning_rate": 1.2e-3, "clip_norm": 0.5, "optimizer_options": {"betas": [0.9, 0.99]}}
+    structure_formation.train(
+        data=volumes, run=deep, batch_size=1, max_epochs=epochs_3d, **careful, **options
+    )
     structure_formation.predict(run=deep, data=volumes, out=deep / "prediction", progress=False)
     of_volumes = structure_formation.evaluate(run=deep, data=volumes, prediction=deep / "prediction")
     display(Image(next((deep / "figures").glob("*_density.png")), width=900))

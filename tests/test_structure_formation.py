@@ -453,7 +453,14 @@ def test_losses_take_their_fields_in_physical_units_wherever_they_stand():
     ],
 )
 def test_losses_on_a_mesh_fall(flat, tmp_path, loss, targets):
-    known = {"loss": loss, "targets": targets, "max_epochs": 4, "learning_rate": 0.003, "augment": False}
+    known = {
+        "loss": loss,
+        "targets": targets,
+        "max_epochs": 4,
+        "learning_rate": 0.003,
+        "augment": False,
+        "warmup_steps": 1,
+    }
     run = train(flat, tmp_path / "run", **known, **SMALL)
     fallen = read_metrics(run)["loss"].dropna().tolist()
     assert fallen[-1] < fallen[0]
