@@ -462,7 +462,7 @@ def test_losses_on_a_mesh_fall(flat, tmp_path, loss, targets):
         "warmup_steps": 1,
     }
     run = train(flat, tmp_path / "run", **known, **SMALL)
-    fallen = read_metrics(run)["loss"].dropna().tolist()
+    fallen = read_metrics(run)["val_loss"].dropna().tolist()
     assert fallen[-1] < fallen[0]
 
 
