@@ -251,7 +251,11 @@ class FieldTask(lightning.LightningModule):
 
 
 def find_style(batch: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Give what a network reads beside the fields of a batch, by the name of its argument."""
+    """Give what a network reads beside the fields of a batch, by the name of its argument.
+
+    >>> find_style({"inputs": torch.zeros(1, 1, 4, 4)}), find_style({"style": torch.ones(1, 1)})
+    ({}, {'style': tensor([[1.]])})
+    """
     return {"style": batch["style"]} if "style" in batch else {}
 
 

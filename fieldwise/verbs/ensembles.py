@@ -49,6 +49,12 @@ def make_noise(arrays: Arrays, network: Any) -> WorldNoise:
     """Give a network the noise of the place that was read, of the member asked for or the first of seed 0.
 
     Where the network states its planes (`noise_planes`), each begins with its cells along one that is read.
+
+    >>> import torch
+    >>> place = {WORLD: np.array([[0, 0], [4, 4], [4, 4]])}  # a whole periodic box of 4 x 4 cells
+    >>> noise = make_noise(place, torch.nn.Identity())
+    >>> noise(0, torch.Size([1, 1, 4, 4]), torch.zeros(())).shape
+    torch.Size([1, 1, 4, 4])
     """
     from fieldwise.networks.noise import WorldNoise  # loads torch
 

@@ -82,7 +82,12 @@ class Growth(NamedTuple):
 
 
 def check_omega_m(omega_m: float) -> None:
-    """Refuse a share of matter outside (0, 1]."""
+    """Refuse a share of matter outside (0, 1].
+
+    >>> check_omega_m(1.5)
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: --omega_m: is 1.5; give a share of matter above 0, at most 1
+    """
     if not 0 < omega_m <= 1:
         raise InputError(f"--omega_m: is {omega_m:g}; give a share of matter above 0, at most 1")
 

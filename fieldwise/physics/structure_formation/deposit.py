@@ -81,7 +81,12 @@ def sample(
 def spread(
     axes: list[list[Share]], positions: torch.Tensor, values: torch.Tensor | None, shape: Sequence[int]
 ) -> torch.Tensor:
-    """Deposit where the shares of the particles are known already: see :func:`share_out`."""
+    """Deposit where the shares of the particles are known already: see :func:`share_out`.
+
+    >>> between = torch.tensor([[[0.5], [0.0]]])  # of one box, one particle between two cells of a column
+    >>> spread(share_out(between, (2, 2), cloud="cic"), between, None, (2, 2)).tolist()
+    [[[[0.5, 0.0], [0.5, 0.0]]]]
+    """
     boxes = len(positions)
     carried = None if values is None else values.transpose(0, 1).flatten(1)
     mesh = [
@@ -94,7 +99,12 @@ def spread(
 
 
 def gather(axes: list[list[Share]], positions: torch.Tensor, mesh: torch.Tensor) -> torch.Tensor:
-    """Sample where the shares of the particles are known already: see :func:`share_out`."""
+    """Sample where the shares of the particles are known already: see :func:`share_out`.
+
+    >>> between, mesh = torch.tensor([[[0.5], [0.0]]]), torch.tensor([[[[1.0, 9.0], [3.0, 9.0]]]])
+    >>> gather(share_out(between, (2, 2), cloud="cic"), between, mesh).tolist()
+    [[[2.0]]]
+    """
     cells = [channel.flatten() for channel in mesh.unbind(1)]
     read = [torch.zeros_like(positions[:, 0]).flatten() for _ in cells]
     for index, weight in _combine(axes):
@@ -110,6 +120,10 @@ def share_out(
 
     Each share is a pair of (boxes * particles): where the cell stands on the flattened meshes of all boxes,
     which is the sum over axes, and the part of the cloud, which is their product.
+
+    >>> (row,) = share_out(torch.tensor([[[1.25]]]), (4,), cloud="cic")
+    >>> [(cell.item(), part.item()) for cell, part in row]
+    [(1, 0.75), (2, 0.25)]
     """
     boxes, dimensions = positions.shape[:2]
     if dimensions != len(shape):
