@@ -55,10 +55,10 @@ boxes = 600  # to learn from
 features = 64  # channels of the network
 blocks = 4  # pairs of convolutions
 max_epochs = 2
-boxes_3d = 250  # in three dimensions; 0 leaves them out
+boxes_3d = 220  # in three dimensions; 0 leaves them out
 cells_3d = 32
 epochs_3d = 2
-pairs = 600  # of a coarse and a fine box; 0 leaves super-resolution out
+pairs = 540  # of a coarse and a fine box; 0 leaves super-resolution out
 pair_epochs = 4
 members = 16  # fine fields drawn of each coarse one
 
