@@ -15,7 +15,7 @@
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/YOUR_ORGANISATION/fieldwise/blob/main/structure_formation.ipynb)
 #
 # Matter in the universe began almost evenly spread. Gravity drew it together: each particle has moved from where it
-# started by a *displacement* of some 10 million light years on average, and how these displacements came about is the
+# started by a *displacement* of some tens of millions of light years, and how these displacements came about is the
 # business of simulations that take days. First-order theory (Zel'dovich) says in a second where everything would have gone if nothing had met
 # anything; a network learns the rest from a few hundred small simulations
 # ([He et al. 2019](https://doi.org/10.1073/pnas.1821458116)). A second network draws the fine structure of a coarse simulation

@@ -1,6 +1,7 @@
 """The one kind of error that is the user's to mend, a case of it, and the commonest checks that raise it."""
 
 import re
+from collections.abc import Iterable
 
 
 class InputError(ValueError):
@@ -61,3 +62,12 @@ def first_line(error: BaseException) -> str:
     ('it is gone', 'KeyError')
     """
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def times(sizes: Iterable[int]) -> str:
+    """Write the sizes of a box as one says them.
+
+    >>> times((128, 128, 64))
+    '128 x 128 x 64'
+    """
+    return " x ".join(map(str, sizes))

@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from fieldwise.drafts import replace_when_done
-from fieldwise.errors import InputError
+from fieldwise.errors import InputError, times
 from fieldwise.networks.layers import INPUT, Layer, list_layers
 
 
@@ -80,19 +80,15 @@ def _describe(layer: Layer) -> str:
     """Say in a few lines what a layer is, makes and has learnt."""
     words = "" if layer.kind == INPUT else layer.kind
     if layer.kernel:
-        words += f" {_times(layer.kernel)}"
+        words += f" {times(layer.kernel)}"
         if set(layer.stride) - {1}:
-            words += f", stride {_times(layer.stride)}"
+            words += f", stride {times(layer.stride)}"
     if layer.scaling != 1:
         words += f", the last times {layer.scaling:g}"
     if layer.activation:
         words += f", {layer.activation}"
     learnt = f"{layer.parameters} parameters" if layer.parameters else ""
-    return "\\n".join(filter(None, [layer.name, words, _times(layer.shape), learnt]))
-
-
-def _times(sizes: Iterable[int]) -> str:
-    return " x ".join(map(str, sizes))
+    return "\\n".join(filter(None, [layer.name, words, times(layer.shape), learnt]))
 
 
 def _quote(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from fieldwise.drafts import check_inside, check_plain_name, replace_together, replace_when_done
-from fieldwise.errors import InputError
+from fieldwise.errors import InputError, times
 from fieldwise.fields.arrays import ArrayModule
 from fieldwise.fields.entries import open_entry
 from fieldwise.fields.heights import Heights
@@ -264,11 +264,10 @@ class Draft:
             ratio, vector = shape[0] // max(cells[0], 1), channels == len(shape)
             if len(cells) != len(shape) or [ratio * size for size in cells] != [*shape]:
                 raise InputError(
-                    f"case {name}: {key} has {_times(cells)} cells beside {_times(shape)}; edges "
+                    f"case {name}: {key} has {times(cells)} cells beside {times(shape)}; edges "
                     "are to be whole multiples of each other"
                 )
-            ends = ["x", "y", "z"] if vector else [str(number) for number in range(1, channels + 1)]
-            names = tuple(f"{key}_{end}" for end in ends[:channels]) if channels > 1 else (key,)
+            names = name_channels(key, channels, dimensions=len(shape))
             if files.keys() & set(names):
                 raise InputError(f"case {name}: {key} and another field are both {names[0]}; rename one")
             for number, field in enumerate(names):
@@ -366,6 +365,16 @@ def draft_folder(out: str | Path, *, recipe: str, **facts: Any) -> Iterator[Draf
             part.write_text(yaml.safe_dump(draft.describe(), sort_keys=False))
 
 
+def name_channels(name: str, channels: int, *, dimensions: int) -> tuple[str, ...]:
+    """Name the channels of a variable of boxes: by axes where there are as many, else by numbers.
+
+    >>> name_channels("displacement", 2, dimensions=2), name_channels("flux", 3, dimensions=2)
+    (('displacement_x', 'displacement_y'), ('flux_1', 'flux_2', 'flux_3'))
+    """
+    ends = "xyz" if channels == dimensions else [str(number) for number in range(1, channels + 1)]
+    return tuple(f"{name}_{end}" for end in ends[:channels]) if channels > 1 else (name,)
+
+
 def _write_slabs(values: Any, channel: int, path: Path, label: str) -> None:
     """Copy one channel to an array of one frame, a slab at a time; what is not finite is refused."""
     shape = (1, *values.shape[1:])
@@ -379,7 +388,3 @@ def _write_slabs(values: Any, channel: int, path: Path, label: str) -> None:
             raise InputError(f"{label}: {missing} values are missing or infinite; mend them, or leave it out")
         written[0, first : first + step] = slab
     written.flush()
-
-
-def _times(sizes: Iterable[int]) -> str:
-    return " x ".join(map(str, sizes))

@@ -19,12 +19,12 @@ import numpy as np
 import rasterio
 from tqdm import tqdm
 
-from fieldwise.errors import InputError, require_at_least
+from fieldwise.errors import InputError, require_at_least, times
 from fieldwise.fields.grids import Bounds, Grid
 from fieldwise.fields.rasters import CACHE_BYTES
 from fieldwise.samples.cases import Case, Cells
 from fieldwise.samples.prepared import DESCRIPTION
-from fieldwise.verbs.domains.blocks import lay_out_case, round_up, times
+from fieldwise.verbs.domains.blocks import lay_out_case, round_up
 from fieldwise.verbs.domains.contents import Lattice, MapFile, Times
 from fieldwise.verbs.domains.halos import choose_halo
 from fieldwise.verbs.domains.partials import Partial, Plan, Unit, open_partial

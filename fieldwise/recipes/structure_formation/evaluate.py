@@ -51,7 +51,7 @@ def evaluate(
 
     from fieldwise.recipes.structure_formation.predictor import load_signature
     from fieldwise.samples.prepared import Prepared
-    from fieldwise.scores import pick, verdict
+    from fieldwise.scores import verdict
     from fieldwise.verbs.evaluate import judge
 
     run, prediction = Path(run), Path(prediction)
@@ -61,7 +61,6 @@ def evaluate(
         each.check_has(signature.fields("outputs"), why="judging")
     judgements = _judge_boxes(cases, signature, prediction, progress)
     rows = [row for judgement in judgements.values() for row in judgement.rows(split)]
-    unit = {judgement.variable: judgement for judgement in judgements.values()}
     learnt = [each.name for each in cases if each.split == "training"]
     told = ("relative_l2", "crps", "coverage_90", "spread_error_ratio")
     shown = [row for row in rows if row["measure"] in told or row.get("nyquist") in (0.5, 1.0)]
@@ -71,11 +70,14 @@ def evaluate(
         facts={"boxes": len(cases), "seen_in_training": learnt},
         shown=[_shorten(row) for row in shown],
         verdicts=[
-            *(verdict(_of(rows, name), against=split, measure="relative_l2") for name in judgements),
-            *([verdict(rows, against=split, measure="crps")] if pick(rows, measure="crps") else []),
+            *(
+                verdict(_of(rows, name), against=split, measure=measure)
+                for measure in ("relative_l2", "crps")
+                for name in judgements
+            ),
             f"learnt from {', '.join(learnt)}: these scores tell nothing of new boxes" if learnt else "",
         ],
-        figures=partial(_draw, run / "figures", cases[:figure_boxes], signature, prediction, unit)
+        figures=partial(_draw, run / "figures", cases[:figure_boxes], signature, prediction, judgements)
         if figures
         else None,
     )
@@ -216,54 +218,63 @@ def _space_of(case: Case) -> dict[str, float]:
 def _draw(
     folder: Path, cases: list[Case], signature: Signature, prediction: Path, judgements: dict[str, Judgement]
 ) -> Iterator[Path]:
-    """Draw slices, projected densities, spectra and, of an ensemble, its members."""
+    """Draw boxes, and the spectra of all."""
     from fieldwise.figures import save_figure
+
+    judgement = judgements[signature.outputs[0].name]
+    for case in cases:
+        for name, figure in _draw_box(case, signature, prediction, judgement).items():
+            yield save_figure(figure, folder / f"{case.name}_{name}")[1]
+    for kind, figure in _draw_spectra(judgement, signature.dimensions).items():
+        yield save_figure(figure, folder / f"spectra_{kind}")[1]
+
+
+def _draw_box(case: Case, signature: Signature, prediction: Path, judgement: Judgement) -> dict[str, Any]:
+    """Draw slices of a box, projected densities, and members. Figures count axes from the last, x there."""
     from fieldwise.figures.volumes.slices import draw_densities, draw_slices
-    from fieldwise.figures.volumes.spectra import draw_spectra
     from fieldwise.recipes.structure_formation.judgement import open_boxes
     from fieldwise.scores import density_of
 
     shown, source = signature.outputs[0], signature.inputs[0]
-    judgement = judgements[shown.name]
-    for case in cases:
-        found, members = open_boxes(prediction, case, shown.fields)
-        truth = case.read([shown])[shown.name]
-        label = f"{shown.name.replace('_', ' ')}{' along x' if shown.vector else ''}"
-        options: dict[str, Any] = {"spacing": case.spacing, "label": label, "units": _plain(shown.units)}
-        slices = draw_slices(case.read([source])[source.name][0].T, found[0].T, truth[0].T, **options)
-        yield save_figure(slices, folder / f"{case.name}_slices")[1]
-        if judgement.is_displacement(truth):
-            told = {"truth": truth, "prediction": found[: len(truth)]}
-            if members is not None:
-                told["one member"] = members[0, : len(truth)]
-            told |= list_rivals(case, shown.name, signature)
-            densities = {
-                name.replace("_", " "): density_of(
-                    each, spacing=case.spacing
-                ).T  # figures count axes from the last, which is x there
-                for name, each in list(told.items())[:4]
-            }
-            yield save_figure(
-                draw_densities(densities, spacing=case.spacing), folder / f"{case.name}_density"
-            )[1]
-        if members is not None:
-            yield save_figure(
-                _draw_ensemble(members, truth, judgement, options), folder / f"{case.name}_members"
-            )[1]
+    found, members = open_boxes(prediction, case, shown.fields)
+    truth = case.read([shown])[shown.name]
+    label = f"{shown.name.replace('_', ' ')}{' along x' if shown.vector else ''}"
+    options: dict[str, Any] = {"spacing": case.spacing, "label": label, "units": _plain(shown.units)}
+    read = case.read([source])[source.name]
+    figures: dict[str, Any] = {"slices": draw_slices(read[0].T, found[0].T, truth[0].T, **options)}
+    if judgement.is_displacement(truth):
+        told = {"truth": truth, "prediction": found}
+        told |= {} if members is None else {"one member": members[0]}
+        told |= list_rivals(case, shown.name, signature)
+        densities = {
+            name.replace("_", " "): density_of(each, spacing=case.spacing).T
+            for name, each in list(told.items())[:4]
+        }
+        figures["density"] = draw_densities(densities, spacing=case.spacing)
+    if members is not None:
+        figures["members"] = _draw_ensemble(members, truth, judgement, options)
+    return figures
+
+
+def _draw_spectra(judgement: Judgement, dimensions: int) -> dict[str, Any]:
+    """Draw the spectra of the field, and of the density where there is one, in so many dimensions."""
+    from fieldwise.figures.volumes.spectra import draw_spectra
+
     ensemble = judgement.of_members is not None
     limits: dict[str, Any] = {"power_within": POWER_WITHIN[ensemble]}
     limits |= {} if ensemble else {"correlation_at_least": CORRELATION_AT_LEAST}
     limits["transfer_limits"] = (0.0, 1.2) if ensemble else (0.9, 1.1)
-    for kind, spectra in ((shown.name, judgement.spectra), ("density", judgement.densities)):
-        told_spectra = {name.replace("_", " "): sums for name, sums in spectra.items()}
-        if ensemble and kind == shown.name and judgement.of_members is not None:
-            told_spectra["members"] = judgement.of_members
-        if told_spectra:
+    figures = {}
+    for kind, spectra in ((judgement.variable, judgement.spectra), ("density", judgement.densities)):
+        told: dict[str, Any] = {name.replace("_", " "): sums for name, sums in spectra.items()}
+        if ensemble and kind == judgement.variable:
+            told["members"] = judgement.of_members
+        if told:
             units = "Mpc⁵ h⁻⁵" if kind == "displacement" else "Mpc³ h⁻³"
-            if len(cases[0].shape) == 2:
+            if dimensions == 2:
                 units = "Mpc⁴ h⁻⁴" if kind == "displacement" else "Mpc² h⁻²"
-            drawn = draw_spectra(told_spectra, power_units=units, **limits)
-            yield save_figure(drawn, folder / f"spectra_{kind}")[1]
+            figures[kind] = draw_spectra(told, power_units=units, **limits)
+    return figures
 
 
 def _draw_ensemble(

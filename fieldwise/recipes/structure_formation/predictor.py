@@ -19,15 +19,12 @@ from fieldwise.recipes.structure_formation.norms import check_norm_options, choo
 from fieldwise.recipes.structure_formation.prepare import RECIPE, UNITS
 from fieldwise.runs import hash_file
 from fieldwise.samples.cases import Case
-from fieldwise.samples.prepared import Prepared
+from fieldwise.samples.prepared import Prepared, name_channels
 from fieldwise.samples.signatures import Signature, Variable
-from fieldwise.tasks.checkpoints import read_checkpoint
 from fieldwise.verbs.domains.contents import Output
-from fieldwise.verbs.predictors import WHOLE, Arrays, Predictor, load_predictor
+from fieldwise.verbs.predictors import Arrays, Predictor, load_predictor
 
-RATE = (
-    "_rate"  # of growth, km/s for a displacement in Mpc/h that grows by its own size with the growth factor
-)
+RATE = "_rate"  # of growth: km/s where a displacement of 1 Mpc/h goes with a growth factor of 1
 GROWTH = "growth_factor"
 
 
@@ -47,9 +44,16 @@ class BoxPredictor(Predictor):
         self.fingerprint += " bf16"
 
     def infer(self, inputs: Any, **options: Any) -> torch.Tensor:
-        """Pass scaled inputs, (1, channel, *cells), through the network."""
+        """Pass scaled inputs through the network; its change in the growth factor comes behind."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.halved):
-            return super().infer(inputs, **options)
+            if not self.velocity:
+                return super().infer(inputs, **options)
+            style, place = options["style"], self.signature.facts["style"].index(GROWTH)
+            slope = torch.zeros_like(style)
+            slope[:, place] = 1.0
+            growth = style[:, place].item()  # which the linear displacement is proportional to
+            both = differentiate_by_style(self.network, inputs, style, slope, inputs / growth)
+            return torch.cat(both, dim=1)
 
     def symmetrise(self) -> None:
         """Average over the 8 or 48 ways to turn a box from now on."""
@@ -115,26 +119,19 @@ class BoxPredictor(Predictor):
 
     def apply(self, arrays: Arrays) -> np.ndarray:
         """Give displacements, and velocities behind them where these are asked for."""
-        if not self.velocity:
-            return super().apply(arrays)
-        with torch.inference_mode():
-            return self._apply_moving(arrays)
+        values = super().apply(arrays)
+        if self.velocity:
+            values[len(values) // 2 :] *= arrays[RATE]
+        return values
 
-    def _apply_moving(self, arrays: Arrays) -> np.ndarray:
-        scaled = self.signature.apply({each.name: arrays[each.name] for each in self.signature.inputs})
-        fields = self._to_tensor(self.signature.stack(scaled))
-        style = self._to_tensor(arrays["_style"])
-        names = self.signature.facts["style"]
-        slope = torch.zeros_like(style)
-        growth = style[:, names.index(GROWTH)].item()
-        slope[:, names.index(GROWTH)] = 1.0
-        if hasattr(self.network, "boundary"):
-            self.network.boundary = "periodic" if WHOLE in arrays else "valid"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.halved):
-            moved, change = differentiate_by_style(self.network, fields, style, slope, fields / growth)
-        displacement = self._unscale(moved[0].float().cpu().numpy())
-        changing = self._unscale(change[0].float().cpu().numpy()) - self._unscale(np.zeros_like(displacement))
-        return np.concatenate([displacement, arrays[RATE] * changing])
+    def _unscale(self, channels: np.ndarray) -> np.ndarray:
+        """Give channels their units back; those of a change, behind the others, without what is added."""
+        given = len(self.signature.fields("outputs"))
+        values = super()._unscale(channels[:given])
+        if len(channels) == given:
+            return values
+        change = super()._unscale(channels[given:]) - super()._unscale(np.zeros_like(channels[given:]))
+        return np.concatenate([values, change])
 
 
 def rate_of(numbers: dict[str, float]) -> float:
@@ -200,10 +197,8 @@ def load_box_predictor(
 def _suppose_target(network: Any, read: Variable, case: Case) -> Variable:
     """Describe what a network gives where the data name no target: what it reads, in as many channels."""
     name, channels = read.name.partition("_")[0], getattr(network, "out_channels", 0)
-    vector = channels == len(case.shape)
-    ends = list("xyz") if vector else [str(number) for number in range(1, channels + 1)]
-    fields = tuple(f"{name}_{end}" for end in ends[:channels]) if channels > 1 else (name,)
-    return Variable(name, fields, read.units, case.spacing, vector=vector)
+    fields = name_channels(name, channels, dimensions=len(case.shape))
+    return Variable(name, fields, read.units, case.spacing, vector=channels == len(case.shape))
 
 
 def _give_norms(
@@ -235,9 +230,5 @@ def _check_network(network: Any, signature: Signature, path: Path) -> None:
 
 def load_signature(run: Path) -> Signature:
     """Read what the network of a run reads and gives."""
-    checkpoint = Path(run) / "checkpoints" / "best.ckpt"
-    if not checkpoint.exists():
-        raise InputError(f"{run}: holds no checkpoints/best.ckpt; train with `fieldwise {RECIPE} train`")
-    return Signature.from_dict(
-        read_checkpoint(checkpoint)["hyper_parameters"].get("signature") or {}, checkpoint
-    )
+    predictor: Predictor = load_predictor(run, recipe=RECIPE, accelerator="cpu")
+    return predictor.signature

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fieldwise.errors import InputError, require_at_least
+from fieldwise.errors import InputError, require_at_least, times
 
 if TYPE_CHECKING:
     from fieldwise.samples.boxes.sources import BoxList, BoxSource
@@ -88,7 +88,7 @@ def prepare(
             file.parent.rmdir()
     if progress:
         counts = [f"{sum(case.split == split for case in draft.cases)} {split}" for split in SPLITS]
-        print(f"boxes: {', '.join(counts)}; {' x '.join(map(str, draft.cases[0].shape))} cells")
+        print(f"boxes: {', '.join(counts)}; {times(draft.cases[0].shape)} cells")
     return out
 
 
@@ -241,12 +241,8 @@ def _check_shapes(box: BoxSource, fields: dict[str, Any], listed: BoxList) -> in
         wanted, found = tuple(factor * size for size in first), tuple(fields[name].shape[1:])
         if name in listed.inputs + listed.targets and wanted != found:
             raise InputError(
-                f"{box.files[name][0]}: has {_times(found)} cells, where {_times(wanted)} belong to "
+                f"{box.files[name][0]}: has {times(found)} cells, where {times(wanted)} belong to "
                 f"{file.name} with a scale factor of {factor}; correct scale_factor, or the patterns"
             )
     ratio = max(values.shape[1] for values in fields.values()) // first[0]
     return max(1, listed.scale_factor // ratio)
-
-
-def _times(sizes: tuple[int, ...]) -> str:
-    return " x ".join(map(str, sizes))

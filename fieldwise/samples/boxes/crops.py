@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from fieldwise.errors import InputError, require_at_least
+from fieldwise.errors import InputError, require_at_least, times
 from fieldwise.samples.cases import Case
 from fieldwise.samples.loaders import Nested, to_tensors
 from fieldwise.samples.signatures import Signature
@@ -66,7 +66,7 @@ class Cutting:
         sizes = _spread("crop", self.size, len(shape)) or list(shape)
         if any(size > room for size, room in zip(sizes, shape)):
             raise InputError(
-                f"--crop: {_times(sizes)} cells are more than a box of {_times(shape)}; give fewer, or none"
+                f"--crop: {times(sizes)} cells are more than a box of {times(shape)}; give fewer, or none"
             )
         return sizes
 
@@ -100,10 +100,6 @@ def _spread(name: str, values: Sequence[int], axes: int, *, others: str = "") ->
         others = others or f" or {axes}"
         raise InputError(f"--{name}: has {len(values)} numbers for {axes} axes; give 1{others}")
     return list(values) * (axes if len(values) == 1 else 1)
-
-
-def _times(sizes: Sequence[int]) -> str:
-    return " x ".join(map(str, sizes))
 
 
 @dataclass(frozen=True)
@@ -207,7 +203,7 @@ class Crops(Dataset):
         """Refuse to join crops in batches where those of one box have other cells than those of another."""
         sizes = {tuple(self.cutting.sizes(self._input_shape(case))) for case in self.cases}
         if len(sizes) > 1 and batch_size > 1:
-            told = " and ".join(map(_times, sorted(sizes)[:2]))
+            told = " and ".join(map(times, sorted(sizes)[:2]))
             raise InputError(f"boxes of {told} cells make no batch; give a --crop, or --batch_size 1")
 
     def shapes(self) -> dict[str, list[int]]:

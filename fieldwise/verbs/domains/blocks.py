@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from fieldwise.errors import InputError
+from fieldwise.errors import InputError, times
 from fieldwise.fields.grids import Bounds, Grid
 from fieldwise.samples.cases import Case, Cells
 
@@ -238,15 +238,6 @@ def round_up(cells: int, alignment: int) -> int:
     (12, 8)
     """
     return -(-cells // alignment) * alignment
-
-
-def times(shape: Iterable[int]) -> str:
-    """Write the sizes of a block as one says them.
-
-    >>> times((128, 128, 64))
-    '128 x 128 x 64'
-    """
-    return " x ".join(map(str, shape))
 
 
 def _check_alignment(alignment_cells: int) -> None:
