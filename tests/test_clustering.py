@@ -2,10 +2,13 @@ from itertools import product
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from fieldwise import scores
 from fieldwise.errors import InputError
+from fieldwise.losses.spectra import isotropic_power
+from fieldwise.physics.structure_formation.deposit import displacement_to_density
 
 
 def noise(*shape, seed=0):
@@ -157,3 +160,15 @@ def test_bad_input():
         scores.density_pdf([np.nan, 1])
     with pytest.raises(InputError, match="64 cells and truth 63"):
         scores.density_distance(box, np.ones(63))
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (6, 6, 6)])
+def test_what_judges_is_what_losses_measure(shape):
+    """Scores know nothing of torch, so density and power stand twice: both must say the same."""
+    moved = np.random.default_rng(3).normal(scale=5, size=(len(shape), *shape))
+    still = torch.zeros(1, len(shape), dtype=torch.float64)
+    density = displacement_to_density(torch.from_numpy(moved)[None], spacing=4.0, mean=still)[0]
+    np.testing.assert_allclose(scores.density_of(moved, spacing=4.0), density.squeeze(), atol=1e-12)
+    _, power = scores.power_spectrum(moved, spacing=4.0)
+    volume = np.prod(shape) * 4.0 ** len(shape)  # squares of amplitudes are a density of power times this
+    np.testing.assert_allclose(power, volume * isotropic_power(torch.from_numpy(moved)[None])[0], rtol=1e-9)
