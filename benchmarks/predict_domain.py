@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from fieldwise.fields.grids import Bounds
-from fieldwise.networks.esrgan import DEEPBEDMAP_INPUTS, UPSCALING, Channels, Generator
+from fieldwise.networks.channels import Channels
+from fieldwise.networks.esrgan import DEEPBEDMAP_INPUTS, UPSCALING, Generator
 from fieldwise.samples.cases import Case
 from fieldwise.samples.signatures import Signature, Variable
 from fieldwise.verbs.domains.blocks import lay_out_case

@@ -15,7 +15,8 @@ from fieldwise import figures
 from fieldwise.fields.grids import Grid, make_field
 from fieldwise.figures import curves
 from fieldwise.figures.panels import elevation_limits
-from fieldwise.networks.esrgan import Channels, Generator
+from fieldwise.networks.channels import Channels
+from fieldwise.networks.esrgan import Generator
 from fieldwise.networks.layers import list_layers
 
 CM_A_POINT = 2.54 / 72

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from fieldwise.errors import InputError
-from fieldwise.networks.esrgan import Channels, Discriminator, Generator
+from fieldwise.networks.channels import Channels
+from fieldwise.networks.esrgan import Discriminator, Generator
 from fieldwise.networks.graphs import write_dot
 
 NODE = re.compile(r'^  "((?:[^"\\]|\\.)+)" \[label="((?:[^"\\]|\\.)*)"(, shape=ellipse)?\];$')

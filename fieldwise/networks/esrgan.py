@@ -7,7 +7,6 @@ are those of their published weights, and every weight has their shape.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fieldwise.errors import InputError
+from fieldwise.networks.channels import Channels, check_fields, read_channels, whole_ratio
 from fieldwise.networks.convolutions.deformable import LARGEST_OFFSET, DeformableConvolution
 from fieldwise.networks.convolutions.fast import (
     PatchConvolution,
@@ -29,19 +29,6 @@ FEATURES = 64  # of the trunk
 GROWTH = 32  # channels that every convolution of a dense block adds
 SLOPE = 0.2  # of LeakyReLU
 LARGEST_PATCHED_MAP = 2  # cells on a side of the result
-
-
-@dataclass(frozen=True)
-class Channels:
-    """One input of the generator: its name, how many channels it has and the spacing of its cells.
-
-    >>> Channels("ice_velocity", channels=2, spacing_m=500.0).spacing_m
-    500.0
-    """
-
-    name: str
-    channels: int
-    spacing_m: float
 
 
 DEEPBEDMAP_INPUTS = (
@@ -105,7 +92,7 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         self.lowres_spacing_m = lowres_spacing_m
-        self.input_block = InputBlock(_read_channels(inputs), lowres_spacing_m=lowres_spacing_m)
+        self.input_block = InputBlock(read_channels(inputs), lowres_spacing_m=lowres_spacing_m)
         self.pre_residual_conv_layer = nn.Conv2d(INPUT_FEATURES * len(inputs), FEATURES, 3, padding=1)
         self.residual_network = nn.Sequential(
             *(ResidualInResidualBlock(residual_scaling) for _ in range(num_residual_blocks))
@@ -147,16 +134,9 @@ class Generator(nn.Module):
         """
         sizes = {}
         for channels in self.input_block.inputs:
-            ratio = _whole_ratio(channels, self.lowres_spacing_m)
+            ratio = whole_ratio(channels, self.lowres_spacing_m)
             sizes[channels.name] = (1, channels.channels, rows * ratio, columns * ratio)
         return {name: self.pre_residual_conv_layer.weight.new_zeros(size) for name, size in sizes.items()}
-
-
-def _read_channels(inputs: Sequence[Channels | Mapping[str, Any]]) -> list[Channels]:
-    try:
-        return [each if isinstance(each, Channels) else Channels(**each) for each in inputs]
-    except TypeError:
-        raise InputError(f"inputs are {inputs}; give dicts of name, channels and spacing_m") from None
 
 
 class InputBlock(nn.Module):
@@ -167,52 +147,20 @@ class InputBlock(nn.Module):
 
     def __init__(self, inputs: Sequence[Channels], *, lowres_spacing_m: float = 1000.0) -> None:
         super().__init__()
-        self.inputs = tuple(inputs)
-        names = [channels.name for channels in self.inputs]
-        if not names or len(set(names)) < len(names) or not all(name.isidentifier() for name in names):
-            raise InputError(
-                f"inputs are named {names}; give each a name of its own, of letters, digits and _"
-            )
+        self.inputs, self.lowres_spacing_m = tuple(inputs), lowres_spacing_m
         for channels in self.inputs:
-            ratio = _whole_ratio(channels, lowres_spacing_m)
+            ratio = whole_ratio(channels, lowres_spacing_m)
             convolution = WindowConvolution(channels.channels, INPUT_FEATURES, ratio)
             self.add_module(f"conv_on_{channels.name}", convolution)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Stack the features of all inputs: (batch, 32 * inputs, Y - 2, X - 2)."""
         convolutions = [getattr(self, f"conv_on_{channels.name}") for channels in self.inputs]
-        self._check(inputs, [convolution.ratio for convolution in convolutions])
+        check_fields(inputs, self.inputs, self.lowres_spacing_m, least=3)
         features = [
             convolution(inputs[channels.name]) for channels, convolution in zip(self.inputs, convolutions)
         ]
         return torch.cat(features, dim=1).contiguous(memory_format=torch.channels_last)
-
-    def _check(self, inputs: Mapping[str, Tensor], ratios: list[int]) -> None:
-        missing = [channels.name for channels in self.inputs if channels.name not in inputs]
-        if missing:
-            raise InputError(
-                f"the network reads {', '.join(missing)} too; add it to the inputs {list(inputs)}"
-            )
-        first = inputs[self.inputs[0].name]
-        rows, columns = (cells // ratios[0] for cells in first.shape[-2:])
-        for channels, ratio in zip(self.inputs, ratios):
-            expected = (len(first), channels.channels, rows * ratio, columns * ratio)
-            shape = tuple(inputs[channels.name].shape)
-            if shape != expected or min(rows, columns) < 3:
-                raise InputError(
-                    f"input {channels.name} has shape {shape}, expected {expected} (batch, channels, y, x), "
-                    "at least 3 low-resolution cells a side; cut all inputs on the same padded window"
-                )
-
-
-def _whole_ratio(channels: Channels, lowres_spacing_m: float) -> int:
-    ratio = lowres_spacing_m / channels.spacing_m if channels.spacing_m > 0 else 0.0
-    if round(ratio) < 1 or abs(ratio - round(ratio)) > 1e-6:
-        raise InputError(
-            f"input {channels.name} has a spacing of {channels.spacing_m} m, which does not divide the "
-            f"low-resolution spacing of {lowres_spacing_m} m; resample it, e.g. to {lowres_spacing_m / 2} m"
-        )
-    return round(ratio)
 
 
 class ResidualInResidualBlock(nn.Module):

@@ -6,12 +6,13 @@ gives for a block with its margin, and the noise of its cells, is what it gives 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fieldwise.errors import InputError
 from fieldwise.networks.convnet import check_channels, check_sizes, choose_convolution
 from fieldwise.networks.unet import ENLARGEMENTS
 from fieldwise.networks.valid.blocks import check_bypass, check_cells, crop, double, draw_normal_weights
@@ -36,8 +37,8 @@ class StochasticSuperResolver(Boundary, nn.Module):
         2 for maps, 3 for volumes.
     features : int
         Channels at every resolution.
-    blocks : int
-        At each resolution; a block sees 2 cells of it farther on every side.
+    blocks : int or sequence of int
+        At each resolution, from the coarsest on; a block sees 2 cells of it farther on every side.
     boundary : str
         "periodic": what is beyond a side is at the opposite one, n cells give scale_factor n. "valid": the
         fields carry their margin, and the output is cut by what the network sees. May be set at any time.
@@ -89,7 +90,7 @@ class StochasticSuperResolver(Boundary, nn.Module):
         scale_factor: int = 2,
         dimensions: int = 3,
         features: int = 64,
-        blocks: int = 2,
+        blocks: int | Sequence[int] = 2,
         boundary: str = "periodic",
         bypass: bool | None = None,
         style_numbers: int = 0,
@@ -97,8 +98,9 @@ class StochasticSuperResolver(Boundary, nn.Module):
     ) -> None:
         super().__init__()
         self.boundary = boundary
-        check_sizes(in_channels=in_channels, out_channels=out_channels, features=features, blocks=blocks)
+        check_sizes(in_channels=in_channels, out_channels=out_channels, features=features)
         doublings = count_doublings(scale_factor)
+        of_levels = _spread(blocks, doublings + 1)
         convolution = choose_convolution(dimensions, 3)
         self.in_channels, self.dimensions = in_channels, dimensions
         self.scale_factor, self.doublings = scale_factor, doublings
@@ -110,7 +112,7 @@ class StochasticSuperResolver(Boundary, nn.Module):
             if level:
                 layers.append(ENLARGEMENTS[dimensions](features, features, 2, stride=2))
                 cut *= 2
-            for _ in range(blocks):
+            for _ in range(of_levels[level]):
                 layers.append(NoisyBlock(features, dimensions))
                 planes.append((2**level, cut))
                 cut += 2
@@ -173,6 +175,16 @@ class StochasticSuperResolver(Boundary, nn.Module):
             elif name.endswith("second.weight"):
                 parameter.data /= (2 * count) ** 0.5
         nn.init.zeros_(self.last.weight)
+
+
+def _spread(blocks: int | Sequence[int], levels: int) -> list[int]:
+    """Give how many blocks there are at each resolution; none at some of them is fine, at all is not."""
+    numbers = [blocks] * levels if isinstance(blocks, int) else [*blocks]
+    if len(numbers) != levels or min(numbers) < 0 or not any(numbers):
+        raise InputError(
+            f"blocks are {blocks}; give a whole number above 0, or one for each of {levels} resolutions"
+        )
+    return numbers
 
 
 class NoisyBlock(nn.Module):
