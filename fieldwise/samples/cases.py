@@ -161,7 +161,7 @@ class Case:
         on_cells = arrays and wanted.spacing in (None, self.spacing)
         if window is None or isinstance(window[0], slice):
             cells = cast(Cells, window or ())
-            if arrays and (on_cells or self.bounds is None):
+            if arrays and (on_cells or self.bounds is None or self._lies_on(wanted)):
                 return self._read_spans(wanted, cells, frame)
             window = self._bounds_of(cells)
         bounds = np.asarray(window, dtype=float)
@@ -176,6 +176,15 @@ class Case:
         if wanted.flat:
             values = self.flatten(wanted, values, windows, padding=padding)
         return values if bounds.ndim == 2 else values[0]
+
+    def _lies_on(self, wanted: Variable) -> bool:
+        """Tell whether arrays have the spacing that is wanted, so that nothing is to be interpolated."""
+        ratio = (wanted.spacing or self.spacing) / self.spacing
+        sizes = tuple(round(size / ratio) for size in self.shape)
+        return all(
+            isinstance(self.files[name], str) and self._array(name, 0).shape == sizes
+            for name in wanted.fields
+        )
 
     def _read_spans(self, wanted: Variable, cells: Cells, frame: int) -> np.ndarray:
         """Read a variable in slices of the case's own cells, of which its own may be whole numbers."""
@@ -279,10 +288,10 @@ class Case:
         """Give one field, of one frame, lazily on its grid."""
         if not self._is_array(name):
             return self._open(str(self.files[name]))
-        grid = self.grid
+        values = self._array(name, frame)
+        grid = self.grid_at(self.spacing * self.shape[0] / values.shape[0])
         coordinates = {"y": grid.y, "x": grid.x}
-        values = xr.DataArray(self._array(name, frame), dims=("y", "x"), coords=coordinates, name=name)
-        return values.rio.write_crs(grid.crs)
+        return xr.DataArray(values, dims=("y", "x"), coords=coordinates, name=name).rio.write_crs(grid.crs)
 
     def trend(self, name: str) -> xr.DataArray:
         """Give the regional trend of a field."""

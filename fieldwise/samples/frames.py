@@ -180,9 +180,12 @@ def list_frames(
     *,
     where: Mask | None = None,
     margin: int = 0,
+    padding: int = 0,
     besides: Mapping[str, Sequence[str]] = NOTHING,
 ) -> list[Frame]:
     """Give a reader for every frame: its cells, one slice an axis, to scaled inputs and targets.
+
+    Inputs of a signature that does not stack them come by name, each at its own spacing.
 
     Parameters
     ----------
@@ -192,6 +195,8 @@ def list_frames(
     margin
         Cells beside the edges that cut a patch out of a frame that are not judged: no network can tell how
         the fields go on there.
+    padding
+        Cells of the case by which inputs reach beyond a patch on every side.
     besides
         What else a loss reads, by its name in the sample: fields, as they are.
 
@@ -209,13 +214,14 @@ def list_frames(
     [[[0.0]]]
     """
     mask = None if where is None else partial(_read_mask, where, margin)
-    reader = partial(_read, signature, mask, dict(besides))
+    reader = partial(_read, signature, mask, padding, dict(besides))
     return [partial(reader, case, frame) for case in cases for frame in range(case.frames)]
 
 
 def _read(
     signature: Signature,
     mask: Callable[..., np.ndarray] | None,
+    padding: int,
     besides: Mapping[str, Sequence[str]],
     case: Case,
     frame: int,
@@ -223,12 +229,22 @@ def _read(
 ) -> dict[str, Any]:
     sample: dict[str, Any] = {}
     for name, side in (("inputs", signature.inputs), ("targets", signature.outputs)):
-        arrays = case.read(side, window=cells, frame=frame)
+        window = _widen(cells, case.shape, padding) if name == "inputs" else cells
+        arrays = case.read(side, window=window, frame=frame)
         scaled = signature.apply(arrays, "inputs" if name == "inputs" else "outputs")
-        sample[name] = np.concatenate(list(scaled.values()), axis=0).astype(np.float32)
+        if name == "inputs" and not signature.stacked:
+            sample[name] = {each: np.float32(values) for each, values in scaled.items()}
+        else:
+            sample[name] = np.concatenate(list(scaled.values()), axis=0).astype(np.float32)
     if mask is not None:
         sample["mask"] = mask(case, frame, cells)
     return sample | {name: case.stack(fields, cells=cells, frame=frame) for name, fields in besides.items()}
+
+
+def _widen(cells: Sequence[slice], shape: Sequence[int], padding: int) -> tuple[slice, ...]:
+    """Widen slices by some cells on either side, beyond the case too."""
+    spans = (each.indices(size) for each, size in zip(cells, shape, strict=True))
+    return tuple(slice(first - padding, end + padding) for first, end, _ in spans)
 
 
 def _read_mask(where: Mask, margin: int, case: Case, frame: int, cells: Sequence[slice]) -> np.ndarray:
@@ -260,6 +276,8 @@ def make_loaders(
     seed: int,
     patches_per_tile: int = 2,
     augment: str = "none",
+    padding: int = 0,
+    step: int = 1,
 ) -> tuple[DataLoader, DataLoader]:
     """Serve random patches of the cases to learn from, and whole frames of those to judge by.
 
@@ -271,6 +289,10 @@ def make_loaders(
         Patches drawn in an epoch for each time that one fits into a frame.
     augment
         Of `SYMMETRIES`: none, north_south or all; vectors turn along.
+    padding
+        As of :func:`list_frames`.
+    step
+        Patches begin at whole multiples of so many cells, and frames have such edges.
 
     >>> from fieldwise.samples.examples import make_prepared
     >>> fields = {"thk": np.zeros((2, 8, 8)), "speed": np.ones((2, 8, 8))}
@@ -280,16 +302,26 @@ def make_loaders(
     >>> [len(batch["inputs"]) for batch in training], [batch["inputs"].shape[2:] for batch in validation]
     ([16], [torch.Size([8, 8]), torch.Size([8, 8])])
     """
-    anywhere = [np.ones(case.shape, dtype=bool) for case in learnt for _ in range(case.frames)]
+    anywhere = [_mark_centres(case.shape, cells, step) for case in learnt for _ in range(case.frames)]
     symmetries = SYMMETRIES[augment]
     patches = PatchSampler(
         anywhere, cells=cells, patches_per_tile=patches_per_tile, seed=seed, symmetries=symmetries
     )
     options: Any = {"batch_size": batch_size, "cells": cells, "vectors": signature.vectors()}
     return (
-        make_patch_loader(list_frames(learnt, signature), sampler=patches, **options),
-        make_patch_loader(list_frames(judged, signature)),
+        make_patch_loader(list_frames(learnt, signature, padding=padding), sampler=patches, **options),
+        make_patch_loader(list_frames(judged, signature, padding=padding)),
     )
+
+
+def _mark_centres(shape: Sequence[int], cells: int, step: int) -> np.ndarray:
+    """Mark the cells in the middle of patches that begin at multiples of a step.
+
+    >>> _mark_centres((8, 8), 4, 4)[2].tolist()
+    [False, False, True, False, False, False, True, False]
+    """
+    rows, columns = ((np.arange(size) - cells // 2) % step == 0 for size in shape)
+    return rows[:, None] & columns
 
 
 def choose_patch(asked: int, cases: Sequence[Case]) -> int:

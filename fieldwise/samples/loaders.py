@@ -185,7 +185,7 @@ def make_loader(
 
 
 Cut = tuple[int, int, int, int]  # frame, first row, first column, symmetry
-Frame = Callable[[slice, slice], dict[str, np.ndarray]]  # name to (channel, y, x) of these rows and columns
+Frame = Callable[[slice, slice], Nested]  # name to (channel, y, x) of these rows and columns
 
 
 class Patches(Dataset):
@@ -219,16 +219,25 @@ class Patches(Dataset):
 
     def __getitems__(self, cuts: Sequence[Cut]) -> Nested:
         """Give patches as one batch, those of one symmetry beside each other."""
-        by_symmetry: dict[int, list[dict[str, np.ndarray]]] = {}
+        by_symmetry: dict[int, list[Nested]] = {}
         for frame, top, left, symmetry in cuts:
             end = (None, None) if self.cells is None else (top + self.cells, left + self.cells)
             arrays = self.frames[frame](slice(top, end[0]), slice(left, end[1]))
             by_symmetry.setdefault(symmetry, []).append(arrays)
         parts = []
         for symmetry, patches in sorted(by_symmetry.items()):
-            part = to_tensors({name: np.stack([patch[name] for patch in patches]) for name in patches[0]})
+            part = to_tensors(_stack(patches))
             parts.append(turn(part, symmetry, vectors=self.vectors) if symmetry else part)
         return _join(parts)
+
+
+def _stack(patches: Sequence[Nested]) -> Nested:
+    return {
+        name: _stack([patch[name] for patch in patches])
+        if isinstance(value, dict)
+        else np.stack([patch[name] for patch in patches])
+        for name, value in patches[0].items()
+    }
 
 
 class PatchSampler(Sampler[Cut]):

@@ -341,6 +341,7 @@ def _write_sources(out: Path, box: Grid, blocks: list[str]) -> Path:
             "snow_accumulation": {"path": "misc/Arthern_accumulation_bedmap2_grid1.tif", "spacing_m": 1000},
         },
         "surveys": _list_surveys(blocks),
+        "radar": _list_surveys(["sparse_lines"]),
         "grounding_line": {"path": "misc/GroundingLine_Antarctica_v2.shp", "buffer_m": 10000},
         "held_out": {"surveys": _list_surveys(["held_out_flights", "held_out_block"])},
         "truth": {"path": "truth/bed.tif"},

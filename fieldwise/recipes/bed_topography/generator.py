@@ -19,6 +19,7 @@ from fieldwise.recipes.bed_topography.region import (
     DERIVED,
     INVERSION,
     LOWRES,
+    OF_DRAWING,
     RECIPE,
     VECTORS,
     lowres_spacing,
@@ -239,7 +240,7 @@ def choose_inputs(case: Case, names: list[str] | str | None, *, departure: bool)
     """
     known = list(case.variables)
     if names is None:
-        return [name for name in known if departure or name not in DERIVED]
+        return [name for name in known if name not in OF_DRAWING and (departure or name not in DERIVED)]
     names = [names] if isinstance(names, str) else names
     unknown = [name for name in names if name not in known]
     if not names:

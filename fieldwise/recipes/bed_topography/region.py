@@ -43,6 +43,9 @@ from fieldwise.surveys.pipelines import check_surveys, load_pipeline
 RECIPE = "bed_topography"
 LOWRES, SURFACE, VELOCITY, INVERSION = "bed_lowres", "surface_elevation", "ice_velocity", "surface_inversion"
 ELEVATIONS = (LOWRES, SURFACE)
+RELIEFS = {"surface_relief": SURFACE, "bed_relief": LOWRES}  # less regional trends, at low-res spacing
+RADAR = {"radar_departure": "m", "radar_picked": "1", "radar_distance": "m"}  # on the cells of the map
+OF_DRAWING = (*RELIEFS, *RADAR)  # which the drawing network reads, and the published generator does not
 DERIVED = {"surface_slope": "1", "ice_thickness": "m", INVERSION: "m"}  # name to units
 # Vectors, whose components turn with a tile, and the length below which they are scaled linearly.
 VECTORS = {VELOCITY: 10.0, "surface_slope": 2e-3}
@@ -61,6 +64,7 @@ RULES = {
     "datum": DATUM,
     "geoid": GEOIDS,
     "surveys": SURVEYS,
+    "radar": SURVEYS,
     "beds": Rule(is_table, "a table such as `glacier: {path: FILE, variable: bed}`"),
     "grounding_line": Rule(is_entry, "an entry such as {path: FILE.shp, buffer_m: 10000}"),
     "held_out": HELD_OUT,
@@ -126,7 +130,8 @@ def read_own_files(file: Path) -> dict[str, Any]:
 
 def _list_surveys(source: Mapping[str, Any]) -> list[dict[str, Any]]:
     held_out = (source.get("held_out") or {}).get("surveys")
-    return [*list_entries(source.get("surveys")), *list_entries(held_out)]
+    named = source.get("surveys"), source.get("radar"), held_out
+    return [entry for entries in named for entry in list_entries(entries)]
 
 
 def list_files(source: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -187,7 +192,13 @@ def add_regional_inputs(case: Case) -> dict[str, Any]:
     values = {"surface_slope": [eastward, -southward], "ice_thickness": [surface - bed]}
     # A thickness that the user gives is of one epoch; surface and low-res bed may be of two.
     values = {name: channels for name, channels in values.items() if name not in case.variables}
-    return {name: _keep(case, name, channels, DERIVED[name]) for name, channels in values.items()}
+    entries = {name: _keep(case, name, channels, DERIVED[name]) for name, channels in values.items()}
+    for name, source in RELIEFS.items():
+        averaged = average_cells(case.field(source), cell=spacing)
+        relief = cut(averaged, [grid.bounds], spacing=spacing, extend=True)[0]
+        relief = relief - cut(case.trend(source), [grid.bounds], spacing=spacing, extend=True)[0]
+        entries[name] = _keep(case, name, [to_host(relief)], "m")
+    return entries
 
 
 def _keep(case: Case, name: str, channels: Sequence[np.ndarray], units: str, **words: str) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from fieldwise.surveys import (
 )
 
 PICKS_FILE = "held_out.nc"
+GIVEN_FILE = "given.nc"
 
 
 def prepare_targets(
@@ -51,7 +52,8 @@ def prepare_targets(
     Parameters
     ----------
     source
-        ``surveys``, ``beds``, and ``held_out``, with surveys, areas and blocks to judge on.
+        ``surveys``, ``beds``, ``radar``, whose picks are given but not learnt from, and ``held_out``, with
+        surveys, areas and blocks to judge on.
     buffer_m
         Distance that tiles keep from what is held out; blocks may ask for more.
     seed
@@ -62,8 +64,9 @@ def prepare_targets(
     Returns
     -------
     tuple
-        Entries of the description: ``targets`` (name to the path of its grid), ``held_out`` (path of the
-        picks to judge on, None where there are none) and ``held_out_areas``; and (m, 4) boxes that tiles must
+        Entries of the description: ``targets`` (name to the path of its grid), ``given`` (path of the picks
+        that a map may read), ``held_out`` (path of those to judge on), None each where there are none, and
+        ``held_out_areas``; and (m, 4) boxes that tiles must
         keep `buffer_m` away from.
 
     >>> from fieldwise.samples.examples import make_prepared
@@ -104,12 +107,18 @@ def prepare_targets(
         report=report,
         datum=case.facts.get(DATUM),
     )
+    told = read(list_entries(source.get("radar")))
+    given = [held_out.part(picks)[0] for picks in [*surveys.values(), *told]]
+    given = [table for table in given if len(table)]
+    if given:
+        write_flights(given, case.folder / GIVEN_FILE, crs=grid.crs, datum=heights.datum)
     flown = read(list_entries(aside.get("surveys")))
     if judged or flown:
         write_flights([*judged, *flown], case.folder / PICKS_FILE, crs=grid.crs, datum=heights.datum)
     away = [cells_with(table, cell) for table in flown if aside.get("keep_training_away", True)]
     entries = {
         "targets": paths,
+        "given": GIVEN_FILE if given else None,
         "held_out": PICKS_FILE if judged or flown else None,
         "held_out_areas": held_out.areas.tolist(),
     }
@@ -133,6 +142,18 @@ def read_held_out(case: Case) -> pd.DataFrame:
             "FILE.yaml"
         )
     return open_flights(case.folder / name)
+
+
+def read_given(case: Case) -> pd.DataFrame:
+    """Read the picks that a map may read, and is to honour: x, y, z in metres, flight and survey.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> len(read_given(make_prepared({}, shape=(16, 16)).cases()[0]))  # where none are given
+    0
+    """
+    if not case.facts.get("given"):
+        return pd.DataFrame({key: np.empty(0) for key in ("x", "y", "z", "flight")} | {"survey": []})
+    return open_flights(case.path_of("given"))
 
 
 def grid_held_out(picks: pd.DataFrame, case: Case, *, around: bool = False) -> xr.DataArray:

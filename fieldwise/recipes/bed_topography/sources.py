@@ -1,0 +1,120 @@
+"""A FILE.yaml opened: its inputs on one grid, what follows from them, and its surveys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+
+from fieldwise.fields.arrays import ArrayModule
+from fieldwise.fields.datums import ATTRIBUTE as DATUM
+from fieldwise.fields.formats import read_area
+from fieldwise.fields.grids import Grid
+from fieldwise.fields.heights import Heights
+from fieldwise.recipes.bed_topography.radar import add_radar
+from fieldwise.recipes.bed_topography.region import (
+    ELEVATIONS,
+    VECTORS,
+    add_regional_inputs,
+    add_surface_inversion,
+    list_files,
+    read_own_files,
+)
+from fieldwise.recipes.bed_topography.surveys import prepare_targets, tile_area
+from fieldwise.samples.cases import Case
+from fieldwise.samples.inputs import add_inputs, prepare_inputs, read_heights
+from fieldwise.samples.prepared import Draft
+from fieldwise.surveys.gmt import load_gmt
+
+UNITS = {
+    "bed_lowres": "m",
+    "surface_elevation": "m",
+    "ice_velocity": "m a-1",
+    "snow_accumulation": "kg m-2 a-1",
+    "ice_thickness": "m",
+}
+DETRENDED = ("bed_lowres", "surface_elevation")
+LEVELLED = ("surface_elevation",)
+LINKED = ("truth", "bound")  # known fields to judge on
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a FILE.yaml names, its inputs brought to the grid of one case."""
+
+    case: Case
+    config: dict[str, Any]
+    folder: Path
+    heights: Heights
+
+    def add_surveys(self, draft: Draft, *, buffer_m: float, seed: int) -> np.ndarray:
+        """Grid the surveys, keep aside what is held out, and add what radar tells as inputs.
+
+        Returns
+        -------
+        numpy.ndarray
+            (m, 4) boxes that training must keep away from.
+        """
+        print("gridding the surveys")
+        options: Any = {"folder": self.folder, "heights": self.heights, "seed": seed, "report": print}
+        known, areas = prepare_targets(self.config, self.case, buffer_m=buffer_m, **options)
+        draft.facts |= known
+        add_inputs(self.case, add_radar(self.case))
+        return areas
+
+    def tile_area(self) -> shapely.Geometry | None:
+        """Give the area in which tiles may lie; None for anywhere."""
+        return tile_area(self.config, folder=self.folder, crs=str(self.case.crs))
+
+
+def open_sources(
+    file: Path, draft: Draft, *, arrays: ArrayModule = "numpy", progress: bool = True
+) -> Sources:
+    """Bring the inputs that a FILE.yaml names to one grid, and derive what follows from them."""
+    config, folder = read_own_files(file), file.parent
+    if config.get("surveys"):
+        load_gmt()  # grids them; better missed now than after all inputs are filled
+    draft.sources, draft.home = list_files(config, folder), folder
+    heights = read_heights(config, folder=folder, elevations=ELEVATIONS, report=print)
+    draft.facts |= {DATUM: heights.datum} if heights.datum else {}
+    print("opening, aligning and filling the inputs")
+    described = prepare_inputs(
+        config,
+        folder=folder,
+        out=draft.folder,
+        units=UNITS,
+        detrended=DETRENDED,
+        levelled=LEVELLED,
+        elevations=ELEVATIONS,
+        heights=heights,
+        arrays=arrays,
+        report=print,
+    )
+    crs, spacing = described["crs"], float(config["spacing_m"])
+    grid = Grid(*described["region"], spacing, crs)
+    case = Case("region", None, draft.folder, {}, {}, spacing, grid.shape, bounds=grid.bounds, crs=crs)
+    case = draft.add(replace(case, arrays=arrays))
+    add_inputs(case, described["inputs"], vectors=VECTORS)
+    grounded = _keep_known(config, draft, heights=heights, crs=crs)
+    print("reading the bed off the surface")
+    add_inputs(case, add_regional_inputs(case), vectors=VECTORS)
+    add_inputs(case, add_surface_inversion(case, grounded=grounded, progress=progress))
+    return Sources(case, config, folder, heights)
+
+
+def _keep_known(config: dict[str, Any], draft: Draft, *, heights: Heights, crs: str) -> Any:
+    """Keep a known truth, the bound, grounding line and coast in the folder; give the grounded area."""
+    for key in LINKED:
+        if config.get(key):
+            draft.keep_field(key, config[key], crs=crs, heights=heights)
+    if not config.get("grounding_line"):
+        return None
+    line = Path(draft.home or "") / config["grounding_line"]["path"]
+    area = read_area(line, crs=crs)
+    draft.keep_area("grounding_line", area, crs=crs)
+    for coast in sorted(line.parent.glob("Coastline*.shp"))[:1]:
+        draft.keep_area("coastline", read_area(coast, crs=crs), crs=crs)
+    return area
