@@ -23,6 +23,7 @@ from fieldwise.recipes.bed_topography.region import INVERSION, LOWRES, RECIPE, U
 from fieldwise.runs import hash_file
 from fieldwise.samples.cases import Case
 from fieldwise.samples.signatures import Signature, Variable
+from fieldwise.verbs.domains.contents import Output
 from fieldwise.verbs.predictors import Predictor, load_predictor
 
 BASE = "base"  # what the departure is added to, in metres
@@ -52,8 +53,17 @@ class BedPredictor(Predictor):
     [[[-50.0, -75.0, -200.0]]]
     """
 
-    padding_cells = UPSAMPLING  # one low-res cell
     long_names = {"bed": "bed elevation"}  # noqa: RUF012
+
+    @property
+    def padding_cells(self) -> int:
+        """Cells read around a window: what a drawing network loses, else one low-res cell."""
+        return super().padding_cells if self.stochastic else UPSAMPLING
+
+    @property
+    def outputs(self) -> list[Output]:
+        """The bed, which a drawing network gives as a departure."""
+        return [Output("bed", "m", self.long_names["bed"]), *super().outputs[1:]]
 
     def alignment_cells(self, case: Case) -> int:
         """Give the cells of the map along one low-res cell."""

@@ -17,6 +17,9 @@ def prepare(
     out: Path = Path("data"),
     seed: int = 7,
     size_km: float = 250.0,
+    sectors: int = 0,
+    validation_sectors: int = 2,
+    processes: int = 2,
     tile_cells: int = 36,
     step_cells: int = 4,
     validation_fraction: float = 0.1,
@@ -32,6 +35,10 @@ def prepare(
         out: Folder to write. What was prepared there before stays as it is until all is done.
         seed: Seed of the sandbox and of the split.
         size_km: Edge of the sandbox's sector in kilometres.
+        sectors: Of the sandbox: how many made sectors to learn from, each a world of its own with the truth
+            everywhere; 0 for one sector with surveys to learn from, as in nature.
+        validation_sectors: Besides, to select weights on.
+        processes: That make sectors side by side.
         tile_cells: Edge of a tile in cells of the map, a multiple of 4. The discriminator needs 32 or more;
             smaller ones can be learnt from with `train --adversarial_weight 0`.
         step_cells: Distance of neighbouring tiles, in cells of the map. With a multiple of 4 tiles start on
@@ -67,6 +74,13 @@ def prepare(
 
     choose_module(arrays)  # refuses what is not there before anything is done
     with prepare_folder(out, recipe=RECIPE, source=source, seed=seed) as draft:
+        if sectors:
+            from fieldwise.recipes.bed_topography.sectors import add_sectors
+
+            options = {"seed": seed, "size_km": size_km, "processes": processes, "progress": progress}
+            add_sectors(draft, sectors=sectors, validation=validation_sectors, **options)
+            print(f"sectors: {sectors} to train on, {validation_sectors} to select weights on")
+            return Path(out)
         if source == "sandbox":
             from fieldwise.sandbox.bed_topography import make_bed_topography
 

@@ -26,7 +26,7 @@ def grid_radar(picks: pd.DataFrame, departure: np.ndarray, grid: Grid) -> dict[s
     picks
         Columns x and y in metres; those outside the map are left out.
     departure
-        (pick,) height above the low-res bed, m.
+        (pick,) height above the low-res bed, m; picks where that is missing are left out.
     grid
         Of the map.
 
@@ -46,6 +46,7 @@ def grid_radar(picks: pd.DataFrame, departure: np.ndarray, grid: Grid) -> dict[s
     row = np.floor((grid.north - picks["y"].to_numpy()) / grid.spacing).astype(int)
     column = np.floor((picks["x"].to_numpy() - grid.west) / grid.spacing).astype(int)
     inside = (row >= 0) & (row < grid.shape[0]) & (column >= 0) & (column < grid.shape[1])
+    inside &= np.isfinite(departure)
     cells, size = np.ravel_multi_index((row[inside], column[inside]), grid.shape), np.prod(grid.shape)
     count = np.bincount(cells, minlength=size).reshape(grid.shape)
     total = np.bincount(cells, np.asarray(departure, dtype=np.float64)[inside], minlength=size)

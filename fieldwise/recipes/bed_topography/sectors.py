@@ -111,7 +111,7 @@ def observe(sources: Sources, rng: np.random.Generator) -> dict[Variable, np.nda
         raise InputError(f"{case.folder}: lacks {', '.join(missing)}, which learning from sectors needs")
     arrays = {}
     for name in READ:
-        variable = choose_variable(case, name)
+        variable = case.variables[name]
         arrays[variable] = np.nan_to_num(case.read([variable], window=case.bounds)[name])[None]
     picks = read_all_picks(sources)
     departures = find_departures(picks, case)
@@ -122,13 +122,6 @@ def observe(sources: Sources, rng: np.random.Generator) -> dict[Variable, np.nda
     away = truth - case.cut(LOWRES, entire, method="cubic")[0]
     arrays[Variable(TARGET, units="m", spacing=case.spacing)] = away[None, None]
     return arrays
-
-
-def choose_variable(case: Case, name: str) -> Variable:
-    """Give an input as the drawing network reads it: on low-res cells, radar on those of the map."""
-    from dataclasses import replace
-
-    return replace(case.variables[name], spacing=case.spacing if name in RADAR else lowres_spacing(case))
 
 
 def read_all_picks(sources: Sources) -> pd.DataFrame:

@@ -46,6 +46,11 @@ def train(
     departure: bool = True,
     augment: Literal["none", "north_south", "all"] = "none",
     inputs: list[str] | str | None = None,
+    network: Literal["generator", "drawer"] = "generator",
+    features: int = 64,
+    blocks: list[int] = [6, 2, 1],  # noqa: B006
+    patch_cells: int = 128,
+    patches_per_tile: int = 1,
     **training: Unpack[Training],
 ) -> Path:
     """Train the generator on tiles; keep the weights that are best on the validation tiles, and the last.
@@ -68,11 +73,21 @@ def train(
         augment: Show tiles mirrored north to south at random, or turned in all eight ways.
             Where ice flows one way, turning in every way makes learning longer, mirroring does not.
         inputs: Names of the inputs to learn from; by default all, or, of raw values, the published ones.
+        network: generator, of DeepBedMap, which draws one map; or drawer, which draws members and learns from
+            sectors (`prepare --sectors`).
+        features: Of a drawer: channels within.
+        blocks: Of a drawer: at each resolution, from that of the low-res bed to that of the map.
+        patch_cells: Of a drawer: edge of what it is shown, in cells of the map.
+        patches_per_tile: Of a drawer: patches an epoch for each time that one fits into a sector.
 
     Returns:
         Path of the best checkpoint.
     """
     settings = {**locals(), **training}
+    if network == "drawer":
+        from fieldwise.recipes.bed_topography.drawing import train_drawer
+
+        return train_drawer(settings, training)
     import numpy as np
 
     from fieldwise.recipes.bed_topography.generator import (

@@ -1,0 +1,103 @@
+"""The network that draws beds as members: what it reads, its samples and its task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fieldwise.errors import InputError, require_at_least
+from fieldwise.recipes.bed_topography.region import RADAR, RECIPE, VECTORS, lowres_spacing
+from fieldwise.recipes.bed_topography.sectors import READ, TARGET
+from fieldwise.samples.cases import Case
+from fieldwise.samples.frames import fit_signature, make_loaders
+from fieldwise.samples.prepared import Prepared
+from fieldwise.samples.scales import LengthScale, Scale
+from fieldwise.samples.signatures import Signature
+from fieldwise.tasks import FieldTask
+from fieldwise.verbs.train import train_run
+
+NETWORK = "fieldwise.networks.valid.folding.FoldingSuperResolver"
+FAR_M = 10e3  # of the distance to the nearest pick
+
+
+def train_drawer(settings: Mapping[str, Any], training: Mapping[str, Any]) -> Path:
+    """Train the network that draws; keep the weights that are best on the validation sectors, and the last."""
+    prepared = Prepared(settings["data"], recipe=RECIPE)
+    learnt, judged = prepared.cases("training"), prepared.cases("validation")
+    for name in ("patch_cells", "patches_per_tile"):
+        require_at_least(1, **{name: settings[name]})
+    signature = describe(learnt, settings["inputs"])
+    options = choose_network(signature, features=settings["features"], blocks=settings["blocks"])
+    network = _make(options)
+    ratio = network.scale_factor
+    if settings["patch_cells"] % ratio:
+        raise InputError(f"--patch_cells: is {settings['patch_cells']}; give a multiple of {ratio}")
+    loaders = make_loaders(
+        learnt,
+        judged,
+        signature,
+        cells=settings["patch_cells"],
+        batch_size=training["batch_size"],
+        seed=training["seed"],
+        patches_per_tile=settings["patches_per_tile"],
+        augment=settings["augment"],
+        padding=network.margin * ratio,
+        step=ratio,
+    )
+    make_task = partial(
+        FieldTask,
+        network=NETWORK,
+        network_options=options,
+        losses={"proper_score": 1.0},
+        members=2,
+        optimizer="adamw",
+        optimizer_options={"betas": [0.9, 0.99]},
+        learning_rate=settings["learning_rate"],
+        weight_decay=settings["weight_decay"],
+        decay_epochs=settings["decay_epochs"] or training["max_epochs"],
+        warmup_steps=50,
+        clip_norm=1.0,
+    )
+    return train_run(
+        make_task,
+        loaders,
+        signature,
+        run=settings["run"],
+        settings=settings,
+        sources=[Path(settings["data"]) / "provenance.json"],
+        **training,
+    )
+
+
+def describe(cases: Sequence[Case], names: Sequence[str] | None = None) -> Signature:
+    """Say what the network reads and gives, with scales as the training sectors have them."""
+    read = names or [*READ, *RADAR]
+    signature = fit_signature(RECIPE, cases, inputs=read, outputs=[TARGET], stacked=False)
+    spread = signature.outputs[0].scale.undo(1.0) - signature.outputs[0].scale.undo(0.0)  # type: ignore[arg-type]
+    scale = Scale(0.0, float(spread))
+    known: dict[str, Any] = {name: LengthScale(knee) for name, knee in VECTORS.items()}
+    known |= {"radar_picked": Scale(0.0, 1.0), "radar_departure": scale, "radar_distance": Scale(0.0, FAR_M)}
+    inputs = tuple(
+        replace(each, scale=known.get(each.name, each.scale), range=None) for each in signature.inputs
+    )
+    outputs = (replace(signature.outputs[0], scale=scale, range=None),)
+    facts = {"departure": True, "members": True, "lowres_spacing_m": lowres_spacing(cases[0])}
+    return replace(signature, inputs=inputs, outputs=outputs).with_facts(**facts)
+
+
+def choose_network(signature: Signature, *, features: int, blocks: Sequence[int]) -> dict[str, Any]:
+    """Give the arguments of the network that reads what a signature names."""
+    inputs = [
+        {"name": each.name, "channels": each.channels, "spacing_m": each.spacing} for each in signature.inputs
+    ]
+    ratio = round(signature.facts["lowres_spacing_m"] / signature.spacings[0])
+    return {"inputs": inputs, "scale_factor": ratio, "features": features, "blocks": list(blocks)}
+
+
+def _make(options: Mapping[str, Any]) -> Any:
+    from fieldwise.networks.valid.folding import FoldingSuperResolver
+
+    return FoldingSuperResolver(**options)
