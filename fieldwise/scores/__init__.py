@@ -1,6 +1,7 @@
 """Judge fields: errors, texture, spectra, clustering, vectors, ensembles, how sure a score is, and tables."""
 
 from fieldwise.fields.resampling import sample_at_points
+from fieldwise.scores.bands import BandPowerSums
 from fieldwise.scores.clustering import (
     bispectrum,
     density_bins,
@@ -56,6 +57,7 @@ from fieldwise.scores.texture import (
 from fieldwise.scores.vectors import compare_observed, cosines_of, direction_cosine, speed_of
 
 __all__ = [
+    "BandPowerSums",
     "EnsembleSums",
     "ErrorSums",
     "OutputSums",

@@ -77,6 +77,7 @@ class Predictor:
 
     standard_names: Mapping[str, str] = {}
     long_names: Mapping[str, str] = {}
+    halved = False
 
     def __init__(
         self,
@@ -220,7 +221,17 @@ class Predictor:
 
     def infer(self, inputs: Any, **options: Any) -> torch.Tensor:
         """Pass scaled inputs, (1, channel, *cells) or name to that, through the network."""
-        return self.network(inputs, **options)
+        with self.autocast():
+            return self.network(inputs, **options)
+
+    def halve(self) -> None:
+        """Compute in bfloat16 from now on, where that changes little."""
+        self.halved = True
+        self.fingerprint += " bf16"
+
+    def autocast(self) -> torch.autocast:
+        """Give the context in which the network computes."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.halved)
 
     def _unscale(self, channels: np.ndarray) -> np.ndarray:
         values = self.signature.undo(self.signature.split(channels))

@@ -21,6 +21,7 @@ from fieldwise.fields.grids import Bounds, Grid, grid_of, load_values, make_fiel
 from fieldwise.fields.resampling import align
 from fieldwise.fields.tiles import cut
 from fieldwise.figures import Places
+from fieldwise.recipes.bed_topography.ensembles import score_members
 from fieldwise.recipes.bed_topography.region import INVERSION, LOWRES, lowres_spacing
 from fieldwise.recipes.bed_topography.surveys import grid_held_out, read_held_out
 from fieldwise.samples.cases import Case
@@ -184,6 +185,7 @@ def score_map(case: Case, path: Path) -> tuple[Rows, dict[str, Any]]:
                 f"{case.folder}: the map covers nothing that training has not seen; predict a wider one"
             )
         rows, facts = rows + found, facts | {"share_of_map": share}
+        rows += score_members(case, path, grid, against=TRUTH)
     if not rows:
         raise InputError(f"{case.folder}: holds neither held-out surveys nor a truth to judge on")
     return rows, facts

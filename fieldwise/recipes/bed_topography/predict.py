@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from fieldwise.errors import InputError
+from fieldwise.errors import InputError, require_at_least
 
 
 def predict(
@@ -13,7 +14,12 @@ def predict(
     data: Path = Path("data"),
     out: Path = Path("model/deepbedmap_dem.tif"),
     bounds: tuple[float, float, float, float] | None = None,
+    members: int = 0,
+    keep_members: bool = False,
+    quantiles: tuple[float, ...] = (0.05, 0.5, 0.95),
+    seed: int = 0,
     block_cells: int = 512,
+    precision: Literal["32-true", "bf16-mixed"] = "32-true",
     halo_cells: int | None = None,
     weights: str = "best",
     residual_scaling: float | None = None,
@@ -27,7 +33,12 @@ def predict(
         data: Prepared folder.
         out: Map to write: .tif (cloud-optimised GeoTIFF, float32, NaN as nodata), .nc (CF-NetCDF) or .zarr.
         bounds: West, south, east, north in the CRS of the data; by default the whole region.
-        block_cells: Edge of a block in cells of the map; memory depends on this alone.
+        members: Beds to draw, of a network that draws: the map then holds their mean, spread and quantiles.
+        keep_members: Whether to write the members too.
+        quantiles: Parts of the members that lie below.
+        seed: Of the noise; a member is the same for one seed whatever else is drawn.
+        block_cells: Edge of a block in cells of the map; memory depends on this and the members alone.
+        precision: Of the numbers; bf16-mixed is faster where the device has it.
         halo_cells: Extra cells around a block; by default twice what the network is measured to need,
             so that the blocks leave no seam of a centimetre.
         weights: best by validation, last, or the path of an old .npz: weights of the original, in Chainer's
@@ -42,6 +53,7 @@ def predict(
     """
     if Path(weights).suffix != ".npz" and residual_scaling is not None:
         raise InputError("--residual_scaling: is known of a run; give it with an old .npz file only")
+    require_at_least(0, members=members, seed=seed)
     from fieldwise.fields.datums import ATTRIBUTE as DATUM
     from fieldwise.recipes.bed_topography.predictor import load_bed_predictor
     from fieldwise.recipes.bed_topography.region import open_region
@@ -53,11 +65,17 @@ def predict(
     predictor = load_bed_predictor(
         run, case, weights=weights, residual_scaling=residual_scaling, accelerator=accelerator
     )
+    if precision == "bf16-mixed":
+        predictor.halve()
     return predict_to(
         out,
         predictor,
         case,
         window=bounds,
+        members=members,
+        keep_members=keep_members,
+        quantiles=quantiles,
+        seed=seed,
         block_cells=block_cells,
         halo_cells=halo_cells,
         attributes={key: case.facts[key] for key in (DATUM,) if key in case.facts},

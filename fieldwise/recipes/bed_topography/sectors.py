@@ -117,7 +117,9 @@ def observe(sources: Sources, rng: np.random.Generator) -> dict[Variable, np.nda
     departures = find_departures(picks, case)
     frames = [_show(picks, departures, case, share, rng) for share in KEPT]
     for name, units in RADAR.items():
-        arrays[Variable(name, units=units, spacing=case.spacing)] = np.stack([each[name][None] for each in frames])
+        arrays[Variable(name, units=units, spacing=case.spacing)] = np.stack(
+            [each[name][None] for each in frames]
+        )
     truth = case.open("truth").values
     away = truth - case.cut(LOWRES, entire, method="cubic")[0]
     arrays[Variable(TARGET, units="m", spacing=case.spacing)] = away[None, None]
@@ -129,7 +131,9 @@ def read_all_picks(sources: Sources) -> pd.DataFrame:
     case, config = sources.case, sources.config
     held_out = (config.get("held_out") or {}).get("surveys")
     tables, first = [], 0
-    for entry in (each for key in (config.get("surveys"), config.get("radar"), held_out) for each in list_entries(key)):
+    for entry in (
+        each for key in (config.get("surveys"), config.get("radar"), held_out) for each in list_entries(key)
+    ):
         table = read_flights(
             entry,
             case.grid,

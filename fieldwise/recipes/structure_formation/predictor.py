@@ -36,22 +36,16 @@ class BoxPredictor(Predictor):
     """
 
     velocity = False
-    halved = False
-
-    def halve(self) -> None:
-        """Compute in bfloat16 from now on, where that changes little."""
-        self.halved = True
-        self.fingerprint += " bf16"
 
     def infer(self, inputs: Any, **options: Any) -> torch.Tensor:
         """Pass scaled inputs through the network; its change in the growth factor comes behind."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.halved):
-            if not self.velocity:
-                return super().infer(inputs, **options)
-            style, place = options["style"], self.signature.facts["style"].index(GROWTH)
-            slope = torch.zeros_like(style)
-            slope[:, place] = 1.0
-            growth = style[:, place].item()  # which the linear displacement is proportional to
+        if not self.velocity:
+            return super().infer(inputs, **options)
+        style, place = options["style"], self.signature.facts["style"].index(GROWTH)
+        slope = torch.zeros_like(style)
+        slope[:, place] = 1.0
+        growth = style[:, place].item()  # which the linear displacement is proportional to
+        with self.autocast():
             both = differentiate_by_style(self.network, inputs, style, slope, inputs / growth)
             return torch.cat(both, dim=1)
 

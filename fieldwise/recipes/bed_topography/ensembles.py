@@ -1,0 +1,103 @@
+"""The members of a map of the bed, judged by the truth: how sure they are, and how rough."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import xarray as xr
+
+from fieldwise.fields.grids import Grid, make_field
+from fieldwise.fields.tiles import cut
+from fieldwise.recipes.bed_topography.region import LOWRES
+from fieldwise.samples.cases import Case
+from fieldwise.scores import (
+    BandPowerSums,
+    EnsembleSums,
+    ErrorSums,
+    RoughnessSums,
+    find_unseen,
+    make_score,
+    roughness,
+)
+from fieldwise.verbs.domains.contents import MEMBER
+
+BLOCK_CELLS = 512  # edge of what is in memory of all members
+MEMBERS = f"bed_{MEMBER}"
+
+
+def read_members(path: Path, rows: slice, columns: slice) -> np.ndarray | None:
+    """Read some cells of all members that a map holds, (member, y, x); None where it keeps none."""
+    if path.suffix == ".tif":
+        with rasterio.open(path) as file:
+            bands = [
+                number
+                for number, name in zip(file.indexes, file.descriptions)
+                if str(name).startswith(f"{MEMBERS}_")
+            ]
+            return file.read(bands, window=(rows, columns)) if bands else None
+    engine: Any = "zarr" if path.suffix == ".zarr" else "h5netcdf"
+    with xr.open_dataset(path, engine=engine) as opened:
+        if MEMBERS not in opened:
+            return None
+        return opened[MEMBERS].isel(y=rows, x=columns).values
+
+
+def score_members(case: Case, path: Path, grid: Grid, *, against: str) -> list[dict[str, Any]]:
+    """Score the members of a map against the known truth, where neither training nor selection has seen it.
+
+    CRPS, coverage of the 90 % interval and spread over error of the ensemble; of single members, in the mean,
+    RMSE, roughness and the power of what they add to the cubic low-res bed, band by band.
+
+    Returns
+    -------
+    list
+        Rows of :func:`fieldwise.scores.make_score`; none where the map keeps no members.
+    """
+    if read_members(path, slice(0, 1), slice(0, 1)) is None:
+        return []
+    sure, errors, rough = EnsembleSums(), ErrorSums(), RoughnessSums()
+    power = {"prediction": BandPowerSums(grid.spacing), "member": BandPowerSums(grid.spacing)}
+    unseen = find_unseen(case)
+    for rows, columns, here in _blocks(grid):
+        judged = unseen(here)
+        members = read_members(path, rows, columns)
+        if members is None or not judged.any():
+            continue
+        truth = cut(case.open("truth"), [here.bounds], spacing=grid.spacing)[0]
+        base = case.cut(LOWRES, np.array([here.bounds]), method="cubic")[0]
+        truth = np.where(judged, truth, np.nan)
+        sure.add(members, truth)
+        texture = roughness(make_field(truth, here, name="truth")).values
+        power["prediction"].add(members.mean(axis=0) - base, truth - base)
+        for member in members:
+            errors.add(member, truth)
+            rough.add(roughness(make_field(member, here, name="bed")).values, texture)
+            power["member"].add(member - base, truth - base)
+    rows_of = [
+        make_score(against, "crps", "m", "prediction", sure.crps),
+        make_score(against, "coverage_90", "1", "prediction", sure.coverage(0.9)),
+        make_score(against, "spread_error_ratio", "1", "prediction", sure.spread_error_ratio),
+        make_score(against, "rmse", "m", "member", errors.rmse),
+        make_score(against, "roughness_ratio", "1", "member", rough.ratio),
+    ]
+    return rows_of + [
+        make_score(against, "power_ratio", "1", name, ratio, at=f"{wavelength / 1000:.2g} km")
+        for name, sums in power.items()
+        for wavelength, ratio in zip(sums.wavelengths, sums.ratios)
+    ]
+
+
+def _blocks(grid: Grid) -> list[tuple[slice, slice, Grid]]:
+    """List rows, columns and grid of blocks that cover a map."""
+    blocks = []
+    for top in range(0, grid.shape[0], BLOCK_CELLS):
+        for left in range(0, grid.shape[1], BLOCK_CELLS):
+            rows = slice(top, min(top + BLOCK_CELLS, grid.shape[0]))
+            columns = slice(left, min(left + BLOCK_CELLS, grid.shape[1]))
+            west, north = grid.west + left * grid.spacing, grid.north - top * grid.spacing
+            south, east = grid.north - rows.stop * grid.spacing, grid.west + columns.stop * grid.spacing
+            blocks.append((rows, columns, Grid(west, south, east, north, grid.spacing, grid.crs)))
+    return blocks

@@ -1,0 +1,89 @@
+"""How much structure a map has in bands of wavelength, beside the truth: in windows, without periodicity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from fieldwise.errors import InputError
+
+BANDS_M = (20e3, 10e3, 5e3, 2.5e3, 1250.0, 700.0)
+WINDOW_CELLS = 128
+
+
+@dataclass
+class BandPowerSums:
+    """Power of a map and of the truth in bands of wavelength, part by part, such as the blocks of a map.
+
+    Each part is cut into square windows that begin half a window apart. Their means are taken off, they fade
+    to their edges by Hann's window, and the squares of their Fourier transforms are summed by wavelength. A
+    window that misses a value of either is left out.
+
+    Parameters
+    ----------
+    spacing
+        Edge of a cell.
+    edges
+        Of the bands, from long to short wavelengths, in the unit of the spacing.
+    cells
+        Edge of a window.
+
+    >>> random = np.random.default_rng(0)
+    >>> sums, bed = BandPowerSums(spacing=250.0), random.normal(size=(256, 256))
+    >>> sums.add(0.5 * bed, bed)
+    >>> sums.ratios.round(6).tolist()  # half as high: a quarter of the power in every band
+    [0.25, 0.25, 0.25, 0.25, 0.25]
+    """
+
+    spacing: float
+    edges: Sequence[float] = BANDS_M
+    cells: int = WINDOW_CELLS
+    drawn: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    true: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    def add(self, values: np.ndarray, truth: np.ndarray) -> None:
+        """Add a part of the map and of the truth, (y, x); one smaller than a window adds nothing."""
+        if values.shape != truth.shape:
+            raise InputError(f"a map of {values.shape} cells and a truth of {truth.shape} differ")
+        if min(values.shape) < self.cells:
+            return
+        both = np.stack([values, truth]).astype(np.float64)
+        step = max(self.cells // 2, 1)
+        windows = sliding_window_view(both, (self.cells, self.cells), axis=(1, 2))[:, ::step, ::step]
+        windows = windows.reshape(2, -1, self.cells, self.cells)
+        windows = windows[:, np.isfinite(windows).all(axis=(0, 2, 3))]
+        taper = np.hanning(self.cells + 1)[:-1]
+        windows = (windows - windows.mean(axis=(2, 3), keepdims=True)) * np.outer(taper, taper)
+        power = (np.abs(np.fft.rfft2(windows)) ** 2).sum(axis=1)
+        band = self._bands()
+        inside = band >= 0
+        sums = [np.bincount(band[inside], each[inside], len(self.edges) - 1) for each in power]
+        self.drawn, self.true = (
+            old + new if old.size else new for old, new in zip((self.drawn, self.true), sums)
+        )
+
+    @property
+    def ratios(self) -> np.ndarray:
+        """Power of the map over that of the truth, one number a band."""
+        if not self.true.any():
+            raise InputError(f"no window of {self.cells} cells is complete; judge a larger part")
+        return self.drawn / self.true
+
+    @property
+    def wavelengths(self) -> list[float]:
+        """The geometric middle of each band.
+
+        >>> [round(middle) for middle in BandPowerSums(250.0, edges=(4000.0, 1000.0)).wavelengths]
+        [2000]
+        """
+        return [float(np.sqrt(long * short)) for long, short in zip(self.edges, self.edges[1:])]
+
+    def _bands(self) -> np.ndarray:
+        """Number the band of each wave of a window; -1 of those in none."""
+        across, along = np.fft.fftfreq(self.cells, self.spacing), np.fft.rfftfreq(self.cells, self.spacing)
+        wavenumber = np.hypot(across[:, None], along)
+        band = np.searchsorted(1 / np.array(self.edges), wavenumber, side="right") - 1
+        return np.where(band < len(self.edges) - 1, band, -1)
