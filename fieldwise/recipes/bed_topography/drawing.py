@@ -24,7 +24,7 @@ FAR_M = 10e3  # of the distance to the nearest pick
 
 
 def train_drawer(settings: Mapping[str, Any], training: Mapping[str, Any]) -> Path:
-    """Train the network that draws; keep the weights that are best on the validation sectors, and the last."""
+    """Train the network that draws; keep the weights best on the validation sectors, and the last."""
     prepared = Prepared(settings["data"], recipe=RECIPE)
     learnt, judged = prepared.cases("training"), prepared.cases("validation")
     for name in ("patch_cells", "patches_per_tile"):
