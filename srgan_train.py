@@ -82,6 +82,7 @@ from pathlib import Path
 from IPython.display import Image, display
 
 from fieldwise.networks.esrgan import Discriminator, Generator
+from fieldwise.networks.layers import count_parameters
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.generator import BedTask
 from fieldwise.runs import read_metrics
@@ -97,14 +98,6 @@ from fieldwise.tasks import load_checkpoint
 #     >>> real, drawn = torch.tensor([[1.1], [-0.5]]), torch.tensor([[-0.3], [1.0]])
 #     >>> print(f"{discriminator_loss(real, drawn).item():.6f}")
 #     1.566705
-#
-# With twelve residual-in-residual dense blocks the generator has the published number of parameters, and so has
-# the discriminator:
-
-# %%
-for network in (Generator(), Discriminator()):
-    count = sum(parameter.numel() for parameter in network.parameters())
-    print(f"{type(network).__name__:<14} {count:>12,} parameters")
 
 # %% [markdown]
 # ## Training
@@ -141,6 +134,16 @@ best = bed_topography.train(
     resume=resume,
     tracker=tracker,
 )
+
+# %% [markdown]
+# How large the networks of this run are, in parameters, beside the published ones, whose generator has twelve
+# residual-in-residual dense blocks and reads four inputs:
+
+# %%
+task = load_checkpoint(best, BedTask)
+for trained, published in ((task.network, Generator()), (task.discriminator, Discriminator())):
+    size = "none" if trained is None else f"{count_parameters(trained):,}"
+    print(f"{type(published).__name__:<14} {size:>12}   (published {count_parameters(published):>12,})")
 
 # %%
 Image(filename=Path(run) / "figures" / "loss_curves.png")
@@ -215,4 +218,4 @@ if tuning_trials:
 # without unpickling anything but numbers.
 
 # %%
-load_checkpoint(best, BedTask).signature
+task.signature

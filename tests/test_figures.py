@@ -228,9 +228,14 @@ def test_loss_curves_of_everything_and_of_little(save):
             "rmse_m": [90.0, np.nan, 40.0, np.nan],
             "val_rmse_m": [np.nan, 80.0, np.nan, 50.0],
             "val_psnr": [np.nan, 20.0, np.nan, 22.0],
+            "val_psnr_published": [np.nan, 160.0, np.nan, 162.0],
         }
     )
-    save(figures.draw_loss_curves(metrics))
+    figure = figures.draw_loss_curves(metrics)
+    save(figure)
+    labels = [axes.get_ylabel() for axes in figure.axes if axes.lines]
+    assert labels == ["Loss", "RMSE (m)", "PSNR (dB)"]
+    assert figure.axes[2].lines[0].get_ydata().tolist() == [20.0, 22.0]
     save(figures.draw_loss_curves(metrics.loc[:1, ["epoch", "rmse_m"]]))
 
 
@@ -345,16 +350,20 @@ def test_flat_landscapes_are_drawn(save):
 def test_no_legend_covers_a_curve():
     epochs = np.arange(6)
     series = pd.DataFrame({"epoch": epochs, "val_rmse_m": 2.0 + epochs, "rmse_m": epochs})
+    series["val_ssim"] = epochs / 6
     for part in ("generator", "discriminator", "perceptual", "content_of_the_patches", "penalty"):
         series[f"loss_{part}"] = epochs * 1.0
     figure = figures.draw_loss_curves(series)
     figure.savefig(io.BytesIO(), format="png")  # lays the figure out
     width = figure.bbox.width
-    for axes in figure.axes:
+    drawn = [axes for axes in figure.axes if axes.lines]
+    assert len(drawn) == 3  # one in a second row
+    for axes in drawn:
         legend = axes.get_legend().get_window_extent()
         assert legend.y0 >= axes.bbox.y1
         assert legend.x1 <= width
         assert legend.y1 <= figure.bbox.height
+        assert not any(legend.overlaps(other.get_tightbbox()) for other in drawn if other is not axes)
 
 
 def test_a_figure_that_fails_holds_nothing_up(tmp_path):
@@ -376,17 +385,24 @@ def test_the_eye_sees_the_annotations_of_a_landscape():
 
 
 @pytest.mark.parametrize("size", [(20, 10), (20, 20), (10, 25)])
-def test_no_landscape_is_cut(size, save, tmp_path):
-    """A white margin runs around the picture."""
-    grid = Grid(0.0, 0.0, 1000.0 * size[0], 1000.0 * size[1], 250.0, "EPSG:3031")
-    field = made(grid=grid)
+def test_no_landscape_is_cut(size, monkeypatch, tmp_path):
+    """A white margin runs around the picture, which a page with more room makes no larger."""
+    west, south = -1_400_000.0, -250_000.0  # long numbers on the axes
+    field = made(
+        grid=Grid(west, south, west + 1000.0 * size[0], south + 1000.0 * size[1], 250.0, "EPSG:3031")
+    )
     fields = {"prediction": field, "cubic": field, "difference": field * 0, "truth": field}
-    _, png = figures.save_figure(figures.draw_perspectives(fields, exaggeration=5), tmp_path / "figure")
-    with Image.open(png) as opened:
-        dark = np.asarray(opened.convert("L")) < 250
-    edge = 4  # pixels, of the six that a margin of 1.5 points has at 300 dpi
-    dark[edge:-edge, edge:-edge] = False
-    assert not dark.any()
+    sizes = []
+    for room in (perspectives.MARGIN_CM, 9.0):
+        monkeypatch.setattr(perspectives, "MARGIN_CM", room)
+        _, png = figures.save_figure(figures.draw_perspectives(fields, exaggeration=5), tmp_path / "figure")
+        with Image.open(png) as opened:
+            dark = np.asarray(opened.convert("L")) < 250
+        edge = 4  # pixels, of the six that a margin of 1.5 points has at 300 dpi
+        dark[edge:-edge, edge:-edge] = False
+        assert not dark.any()
+        sizes.append(dark.shape)
+    assert sizes[0] == pytest.approx(sizes[1], abs=1)
 
 
 # --- Jupyter --------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Every notebook runs, on a small sandbox, and leaves what it says."""
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -7,6 +8,7 @@ import numpy as np
 import papermill
 import pytest
 import rasterio
+import torch
 
 from fieldwise.scores import pick, read_scores, value_of
 
@@ -55,6 +57,9 @@ def test_chain_ends_with_a_table_and_the_paths(executed, home):
     assert f"{home}/model/deepbedmap_dem.tif" in table
     assert f"{home}/model/scores.json" in table
     assert "best validation RMSE" in executed["srgan_train"]
+    weights = torch.load(home / "model" / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    count = sum(values.numel() for name, values in weights.items() if name.startswith("network."))
+    assert re.search(rf"Generator +{count:,} +\(published +8,907,749\)", executed["srgan_train"])
     assert "fieldwise bed_topography train --inputs " in executed["srgan_train"]
 
 

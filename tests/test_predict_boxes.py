@@ -358,7 +358,7 @@ def test_numbers_of_a_case_reach_the_network(tmp_path, capsys):
         "warning: case test/box: omega_m is 0.6, training has seen 0.1 to 0.5; what is drawn is a guess"
     )
     other, _ = made_box((8, 6), numbers={"omega_m": 0.3})
-    with pytest.raises(InputError, match=r"test/box: has no number growth_factor, .* it has omega_m"):
+    with pytest.raises(InputError, match=r"test/box: lacks the numbers growth_factor; it has omega_m"):
         predict(tmp_path / "box.npy", predictor, other)
 
 

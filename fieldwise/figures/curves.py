@@ -190,7 +190,8 @@ def draw_loss_curves(metrics: pd.DataFrame, *, width_cm: float = PAGE_CM) -> She
 
     A loss, and what else is measured, share a panel with their like, whether of training or validation:
     loss_generator and val_loss one, rmse_m and val_rmse_m another. Rows of one epoch are averaged, empty
-    columns left out.
+    columns left out, and so is one that ends in `_published`: the curve of the column without that ending,
+    on another scale.
 
     Parameters
     ----------
@@ -231,7 +232,8 @@ def _panels_of(metrics: pd.DataFrame) -> dict[str, pd.DataFrame]:
     by_epoch = finite.groupby("epoch").mean(numeric_only=True).dropna(axis="columns", how="all")
     panels: dict[str, dict[str, pd.Series]] = {}
     for name in by_epoch.columns.drop("step", errors="ignore"):
-        if not name.endswith("_step"):  # of a value that is logged both ways, the mean of the epoch is drawn
+        # Of a value that is logged both ways, the mean of the epoch is drawn.
+        if not name.endswith(("_step", "_published")):
             axis, curve = _axis_and_curve(name.removesuffix("_epoch"))
             panels.setdefault(axis, {})[curve] = by_epoch[name]
     if not panels:

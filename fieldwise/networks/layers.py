@@ -107,6 +107,15 @@ def list_layers(network: nn.Module, *example: Tensor | Mapping[str, Tensor]) -> 
     return list(trace.layers.values())
 
 
+def count_parameters(network: nn.Module) -> int:
+    """Count the numbers that a network learns.
+
+    >>> count_parameters(nn.Conv2d(2, 3, 1))  # 2 x 3 weights and 3 biases
+    9
+    """
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
 @contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:
     """Keep batch norms from learning and dropout from dropping, for a while."""
@@ -203,7 +212,7 @@ class _Trace(TorchFunctionMode):
                 tuple(made_tensors[0].shape[1:]),
                 kernel=_sizes(module, "kernel_size"),
                 stride=_sizes(module, "stride"),
-                parameters=sum(parameter.numel() for parameter in module.parameters()),
+                parameters=count_parameters(module),
             )
             self._add(layer, *made_tensors)
 

@@ -226,13 +226,13 @@ class Signature:
         """Give the same signature with further facts."""
         return replace(self, facts={**self.facts, **facts})
 
-    def check_prepared(self, prepared: Any, source: str | Path) -> None:
+    def check_prepared(self, case: Any, source: str | Path) -> None:
         """Refuse a prepared folder that does not hold the inputs as training has seen them.
 
         Parameters
         ----------
-        prepared
-            A :class:`fieldwise.samples.prepared.Prepared`.
+        case
+            A :class:`fieldwise.samples.cases.Case` of the folder.
         source
             File of the weights, to name.
 
@@ -240,17 +240,26 @@ class Signature:
         ------
         InputError
             Naming the first input that is missing or differs.
+
+        >>> from fieldwise.samples.examples import make_box
+        >>> options = {"split": "test", "spacing": 2.0, "spacing_units": "Mpc h-1"}
+        >>> box = make_box({"density": np.ones((1, 4, 4))}, **options).cases()[0]
+        >>> Signature("own", (Variable("density", spacing=4.0),), ()).check_prepared(box, "best.ckpt")
+        Traceback (most recent call last):
+        fieldwise.errors.InputError: best.ckpt: was trained on density with 1 channel at 4 Mpc h-1; ...
         """
+        units = case.spacing_units
+        trained_units = self.facts.get("spacing_units", units)
         for wanted in self.inputs:
-            found = prepared.variables.get(wanted.name)
+            found = case.variables.get(wanted.name)
             if found is None:
                 raise InputError(
-                    f"{source}: needs the input {wanted.name}, which {prepared.folder} does not hold"
+                    f"{source}: needs the input {wanted.name}, which {case.folder} does not hold"
                 )
             if (found.channels, found.spacing) != (wanted.channels, wanted.spacing):
                 raise InputError(
-                    f"{source}: was trained on {wanted.name} with {_describe(wanted)}; "
-                    f"{prepared.folder} holds {_describe(found)}"
+                    f"{source}: was trained on {wanted.name} with {_describe(wanted, trained_units)}; "
+                    f"{case.folder} holds {_describe(found, units)}"
                 )
 
     def check_same(self, other: Signature, source: str | Path) -> None:
@@ -374,8 +383,8 @@ def _components(variables: Iterable[Variable]) -> list[tuple[int, ...]]:
     return found
 
 
-def _describe(variable: Variable) -> str:
-    at = "" if variable.spacing is None else f" at {variable.spacing:g} m"
+def _describe(variable: Variable, units: str) -> str:
+    at = "" if variable.spacing is None else f" at {variable.spacing:g} {units}"
     return f"{variable.channels} channel{'s' * (variable.channels > 1)}{at}"
 
 

@@ -172,12 +172,7 @@ class Predictor:
     def read_style(self, case: Case) -> np.ndarray:
         """Give the numbers of a case that the network reads beside its fields, (number,) float32."""
         names = self.signature.facts.get("style") or []
-        for name in names:
-            if name not in case.numbers:
-                known = ", ".join(case.numbers) or "none"
-                raise InputError(
-                    f"case {case}: has no number {name}, which the network reads; it has {known}"
-                )
+        case.check_numbers(names)
         return np.array([case.numbers[name] for name in names], dtype=np.float32)
 
     def __call__(self, arrays: Arrays) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics import MeanSquaredError
+from torchmetrics import MaxMetric, MeanSquaredError, MinMetric
 
 from fieldwise.errors import InputError
 from fieldwise.fields.tiles import read_tiles
@@ -32,7 +32,7 @@ from fieldwise.tasks import AdversarialTask
 
 GENERATOR = "fieldwise.networks.esrgan.Generator"
 DISCRIMINATOR = "fieldwise.networks.esrgan.Discriminator"
-DATA_RANGE = 2.0**32  # of the peak signal-to-noise ratio: that of 32-bit integers, DeepBedMap's choice
+PUBLISHED_RANGE = 2.0**32  # of DeepBedMap's peak signal-to-noise ratio: that of 32-bit integers
 
 
 def content(prediction: Tensor, batch: Mapping[str, Any], signature: Mapping[str, Any]) -> Tensor:
@@ -101,6 +101,7 @@ class BedTask(AdversarialTask):
         self.departure_scale_m, self.shrink = departure_scale_m, shrink
         self.training_error = MeanSquaredError(squared=False)
         self.validation_error = MeanSquaredError(squared=False)
+        self.lowest_bed, self.highest_bed = MinMetric(), MaxMetric()  # of the validation tiles
         self.register_buffer("departure_share", torch.ones(()))
         self.register_buffer("_products", torch.zeros(3, dtype=torch.float64), persistent=False)
 
@@ -128,11 +129,16 @@ class BedTask(AdversarialTask):
         bed = batch["targets"]
         self.log_mean("val_ssim", structural_similarity(prediction, bed), batch)
         self.validation_error.update(prediction, bed)
+        self.lowest_bed.update(bed)
+        self.highest_bed.update(bed)
         drawn, true = (prediction - batch["base"]).double(), (bed - batch["base"]).double()
         self._products += torch.stack([(drawn * drawn).sum(), (drawn * true).sum(), (true * true).sum()])
 
     def on_validation_epoch_end(self) -> None:
-        """Log the root mean square error over all validation tiles, `val_rmse_m`, and the PSNR of it.
+        """Log the root mean square error over all validation tiles, `val_rmse_m`, and PSNRs of it.
+
+        `val_psnr` counts from the range of the true bed of these tiles; `val_psnr_published`, DeepBedMap's,
+        from one far beyond that of any bed.
 
         A network that learns from a few places believes too much of itself elsewhere. With `shrink` the
         share of its departures that is worth drawing, 0 to 1, is fitted here by least squares, travels in
@@ -147,8 +153,11 @@ class BedTask(AdversarialTask):
             self.log("departure_share", self.departure_share)
         self._products.zero_()
         self.log("val_rmse_m", rmse, prog_bar=True)
-        self.log("val_psnr", psnr(rmse, torch.zeros_like(rmse), data_range=DATA_RANGE))
-        self.validation_error.reset()
+        relief = float(self.highest_bed.compute() - self.lowest_bed.compute())
+        for name, data_range in (("val_psnr", relief), ("val_psnr_published", PUBLISHED_RANGE)):
+            self.log(name, psnr(rmse, torch.zeros_like(rmse), data_range=data_range))
+        for metric in (self.validation_error, self.lowest_bed, self.highest_bed):
+            metric.reset()
 
 
 def draw_tiles(task: BedTask, batch: Mapping[str, Any]) -> np.ndarray:

@@ -184,7 +184,7 @@ def load_box_predictor(
         kind=BoxPredictor,
         foreign={".pt": load_state},
     )
-    predictor.signature.check_prepared(prepared, predictor.path)
+    predictor.signature.check_prepared(prepared.cases()[0], predictor.path)
     return predictor
 
 

@@ -75,15 +75,14 @@ def warn_style(predictor: Predictor, case: Case) -> None:
     InputError
         Where the case has none of a name.
 
-    >>> from types import SimpleNamespace
+    >>> from fieldwise.samples.examples import make_box
     >>> from fieldwise.samples.signatures import Signature
     >>> from fieldwise.verbs.predictors import Predictor
     >>> facts = {"style": ["omega_m"], "style_range": [[0.2, 0.4]]}
     >>> predictor = Predictor(__import__("torch").nn.Identity(), Signature("own", (), (), facts=facts))
-    >>> class Box(SimpleNamespace):
-    ...     __str__ = lambda box: "test/box_0"
-    >>> warn_style(predictor, Box(numbers={"omega_m": 0.5}))
-    warning: case test/box_0: omega_m is 0.5, training has seen 0.2 to 0.4; what is drawn is a guess
+    >>> box = make_box({"density": np.ones((1, 4, 4))}, split="test", numbers={"omega_m": 0.5}).cases()[0]
+    >>> warn_style(predictor, box)
+    warning: case test/box: omega_m is 0.5, training has seen 0.2 to 0.4; what is drawn is a guess
     """
     facts, values = predictor.signature.facts, predictor.read_style(case)
     limits = facts.get("style_range") or [(-np.inf, np.inf)] * len(values)
