@@ -19,10 +19,12 @@ from fieldwise.physics.spectra import power_law_spectrum, variance_of, wavenumbe
 from fieldwise.physics.surface_transfer import surface_transfer
 from fieldwise.recipes.bed_topography.region import ELEVATIONS
 from fieldwise.samples.inputs import read_heights
-from fieldwise.sandbox.bed_topography import grid_lowres_bed, make_bed_topography, place_blocks
+from fieldwise.sandbox.bed_topography import make_bed_topography, place_blocks
 from fieldwise.sandbox.ice_sheet import route_flux
+from fieldwise.sandbox.observations import grid_lowres_bed
 from fieldwise.sandbox.radar import COLUMNS, MISSING
 from fieldwise.sandbox.sector import make_sector
+from fieldwise.sandbox.worlds import World
 
 SIZE_KM = 60.0
 BOX = Grid(-1_500_000, -305_000, -1_440_000, -245_000, 250.0, "EPSG:3031")
@@ -164,9 +166,7 @@ def test_wiener_estimate_is_the_dense_solution():
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory):
-    return make_bed_topography(
-        tmp_path_factory.mktemp("sandbox"), size_km=SIZE_KM, line_spacing_km=10.0, progress=False
-    ).parent
+    return make_bed_topography(tmp_path_factory.mktemp("sandbox"), size_km=SIZE_KM, progress=False).parent
 
 
 def picks_of(folder, name):
@@ -208,6 +208,52 @@ def test_same_seed_gives_the_same_files(sandbox, tmp_path):
         assert (tmp_path / "again" / csv).read_bytes() == (sandbox / csv).read_bytes()
 
 
+VELOCITY_FILE = "misc/antarctic_ice_vel_phase_map_v01.nc"
+# Mean, standard deviation, value in the middle and at a quarter of the height and two thirds of the width, as
+# the sandbox gave them before its constants became a world's.
+BEFORE_WORLDS = {
+    "truth/bed.tif": (-477.003, 222.358, -796.03, -302.851),
+    "truth/bed_wiener.tif": (-476.992, 220.522, -788.021, -279.854),
+    "lowres/bedmap2_bed.tif": (-466.011, 207.968, -736.528, -302.261),
+    "misc/REMA_100m_dem.tif": (561.527, 242.459, 562.474, 844.432),
+    "misc/REMA_200m_dem_filled.tif": (561.049, 242.802, 562.765, 844.68),
+    f"{VELOCITY_FILE}:VX": (-85.277, 78.592, -248.402, -10.453),
+    f"{VELOCITY_FILE}:VY": (1.795, 24.367, -0.213, -10.448),
+    "misc/Arthern_accumulation_bedmap2_grid1.tif": (717.696, 139.233, 715.857, 523.742),
+}
+PICKS_BEFORE_WORLDS = {  # number, and mean and standard deviation of the bed
+    "block_a": (4112, -412.904, 146.089),
+    "sparse_lines": (4721, -438.766, 211.526),
+    "held_out_flights": (1098, -765.436, 97.044),
+}
+
+
+@pytest.mark.parametrize("name", BEFORE_WORLDS)
+def test_default_world_is_what_the_sandbox_always_was(sandbox, name):
+    path, _, variable = name.partition(":")
+    values = open_field(sandbox / path, variable=variable or None).values.astype(float)
+    middle = values.shape[0] // 2
+    found = np.nanmean(values), np.nanstd(values), values[middle, middle], values[middle // 2, -middle // 3]
+    assert found == pytest.approx(BEFORE_WORLDS[name], abs=0.01)
+
+
+@pytest.mark.parametrize("name", PICKS_BEFORE_WORLDS)
+def test_picks_of_the_default_world_are_what_they_always_were(sandbox, name):
+    table = picks_of(sandbox, name)
+    bed = (table["ELEVATION"] - table["BOTTOM"])[table["BOTTOM"] != MISSING]
+    assert (len(bed), bed.mean(), bed.std()) == pytest.approx(PICKS_BEFORE_WORLDS[name], abs=0.01)
+
+
+def test_bound_knows_the_noise_of_its_world(sandbox, tmp_path):
+    """Taken for the usual 0.9 m, noise of 60 m would be trusted, and make the estimate worse than none."""
+    make_bed_topography(tmp_path, size_km=SIZE_KM, world=World(surface_noise_m=60.0), progress=False)
+    noisy, usual = (
+        json.loads((path / "truth/bound.json").read_text())["rmse_m"] for path in (tmp_path, sandbox)
+    )
+    assert noisy["cubic"] == usual["cubic"]
+    assert usual["wiener"] + 5 < noisy["wiener"] < 0.9 * noisy["cubic"]
+
+
 def test_other_seed_gives_another_bed():
     beds = [make_sector(60e3, rng=np.random.default_rng(seed)).bed_m for seed in (1, 2)]
     assert np.abs(beds[0] - beds[1]).mean() > 50
@@ -220,10 +266,7 @@ def test_rasters_have_the_spacing_holes_and_signs_of_the_real_ones(sandbox):
     assert filled.shape == (300, 300)
     assert float(np.isnan(fine).mean()) == pytest.approx(0.03, abs=0.002)
     assert not np.isnan(filled).any()
-    velocity = [
-        open_field(sandbox / "misc/antarctic_ice_vel_phase_map_v01.nc", variable=name).values
-        for name in ("VX", "VY")
-    ]
+    velocity = [open_field(sandbox / VELOCITY_FILE, variable=name).values for name in ("VX", "VY")]
     assert 0.01 < np.isnan(velocity[0]).mean() < 0.03
     assert np.nanpercentile(velocity[1], 2) < -10 < 10 < np.nanpercentile(velocity[1], 98)
     assert 100 < np.nanmax(np.hypot(*velocity)) < 1550
@@ -338,7 +381,8 @@ def test_bed_stays_below_the_surface_and_slip_is_one_to_thirty():
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"size_km": 20.0}, {"size_km": 61.0}, {"line_spacing_km": 50.0, "size_km": 60.0}]
+    "arguments",
+    [{"size_km": 20.0}, {"size_km": 61.0}, {"world": World(line_spacing_m=50e3), "size_km": 60.0}],
 )
 def test_unusable_size_is_one_line(arguments, tmp_path):
     with pytest.raises(InputError, match="take") as caught:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 Values = np.ndarray | float
+PIECE = 128  # places whose transfer is worked out together: what fits a cache is faster than all at once
 REGIONAL_M = 8e3  # what is much longer than 2 pi times this belongs to the ice sheet's own course
 
 
@@ -101,6 +102,7 @@ def expand_transfer(
     slope: np.ndarray,
     direction: np.ndarray,
     rng: np.random.Generator,
+    where: np.ndarray | None = None,
     terms: int = 32,
     places: int = 128,
 ) -> LocalTransfer:
@@ -116,6 +118,8 @@ def expand_transfer(
     ----------
     thickness_m, slip, slope, direction
         (y, x) each, smooth.
+    where
+        (y, x) where the transfer is wanted, everywhere by default; the weights are zero elsewhere.
     terms, places
         Length of the sum, and number of places that it is fitted to.
 
@@ -143,9 +147,13 @@ def expand_transfer(
 
     left, size, right = np.linalg.svd(seen_relief(sampled), full_matrices=False)
     terms = min(terms, int((size > 1e-6 * size[0]).sum()))
-    parts = [seen_relief(part) @ right[:terms].T for part in np.array_split(flat, 64, axis=1)]
-    weights = np.concatenate(parts).T.reshape(terms, *thickness_m.shape)
-    return LocalTransfer(sampled, (left[:, :terms] / size[:terms]).T, weights.astype(np.float32))
+    wanted = np.ones(flat.shape[1], dtype=bool) if where is None else where.ravel()
+    pieces = np.array_split(flat[:, wanted], 1 + wanted.sum() // PIECE, axis=1)
+    weights = np.zeros((terms, wanted.size), dtype=np.float32)
+    weights[:, wanted] = np.concatenate([seen_relief(piece) @ right[:terms].T for piece in pieces]).T
+    return LocalTransfer(
+        sampled, (left[:, :terms] / size[:terms]).T, weights.reshape(terms, *thickness_m.shape)
+    )
 
 
 def _place_transfer(place: Any, east: Values, north: Values) -> np.ndarray:

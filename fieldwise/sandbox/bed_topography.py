@@ -13,13 +13,10 @@ import pandas as pd
 import shapely
 import xarray as xr
 import yaml
-from scipy import ndimage
-from scipy.interpolate import make_interp_spline
 from tqdm import tqdm
 
 from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError
-from fieldwise.fields.datums import ELLIPSOID
 from fieldwise.fields.grids import Bounds, Grid, make_field
 from fieldwise.fields.rasters import write_cog, write_netcdf
 from fieldwise.fields.resampling import block_mean
@@ -27,16 +24,20 @@ from fieldwise.fields.tiles import cut
 from fieldwise.physics.local_filters import wiener_estimate
 from fieldwise.physics.spectra import power_of, wavenumbers
 from fieldwise.sandbox import radar
-from fieldwise.sandbox.ice_sheet import SHELF_SHARE
-from fieldwise.sandbox.patches import draw_patches
-from fieldwise.sandbox.sector import CRS, MARGIN, SPACING, Sector, ice_velocity, make_sector
+from fieldwise.sandbox.observations import (
+    LOWRES_SPACING,
+    SURFACE_SPACING,
+    grid_lowres_bed,
+    make_heights,
+    see_accumulation,
+    see_surface,
+    see_velocity,
+    surface_noise_power,
+)
+from fieldwise.sandbox.sector import CRS, MARGIN, SPACING, Sector, check_size, make_sector
+from fieldwise.sandbox.worlds import World
 from fieldwise.surveys.gmt import load_gmt
 
-LOWRES_SPACING = 1000.0
-DEM_NOISE_M = 0.9  # white, a 100 m cell
-DEM_BLUR_M, DEM_BLUR_NOISE_M = 300.0, 0.45  # and a part that neighbours share
-VELOCITY_NOISE = 3.0  # m/a
-SPARSE_WANDER_M = 200.0
 ASSUMPTIONS = (
     "Best linear estimate of the departure of the bed from the cubic low-res bed, given the surface, on 1 km "
     "cells. Known to it: transfer function with thickness, slip ratio, slope and direction of each place, "
@@ -51,7 +52,7 @@ def make_bed_topography(
     *,
     seed: int = 7,
     size_km: float = 250.0,
-    line_spacing_km: float = 10.0,
+    world: World | None = None,
     progress: bool = True,
 ) -> Path:
     """Make a sector of Antarctica with a known bed, in the formats and under the names of the real files.
@@ -64,8 +65,8 @@ def make_bed_topography(
         Of everything drawn: the same seed gives the same arrays.
     size_km
         Edge of the square sector, 60 to 400 km, a multiple of 2.
-    line_spacing_km
-        Between the sparse flight lines from which the low-res bed is gridded.
+    world
+        What the sector is like and how it is observed; the defaults of `World` where none is given.
     progress
         Whether to show a progress bar.
 
@@ -77,14 +78,13 @@ def make_bed_topography(
     Raises
     ------
     InputError
-        Where the size or the spacing cannot be used.
+        Where the size, or the world's spacing of lines, cannot be used.
     """
-    if not 60 <= size_km <= 400 or size_km % 2:
-        raise InputError(f"size_km is {size_km:g}; take an even number of kilometres from 60 to 400")
-    if not 2 <= line_spacing_km <= size_km / 4:
-        raise InputError(
-            f"line_spacing_km is {line_spacing_km:g}; take 2 to {size_km / 4:g} (a quarter of the size)"
-        )
+    world = world or World()
+    check_size(size_km)
+    spacing, most = world.line_spacing_m, size_km * 1e3 / 4
+    if not 2e3 <= spacing <= most:
+        raise InputError(f"line_spacing_m is {spacing:g}; take 2000 to {most:g}, a quarter of the size")
     load_gmt()  # the low-res bed needs it: said before anything is made
     out = Path(out)
     streams = iter(np.random.default_rng(seed).spawn(6))
@@ -94,18 +94,25 @@ def make_bed_topography(
             bar.set_postfix_str(what)
             bar.update()
 
-        sector = make_sector(size_km * 1e3, rng=next(streams))
+        sector = make_sector(size_km * 1e3, world=world, rng=next(streams))
         done("bed and ice")
-        surveys = _fly_surveys(sector, out / "highres", spacing=line_spacing_km * 1e3, rng=next(streams))
+        surveys = _fly_surveys(sector, rng=next(streams))
+        for name, picks in surveys.items():
+            radar.write_survey(picks, out / "highres", name, crs=CRS)
         done("radar")
         lowres = grid_lowres_bed(surveys["sparse_lines"], sector.box)
         write_cog(lowres, out / "lowres" / "bedmap2_bed.tif")
         done("low-res bed")
-        noise = _write_surface(sector, out / "misc", rng=next(streams))
+        seen = see_surface(sector, rng=next(streams))
+        write_cog(seen.fine, out / "misc" / "REMA_100m_dem.tif")
+        write_cog(seen.filled, out / "misc" / "REMA_200m_dem_filled.tif")
         done("surface")
-        _write_ice(sector, out / "misc", rng=next(streams))
+        velocity = see_velocity(sector, rng=next(streams))
+        write_netcdf(velocity, out / "misc" / "antarctic_ice_vel_phase_map_v01.nc")
+        write_cog(see_accumulation(sector), out / "misc" / "Arthern_accumulation_bedmap2_grid1.tif")
+        _write_grounding_line(sector, out / "misc")
         done("velocity, accumulation, grounding line")
-        _write_truth(sector, lowres, noise, surveys, out / "truth")
+        _write_truth(sector, lowres, seen.noise, surveys, out / "truth")
         done("truth and bound")
     return _write_sources(out, sector.box, sorted(name for name in surveys if name.startswith("block")))
 
@@ -137,111 +144,31 @@ def place_blocks(box: Grid) -> tuple[dict[str, Bounds], list[float]]:
     return blocks, [box.south + row / rows * size for row in range(1, rows)]
 
 
-def _fly_surveys(
-    sector: Sector, folder: Path, *, spacing: float, rng: np.random.Generator
-) -> dict[str, pd.DataFrame]:
-    """Fly the dense blocks, the sparse lines and the held-out flights; write and return their picks.
+def _fly_surveys(sector: Sector, *, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
+    """Fly the dense blocks, the sparse lines and the held-out flights; give their picks.
 
     Sparse lines run north to south, with three tie lines through the rows of blocks; held-out flights
     run west to east in the corridors, so that they meet every distance from the sparse lines.
     """
-    box, scene = sector.box, radar.Scene(sector.grid, sector.bed_m, sector.surface_m)
-    size = box.east - box.west
+    box, world = sector.box, sector.world
+    size, wander = box.east - box.west, world.line_wander_m
     blocks, corridors = place_blocks(box)
     flown = {name: radar.fly_block(bounds, line_spacing_m=500.0, rng=rng) for name, bounds in blocks.items()}
-    columns = np.arange(box.west + spacing / 2, box.east, spacing)
-    sparse = [
-        radar.fly_line((x, box.south), (x, box.north), wander_m=SPARSE_WANDER_M, rng=rng) for x in columns
-    ]
-    rows = len(corridors) + 1
-    for y in box.south + (np.arange(rows) + 0.5) / rows * size:
-        sparse.append(radar.fly_line((box.west, y), (box.east, y), wander_m=SPARSE_WANDER_M, rng=rng))
+    flown["sparse_lines"] = radar.fly_sparse_lines(
+        box, spacing_m=world.line_spacing_m, ties=len(corridors) + 1, wander_m=wander, rng=rng
+    )
     aside = min(6e3, 0.05 * size)
-    coast = box.west + (SHELF_SHARE + 0.02) * size
-    flown["sparse_lines"] = sparse
+    coast = box.west + max(world.shelf_share + 0.02, 0) * size
     flown["held_out_flights"] = [
-        radar.fly_line((coast, y + off), (box.east, y + off), wander_m=SPARSE_WANDER_M, rng=rng)
+        radar.fly_line((coast, y + off), (box.east, y + off), wander_m=wander, rng=rng)
         for y in corridors
         for off in (-aside, aside)
     ]
-    tables = {}
-    for year, (name, lines) in enumerate(flown.items(), start=2004):
-        tables[name] = radar.measure(lines, scene, season=year, rng=rng)
-        radar.write_survey(tables[name], folder, name, crs=CRS)
-        tables[name]["x"], tables[name]["y"] = np.concatenate(lines).T
-    return tables
-
-
-def grid_lowres_bed(picks: pd.DataFrame, box: Grid) -> xr.DataArray:
-    """Grid the sparse picks at 1 km as a spline in tension: block median, then GMT surface.
-
-    >>> x, y = (1000.0 * axis.ravel() for axis in np.mgrid[0:6, 0:6] + 0.5)
-    >>> picks = pd.DataFrame({"x": x, "y": y, "ELEVATION": 900.0, "BOTTOM": 1300.0})  # bed at -400 m
-    >>> lowres = grid_lowres_bed(picks, Grid(0, 0, 6000, 6000, 250, "EPSG:3031"))
-    >>> lowres.shape, round(float(lowres.mean()))
-    ((6, 6), -400)
-    """
-    picked = picks[picks["BOTTOM"] != radar.MISSING]
-    points = pd.DataFrame({"x": picked["x"], "y": picked["y"], "z": picked["ELEVATION"] - picked["BOTTOM"]})
-    half = LOWRES_SPACING / 2
-    region = [box.west + half, box.east - half, box.south + half, box.north - half]  # nodes are cell centres
-    pygmt = load_gmt()
-    medians = pygmt.blockmedian(points, region=region, spacing=LOWRES_SPACING)
-    gridded = pygmt.surface(medians, region=region, spacing=LOWRES_SPACING, tension=0.35, verbose="error")
-    lowres = replace(box, spacing=LOWRES_SPACING)
-    return _make_heights(gridded.values[::-1].astype(np.float32), lowres, name="bed_elevation")
-
-
-def _make_heights(values: np.ndarray, grid: Grid, *, name: str) -> xr.DataArray:
-    return make_field(values, grid, name=name, vertical_datum=ELLIPSOID)
-
-
-def _write_surface(sector: Sector, folder: Path, *, rng: np.random.Generator) -> np.ndarray:
-    """Write the 100 m surface with noise and holes and the filled one at 200 m; return the noise at 100 m."""
-    grid = replace(sector.box, spacing=100.0)
-    surface = make_interp_spline(sector.grid.y[::-1], sector.surface_m[::-1])(grid.y[::-1])[::-1]
-    surface = make_interp_spline(sector.grid.x, surface.T)(grid.x).T.astype(np.float32)
-    noise = DEM_NOISE_M * rng.standard_normal(grid.shape, dtype=np.float32)
-    shared = ndimage.gaussian_filter(
-        rng.standard_normal(grid.shape, dtype=np.float32), DEM_BLUR_M / 100, mode="wrap"
-    )
-    noise += DEM_BLUR_NOISE_M / shared.std() * shared
-    holes = draw_patches(grid.shape, fraction=0.03, length_cells=40, rng=rng)
-    seen = surface + noise
-    write_cog(
-        _make_heights(np.where(holes, np.nan, seen), grid, name="surface_elevation"),
-        folder / "REMA_100m_dem.tif",
-    )
-    filled = np.where(holes, surface + ndimage.gaussian_filter(noise, 5), seen)
-    filled = block_mean(filled, 2)
-    filled_field = _make_heights(filled, replace(grid, spacing=200.0), name="surface_elevation")
-    write_cog(filled_field, folder / "REMA_200m_dem_filled.tif")
-    return noise
-
-
-def _write_ice(sector: Sector, folder: Path, *, rng: np.random.Generator) -> None:
-    """Write ice velocity at 450 m, accumulation at 1 km and the polygon of the grounded ice."""
-    grid = Grid.around(sector.box.bounds, 450.0, CRS)
-    holes = draw_patches(grid.shape, fraction=0.02, length_cells=10, rng=rng)
-    dataset = xr.Dataset()
-    for name, values in zip(("VX", "VY"), ice_velocity(sector), strict=True):
-        field = make_field(values, sector.grid, name=name)
-        sampled = cut(field, [grid.bounds], spacing=450.0)[0]
-        sampled += VELOCITY_NOISE * rng.standard_normal(grid.shape, dtype=np.float32)
-        long_name = f"ice velocity to the {'east' if name == 'VX' else 'north'} of the grid"
-        dataset[name] = make_field(
-            np.where(holes, np.nan, sampled), grid, name=name, units="m/year", long_name=long_name
-        )
-    write_netcdf(dataset, folder / "antarctic_ice_vel_phase_map_v01.nc")
-    kilometre = replace(sector.box, spacing=LOWRES_SPACING)
-    accumulation = make_field(
-        sector.fine(sector.sheet.accumulation, kilometre),
-        kilometre,
-        name="snow_accumulation",
-        units="kg m-2 a-1",
-    )
-    write_cog(accumulation, folder / "Arthern_accumulation_bedmap2_grid1.tif")
-    _write_grounding_line(sector, folder)
+    scene = radar.Scene(sector.grid, sector.bed_m, sector.surface_m)
+    return {
+        name: radar.measure(lines, scene, world=world, season=year, rng=rng)
+        for year, (name, lines) in enumerate(flown.items(), start=2004)
+    }
 
 
 def _write_grounding_line(sector: Sector, folder: Path) -> None:
@@ -262,7 +189,7 @@ def _write_truth(
     cubic = cut(lowres, [box.bounds], spacing=SPACING, method="cubic")[0]
     estimate = cubic + _estimate_departure(sector, bed - cubic, noise)
     for name, heights in (("bed", bed), ("bed_wiener", estimate)):
-        write_cog(_make_heights(heights, box, name="bed_elevation"), folder / f"{name}.tif")
+        write_cog(make_heights(heights, box, name="bed_elevation"), folder / f"{name}.tif")
     scene = radar.Scene(box, bed, bed)
     grounded = sector.crop(sector.fine(sector.sheet.inland_m)) > 0
     parts: dict[str, dict[str, float]] = {
@@ -295,18 +222,15 @@ def _estimate_departure(sector: Sector, departure: np.ndarray, noise: np.ndarray
     grounded = sector.fine(sector.sheet.grounded, kilometre)
     padded = np.pad(departure, round(MARGIN / SPACING))
     seen = sector.fine(sector.sheet.grounded) * sector.see(padded)
-    seen = block_mean(seen, cells) + np.pad(
-        block_mean(noise, round(LOWRES_SPACING / 100)), round(MARGIN / LOWRES_SPACING), mode="reflect"
-    )
+    noise = block_mean(noise, round(LOWRES_SPACING / SURFACE_SPACING))
+    seen = block_mean(seen, cells) + np.pad(noise, round(MARGIN / LOWRES_SPACING), mode="reflect")
     coarse = block_mean(padded, cells)
     inside = block_mean(np.pad(np.ones_like(departure), round(MARGIN / SPACING)), cells)
     east, north = wavenumbers(coarse.shape, LOWRES_SPACING)
-    white = DEM_NOISE_M**2 * 100.0**2
-    blurred = DEM_BLUR_NOISE_M**2 * 4 * np.pi * DEM_BLUR_M**2 * np.exp(-(east**2 + north**2) * DEM_BLUR_M**2)
     estimate = wiener_estimate(
         seen,
         signal_power=power_of(coarse, spacing=LOWRES_SPACING, share=float(inside.mean())),
-        noise_power=white + blurred,
+        noise_power=surface_noise_power(sector.world, east, north),
         responses=sector.transfer.responses(east, north),
         weights=grounded * np.stack([sector.fine(plane, kilometre) for plane in sector.transfer.weights]),
         known=inside,

@@ -9,11 +9,9 @@ from scipy import ndimage, sparse
 from scipy.sparse.linalg import spsolve
 
 from fieldwise.fields.grids import Grid
+from fieldwise.sandbox.worlds import World
 
-DIVIDE_M = 210e3  # from the grounding line to the ice divide
-SHELF_SHARE = 0.06  # of a sector's width lies beyond the grounding line
 ICE_DENSITY = 917.0
-FASTEST_SLIP = 30.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class IceSheet:
     mean_speed
         Balance flux over thickness, m/a: the mean over the depth.
     slip
-        Sliding over deformational velocity, 1 to 30.
+        Sliding over deformational velocity.
     """
 
     grid: Grid
@@ -70,8 +68,10 @@ def smooth_step(values: np.ndarray) -> np.ndarray:
     return clipped**2 * (3 - 2 * clipped)
 
 
-def make_ice_sheet(grid: Grid, *, coast_x: float, centre_y: float, rng: np.random.Generator) -> IceSheet:
-    """Make the smooth part of a sector: a dome that drains to the west through three ice streams.
+def make_ice_sheet(
+    grid: Grid, *, world: World, coast_x: float, centre_y: float, rng: np.random.Generator
+) -> IceSheet:
+    """Make the smooth part of a sector: a dome that drains to the west through its ice streams.
 
     Parameters
     ----------
@@ -81,7 +81,8 @@ def make_ice_sheet(grid: Grid, *, coast_x: float, centre_y: float, rng: np.rando
         Mean x of the grounding line; y of the crest of the dome.
 
     >>> grid = Grid(0, -150e3, 300e3, 150e3, 4e3, "EPSG:3031")
-    >>> sheet = make_ice_sheet(grid, coast_x=15e3, centre_y=0.0, rng=np.random.default_rng(7))
+    >>> sheet = make_ice_sheet(
+    ...     grid, world=World(), coast_x=15e3, centre_y=0.0, rng=np.random.default_rng(7))
     >>> bool(sheet.mean_speed.max() > 20 * np.median(sheet.mean_speed))
     True
     """
@@ -90,24 +91,27 @@ def make_ice_sheet(grid: Grid, *, coast_x: float, centre_y: float, rng: np.rando
     inland = (
         x - 2e3 * np.sin(2 * np.pi * y / 70e3 + phases[0]) - 1e3 * np.sin(2 * np.pi * y / 31e3 + phases[1])
     )
-    strengths, offsets = _streams(inland, y, rng)
-    share = np.clip(inland / DIVIDE_M, 0, 2)
-    profile = 60 + 1750 * (1 - np.abs(1 - share) ** (4 / 3)) ** 0.6 + 5e-4 * np.minimum(inland, 0)
+    strengths, offsets = _draw_streams(inland, y, world, rng)
+    share = np.clip(inland / world.divide_m, 0, 2)
+    dome = (1 - np.abs(1 - share) ** (4 / 3)) ** 0.6
+    profile = world.coast_surface_m + world.profile_height_m * dome + 5e-4 * np.minimum(inland, 0)
     profile -= 250 * (y / 150e3) ** 2 * np.clip(share, 0, 1)
     for strength, offset in zip(strengths, offsets, strict=True):
         profile -= 130 * strength * smooth_step(inland / 40e3) * np.exp(-0.5 * (offset / 13e3) ** 2)
     profile = ndimage.gaussian_filter(profile, 3e3 / grid.spacing, mode="nearest")
-    relief = _lay_relief(inland, y, strengths, offsets, rng)
-    bed = relief - 380 + 250 * np.clip(share, 0, 1)
+    relief = _lay_relief(inland, y, strengths, offsets, world, rng)
+    bed = relief + world.bed_level_m + world.bed_rise_m * np.clip(share, 0, 1)
 
     north, east = np.gradient(profile, -grid.spacing, grid.spacing)
     slope = np.clip(np.hypot(east, north), 0.002, 0.05)
-    accumulation = 250 + 650 * np.exp(-np.maximum(inland, 0) / 70e3)
+    accumulation = world.accumulation_coast * np.exp(-np.maximum(inland, 0) / 70e3)
+    accumulation += world.accumulation_inland
     accumulation *= 1 + 0.1 * np.sin(2 * np.pi * (y + 0.4 * x) / 120e3 + phases[0])
     flux = route_flux(profile, np.where(inland > 0, accumulation / ICE_DENSITY, 0.0), spacing=grid.spacing)
-    flux = ndimage.gaussian_filter(flux, 4e3 / grid.spacing, mode="nearest")
-    speed = np.clip(flux / np.maximum(profile - bed, 300.0), 2.0, 1500.0)
-    fastness = np.clip(np.log(speed / 10) / np.log(300 / 10), 0, 1)
+    flux = world.speed_factor * ndimage.gaussian_filter(flux, 4e3 / grid.spacing, mode="nearest")
+    speed = np.clip(flux / np.maximum(profile - bed, 300.0), 2.0, world.speed_limit_m_a)
+    starts, full = world.sliding_starts_m_a, world.sliding_is_full_m_a
+    fastness = np.clip(np.log(speed / starts) / np.log(full / starts), 0, 1)
     fastness = ndimage.gaussian_filter(fastness, 4e3 / grid.spacing, mode="nearest")
     return IceSheet(
         grid=grid,
@@ -119,16 +123,16 @@ def make_ice_sheet(grid: Grid, *, coast_x: float, centre_y: float, rng: np.rando
         direction=np.arctan2(-north, -east),
         accumulation=accumulation,
         mean_speed=speed,
-        slip=FASTEST_SLIP**fastness,
+        slip=world.slowest_slip * (world.fastest_slip / world.slowest_slip) ** fastness,
     )
 
 
-def _streams(
-    inland: np.ndarray, y: np.ndarray, rng: np.random.Generator
+def _draw_streams(
+    inland: np.ndarray, y: np.ndarray, world: World, rng: np.random.Generator
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Draw the ice streams: strength, 1 at the coast and 0 at the head, and distance to the axis of each."""
     strengths, offsets = [], []
-    for axis in (-95e3, -10e3, 70e3):
+    for axis in world.stream_axes_m:
         start, tilt = axis + rng.uniform(-8e3, 8e3), rng.uniform(-0.25, 0.25)
         bend = rng.uniform(4e3, 9e3) * np.sin(
             2 * np.pi * inland / rng.uniform(80e3, 130e3) + rng.uniform(0, 6)
@@ -143,22 +147,23 @@ def _lay_relief(
     y: np.ndarray,
     strengths: list[np.ndarray],
     offsets: list[np.ndarray],
+    world: World,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Lay troughs under the streams and a few mountain blocks between them."""
+    """Lay troughs under the streams and mountain blocks between them."""
     relief, in_stream = np.zeros_like(y), np.zeros_like(y)
     for strength, offset in zip(strengths, offsets, strict=True):
-        trough = strength * np.exp(-0.5 * (offset / 8e3) ** 2)
-        relief -= 450 * trough
+        trough = strength * np.exp(-0.5 * (offset / world.trough_width_m) ** 2)
+        relief -= world.trough_depth_m * trough
         in_stream = np.maximum(in_stream, trough)
-    for _ in range(7):
-        middle = rng.uniform(60e3, 200e3), rng.uniform(-120e3, 120e3)
+    for _ in range(world.mountains):
+        middle = rng.uniform(60e3, world.divide_m - 10e3), rng.uniform(-120e3, 120e3)
         turn, length, width = rng.uniform(0, np.pi), rng.uniform(12e3, 20e3), rng.uniform(5e3, 8e3)
         east, north = inland - middle[0], y - middle[1]
         along = east * np.cos(turn) + north * np.sin(turn)
         across = north * np.cos(turn) - east * np.sin(turn)
         shape = np.exp(-0.5 * ((along / length) ** 2 + (across / width) ** 2))
-        relief += rng.uniform(300, 600) * shape * (1 - in_stream)
+        relief += rng.uniform(world.mountain_height_m / 2, world.mountain_height_m) * shape * (1 - in_stream)
     return relief
 
 

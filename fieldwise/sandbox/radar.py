@@ -14,11 +14,10 @@ from scipy import ndimage
 
 from fieldwise.drafts import replace_when_done
 from fieldwise.fields.grids import Bounds, Grid
+from fieldwise.sandbox.worlds import World
 
 COLUMNS = ["LAT", "LON", "UTCTIMESOD", "THICK", "ELEVATION", "FRAME", "SURFACE", "BOTTOM", "QUALITY"]
 MISSING = -9999.0
-PICK_NOISE_M = 12.0  # white, standard deviation
-FLIGHT_BIAS_M = 5.0  # standard deviation of what a whole flight is off by
 PICK_STEP_M = 100.0
 LINES_A_FLIGHT = 8
 METRES_A_SECOND = 130.0
@@ -83,8 +82,41 @@ def fly_block(bounds: Bounds, *, line_spacing_m: float, rng: np.random.Generator
     return lines + [fly_line((x, south), (x, north), wander_m=40.0, rng=rng) for x in ties]
 
 
+def fly_sparse_lines(
+    box: Grid,
+    *,
+    spacing_m: float,
+    ties: int,
+    wander_m: float,
+    rng: np.random.Generator,
+    first_m: float | None = None,
+    northward: bool = True,
+) -> list[np.ndarray]:
+    """Fly parallel lines across a sector, northward (else eastward), with a few tie lines across them.
+
+    Parameters
+    ----------
+    box
+        The square sector.
+    first_m
+        From the edge to the first line; half the spacing by default.
+
+    >>> box, rng = Grid(0, 0, 60e3, 60e3, 250, "EPSG:3031"), np.random.default_rng(7)
+    >>> lines = fly_sparse_lines(box, spacing_m=20e3, ties=2, wander_m=0.0, rng=rng)
+    >>> [line[0].tolist() for line in lines]
+    [[10000.0, 0.0], [30000.0, 0.0], [50000.0, 0.0], [0.0, 15000.0], [0.0, 45000.0]]
+    """
+    first = spacing_m / 2 if first_m is None else first_m
+    columns = np.arange(box.west + first, box.east, spacing_m)
+    rows = box.south + (np.arange(ties) + 0.5) / max(ties, 1) * (box.east - box.west)
+    lines = [fly_line((x, box.south), (x, box.north), wander_m=wander_m, rng=rng) for x in columns]
+    lines += [fly_line((box.west, y), (box.east, y), wander_m=wander_m, rng=rng) for y in rows]
+    corner = np.array([box.west, box.south])
+    return lines if northward else [corner + (line - corner)[:, ::-1] for line in lines]
+
+
 def measure(
-    lines: Sequence[np.ndarray], scene: Scene, *, season: int, rng: np.random.Generator
+    lines: Sequence[np.ndarray], scene: Scene, *, world: World, season: int, rng: np.random.Generator
 ) -> pd.DataFrame:
     """Pick surface and bed along flight lines, with noise, a bias a flight, and gaps.
 
@@ -92,6 +124,8 @@ def measure(
     ----------
     lines
         (n, 2) positions in the scene's CRS, one array a line; eight lines make a flight.
+    world
+        Gives the noise, and how often the bed is lost.
     season
         Year, the first part of the frame numbers.
 
@@ -99,12 +133,12 @@ def measure(
     -------
     pandas.DataFrame
         The columns of CReSIS: degrees, seconds, metres. SURFACE and BOTTOM are ranges from the
-        aircraft at ELEVATION; what was not picked is -9999.
+        aircraft at ELEVATION; what was not picked is -9999. Beside them x, y and the number of the `line`.
 
     >>> grid, rng = Grid(0, 0, 20e3, 20e3, 250, "EPSG:3031"), np.random.default_rng(7)
     >>> slab = Scene(grid, np.full(grid.shape, -300.0), np.full(grid.shape, 900.0))
     >>> line = fly_line((0.0, 5e3), (20e3, 5e3), wander_m=50.0, rng=rng)
-    >>> picks = measure([line], slab, season=2011, rng=rng)
+    >>> picks = measure([line], slab, world=World(), season=2011, rng=rng)
     >>> picks = picks[picks["THICK"] != MISSING]
     >>> bool(abs(picks["THICK"].mean() - 1200) < 15), bool(9 < picks["THICK"].std() < 15)
     (True, True)
@@ -114,12 +148,12 @@ def measure(
     flight = line // LINES_A_FLIGHT
     pick = np.concatenate([np.arange(len(one)) for one in lines])
     surface = scene.sample(scene.surface_m, x, y)
-    bias = rng.normal(0, FLIGHT_BIAS_M, flight[-1] + 1)[flight]
-    bed = scene.sample(scene.bed_m, x, y) + bias + rng.normal(0, PICK_NOISE_M, x.size)
+    bias = rng.normal(0, world.flight_bias_m, flight[-1] + 1)[flight]
+    bed = scene.sample(scene.bed_m, x, y) + bias + rng.normal(0, world.pick_noise_m, x.size)
     height = np.bincount(line, surface) / np.bincount(line) + rng.uniform(450, 650, len(lines))
     aircraft = np.maximum(height[line], surface + 100)
     picked_surface = surface + rng.normal(0, 0.5, x.size)
-    missed = np.concatenate([_draw_gaps(len(one), rng) for one in lines])
+    missed = np.concatenate([_draw_gaps(len(one), world.pick_gap_m, rng) for one in lines])
     longitude, latitude = pyproj.Transformer.from_crs(scene.grid.crs, "EPSG:4326", always_xy=True).transform(
         x, y
     )
@@ -137,13 +171,13 @@ def measure(
             "QUALITY": rng.choice([1, 2, 3], x.size, p=[0.8, 0.15, 0.05]),
         }
     )
-    return table[COLUMNS]
+    return table[COLUMNS].assign(x=x, y=y, line=line)
 
 
-def _draw_gaps(count: int, rng: np.random.Generator) -> np.ndarray:
+def _draw_gaps(count: int, every_m: float, rng: np.random.Generator) -> np.ndarray:
     """Draw where the bed was lost along a line: now and then, for 200 m to 1.5 km."""
     missed = np.zeros(count, dtype=bool)
-    for _ in range(rng.poisson(count * PICK_STEP_M / 40e3)):
+    for _ in range(rng.poisson(count * PICK_STEP_M / every_m)):
         first = rng.integers(count)
         missed[first : first + rng.integers(2, 15)] = True
     return missed
@@ -158,7 +192,7 @@ def write_survey(table: pd.DataFrame, folder: Path, name: str, *, crs: str) -> P
     ('ross.json', ['LAT', 'LON', 'UTCTIMESOD'])
     """
     with replace_when_done(folder / f"{name}.csv") as partial:
-        table.to_csv(partial, index=False, lineterminator="\n")
+        table[COLUMNS].to_csv(partial, index=False, lineterminator="\n")
     reader = {
         "type": "readers.text",
         "filename": f"{name}.csv",
