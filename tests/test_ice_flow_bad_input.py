@@ -261,7 +261,7 @@ def test_spoilt_dat_files_are_refused(data, lines, message, tmp_path, refused):
 
 def test_an_emulator_that_cannot_be_read_is_refused(data, tmp_path, refused):
     predict = ["predict", "--data", data, "--out", tmp_path / "out.nc", "--run", tmp_path]
-    assert "holds neither checkpoints/best.ckpt nor a .h5 file" in refused(*predict)
+    assert "holds neither checkpoints/best.ckpt nor a .h5 or .safetensors file" in refused(*predict)
     (tmp_path / "fieldin.dat").write_text("thk 2000.000000\n")
     (tmp_path / "fieldout.dat").write_text("ubar 1000.000000\n")
     (tmp_path / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(50))

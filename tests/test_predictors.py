@@ -142,9 +142,11 @@ def test_another_signature_or_network_is_refused_in_one_line(tmp_path):
     run = save_run(tmp_path / "run")
     with pytest.raises(InputError, match=r"best\.ckpt: was trained by own; give a --run of other"):
         load_predictor(run, recipe="other")
-    with pytest.raises(InputError, match=r"neither checkpoints/last\.ckpt nor a \.npz file"):
+    with pytest.raises(InputError, match=r"neither checkpoints/last\.ckpt nor a \.npz or \.safetensors file"):
         load_predictor(run, recipe="own", weights="last", foreign={".npz": None})
-    with pytest.raises(InputError, match=r"--weights: is 'worst'; give best, last$"):
+    with pytest.raises(
+        InputError, match=r"--weights: is 'worst'; give best, last or the path of a .safetensors"
+    ):
         load_predictor(run, recipe="own", weights="worst")
     with pytest.raises(InputError, match="no such file"):
         load_predictor(run, recipe="own", weights=str(tmp_path / "a.npz"), foreign={".npz": None})

@@ -269,10 +269,13 @@ def test_a_damaged_checkpoint_is_no_beginning(flat, run, tmp_path):
         ({"members": -1}, "--members: is -1"),
         ({"block_cells": 0}, "--block_cells: is 0"),
         ({"case": "box_9"}, "holds no case box_9 in test"),
-        ({"weights": "worst"}, "--weights: is 'worst'; give best, last or the path of a .pt file"),
+        (
+            {"weights": "worst"},
+            "--weights: is 'worst'; give best, last or the path of a .pt or .safetensors file",
+        ),
         ({"out": "box.tif"}, "box.tif: boxes are written as .nc, .zarr or .npy"),
         ({"out": "box.nc", "split": "training"}, "box.nc: one file takes one box of 4; name it by --case"),
-        ({"run": "gone"}, "gone: holds neither checkpoints/best.ckpt nor a .pt file"),
+        ({"run": "gone"}, "gone: holds neither checkpoints/best.ckpt nor a .pt or .safetensors file"),
         ({"data": "gone"}, "gone: is no prepared folder"),
     ],
 )

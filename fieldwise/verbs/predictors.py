@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -20,6 +21,7 @@ from fieldwise.samples.cases import Case, Cells
 from fieldwise.samples.signatures import Signature, Variable
 from fieldwise.tasks import choose_device
 from fieldwise.tasks.checkpoints import read_checkpoint
+from fieldwise.tasks.weights import SUFFIX, read_weights
 from fieldwise.verbs.domains.contents import Output
 from fieldwise.verbs.domains.reaches import reach
 from fieldwise.verbs.ensembles import WORLD, find_place, make_noise
@@ -339,9 +341,11 @@ def load_predictor(
     --------
     >>> load_predictor("model/nothing", recipe="ice_flow")
     Traceback (most recent call last):
-    fieldwise.errors.InputError: model/nothing: holds no checkpoints/best.ckpt; train with `fieldwise ...
+    fieldwise.errors.InputError: model/nothing: holds neither checkpoints/best.ckpt nor a ...
     """
-    run, foreign, device = Path(run), foreign or {}, choose_device(accelerator)
+    run, device = Path(run), choose_device(accelerator)
+    own: Any = partial(_from_checkpoint, recipe=recipe, kind=kind or Predictor)
+    foreign = {**(foreign or {}), SUFFIX: own}
     published = _find_published(run, weights, foreign)
     if published is not None:
         predictor = foreign[published.suffix](published, device)
@@ -349,20 +353,19 @@ def load_predictor(
         return predictor
     checkpoint = run / "checkpoints" / f"{weights}.ckpt"
     if not checkpoint.exists():
-        also = f" nor a {' or '.join(foreign)} file" if foreign else ""
-        neither = "neither" if foreign else "no"
         raise InputError(
-            f"{run}: holds {neither} checkpoints/{weights}.ckpt{also}; train with `fieldwise {recipe} train`"
+            f"{run}: holds neither checkpoints/{weights}.ckpt nor a {' or '.join(foreign)} file; train with "
+            f"`fieldwise {recipe} train`"
         )
-    return _from_checkpoint(checkpoint, run, recipe, device, kind or Predictor)
+    return own(checkpoint, device, run=run)
 
 
 def _find_published(run: Path, weights: Weights, foreign: Mapping[str, Loader]) -> Path | None:
     """Tell which published file is meant, if any: the one named, or the one in a folder of no checkpoints."""
     if weights not in ("best", "last"):
         if Path(weights).suffix not in foreign:
-            kinds = f" or the path of a {' or '.join(foreign)} file" if foreign else ""
-            raise InputError(f"--weights: is {weights!r}; give best, last{kinds}")
+            kinds = " or ".join(foreign)
+            raise InputError(f"--weights: is {weights!r}; give best, last or the path of a {kinds} file")
         if not Path(weights).exists():
             raise InputError(f"{weights}: no such file; check the path")
         return Path(weights)
@@ -373,9 +376,9 @@ def _find_published(run: Path, weights: Weights, foreign: Mapping[str, Loader]) 
 
 
 def _from_checkpoint(
-    checkpoint: Path, run: Path, recipe: str, device: torch.device, kind: type[Kind]
+    checkpoint: Path, device: torch.device, *, recipe: str, kind: type[Kind], run: Path | None = None
 ) -> Kind:
-    content = read_checkpoint(checkpoint)
+    content = (read_weights if checkpoint.suffix == SUFFIX else read_checkpoint)(checkpoint)
     options, state = content["hyper_parameters"], content["state_dict"]
     signature = Signature.from_dict(options.get("signature") or {}, checkpoint)
     if signature.recipe != recipe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from fieldwise.errors import InputError, require_at_least
 
@@ -77,7 +77,7 @@ def prepare(
         if sectors:
             from fieldwise.recipes.bed_topography.sectors import add_sectors
 
-            options = {"seed": seed, "size_km": size_km, "processes": processes, "progress": progress}
+            options: Any = {"seed": seed, "size_km": size_km, "processes": processes, "progress": progress}
             add_sectors(draft, sectors=sectors, validation=validation_sectors, **options)
             print(f"sectors: {sectors} to train on, {validation_sectors} to select weights on")
             return Path(out)

@@ -159,12 +159,12 @@ def _show(
 
 def _keep(job: Job, name: str, region: Case, arrays: dict[Variable, np.ndarray]) -> Case:
     """Write arrays, one a channel, and describe the sector as a case that reads them."""
-    home, files = f"{job.split}/{name}", {}
+    home, files = f"{job.split}/{name}", dict[str, str | float]()
     (job.folder / home).mkdir(parents=True)
     for variable, values in arrays.items():
         for field, channel in zip(variable.fields, np.moveaxis(values, 1, 0), strict=True):
             files[field] = f"{home}/{field}.npy"
-            np.save(job.folder / files[field], np.asarray(channel, dtype=np.float32))
+            np.save(job.folder / home / f"{field}.npy", np.asarray(channel, dtype=np.float32))
     variables = {variable.name: variable for variable in arrays}
     return Case(
         name,

@@ -94,7 +94,8 @@ def open_sources(
         report=print,
     )
     crs, spacing = described["crs"], float(config["spacing_m"])
-    grid = Grid(*described["region"], spacing, crs)
+    west, south, east, north = described["region"]
+    grid = Grid(west, south, east, north, spacing, crs)
     case = Case("region", None, draft.folder, {}, {}, spacing, grid.shape, bounds=grid.bounds, crs=crs)
     case = draft.add(replace(case, arrays=arrays))
     add_inputs(case, described["inputs"], vectors=VECTORS)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
 
 from fieldwise.errors import InputError
-from fieldwise.interop.map2map_state import read_state
 from fieldwise.networks.imports import import_by_path
-from fieldwise.tasks.checkpoints import read_checkpoint
 
 ROOM = "fieldwise.networks.valid"
 NETWORKS = {
@@ -152,46 +149,3 @@ def choose_discriminator(
     if "scale_factor" in taken:
         known["scale_factor"] = max(scale_factor, 2)
     return path, {**known, **options}
-
-
-def begin_with(network: nn.Module, path: Path, *, strict: bool = True) -> None:
-    """Give a network the weights of a state file of map2map, or of a checkpoint of another run.
-
-    Parameters
-    ----------
-    strict
-        Whether all must be there and no other; otherwise those that fit by name and shape are taken.
-
-    Raises
-    ------
-    InputError
-        Where the file cannot be read, or its weights are another network's.
-
-    >>> import tempfile, torch
-    >>> file = Path(tempfile.mkdtemp()) / "state_1.pt"
-    >>> torch.save({"model": nn.Conv2d(1, 1, 1).state_dict()}, file)
-    >>> begin_with(nn.Conv2d(1, 1, 3), file)
-    Traceback (most recent call last):
-    fieldwise.errors.InputError: ...state_1.pt: holds another network's weights (weight); ...
-    """
-    path = Path(path)
-    if path.suffix == ".ckpt":
-        held = read_checkpoint(path)["state_dict"]
-        state = {
-            key.removeprefix("network."): each for key, each in held.items() if key.startswith("network.")
-        }
-    else:
-        state = read_state(path)
-    wanted = network.state_dict()
-    fitting = {key: each for key, each in state.items() if key in wanted and each.shape == wanted[key].shape}
-    odd = sorted((wanted.keys() | state.keys()) - fitting.keys())
-    if (strict and odd) or not fitting:
-        told = ", ".join(odd[:3]) + (f" and {len(odd) - 3} more" if len(odd) > 3 else "")
-        raise InputError(
-            f"{path}: holds another network's weights ({told}); choose the network and options that it was "
-            "trained with, or --load_state_strict false"
-        )
-    broken = [key for key, each in fitting.items() if not each.isfinite().all()]
-    if broken:
-        raise InputError(f"{path}: {broken[0]} holds numbers that are not finite; take another file")
-    network.load_state_dict(fitting, strict=False)

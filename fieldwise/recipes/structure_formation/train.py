@@ -88,7 +88,7 @@ def train(
         blocks: Of an emulator or superresolver.
         init_std: Standard deviation that its kernels begin with.
         network_options: Further arguments of the network, by name.
-        load_state: Weights to begin with: a state file of map2map, or best.ckpt of another run.
+        load_state: Weights to begin with: a state file of map2map, best.ckpt of another run, or .safetensors.
         load_state_strict: Whether every weight must be in that file and fit.
         crop: Cells of the inputs on the edges of a sample, 1 number or one an axis; by default whole boxes.
         crop_start: First cells of the crops.
@@ -144,14 +144,15 @@ def train(
 
     from fieldwise.samples.boxes.order import make_crop_loaders
     from fieldwise.tasks import AdversarialTask, FieldTask
+    from fieldwise.verbs.beginnings import begin_task
     from fieldwise.verbs.train import train_run
 
     if plan.validation is plan.learnt:
         print("no validation boxes: weights are selected on the training boxes themselves")
     kind: Any = FieldTask if plan.opponent is None else AdversarialTask
-    make_task = partial(kind, **plan.task)
+    make_task: Any = partial(kind, **plan.task)
     if load_state:
-        make_task = partial(_begin_with, kind=make_task, path=load_state, strict=load_state_strict)
+        make_task = begin_task(make_task, load_state, strict=load_state_strict)
     order: dict[str, Any] = {"batch_size": training["batch_size"], "seed": training["seed"]}
     order |= {"distance": shuffle_distance, "share_files": share_files, "workers": workers}
     return train_run(
@@ -164,12 +165,3 @@ def train(
         sources=[Path(data) / "provenance.json"],
         **training,
     )
-
-
-def _begin_with(*, kind: Any, path: Path, strict: bool, **options: Any) -> Any:
-    """Make a task whose network begins with weights of a file."""
-    from fieldwise.recipes.structure_formation.networks import begin_with
-
-    task = kind(**options)
-    begin_with(task.network, path, strict=strict)
-    return task
