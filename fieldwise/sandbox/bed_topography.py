@@ -266,7 +266,6 @@ def _write_sources(out: Path, box: Grid, blocks: list[str]) -> Path:
         },
         "surveys": _list_surveys(blocks),
         "radar": _list_surveys(["sparse_lines"]),
-        "radar": _list_surveys(["sparse_lines"]),
         "grounding_line": {"path": "misc/GroundingLine_Antarctica_v2.shp", "buffer_m": 10000},
         "held_out": {"surveys": _list_surveys(["held_out_flights", "held_out_block"])},
         "truth": {"path": "truth/bed.tif"},
