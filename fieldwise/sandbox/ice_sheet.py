@@ -9,10 +9,10 @@ from scipy import ndimage, sparse
 from scipy.sparse.linalg import spsolve
 
 from fieldwise.fields.grids import Grid
+from fieldwise.physics.mass_conservation import ICE_DENSITY
 
 DIVIDE_M = 210e3  # from the grounding line to the ice divide
 SHELF_SHARE = 0.06  # of a sector's width lies beyond the grounding line
-ICE_DENSITY = 917.0
 FASTEST_SLIP = 30.0
 
 
