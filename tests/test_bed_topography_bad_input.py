@@ -142,7 +142,7 @@ def test_disk_full_while_training(sandbox, tmp_path, refusal, monkeypatch):
     [
         (
             ["--run", "gone"],
-            "gone: holds neither checkpoints/best.ckpt nor a .npz or .safetensors file; train with `fieldwise",
+            "gone: holds neither checkpoints/best.ckpt nor a .npz or .safetensors file; train with",
         ),
         (["--data", "."], "is no prepared folder"),
         (["--out", "map.png"], "map.png: maps are written as .tif, .nc or .zarr"),

@@ -26,7 +26,7 @@ def block_mean(values: Any, factor: int) -> Any:
     Parameters
     ----------
     values
-        (..., y, x) of NumPy or CuPy. A block with a missing cell is missing.
+        (..., y, x) of NumPy, CuPy or torch. A block with a missing cell is missing.
     factor
         Edge of a block in cells.
 

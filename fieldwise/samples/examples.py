@@ -28,6 +28,7 @@ def make_prepared(
     name: str = "region",
     split: str | None = None,
     trends: Iterable[str] = (),
+    units: Mapping[str, str] = {},
     folder: Path | None = None,
     **facts: Any,
 ) -> Prepared:
@@ -45,6 +46,8 @@ def make_prepared(
         Of the case's cells.
     trends
         Fields that are written as their own regional trends as well.
+    units
+        Of fields that are not in metres.
     facts
         Whatever else the description shall say; values (y, x) are written as rasters and named.
 
@@ -72,7 +75,7 @@ def make_prepared(
             names = tuple(name for name in values if name == key or (len(every) > 1 and name[:-2] == key))
             first = values[names[0]]
             fine = _grid(first, bounds, spacing, crs).spacing if first.ndim == 2 else None
-            variables[key] = Variable(key, names, "m", fine, vector=len(every) > 1)
+            variables[key] = Variable(key, names, units.get(key, "m"), fine, vector=len(every) > 1)
         regional: dict[str, Any] = {key: files[key] for key in trends}
         draft.add(
             Case(

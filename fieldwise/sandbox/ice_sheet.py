@@ -9,9 +9,8 @@ from scipy import ndimage, sparse
 from scipy.sparse.linalg import spsolve
 
 from fieldwise.fields.grids import Grid
+from fieldwise.physics.mass_conservation import ICE_DENSITY
 from fieldwise.sandbox.worlds import World
-
-ICE_DENSITY = 917.0
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from fieldwise.fields.grids import Grid, cover, make_field
 from fieldwise.fields.resampling import block_mean
 from fieldwise.fields.tiles import cut
 from fieldwise.physics.local_filters import filter_locally
+from fieldwise.physics.mass_conservation import sliding_depth_factor
 from fieldwise.physics.spectra import power_law_spectrum, variance_of, wavenumbers
 from fieldwise.physics.surface_transfer import LocalTransfer, expand_transfer
 from fieldwise.sandbox.flow_classes import FlowClass, classify_flow
@@ -149,13 +150,13 @@ def ice_velocity(sector: Sector) -> tuple[np.ndarray, np.ndarray]:
 
     The balance flux is divided by the thickness as the ice feels it (smoothed over 3 km, since
     stresses carry over about that far); sliding and deformation by a linear law make the surface
-    faster than the mean over depth by (C + 1) / (C + 2/3) at slip ratio C.
+    faster than the mean over depth.
     """
     sheet = sector.sheet
     slip = sector.fine(sheet.slip)
     felt = ndimage.gaussian_filter(sector.surface_m - sector.bed_m, 3e3 / SPACING, mode="nearest")
     flux = np.maximum(sector.fine(sheet.mean_speed * sheet.thickness_m), 0)
-    speed = flux / np.maximum(felt, 200) * (slip + 1) / (slip + 2 / 3)
+    speed = flux / np.maximum(felt, 200) / sliding_depth_factor(slip)
     east, north = sector.fine(np.cos(sheet.direction)), sector.fine(np.sin(sheet.direction))
     length = np.maximum(np.hypot(east, north), 1e-3)
     speed = np.clip(speed, 0, sector.world.speed_limit_m_a)

@@ -30,7 +30,7 @@ from fieldwise.scores.errors import (
     rmse,
     root_mean_square,
 )
-from fieldwise.scores.maps import find_unseen, open_map, sample_maps, score_blocks
+from fieldwise.scores.maps import find_unseen, open_map, sample_maps, score_blocks, score_residuals
 from fieldwise.scores.outputs import OutputSums
 from fieldwise.scores.skill import bootstrap_interval, score_points, verdict
 from fieldwise.scores.spectra import SpectrumSums, power_multipoles, power_spectrum
@@ -104,6 +104,7 @@ __all__ = [
     "score_all",
     "score_blocks",
     "score_points",
+    "score_residuals",
     "speed_of",
     "spread_and_error",
     "squeezed_triangles",

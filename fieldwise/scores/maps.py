@@ -167,6 +167,53 @@ def score_blocks(
     return scores, count / float(np.prod(grid.shape))
 
 
+def score_residuals(
+    read: Callable[[slice, slice], Mapping[str, np.ndarray]],
+    shape: tuple[int, int],
+    *,
+    cells: int,
+    against: str,
+    measure: str,
+    unit: str,
+    block_cells: int = 2048,
+) -> list[dict[str, Any]]:
+    """Score how far maps are from obeying a law: the root mean square of its residual, window by window.
+
+    Parameters
+    ----------
+    read
+        Gives the residuals of rows and columns of all maps: name to (..., block, block), NaN where the law
+        does not hold. Blocks begin at the second row and column and end before the last.
+    shape
+        Rows and columns of the maps.
+    cells
+        Edge of a block.
+    against, measure, unit
+        What the rows say.
+    block_cells
+        Edge of what is read at a time, less a margin.
+
+    Returns
+    -------
+    list
+        A row for each name, over the blocks that all of them have; none where there is no such block.
+
+    >>> mean = lambda rows, columns: {"prediction": np.full((rows.stop - rows.start - 2) // 2, 3.0)}
+    >>> words = {"against": "mass conservation", "measure": "flux_residual", "unit": "m a-1"}
+    >>> [(row["name"], row["value"]) for row in score_residuals(mean, (6, 6), cells=2, **words)]
+    [('prediction', 3.0)]
+    """
+    sums: dict[str, ErrorSums] = {}
+    step = max(block_cells // cells, 1) * cells
+    for corner in itertools.product(*(range(0, size - cells - 1, step) for size in shape)):
+        rows, columns = (slice(first, min(first + step + 2, size)) for first, size in zip(corner, shape))
+        residuals = read(rows, columns)
+        whole = np.all([np.isfinite(values) for values in residuals.values()], axis=0)
+        for name, values in residuals.items():
+            sums.setdefault(name, ErrorSums()).add(values[whole], np.zeros(whole.sum()))
+    return [make_score(against, measure, unit, name, each.rmse) for name, each in sums.items() if each.count]
+
+
 def _blocks(shape: tuple[int, int], cells: int) -> Iterator[tuple[slice, slice, tuple[slice, slice]]]:
     """Give rows and columns of blocks with a margin, for a cell's roughness hangs on others; and the core."""
     margin = ROUGHNESS_CELLS // 2

@@ -22,7 +22,9 @@ from fieldwise.recipes.bed_topography.region import (
     OF_DRAWING,
     RECIPE,
     VECTORS,
+    block_residual,
     lowres_spacing,
+    read_flow,
 )
 from fieldwise.runs.pictures import draw_samples
 from fieldwise.samples.cases import Case
@@ -63,6 +65,18 @@ def structure(prediction: Tensor, batch: Mapping[str, Any], signature: Mapping[s
     return 1 - structural_similarity(prediction, batch["targets"])
 
 
+def flux(prediction: Tensor, batch: Mapping[str, Any], signature: Mapping[str, Any]) -> Tensor:
+    """Return how far the bed is from conserving mass: mean absolute residual of blocks of 16 cells, in m/a.
+
+    >>> level, signature = torch.zeros(1, 1, 18, 18), {"outputs": [{"spacing": 250.0}]}
+    >>> flow = {"surface_elevation": level + 900, "ice_velocity": torch.zeros(1, 2, 18, 18)}
+    >>> flow |= {"snow_accumulation": level + 917, "depth_factor": level + 1}
+    >>> flux(level, {"flow": flow}, signature).item()  # a metre of ice falls, and none leaves
+    1.0
+    """
+    return block_residual(prediction, batch["flow"], spacing=signature["outputs"][0]["spacing"]).abs().mean()
+
+
 class BedTask(AdversarialTask):
     """Train a generator to draw a bed, against a discriminator that tells drawn from true tiles.
 
@@ -72,7 +86,8 @@ class BedTask(AdversarialTask):
     off the gradient of the discriminator's opinion.
 
     A batch holds, besides `inputs`, `targets` and `base`, (batch, 1, 36, 36) in metres, the former true; and
-    `bed_lowres`, (batch, 1, 11, 11) in metres, padded by one cell on each side.
+    `bed_lowres`, (batch, 1, 11, 11) in metres, padded by one cell on each side. With a flux weight, `flow`:
+    what :func:`fieldwise.recipes.bed_topography.region.read_flow` reads.
 
     Parameters
     ----------
@@ -185,6 +200,7 @@ def choose_options(
     adversarial_weight: float = 2e-2,
     topographic_weight: float = 2e-3,
     structural_weight: float = 5.25,
+    flux_weight: float = 0.0,
     **others: Any,
 ) -> dict[str, Any]:
     """Give the options of a :class:`BedTask` as DeepBedMap has them: networks, losses, optimiser.
@@ -197,14 +213,16 @@ def choose_options(
         As of `fieldwise.networks.esrgan.Generator`.
     tile_size
         Cells on a side of the training tiles.
-    content_weight, adversarial_weight, topographic_weight, structural_weight
-        Of the four losses. An adversarial weight of 0 trains without a discriminator.
+    content_weight, adversarial_weight, topographic_weight, structural_weight, flux_weight
+        Of the five losses. An adversarial weight of 0 trains without a discriminator; with a flux weight of 0
+        batches need no `flow`.
     others
         Further options of the task.
 
     >>> choose_options([], adversarial_weight=0)["discriminator"] is None
     True
     """
+    conserved = {f"{__name__}.flux": flux_weight} if flux_weight else {}
     return {
         "network": GENERATOR,
         "network_options": {
@@ -220,6 +238,7 @@ def choose_options(
             f"{__name__}.content": content_weight,
             f"{__name__}.topography": topographic_weight,
             f"{__name__}.structure": structural_weight,
+            **conserved,
         },
         "adversarial_weight": adversarial_weight,
         "optimizer": "adamw",
@@ -262,7 +281,13 @@ def choose_inputs(case: Case, names: list[str] | str | None, *, departure: bool)
 
 
 def read_samples(
-    case: Case, split: str, names: list[str], *, departure: bool, like: Signature | None = None
+    case: Case,
+    split: str,
+    names: list[str],
+    *,
+    departure: bool,
+    like: Signature | None = None,
+    flow: bool = False,
 ) -> tuple[dict[str, Any], Signature]:
     """Read the tiles of a split as the task takes them; fit the scales unless a signature gives them.
 
@@ -270,7 +295,7 @@ def read_samples(
     -------
     tuple
         Arrays: ``inputs``, name to (tile, channel, y, x), scaled; ``base``, ``targets`` and ``bed_lowres``
-        in metres; and the signature that travels in the checkpoint.
+        in metres; on demand ``flow``, what moves the ice; and the signature that travels in the checkpoint.
 
     >>> from fieldwise.fields.grids import make_field
     >>> from fieldwise.samples.examples import make_prepared
@@ -305,7 +330,8 @@ def read_samples(
             scale = Scale(0.0, fit_scale(bed - base).spread)
             signature = replace(signature, outputs=(replace(signature.outputs[0], scale=scale),))
     scaled = {name: values.astype(np.float32) for name, values in signature.apply(arrays).items()}
-    return {"inputs": scaled, "base": base, "targets": bed, "bed_lowres": lowres}, signature
+    samples = {"inputs": scaled, "base": base, "targets": bed, "bed_lowres": lowres}
+    return samples | ({"flow": read_flow(case, windows)} if flow else {}), signature
 
 
 def _describe(case: Case, arrays: dict[str, np.ndarray], *, departure: bool) -> Signature:

@@ -10,16 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import shapely
 import torch
 
 from fieldwise.errors import InputError
-from fieldwise.fields.formats import read_area
 from fieldwise.fields.grids import Bounds, Grid
 from fieldwise.fields.resampling import fade_in
 from fieldwise.interop.chainer_npz import load_chainer_npz, read_shapes
 from fieldwise.networks.esrgan import DEEPBEDMAP_INPUTS, Generator
-from fieldwise.recipes.bed_topography.region import INVERSION, LOWRES, RECIPE, UPSAMPLING, VECTORS
+from fieldwise.recipes.bed_topography.region import (
+    INVERSION,
+    LOWRES,
+    RECIPE,
+    UPSAMPLING,
+    VECTORS,
+    grounded_area,
+)
 from fieldwise.runs import hash_file
 from fieldwise.samples.cases import Case
 from fieldwise.samples.signatures import Signature, Variable
@@ -90,7 +95,7 @@ class BedPredictor(Predictor):
         arrays = super().read(case, window, frame)
         share, windows = self.signature.facts.get("inversion_share", 0.0), np.array([window])
         grid = Grid(*window, case.spacing, case.grid.crs)
-        weight = fade_in(_grounded_area(case), grid, FADE_CELLS, domain=case.bounds).astype(np.float32)
+        weight = fade_in(grounded_area(case), grid, FADE_CELLS, domain=case.bounds).astype(np.float32)
         base = case.cut(LOWRES, windows, method="cubic")[0]
         if share:
             base = base + share * weight * case.cut(INVERSION, windows, method="cubic")[0]
@@ -101,16 +106,6 @@ class BedPredictor(Predictor):
         values, base = super().apply(arrays), arrays[BASE]
         away = self.share * values if self.signature.facts["departure"] else values - base
         return (base + arrays[WEIGHT] * away).astype(np.float32)
-
-
-def _grounded_area(case: Case) -> shapely.Geometry | None:
-    """Give the area within the grounding line, read once; None where none is known."""
-    if not case.facts.get("grounding_line"):
-        return None
-    known = case.__dict__.setdefault("_grounded", {})
-    if not known:
-        known["area"] = read_area(case.path_of("grounding_line"), crs=str(case.grid.crs))
-    return known["area"]
 
 
 def load_bed_predictor(

@@ -1,4 +1,4 @@
-"""A region of beds: its FILE.yaml, the one case of its prepared folder, and inputs derived from others."""
+"""A region of beds: its FILE.yaml, its one case, inputs derived from others, and the flow of its ice."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ import shapely
 
 from fieldwise.errors import InputError
 from fieldwise.fields.arrays import ArrayModule, to_host
+from fieldwise.fields.formats import read_area
 from fieldwise.fields.grids import Grid, crs_label, crs_name, make_field
 from fieldwise.fields.rasters import write_cog
-from fieldwise.fields.resampling import average_cells, fade_in
+from fieldwise.fields.resampling import average_cells, block_mean, fade_in
 from fieldwise.fields.tiles import cut
+from fieldwise.physics.mass_conservation import mass_residual, sliding_depth_factor
 from fieldwise.physics.surface_inversion import invert_blocks
-from fieldwise.recipes.bed_topography.prepare import UPSAMPLING
+from fieldwise.recipes.bed_topography.prepare import UNITS, UPSAMPLING
 from fieldwise.samples.cases import Case
 from fieldwise.samples.prepared import Prepared
 from fieldwise.samples.rules import (
@@ -42,6 +44,7 @@ from fieldwise.surveys.pipelines import check_surveys, load_pipeline
 
 RECIPE = "bed_topography"
 LOWRES, SURFACE, VELOCITY, INVERSION = "bed_lowres", "surface_elevation", "ice_velocity", "surface_inversion"
+ACCUMULATION = "snow_accumulation"
 ELEVATIONS = (LOWRES, SURFACE)
 RELIEFS = {"surface_relief": SURFACE, "bed_relief": LOWRES}  # less regional trends, at low-res spacing
 RADAR = {"radar_departure": "m", "radar_picked": "1", "radar_distance": "m"}  # on the cells of the map
@@ -52,6 +55,7 @@ VECTORS = {VELOCITY: 10.0, "surface_slope": 2e-3}
 NEEDED = (LOWRES, SURFACE, VELOCITY)
 FADE_CELLS = 6  # low-res cells over which trust in the surface grows from the grounding line
 SLIDING_SPEED = 10.0  # m/a; speed over this, within 1 to 30, is taken as the slip ratio, which hardly matters
+FLUX_CELLS = 4 * UPSAMPLING  # edge of the blocks that are to conserve mass; in smaller ones noise rules
 STEEPEST, FLATTEST = 0.05, 0.002
 REQUIRED = ("crs", "inputs", "spacing_m", "lowres_spacing_m")
 # `region` and the areas of `held_out` are checked where they are read.
@@ -278,8 +282,109 @@ def _read_places(
     speed = np.exp(scipy.ndimage.gaussian_filter(np.log(np.maximum(np.nan_to_num(speed), 1)), 4))
     places = {
         "thickness_m": np.maximum(np.nan_to_num(trends["surface"] - trends["bed"]), 300),
-        "slip": np.clip(speed / SLIDING_SPEED, 1, 30),
+        "slip": _slip(speed),
         "slope": np.clip(np.hypot(eastward, southward), FLATTEST, STEEPEST),
         "direction": np.arctan2(southward, -eastward),  # down the surface
     }
     return fields | places, trust
+
+
+def _slip(speed: np.ndarray) -> np.ndarray:
+    """Guess the slip ratio from the speed of the surface in m/a."""
+    return np.clip(speed / SLIDING_SPEED, 1, 30)
+
+
+def grounded_area(case: Case) -> shapely.Geometry | None:
+    """Give the area within the grounding line, read once; None where none is known.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> grounded_area(make_prepared({}, shape=(4, 4)).cases()[0]) is None
+    True
+    """
+    if not case.facts.get("grounding_line"):
+        return None
+    known = case.__dict__.setdefault("_grounded", {})
+    if not known:
+        known["area"] = read_area(case.path_of("grounding_line"), crs=str(case.grid.crs))
+    return known["area"]
+
+
+def find_flux_gap(case: Case) -> str | None:
+    """Say which inputs a region lacks to tell whether a bed conserves mass; None where it lacks none.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> still = np.zeros((4, 4))
+    >>> find_flux_gap(make_prepared({SURFACE: still, VELOCITY: [still, still]}, shape=(4, 4)).cases()[0])
+    'holds ice_velocity in m, not in m a-1, no snow_accumulation'
+    """
+    gaps = []
+    for name, channels in ((SURFACE, 1), (VELOCITY, 2), (ACCUMULATION, 1)):
+        found = case.variables.get(name)
+        if found is None:
+            gaps.append(f"no {name}")
+        elif found.channels != channels:
+            gaps.append(f"{name} of {found.channels} channels, not of {channels}")
+        elif found.units != UNITS[name]:
+            gaps.append(f"{name} in {found.units}, not in {UNITS[name]}")
+    return f"holds {', '.join(gaps)}" if gaps else None
+
+
+def read_flow(case: Case, windows: Any, *, spacing: float | None = None) -> dict[str, np.ndarray]:
+    """Read what moves the ice over the bed: (n, channel, y, x) on cells of the map, or of another spacing.
+
+    Returns
+    -------
+    dict
+        Surface elevation (m), velocity of the surface (m/a, two channels) and accumulation (kg m-2 a-1), by
+        the names of the inputs; and ``depth_factor``, of the slip ratio that is guessed from the speed.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> still = np.zeros((4, 4))
+    >>> fields = {SURFACE: still + 900, VELOCITY: [still + 30, still + 40], ACCUMULATION: still + 300}
+    >>> flow = read_flow(make_prepared(fields, shape=(8, 8)).cases()[0], [(0, 0, 2000, 1000)])
+    >>> {name: values.shape for name, values in flow.items()}
+    {'surface_elevation': (1, 1, 4, 8), 'ice_velocity': (1, 2, 4, 8), 'snow_accumulation': (1, 1, 4, 8),
+     'depth_factor': (1, 1, 4, 8)}
+    >>> flow["depth_factor"][0, 0, 0, 0].round(3)  # of 50 m/a: (5 + 2/3) / (5 + 1)
+    np.float32(0.944)
+    """
+
+    def read(name: str) -> np.ndarray:
+        fields = case.variables[name].fields
+        return np.stack([to_host(case.cut(each, windows, spacing=spacing)) for each in fields], axis=1)
+
+    flow = {name: read(name) for name in (SURFACE, VELOCITY, ACCUMULATION)}
+    speed = np.hypot(*np.moveaxis(flow[VELOCITY], 1, 0))[:, None]
+    return {**flow, "depth_factor": sliding_depth_factor(_slip(speed))}
+
+
+def block_residual(bed: Any, flow: Mapping[str, Any], *, spacing: float) -> Any:
+    """Give how much more ice flows out of blocks of 16 cells than falls on them, were this the bed: m/a.
+
+    Parameters
+    ----------
+    bed
+        (..., 1, y, x) in metres, an array or a tensor.
+    flow
+        As :func:`read_flow` reads it.
+    spacing
+        Cell size in metres.
+
+    Returns
+    -------
+    (..., 1, block, block) of whole blocks from the second row and column on; one as large as the inner cells
+    where these are fewer.
+
+    >>> level = np.zeros((1, 1, 18, 18))  # cells of 250 m: one block of 4 km
+    >>> flow = {SURFACE: level + 900, VELOCITY: np.zeros((1, 2, 18, 18)), ACCUMULATION: level + 917}
+    >>> block_residual(level, {**flow, "depth_factor": 1.0}, spacing=250.0)  # nothing leaves
+    array([[[[-1.]]]])
+    """
+    residual = mass_residual(
+        flow[SURFACE] - bed,
+        flow[VELOCITY],
+        flow[ACCUMULATION],
+        spacing_m=spacing,
+        depth_factor=flow["depth_factor"],
+    )
+    return block_mean(residual, min(FLUX_CELLS, *residual.shape[-2:]))

@@ -24,6 +24,7 @@ OF_THE_TASK = (
     "adversarial_weight",
     "topographic_weight",
     "structural_weight",
+    "flux_weight",
     "adversarial_from_epoch",
 )
 
@@ -42,6 +43,7 @@ def train(
     adversarial_weight: float = 2e-2,
     topographic_weight: float = 2e-3,
     structural_weight: float = 5.25,
+    flux_weight: float = 0.0,
     adversarial_from_epoch: int = 0,
     departure: bool = True,
     augment: Literal["none", "north_south", "all"] = "none",
@@ -67,6 +69,8 @@ def train(
         adversarial_weight: Weight of the relativistic adversarial loss; 0 trains without a discriminator.
         topographic_weight: Weight of the departure from the low-res bed in the mean.
         structural_weight: Weight of the structural dissimilarity.
+        flux_weight: Weight of how far the bed is from conserving mass: outflow less accumulation of blocks of
+            16 cells, in metres of ice a year. It needs surface, velocity and accumulation.
         adversarial_from_epoch: Epoch, counted from 0, from which the discriminator takes part.
         departure: Predict the departure from the cubic low-res bed, from detrended and scaled inputs;
             `false` predicts the bed itself from raw values, as the original does.
@@ -97,7 +101,7 @@ def train(
         draw_tiles,
         read_samples,
     )
-    from fieldwise.recipes.bed_topography.region import open_region
+    from fieldwise.recipes.bed_topography.region import VELOCITY, open_region
     from fieldwise.samples.loaders import SYMMETRIES, make_loader
     from fieldwise.verbs.train import check_training, train_run
 
@@ -105,8 +109,9 @@ def train(
     case = open_region(data)
     check_settings(settings, case)
     names = choose_inputs(case, inputs, departure=departure)
-    learnt, signature = read_samples(case, "training", names, departure=departure)
-    judged, _ = read_samples(case, "validation", names, departure=departure, like=signature)
+    options: Any = {"departure": departure, "flow": flux_weight > 0}
+    learnt, signature = read_samples(case, "training", names, **options)
+    judged, _ = read_samples(case, "validation", names, like=signature, **options)
     inputs_read = [
         {"name": each.name, "channels": each.channels, "spacing_m": each.spacing} for each in signature.inputs
     ]
@@ -126,7 +131,7 @@ def train(
             batch_size=batch_size,
             shuffle_seed=training["seed"],
             symmetries=SYMMETRIES[augment],
-            vectors=signature.vectors(),
+            vectors=signature.vectors() | ({VELOCITY: [(0, 1)]} if flux_weight else {}),
         ),
         make_loader(judged, batch_size=batch_size),
     )
@@ -179,12 +184,18 @@ def check_settings(settings: Mapping[str, Any], case: Case) -> None:
     fieldwise.errors.InputError: ...: holds tiles of 24 cells, too small for a discriminator, ...
     """
     from fieldwise.recipes.bed_topography.generator import choose_inputs
+    from fieldwise.recipes.bed_topography.region import find_flux_gap
     from fieldwise.verbs.train import check_training
 
     check_training(settings)
     require_at_least(1, num_residual_blocks=settings["num_residual_blocks"])
     require_at_least(0, **{name: settings[name] for name in OF_THE_TASK[3:]})
     choose_inputs(case, settings["inputs"], departure=settings["departure"])
+    gap = find_flux_gap(case) if settings["flux_weight"] else None
+    if gap:
+        raise InputError(
+            f"--flux_weight: {case.folder} {gap}; name what is missing in the FILE.yaml, or give 0"
+        )
     cells = case.facts["tiles"]["cells"]
     if settings["adversarial_weight"] and cells < SMALLEST_TILE:
         raise InputError(
