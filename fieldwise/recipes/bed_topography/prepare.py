@@ -7,6 +7,13 @@ from typing import Any, Literal
 
 from fieldwise.errors import InputError, require_at_least
 
+UNITS = {
+    "bed_lowres": "m",
+    "surface_elevation": "m",
+    "ice_velocity": "m a-1",
+    "snow_accumulation": "kg m-2 a-1",
+    "ice_thickness": "m",
+}
 UPSAMPLING = 4  # cells of the map along one low-res cell
 SMALLEST_TILE = 32  # cells that a discriminator halves five times
 

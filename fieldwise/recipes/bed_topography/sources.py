@@ -14,6 +14,7 @@ from fieldwise.fields.datums import ATTRIBUTE as DATUM
 from fieldwise.fields.formats import read_area
 from fieldwise.fields.grids import Grid
 from fieldwise.fields.heights import Heights
+from fieldwise.recipes.bed_topography.prepare import UNITS
 from fieldwise.recipes.bed_topography.radar import add_radar
 from fieldwise.recipes.bed_topography.region import (
     ELEVATIONS,
@@ -29,13 +30,6 @@ from fieldwise.samples.inputs import add_inputs, prepare_inputs, read_heights
 from fieldwise.samples.prepared import Draft
 from fieldwise.surveys.gmt import load_gmt
 
-UNITS = {
-    "bed_lowres": "m",
-    "surface_elevation": "m",
-    "ice_velocity": "m a-1",
-    "snow_accumulation": "kg m-2 a-1",
-    "ice_thickness": "m",
-}
 DETRENDED = ("bed_lowres", "surface_elevation")
 LEVELLED = ("surface_elevation",)
 LINKED = ("truth", "bound")  # known fields to judge on
