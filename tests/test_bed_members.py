@@ -1,0 +1,173 @@
+"""Beds as members: radar as an input, sectors to learn from, and a map that is the same in blocks."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+from test_bed_topography import held_out_picks
+
+from fieldwise.fields.formats import open_field
+from fieldwise.recipes import bed_topography
+from fieldwise.recipes.bed_topography.drawing import choose_network, describe
+from fieldwise.recipes.bed_topography.predictor import load_bed_predictor
+from fieldwise.recipes.bed_topography.radar import grid_radar
+from fieldwise.recipes.bed_topography.region import open_region
+from fieldwise.recipes.bed_topography.sectors import KEPT
+from fieldwise.recipes.bed_topography.surveys import read_given
+from fieldwise.samples.prepared import Prepared
+from fieldwise.scores import pick, value_of
+
+QUIET = {"progress": False, "accelerator": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def sectors(tmp_path_factory):
+    """Prepare two small sectors, one to learn from. To be read only."""
+    folder = tmp_path_factory.mktemp("sectors") / "data"
+    options = {"sectors": 1, "validation_sectors": 1, "size_km": 60, "seed": 3, "processes": 1}
+    return bed_topography.prepare(out=folder, progress=False, **options)
+
+
+@pytest.fixture(scope="module")
+def drawer(sectors, tmp_path_factory):
+    """Train a small network for two epochs. To be read only."""
+    run = tmp_path_factory.mktemp("drawer") / "run"
+    bed_topography.train(
+        data=sectors,
+        run=run,
+        network="drawer",
+        features=4,
+        blocks=[1, 1, 0],
+        patch_cells=80,
+        batch_size=4,
+        max_epochs=2,
+        learning_rate=1e-2,
+        augment="all",
+        tracker="none",
+        **QUIET,
+    )
+    return run
+
+
+@pytest.fixture(scope="module")
+def drawn(sandbox, drawer, tmp_path_factory):
+    """Draw three members of the whole sandbox in one block. To be read only."""
+    out = tmp_path_factory.mktemp("members") / "whole.tif"
+    return draw(sandbox, drawer, out, block_cells=1000)
+
+
+def draw(sandbox, drawer, out, **options):
+    wanted = {"members": 3, "keep_members": True, "seed": 5}
+    return bed_topography.predict(run=drawer, data=sandbox, out=out, **wanted, **options, **QUIET)
+
+
+def read(path):
+    with rasterio.open(path) as file:
+        return dict(zip(file.descriptions, file.read()))
+
+
+# --- radar ----------------------------------------------------------------------------------------
+
+
+def test_held_out_picks_are_never_shown(sandbox):
+    """Where only held-out flights have been, the network is told that there is no pick."""
+    case, apart = open_region(sandbox), held_out_picks(sandbox)
+    given = read_given(case)
+    assert set(given["survey"]) & {"held_out_flights", "held_out_block"} == set()
+    assert len(pd.merge(given[["x", "y"]].round(1), apart[["x", "y"]].round(1))) == 0
+    picked = open_field(sandbox / "inputs" / "radar_picked.tif").values
+    cells = {
+        (int((case.grid.north - y) // 250), int((x - case.grid.west) // 250))
+        for x, y in given[["x", "y"]].values
+    }
+    assert set(zip(*np.nonzero(picked))) <= cells
+    assert len(cells) - picked.sum() < 0.02 * len(cells)  # those in the outermost half cells are left out
+
+
+def test_departures_are_those_of_the_picks(sandbox):
+    """The mean over a cell of the height of its picks above the cubic low-res bed, one cell by hand."""
+    case = open_region(sandbox)
+    departure, picked = (
+        open_field(sandbox / "inputs" / f"radar_{name}.tif").values for name in ("departure", "picked")
+    )
+    rows, columns = np.nonzero(picked)
+    row, column = rows[len(rows) // 2], columns[len(rows) // 2]
+    given = read_given(case)
+    inside = (((case.grid.north - given["y"]) // 250) == row) & (
+        ((given["x"] - case.grid.west) // 250) == column
+    )
+    cubic = case.cut("bed_lowres", np.array([case.bounds]), method="cubic")[0]
+    away = given["z"][inside].mean() - cubic[row, column]
+    assert departure[row, column] == pytest.approx(away, abs=6.0)  # the base changes within the cell
+
+
+def test_distances_end_where_nothing_more_is_said():
+    picks, grid = pd.DataFrame({"x": [125.0], "y": [125.0]}), open_grid(120)
+    fields = grid_radar(picks, np.array([7.0]), grid)
+    assert fields["radar_distance"][-1, :3].tolist() == [0.0, 250.0, 500.0]
+    assert fields["radar_distance"].max() == 20e3  # the far corner is 42 km away
+    assert fields["radar_departure"].sum() == 7.0
+    nothing = grid_radar(picks, np.array([np.nan]), grid)
+    assert not nothing["radar_picked"].any()
+
+
+def open_grid(cells):
+    from fieldwise.fields.grids import Grid
+
+    return Grid(0, 0, 250.0 * cells, 250.0 * cells, 250.0, "EPSG:3031")
+
+
+# --- sectors --------------------------------------------------------------------------------------
+
+
+def test_a_sector_shows_fewer_flights_frame_by_frame(sectors):
+    for case in Prepared(sectors).cases():
+        assert case.frames == len(KEPT)
+        shown = [
+            case.read(["radar_picked"], frame=frame)["radar_picked"].sum() for frame in range(case.frames)
+        ]
+        assert shown[0] > shown[1] > shown[2] > shown[3] == 0
+        told = [case.read(["radar_departure"], frame=frame)["radar_departure"] for frame in (0, 2)]
+        both = (told[0] != 0) & (told[1] != 0)
+        assert both.any()
+        off = case.read(["bed_departure"])["bed_departure"][:, both[0]] - told[0][:, both[0]]
+        assert np.abs(np.median(off)) < 30  # noise and biases of flights, of whatever world
+
+
+def test_sectors_are_worlds_of_their_own(sectors):
+    first, second = (case.read(["ice_thickness", "bed_departure"]) for case in Prepared(sectors).cases())
+    assert abs(first["ice_thickness"].mean() - second["ice_thickness"].mean()) > 10
+    assert not np.allclose(first["bed_departure"].std(), second["bed_departure"].std(), rtol=0.05)
+
+
+# --- maps -----------------------------------------------------------------------------------------
+
+
+def test_every_member_is_the_same_in_blocks(sandbox, drawer, drawn, tmp_path):
+    blocks, whole = read(draw(sandbox, drawer, tmp_path / "blocks.tif", block_cells=100)), read(drawn)
+    assert [name for name in whole if "member" in name] == ["bed_member_0", "bed_member_1", "bed_member_2"]
+    for name, values in whole.items():
+        np.testing.assert_allclose(blocks[name], values, atol=0.01, err_msg=name)
+    assert np.abs(whole["bed_member_0"] - whole["bed_member_1"]).max() > 0.1
+
+
+def test_the_network_reads_what_the_sectors_hold(sectors, drawer, sandbox):
+    signature = load_bed_predictor(drawer, open_region(sandbox), accelerator="cpu").signature
+    assert signature.to_dict() == describe(Prepared(sectors).cases("training")).to_dict()
+    spacings = {
+        each["name"]: each["spacing_m"]
+        for each in choose_network(signature, features=4, blocks=[1, 1, 0])["inputs"]
+    }
+    assert spacings["bed_relief"] == 1000
+    assert spacings["ice_velocity"] == 500
+    assert spacings["radar_picked"] == 250
+
+
+def test_members_are_judged_by_the_truth(sandbox, drawer, drawn, tmp_path):
+    rows = bed_topography.evaluate(run=tmp_path, data=sandbox, prediction=drawn, figures=False)["scores"]
+    truth = pick(rows, against="truth")
+    for measure in ("crps", "coverage_90", "spread_error_ratio"):
+        assert np.isfinite(value_of(truth, measure=measure, name="prediction"))
+    assert value_of(truth, measure="rmse", name="member") > value_of(truth, measure="rmse", name="prediction")
+    bands = [row["at"] for row in pick(truth, measure="power_ratio", name="member")]
+    assert bands == ["14 km", "7.1 km", "3.5 km", "1.8 km", "0.94 km"]
