@@ -15,6 +15,7 @@ from fieldwise.losses.ensembles import (
     fair_crps,
     patch_energy_score,
     proper_score,
+    wave_crps,
 )
 
 SPACES = [(12,), (8, 12), (4, 8, 8)]
@@ -109,6 +110,7 @@ def test_patches_tell_ensembles_apart_that_cells_cannot():
         (lambda *fields: difference_crps(*fields, order=2), 5),
         (lambda *fields: block_mean_crps(*fields, size=2), 5),
         (lambda *fields: patch_energy_score(*fields, size=2), 5),
+        (lambda *fields: wave_crps(*fields, size=4), 5),
         (proper_score, 17),
     ],
 )
@@ -123,11 +125,12 @@ def test_what_a_mask_hides_does_not_count(score: Callable[..., Tensor], columns:
 
 def test_a_weighted_sum_has_the_terms_that_are_named():
     members, truth = draw(3, 1, 1, 16, 16), draw(1, 1, 16, 16, seed=1)
-    nothing: dict[str, Any] = {"values": 0, "differences": 0, "curvatures": 0, "means": {}}
+    nothing: dict[str, Any] = {"values": 0, "differences": 0, "curvatures": 0, "means": {}, "waves": {}}
     only_patches = proper_score(members, truth, **nothing, patches={4: 0.5})
     assert only_patches.item() == pytest.approx(0.5 * patch_energy_score(members, truth, size=4).item())
     expected = (
-        fair_crps(members, truth)
+        0.1 * wave_crps(members, truth, size=16)
+        + fair_crps(members, truth)
         + difference_crps(members, truth)
         + difference_crps(members, truth, order=2)
         + sum(block_mean_crps(members, truth, size=size) for size in (2, 4, 8))
@@ -148,7 +151,7 @@ def test_gradients_are_numbers_where_members_coincide(space):
 
 def test_the_gradient_is_that_of_finite_differences():
     members, truth = draw(3, 1, 1, 4, 4).requires_grad_(), draw(1, 1, 4, 4, seed=1)
-    sizes = {"means": {2: 0.7}, "patches": {4: 1.3}}
+    sizes = {"means": {2: 0.7}, "patches": {4: 1.3}, "waves": {4: 0.9}}
     assert torch.autograd.gradcheck(lambda x: proper_score(x, truth, **sizes), members, fast_mode=True)
 
 

@@ -16,6 +16,8 @@ from fieldwise.losses.cells import masked_mean
 
 MEANS = {2: 1.0, 4: 1.0, 8: 1.0}  # cells on a side of a block to the weight of its score
 PATCHES = {4: 1.0, 16: 1.0}
+WAVES = {16: 0.1}
+ROUNDING = 1e-4  # of the highest wave: lower ones are not told from float32's errors
 POOLINGS = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}
 
 
@@ -29,11 +31,13 @@ def proper_score(
     curvatures: float = 1.0,
     means: Mapping[int, float] = MEANS,
     patches: Mapping[int, float] = PATCHES,
+    waves: Mapping[int, float] = WAVES,
 ) -> Tensor:
-    """Return the weighted sum of the scores of cells, differences, curvatures, block means and patches.
+    """Return the weighted sum of the scores of cells, differences, curvatures, block means, patches and waves.
 
     A score is in proportion to what it judges, and hardly sees waves that are low beside others in it. Of
-    fields whose power falls steeply, curvatures show the finest, and members reach full power there sooner.
+    fields whose power falls steeply, curvatures show the finest, and `waves` show all wavelengths alike:
+    members reach full power there sooner.
 
     Parameters
     ----------
@@ -46,8 +50,8 @@ def proper_score(
     values, differences, curvatures : float
         Weights of :func:`fair_crps`, and of :func:`difference_crps` of first and of second order; 0 leaves
         one out.
-    means, patches : mapping
-        Cells on a side to weight, of :func:`block_mean_crps` and :func:`patch_energy_score`.
+    means, patches, waves : mapping
+        Cells on a side to weight, of :func:`block_mean_crps`, :func:`patch_energy_score`, :func:`wave_crps`.
 
     Raises
     ------
@@ -70,6 +74,7 @@ def proper_score(
         *([(curvatures, difference_crps(members, truth, mask, order=2))] if curvatures else []),
         *((weight, block_mean_crps(members, truth, mask, size=size)) for size, weight in means.items()),
         *((weight, patch_energy_score(members, truth, mask, size=size)) for size, weight in patches.items()),
+        *((weight, wave_crps(members, truth, mask, size=size)) for size, weight in waves.items()),
     ]
     return torch.stack([weight * score for weight, score in terms]).sum()
 
@@ -184,6 +189,63 @@ def patch_energy_score(members: Tensor, truth: Tensor, mask: Tensor | None = Non
     off = torch.stack([_patch_distance(member, truth, size) for member in members]).mean(0)
     apart = torch.stack([_patch_distance(*pair, size) for pair in combinations(members, 2)]).mean(0)
     return masked_mean(off - apart / 2, _whole_blocks(mask, size))
+
+
+def wave_crps(members: Tensor, truth: Tensor, mask: Tensor | None = None, *, size: int) -> Tensor:
+    """Return the fair CRPS of the waves in windows of `size` cells a side, the mean over waves and windows.
+
+    Waves are the real and imaginary parts of a window's Fourier transform, after the window of Hann; windows
+    begin half a window apart. Each is in units of its root mean square over the truth's windows (of one batch
+    these stand in for the climate's), so that a wave low beside others counts as much as these.
+
+    Parameters
+    ----------
+    members, truth, mask : Tensor
+        As for :func:`fair_crps`; a window counts where all its cells do.
+    size : int
+        Cells on a side; even.
+
+    Examples
+    --------
+    Members that have a long wave and lack a short one lack as much, be it high or low:
+
+    >>> angle = 2 * torch.pi / 16 * torch.arange(64)
+    >>> long, short = (torch.cos(waves * angle).expand(1, 1, 64, 64) for waves in (2, 6))
+    >>> members = torch.stack([long, long])
+    >>> for height in (1, 0.01):  # in 3 x 3 of 16 x 9 waves, whose other part is 0
+    ...     print(f"{wave_crps(members, long + height * short, size=16):.2f} = 9 / 288")
+    0.03 = 9 / 288
+    0.03 = 9 / 288
+    """
+    _require_members(members)
+    _require_blocks(truth, size)
+    known = _find_waves(truth, size)
+    found = _find_waves(members.flatten(0, 1), size).unflatten(0, members.shape[:2])
+    counts = torch.ones_like(known[:, :1])
+    if mask is not None:
+        whole = _cut_windows(mask != 0, size).flatten(truth.ndim).all(-1)
+        counts = counts * whole.view(*whole.shape, *[1] * (truth.ndim - 1))
+    over = (0, *range(2, truth.ndim))
+    usual = (known.square() * counts).sum(over, keepdim=True) / counts.sum(over, keepdim=True).clamp_min(1)
+    usual = usual.sqrt().clamp_min(ROUNDING * usual.amax().sqrt())
+    return fair_crps(found / usual, known / usual, counts)
+
+
+def _find_waves(fields: Tensor, size: int) -> Tensor:
+    """Return the waves of windows: (batch, channel, *windows, *waves, 2)."""
+    axes = tuple(range(2 - fields.ndim, 0))
+    windows = _cut_windows(fields.to(torch.promote_types(fields.dtype, torch.float32)), size)
+    taper = torch.hann_window(size, dtype=windows.dtype, device=fields.device)
+    for axis in axes:
+        windows = windows * taper.view(-1, *[1] * (-1 - axis))
+    return torch.view_as_real(torch.fft.rfftn(windows, dim=axes))
+
+
+def _cut_windows(fields: Tensor, size: int) -> Tensor:
+    """Return windows that begin half a window apart: (batch, channel, *windows, *size)."""
+    for axis in range(2, fields.ndim):
+        fields = fields.unfold(axis, size, size // 2)
+    return fields
 
 
 def _patch_distance(one: Tensor, other: Tensor, size: int) -> Tensor:
