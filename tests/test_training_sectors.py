@@ -137,6 +137,7 @@ def test_noise_of_the_velocity_is_the_stated_one(smooth):
     [
         ({"size_km": 50}, "size_km is 50; take an even number"),
         ({"size_km": 60, "surface_spacing_m": 250.0}, "surface_spacing_m is 250; take a multiple of 100"),
+        ({"size_km": 60, "surface_spacing_m": 0.0}, "surface_spacing_m is 0; take a multiple of 100"),
         ({"size_km": 64, "surface_spacing_m": 600.0}, "that divides 64 km"),
     ],
 )

@@ -93,7 +93,8 @@ def make_training_sector(
     ['x', 'y', 'bed', 'line', 'in_lowres']
     """
     check_size(size_km)
-    if surface_spacing_m % SURFACE_SPACING or size_km * 1e3 % surface_spacing_m:
+    times = surface_spacing_m / SURFACE_SPACING
+    if times < 1 or times % 1 or size_km * 1e3 % surface_spacing_m:
         raise InputError(
             f"surface_spacing_m is {surface_spacing_m:g}; take a multiple of 100 that divides {size_km:g} km"
         )
