@@ -45,19 +45,39 @@ def fill_gaps(fine: xr.DataArray, coarse: xr.DataArray, path: str | Path) -> Pat
     def filled_blocks() -> Iterator[tuple[int, int, Any]]:
         for row in range(0, grid.shape[0], BLOCK_CELLS):
             for column in range(0, grid.shape[1], BLOCK_CELLS):
-                values = load_values(fine[row : row + BLOCK_CELLS, column : column + BLOCK_CELLS])
-                xp = module_of(values)
-                gaps = xp.isnan(values)
-                if gaps.any():
-                    west, north = grid.west + column * grid.spacing, grid.north - row * grid.spacing
-                    east = west + values.shape[1] * grid.spacing
-                    south = north - values.shape[0] * grid.spacing
-                    other = cut(coarse, [(west, south, east, north)], spacing=grid.spacing)[0]
-                    values = xp.where(gaps, other, values)
-                yield row, column, values
+                block = fine[row : row + BLOCK_CELLS, column : column + BLOCK_CELLS]
+                west, north = grid.west + column * grid.spacing, grid.north - row * grid.spacing
+                yield row, column, fill_block(load_values(block), (west, north), grid.spacing, coarse)
 
     name, units = str(fine.name), str(fine.attrs.get("units", "m"))
     return write_cog_by_blocks(filled_blocks(), grid, path, name=name, units=units, tags=tags_of(fine))
+
+
+def fill_block(values: Any, corner: tuple[float, float], spacing: float, coarse: xr.DataArray) -> Any:
+    """Fill what a block of a fine mosaic misses from a coarser field, interpolated linearly.
+
+    Parameters
+    ----------
+    values
+        (y, x) of NumPy or CuPy, NaN where missing.
+    corner, spacing
+        West and north edge of the block, and its cell size.
+    coarse
+        (y, x) of the same kind, in the CRS of the block.
+
+    >>> import numpy as np
+    >>> from fieldwise.fields.grids import Grid, make_field
+    >>> coarse = make_field(np.full((2, 2), 5.0), Grid(0, 0, 4, 4, 2, "EPSG:3031"), name="surface")
+    >>> fill_block(np.array([[1.0, np.nan]]), (0, 2), 1, coarse).tolist()
+    [[1.0, 5.0]]
+    """
+    xp = module_of(values)
+    gaps = xp.isnan(values)
+    if not gaps.any():
+        return values
+    (west, north), (rows, columns) = corner, values.shape
+    bounds = west, north - rows * spacing, west + columns * spacing, north
+    return xp.where(gaps, cut(coarse, [bounds], spacing=spacing)[0], values)
 
 
 def fill_from_neighbours(field: xr.DataArray, path: Path, *, reach: int) -> tuple[int, int]:

@@ -96,9 +96,7 @@ def make_bed_topography(
 
         sector = make_sector(size_km * 1e3, world=world, rng=next(streams))
         done("bed and ice")
-        surveys = _fly_surveys(sector, rng=next(streams))
-        for name, picks in surveys.items():
-            radar.write_survey(picks, out / "highres", name, crs=CRS)
+        surveys = _fly_surveys(sector, out / "highres", rng=next(streams))
         done("radar")
         lowres = grid_lowres_bed(surveys["sparse_lines"], sector.box)
         write_cog(lowres, out / "lowres" / "bedmap2_bed.tif")
@@ -107,10 +105,7 @@ def make_bed_topography(
         write_cog(seen.fine, out / "misc" / "REMA_100m_dem.tif")
         write_cog(seen.filled, out / "misc" / "REMA_200m_dem_filled.tif")
         done("surface")
-        velocity = see_velocity(sector, rng=next(streams))
-        write_netcdf(velocity, out / "misc" / "antarctic_ice_vel_phase_map_v01.nc")
-        write_cog(see_accumulation(sector), out / "misc" / "Arthern_accumulation_bedmap2_grid1.tif")
-        _write_grounding_line(sector, out / "misc")
+        _write_ice(sector, out / "misc", rng=next(streams))
         done("velocity, accumulation, grounding line")
         _write_truth(sector, lowres, seen.noise, surveys, out / "truth")
         done("truth and bound")
@@ -144,8 +139,8 @@ def place_blocks(box: Grid) -> tuple[dict[str, Bounds], list[float]]:
     return blocks, [box.south + row / rows * size for row in range(1, rows)]
 
 
-def _fly_surveys(sector: Sector, *, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
-    """Fly the dense blocks, the sparse lines and the held-out flights; give their picks.
+def _fly_surveys(sector: Sector, folder: Path, *, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
+    """Fly the dense blocks, the sparse lines and the held-out flights; write and return their picks.
 
     Sparse lines run north to south, with three tie lines through the rows of blocks; held-out flights
     run west to east in the corridors, so that they meet every distance from the sparse lines.
@@ -165,10 +160,18 @@ def _fly_surveys(sector: Sector, *, rng: np.random.Generator) -> dict[str, pd.Da
         for off in (-aside, aside)
     ]
     scene = radar.Scene(sector.grid, sector.bed_m, sector.surface_m)
-    return {
-        name: radar.measure(lines, scene, world=world, season=year, rng=rng)
-        for year, (name, lines) in enumerate(flown.items(), start=2004)
-    }
+    tables = {}
+    for year, (name, lines) in enumerate(flown.items(), start=2004):
+        tables[name] = radar.measure(lines, scene, world=world, season=year, rng=rng)
+        radar.write_survey(tables[name], folder, name, crs=CRS)
+    return tables
+
+
+def _write_ice(sector: Sector, folder: Path, *, rng: np.random.Generator) -> None:
+    """Write ice velocity, accumulation and the polygon of the grounded ice."""
+    write_netcdf(see_velocity(sector, rng=rng), folder / "antarctic_ice_vel_phase_map_v01.nc")
+    write_cog(see_accumulation(sector), folder / "Arthern_accumulation_bedmap2_grid1.tif")
+    _write_grounding_line(sector, folder)
 
 
 def _write_grounding_line(sector: Sector, folder: Path) -> None:

@@ -109,9 +109,6 @@ def make_ice_sheet(
     flux = route_flux(profile, np.where(inland > 0, accumulation / ICE_DENSITY, 0.0), spacing=grid.spacing)
     flux = world.speed_factor * ndimage.gaussian_filter(flux, 4e3 / grid.spacing, mode="nearest")
     speed = np.clip(flux / np.maximum(profile - bed, 300.0), 2.0, world.speed_limit_m_a)
-    starts, full = world.sliding_starts_m_a, world.sliding_is_full_m_a
-    fastness = np.clip(np.log(speed / starts) / np.log(full / starts), 0, 1)
-    fastness = ndimage.gaussian_filter(fastness, 4e3 / grid.spacing, mode="nearest")
     return IceSheet(
         grid=grid,
         inland_m=inland,
@@ -122,8 +119,16 @@ def make_ice_sheet(
         direction=np.arctan2(-north, -east),
         accumulation=accumulation,
         mean_speed=speed,
-        slip=world.slowest_slip * (world.fastest_slip / world.slowest_slip) ** fastness,
+        slip=_slip_at(speed, world, grid.spacing),
     )
+
+
+def _slip_at(speed: np.ndarray, world: World, spacing: float) -> np.ndarray:
+    """Give the slip ratio of ice that moves at a mean speed (m/a)."""
+    starts, full = world.sliding_starts_m_a, world.sliding_is_full_m_a
+    fastness = np.clip(np.log(speed / starts) / np.log(full / starts), 0, 1)
+    fastness = ndimage.gaussian_filter(fastness, 4e3 / spacing, mode="nearest")
+    return world.slowest_slip * (world.fastest_slip / world.slowest_slip) ** fastness
 
 
 def _draw_streams(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from scipy import ndimage
 
 from fieldwise.errors import InputError
@@ -45,7 +47,7 @@ class Sector:
 
     def fine(self, values: np.ndarray, grid: Grid | None = None) -> np.ndarray:
         """Interpolate one of the ice sheet's fields to a finer grid."""
-        field = make_field(values, self.sheet.grid, name="field")
+        field = _blank_field(self.sheet.grid).copy(data=values)
         grid = grid or self.grid
         return cut(field, [grid.bounds], spacing=grid.spacing, method="cubic")[0]
 
@@ -63,6 +65,12 @@ class Sector:
         return cut(field, [self.grid.bounds], spacing=self.grid.spacing, method="cubic", extend=True)[0]
 
 
+@lru_cache(maxsize=4)
+def _blank_field(grid: Grid) -> xr.DataArray:
+    """Make a field to put values into: its coordinates and CRS take longer than interpolating it."""
+    return make_field(np.empty(grid.shape), grid, name="field")
+
+
 def check_size(size_km: float) -> None:
     """Refuse a sector of a size that cannot be made.
 
@@ -74,8 +82,10 @@ def check_size(size_km: float) -> None:
         raise InputError(f"size_km is {size_km:g}; take an even number of kilometres from 60 to 400")
 
 
-def make_sector(size: float, *, rng: np.random.Generator, world: World | None = None) -> Sector:
-    """Make bed and surface of a sector whose edge is `size` metres.
+def make_sector(
+    size: float, *, rng: np.random.Generator, world: World | None = None, waves: int = 1500
+) -> Sector:
+    """Make bed and surface of a sector whose edge is `size` metres; `waves` as in `expand_transfer`.
 
     >>> sector = make_sector(60e3, rng=np.random.default_rng(7))
     >>> sector.crop(sector.bed_m).shape, bool((sector.surface_m > sector.bed_m).all())
@@ -100,7 +110,7 @@ def make_sector(size: float, *, rng: np.random.Generator, world: World | None = 
     west, south, east, north = grid.bounds
     aside = 2 * COARSE_SPACING  # which cubic interpolation reaches to
     near = cover(coarse, [(west - aside, south - aside, east + aside, north + aside)])
-    local = expand_transfer(**flow, rng=transfer_rng, where=near)
+    local = expand_transfer(**flow, rng=transfer_rng, where=near, waves=waves)
     bare = Sector(world, grid, box, sheet, np.empty(0), np.empty(0), local)
     classes, coarse_weights = classify_flow(**flow, rng=class_rng)
     weights = np.maximum(np.stack([bare.fine(plane) for plane in coarse_weights]), 0)
