@@ -33,7 +33,7 @@ def proper_score(
     patches: Mapping[int, float] = PATCHES,
     waves: Mapping[int, float] = WAVES,
 ) -> Tensor:
-    """Return the weighted sum of the scores of cells, differences, curvatures, block means, patches and waves.
+    """Return the weighted sum of scores of cells, differences, curvatures, block means, patches and waves.
 
     A score is in proportion to what it judges, and hardly sees waves that are low beside others in it. Of
     fields whose power falls steeply, curvatures show the finest, and `waves` show all wavelengths alike:

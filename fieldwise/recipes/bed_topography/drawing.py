@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fieldwise.errors import InputError, require_at_least
+from fieldwise.recipes.bed_topography.predictor import PRETRAINED
 from fieldwise.recipes.bed_topography.region import RADAR, RECIPE, VECTORS, lowres_spacing
 from fieldwise.recipes.bed_topography.sectors import READ, TARGET
 from fieldwise.samples.cases import Case
@@ -17,6 +18,7 @@ from fieldwise.samples.prepared import Prepared
 from fieldwise.samples.scales import LengthScale, Scale
 from fieldwise.samples.signatures import Signature
 from fieldwise.tasks import FieldTask
+from fieldwise.verbs.beginnings import begin_task
 from fieldwise.verbs.train import train_run
 
 NETWORK = "fieldwise.networks.valid.folding.FoldingSuperResolver"
@@ -26,6 +28,10 @@ FAR_M = 10e3  # of the distance to the nearest pick
 def train_drawer(settings: Mapping[str, Any], training: Mapping[str, Any]) -> Path:
     """Train the network that draws; keep the weights best on the validation sectors, and the last."""
     prepared = Prepared(settings["data"], recipe=RECIPE)
+    if not prepared.cases("training", required=False):
+        raise InputError(
+            f"{prepared.folder}: is a region; a drawer learns from sectors, made by `prepare --sectors 20`"
+        )
     learnt, judged = prepared.cases("training"), prepared.cases("validation")
     for name in ("patch_cells", "patches_per_tile"):
         require_at_least(1, **{name: settings[name]})
@@ -47,7 +53,7 @@ def train_drawer(settings: Mapping[str, Any], training: Mapping[str, Any]) -> Pa
         padding=network.margin * ratio,
         step=ratio,
     )
-    make_task = partial(
+    make_task: Any = partial(
         FieldTask,
         network=NETWORK,
         network_options=options,
@@ -61,6 +67,9 @@ def train_drawer(settings: Mapping[str, Any], training: Mapping[str, Any]) -> Pa
         warmup_steps=50,
         clip_norm=1.0,
     )
+    if settings["init"] is not None:
+        pretrained = settings["init"] == "pretrained"
+        make_task = begin_task(make_task, PRETRAINED if pretrained else Path(settings["init"]))
     return train_run(
         make_task,
         loaders,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from fieldwise.scores import (
     EnsembleSums,
     ErrorSums,
     RoughnessSums,
-    find_unseen,
     make_score,
     roughness,
 )
@@ -45,8 +45,20 @@ def read_members(path: Path, rows: slice, columns: slice) -> np.ndarray | None:
         return opened[MEMBERS].isel(y=rows, x=columns).values
 
 
-def score_members(case: Case, path: Path, grid: Grid, *, against: str) -> list[dict[str, Any]]:
-    """Score the members of a map against the known truth, where neither training nor selection has seen it.
+def keeps_members(path: Path) -> bool:
+    """Tell whether a map holds its members."""
+    return read_members(path, slice(0, 1), slice(0, 1)) is not None
+
+
+def judge_all(grid: Grid) -> np.ndarray:
+    """Judge all cells of a grid, (y, x)."""
+    return np.ones(grid.shape, dtype=bool)
+
+
+def score_members(
+    case: Case, path: Path, grid: Grid, *, against: str, unseen: Callable[[Grid], np.ndarray]
+) -> list[dict[str, Any]]:
+    """Score the members of a map against the known truth, in the cells that `unseen` tells.
 
     CRPS, coverage of the 90 % interval and spread over error of the ensemble; of single members, in the mean,
     RMSE, roughness and the power of what they add to the cubic low-res bed, band by band.
@@ -54,13 +66,10 @@ def score_members(case: Case, path: Path, grid: Grid, *, against: str) -> list[d
     Returns
     -------
     list
-        Rows of :func:`fieldwise.scores.make_score`; none where the map keeps no members.
+        Rows of :func:`fieldwise.scores.make_score`; none of power where no window is judged as a whole.
     """
-    if read_members(path, slice(0, 1), slice(0, 1)) is None:
-        return []
     sure, errors, rough = EnsembleSums(), ErrorSums(), RoughnessSums()
     power = {"prediction": BandPowerSums(grid.spacing), "member": BandPowerSums(grid.spacing)}
-    unseen = find_unseen(case)
     for rows, columns, here in _blocks(grid):
         judged = unseen(here)
         members = read_members(path, rows, columns)
@@ -86,6 +95,7 @@ def score_members(case: Case, path: Path, grid: Grid, *, against: str) -> list[d
     return rows_of + [
         make_score(against, "power_ratio", "1", name, ratio, at=f"{wavelength / 1000:.2g} km")
         for name, sums in power.items()
+        if sums.true.any()
         for wavelength, ratio in zip(sums.wavelengths, sums.ratios)
     ]
 

@@ -21,7 +21,7 @@ from fieldwise.fields.grids import Bounds, Grid, grid_of, load_values, make_fiel
 from fieldwise.fields.resampling import align
 from fieldwise.fields.tiles import cut
 from fieldwise.figures import Places
-from fieldwise.recipes.bed_topography.ensembles import score_members
+from fieldwise.recipes.bed_topography.ensembles import judge_all, keeps_members, score_members
 from fieldwise.recipes.bed_topography.region import INVERSION, LOWRES, lowres_spacing
 from fieldwise.recipes.bed_topography.surveys import grid_held_out, read_held_out
 from fieldwise.samples.cases import Case
@@ -41,7 +41,7 @@ from fieldwise.scores import (
 )
 from fieldwise.surveys import longest_flight, spline_cells
 
-PICKS, TRUTH = "held-out picks", "truth"  # what a map is judged against
+PICKS, TRUTH, EVERYWHERE = "held-out picks", "truth", "truth, all cells"  # what a map is judged against
 MEASURES = {("rmse", "m"): rmse, ("mae", "m"): mae, ("bias", "m"): bias}
 LARGEST_SPLINE_CELLS = 5000 * 5000
 BLOCK_CELLS = 2048  # edge of what is read of a map at a time
@@ -145,7 +145,8 @@ def score_map(case: Case, path: Path) -> tuple[Rows, dict[str, Any]]:
     (mean standard deviation in 5 x 5 cells over that of the gridded held-out radar, the map being read at
     the picks and gridded as they are, where these are dense enough); and each survey's RMSE. Against the
     known truth, where there is one: the same in the areas that are held out, or, where none is, outside
-    every tile; beside the `bound`, the best score that any linear estimate could reach.
+    every tile; beside the `bound`, the best score that any linear estimate could reach. A map that keeps its
+    members, which has learnt elsewhere, is judged as an ensemble there, and in all cells.
 
     Maps are read block by block.
 
@@ -173,19 +174,17 @@ def score_map(case: Case, path: Path) -> tuple[Rows, dict[str, Any]]:
     if case.facts.get("held_out"):
         rows, facts = _score_at_picks(case, grid, read, path)
     if case.facts.get("truth"):
-        found, share = score_blocks(
-            partial(_read_truth, case, read),
-            grid,
-            against=TRUTH,
-            unseen=find_unseen(case),
-            block_cells=BLOCK_CELLS,
-        )
+        known = partial(score_blocks, partial(_read_truth, case, read), grid, block_cells=BLOCK_CELLS)
+        found, share = known(against=TRUTH, unseen=find_unseen(case))
         if not found:
             raise InputError(
                 f"{case.folder}: the map covers nothing that training has not seen; predict a wider one"
             )
         rows, facts = rows + found, facts | {"share_of_map": share}
-        rows += score_members(case, path, grid, against=TRUTH)
+        if keeps_members(path):
+            rows += score_members(case, path, grid, against=TRUTH, unseen=find_unseen(case))
+            rows += known(against=EVERYWHERE, unseen=judge_all)[0]
+            rows += score_members(case, path, grid, against=EVERYWHERE, unseen=judge_all)
     if not rows:
         raise InputError(f"{case.folder}: holds neither held-out surveys nor a truth to judge on")
     return rows, facts

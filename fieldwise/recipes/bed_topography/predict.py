@@ -41,9 +41,10 @@ def predict(
         precision: Of the numbers; bf16-mixed is faster where the device has it.
         halo_cells: Extra cells around a block; by default twice what the network is measured to need,
             so that the blocks leave no seam of a centimetre.
-        weights: best by validation, last, or the path of an old .npz: weights of the original, in Chainer's
-            format, which draw the bed from raw values of the four published inputs. Of the run folder then
-            only halo.json is used.
+        weights: best by validation, last, pretrained (a network that comes with the package, has learnt from
+            made sectors and draws members), or the path of a .safetensors or of an old .npz: weights of the
+            original, in Chainer's format, which draw the bed from raw values of the four published inputs.
+            Of the run folder then only halo.json is used.
         residual_scaling: Of an old .npz, which does not hold it; by default 0.2, as in the paper's run.
         accelerator: cpu, gpu or auto.
         progress: Whether to show how far it is.

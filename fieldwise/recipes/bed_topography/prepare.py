@@ -61,7 +61,10 @@ def prepare(
         The folder, which now holds a dataset.yaml.
     """
     require_at_least(1, tile_cells=tile_cells, step_cells=step_cells, block_tiles=block_tiles)
-    require_at_least(0, seed=seed, buffer_m=buffer_m)
+    require_at_least(1, validation_sectors=validation_sectors, processes=processes)
+    require_at_least(0, seed=seed, buffer_m=buffer_m, sectors=sectors)
+    if sectors and source != "sandbox":
+        raise InputError(f"--sectors: are made, and --source is {source}; leave one of them out")
     if tile_cells % UPSAMPLING:
         fitting = max(tile_cells // UPSAMPLING, 1) * UPSAMPLING
         raise InputError(f"--tile_cells: is {tile_cells}; give a multiple of {UPSAMPLING}, such as {fitting}")

@@ -84,7 +84,10 @@ def open_region(data: str | Path, *, arrays: ArrayModule = "numpy") -> Case:
     >>> open_region(make_prepared({}, shape=(16, 16)).folder).bounds
     (0.0, 0.0, 4000.0, 4000.0)
     """
-    return Prepared(data, recipe=RECIPE, arrays=arrays).cases()[0]
+    case = Prepared(data, recipe=RECIPE, arrays=arrays).cases()[0]
+    if case.split is not None:
+        raise InputError(f"{data}: holds sectors for `train --network drawer`; give the folder of a region")
+    return case
 
 
 def lowres_spacing(case: Case) -> float:

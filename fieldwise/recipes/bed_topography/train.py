@@ -53,6 +53,7 @@ def train(
     blocks: list[int] = [6, 2, 1],  # noqa: B006
     patch_cells: int = 128,
     patches_per_tile: int = 1,
+    init: str | None = None,
     **training: Unpack[Training],
 ) -> Path:
     """Train the generator on tiles; keep the weights that are best on the validation tiles, and the last.
@@ -83,6 +84,7 @@ def train(
         blocks: Of a drawer: at each resolution, from that of the low-res bed to that of the map.
         patch_cells: Of a drawer: edge of what it is shown, in cells of the map.
         patches_per_tile: Of a drawer: patches an epoch for each time that one fits into a sector.
+        init: Of a drawer: weights to begin with, pretrained or the path of a .ckpt or .safetensors.
 
     Returns:
         Path of the best checkpoint.
