@@ -82,7 +82,16 @@ def train_drawer(settings: Mapping[str, Any], training: Mapping[str, Any]) -> Pa
 
 
 def describe(cases: Sequence[Case], names: Sequence[str] | None = None) -> Signature:
-    """Say what the network reads and gives, with scales as the training sectors have them."""
+    """Say what the network reads and gives, with scales as the training sectors have them.
+
+    >>> import numpy as np
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> bed = np.tile([30.0, -30.0], (1, 8, 4))
+    >>> cases = make_prepared({"bed_relief": bed, TARGET: bed}, split="training").cases()
+    >>> signature = describe(cases, ["bed_relief"])
+    >>> signature.fields("outputs"), signature.outputs[0].scale
+    (['bed_departure'], Scale(mean=0.0, spread=30.0))
+    """
     read = names or [*READ, *RADAR]
     signature = fit_signature(RECIPE, cases, inputs=read, outputs=[TARGET], stacked=False)
     spread = signature.outputs[0].scale.undo(1.0) - signature.outputs[0].scale.undo(0.0)  # type: ignore[arg-type]
@@ -98,7 +107,15 @@ def describe(cases: Sequence[Case], names: Sequence[str] | None = None) -> Signa
 
 
 def choose_network(signature: Signature, *, features: int, blocks: Sequence[int]) -> dict[str, Any]:
-    """Give the arguments of the network that reads what a signature names."""
+    """Give the arguments of the network that reads what a signature names.
+
+    >>> from fieldwise.samples.signatures import Variable
+    >>> facts = {"lowres_spacing_m": 1000.0}
+    >>> relief = Variable("bed_relief", spacing=1000.0)
+    >>> signature = Signature("bed_topography", (relief,), (), spacings=(250.0,), facts=facts)
+    >>> choose_network(signature, features=48, blocks=[6, 2, 1])["scale_factor"]
+    4
+    """
     inputs = [
         {"name": each.name, "channels": each.channels, "spacing_m": each.spacing} for each in signature.inputs
     ]

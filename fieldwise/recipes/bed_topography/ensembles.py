@@ -29,7 +29,15 @@ MEMBERS = f"bed_{MEMBER}"
 
 
 def read_members(path: Path, rows: slice, columns: slice) -> np.ndarray | None:
-    """Read some cells of all members that a map holds, (member, y, x); None where it keeps none."""
+    """Read some cells of all members that a map holds, (member, y, x); None where it keeps none.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "bed.nc"
+    >>> drawn = np.arange(8.0).reshape(2, 2, 2)
+    >>> xr.Dataset({MEMBERS: (("member", "y", "x"), drawn)}).to_netcdf(path, engine="h5netcdf")
+    >>> read_members(path, slice(0, 1), slice(0, 2)).tolist()
+    [[[0.0, 1.0]], [[4.0, 5.0]]]
+    """
     if path.suffix == ".tif":
         with rasterio.open(path) as file:
             bands = [
@@ -46,12 +54,23 @@ def read_members(path: Path, rows: slice, columns: slice) -> np.ndarray | None:
 
 
 def keeps_members(path: Path) -> bool:
-    """Tell whether a map holds its members."""
+    """Tell whether a map holds its members.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "bed.nc"
+    >>> xr.Dataset({"bed": (("y", "x"), np.zeros((2, 2)))}).to_netcdf(path, engine="h5netcdf")
+    >>> keeps_members(path)
+    False
+    """
     return read_members(path, slice(0, 1), slice(0, 1)) is not None
 
 
 def judge_all(grid: Grid) -> np.ndarray:
-    """Judge all cells of a grid, (y, x)."""
+    """Judge all cells of a grid, (y, x).
+
+    >>> judge_all(Grid(0, 0, 500, 250, 250, "EPSG:3031")).tolist()
+    [[True, True]]
+    """
     return np.ones(grid.shape, dtype=bool)
 
 
@@ -67,6 +86,17 @@ def score_members(
     -------
     list
         Rows of :func:`fieldwise.scores.make_score`; none of power where no window is judged as a whole.
+
+    >>> import tempfile
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> known = {"truth": np.random.default_rng(0).normal(size=(32, 32))}
+    >>> (case,) = make_prepared({"bed_lowres": np.zeros((8, 8))}, shape=(32, 32), **known).cases()
+    >>> drawn = np.random.default_rng(1).normal(size=(19, 32, 32))
+    >>> path = Path(tempfile.mkdtemp()) / "bed.nc"
+    >>> xr.Dataset({MEMBERS: (("member", "y", "x"), drawn)}).to_netcdf(path, engine="h5netcdf")
+    >>> rows = score_members(case, path, case.grid, against="truth", unseen=judge_all)
+    >>> [round(row["value"], 1) for row in rows if row["measure"] in ("coverage_90", "spread_error_ratio")]
+    [0.9, 1.0]
     """
     sure, errors, rough = EnsembleSums(), ErrorSums(), RoughnessSums()
     power = {"prediction": BandPowerSums(grid.spacing), "member": BandPowerSums(grid.spacing)}

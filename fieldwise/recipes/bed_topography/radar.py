@@ -58,7 +58,13 @@ def grid_radar(picks: pd.DataFrame, departure: np.ndarray, grid: Grid) -> dict[s
 
 
 def find_departures(picks: pd.DataFrame, case: Case) -> np.ndarray:
-    """Give how far picks lie above the low-res bed as it is drawn by cubic interpolation: (pick,), m."""
+    """Give how far picks lie above the low-res bed as it is drawn by cubic interpolation: (pick,), m.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> case = make_prepared({"bed_lowres": np.full((4, 4), -90.0)}, shape=(16, 16)).cases()[0]
+    >>> find_departures(pd.DataFrame({"x": [700.0], "y": [900.0], "z": [-60.0]}), case).tolist()
+    [30.0]
+    """
     base = case.cut(LOWRES, np.array([case.bounds]), method="cubic")[0]
     field = make_field(base, case.grid, name="bed")
     return picks["z"].to_numpy() - sample_at_points(field, picks["x"], picks["y"])

@@ -79,13 +79,13 @@ def add_sectors(
 
 def _make(jobs: list[Job], processes: int) -> Iterator[Case]:
     if processes < 2:
-        yield from map(make_sector, jobs)
+        yield from map(_make_sector, jobs)
         return
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(make_sector, jobs)
+        yield from pool.map(_make_sector, jobs)
 
 
-def make_sector(job: Job) -> Case:
+def _make_sector(job: Job) -> Case:
     """Make one sector with a world of its own, prepare it as a user's files are, and keep the arrays."""
     from fieldwise.sandbox.bed_topography import make_bed_topography
     from fieldwise.sandbox.worlds import World, draw_world
@@ -97,13 +97,13 @@ def make_sector(job: Job) -> Case:
         file = make_bed_topography(scratch, seed=own_seed, size_km=job.size_km, world=world, progress=False)
         draft = Draft(scratch, scratch, recipe=RECIPE, facts={})
         sources = open_sources(file, draft, progress=False)
-    arrays = observe(sources, rng)
+    arrays = _observe(sources, rng)
     case = _keep(job, name, sources.case, arrays)
     shutil.rmtree(scratch)
     return case
 
 
-def observe(sources: Sources, rng: np.random.Generator) -> dict[Variable, np.ndarray]:
+def _observe(sources: Sources, rng: np.random.Generator) -> dict[Variable, np.ndarray]:
     """Read everything that is learnt from of a made sector, by variable: (frame, channel, y, x) float32."""
     case, entire = sources.case, np.array([sources.case.bounds])
     missing = [name for name in READ if name not in case.variables]
@@ -113,7 +113,7 @@ def observe(sources: Sources, rng: np.random.Generator) -> dict[Variable, np.nda
     for name in READ:
         variable = case.variables[name]
         arrays[variable] = np.nan_to_num(case.read([variable], window=case.bounds)[name])[None]
-    picks = read_all_picks(sources)
+    picks = _read_all_picks(sources)
     departures = find_departures(picks, case)
     frames = [_show(picks, departures, case, share, rng) for share in KEPT]
     for name, units in RADAR.items():
@@ -126,7 +126,7 @@ def observe(sources: Sources, rng: np.random.Generator) -> dict[Variable, np.nda
     return arrays
 
 
-def read_all_picks(sources: Sources) -> pd.DataFrame:
+def _read_all_picks(sources: Sources) -> pd.DataFrame:
     """Read the picks of all surveys that a FILE.yaml names, flights numbered through."""
     case, config = sources.case, sources.config
     held_out = (config.get("held_out") or {}).get("surveys")
