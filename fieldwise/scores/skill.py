@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ALIKE = 0.01  # scores that differ by less of each other are called alike
-NO_RIVALS = ("bound", "truth")  # what nobody could have instead of a prediction
+NO_RIVALS = ("bound", "truth", "member")  # what nobody would have instead of a prediction
 
 
 def bootstrap_interval(
@@ -85,8 +85,8 @@ def verdict(
 ) -> str:
     """Say in words whether a prediction is worth its while: how it compares with every other name.
 
-    Bounds and truths (:data:`NO_RIVALS`) are nothing that a user could have instead, and are not compared
-    with. What differs by less than one in a hundred is called no better.
+    Bounds, truths and members (:data:`NO_RIVALS`) are nothing that a user would have instead, and are not
+    compared with. What differs by less than one in a hundred is called no better.
 
     Parameters
     ----------

@@ -74,6 +74,16 @@ def judge_all(grid: Grid) -> np.ndarray:
     return np.ones(grid.shape, dtype=bool)
 
 
+def as_ensembles(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give the CRPS of maps that are one member each, their mean absolute error, beside that of an ensemble.
+
+    >>> as_ensembles([make_score("truth", "mae", "m", "cubic", 44.0)])[0]["measure"]
+    'crps'
+    """
+    rivals = (row for row in rows if row["measure"] == "mae" and row["name"] != "prediction")
+    return [{**row, "measure": "crps"} for row in rivals]
+
+
 def score_members(
     case: Case, path: Path, grid: Grid, *, against: str, unseen: Callable[[Grid], np.ndarray]
 ) -> list[dict[str, Any]]:

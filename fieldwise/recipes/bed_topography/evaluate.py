@@ -29,7 +29,7 @@ def evaluate(
     Returns:
         What stands in scores.json: the scores as rows, and further facts.
     """
-    from fieldwise.recipes.bed_topography.judgement import PICKS, TRUTH, score_map
+    from fieldwise.recipes.bed_topography.judgement import EVERYWHERE, PICKS, TRUTH, score_map
     from fieldwise.recipes.bed_topography.predictor import describe_shares, load_bed_predictor
     from fieldwise.recipes.bed_topography.region import open_region
     from fieldwise.scores import verdict
@@ -49,7 +49,11 @@ def evaluate(
         rows,
         run=run,
         facts=facts,
-        verdicts=[verdict(rows, against=against, measure="rmse") for against in (PICKS, TRUTH)],
+        verdicts=[
+            verdict(rows, against=against, measure=measure)
+            for measure in ("rmse", "crps")
+            for against in (PICKS, TRUTH, EVERYWHERE)
+        ],
         figures=draw if figures else None,
     )
 

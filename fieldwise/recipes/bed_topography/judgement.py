@@ -21,7 +21,12 @@ from fieldwise.fields.grids import Bounds, Grid, grid_of, load_values, make_fiel
 from fieldwise.fields.resampling import align
 from fieldwise.fields.tiles import cut
 from fieldwise.figures import Places
-from fieldwise.recipes.bed_topography.ensembles import judge_all, keeps_members, score_members
+from fieldwise.recipes.bed_topography.ensembles import (
+    as_ensembles,
+    judge_all,
+    keeps_members,
+    score_members,
+)
 from fieldwise.recipes.bed_topography.region import INVERSION, LOWRES, lowres_spacing
 from fieldwise.recipes.bed_topography.surveys import grid_held_out, read_held_out
 from fieldwise.samples.cases import Case
@@ -182,8 +187,11 @@ def score_map(case: Case, path: Path) -> tuple[Rows, dict[str, Any]]:
             )
         rows, facts = rows + found, facts | {"share_of_map": share}
         if keeps_members(path):
-            rows += score_members(case, path, grid, against=TRUTH, unseen=find_unseen(case))
-            rows += known(against=EVERYWHERE, unseen=judge_all)[0]
+            everywhere = known(against=EVERYWHERE, unseen=judge_all)[0]
+            rows += as_ensembles(found) + score_members(
+                case, path, grid, against=TRUTH, unseen=find_unseen(case)
+            )
+            rows += everywhere + as_ensembles(everywhere)
             rows += score_members(case, path, grid, against=EVERYWHERE, unseen=judge_all)
     if not rows:
         raise InputError(f"{case.folder}: holds neither held-out surveys nor a truth to judge on")
