@@ -8,11 +8,11 @@ from test_bed_topography import held_out_picks
 
 from fieldwise.fields.formats import open_field
 from fieldwise.recipes import bed_topography
-from fieldwise.recipes.bed_topography.drawing import choose_network, describe
+from fieldwise.recipes.bed_topography.members.drawer import choose_network, describe
+from fieldwise.recipes.bed_topography.members.sectors import KEPT
 from fieldwise.recipes.bed_topography.predictor import load_bed_predictor
 from fieldwise.recipes.bed_topography.radar import grid_radar
 from fieldwise.recipes.bed_topography.region import open_region
-from fieldwise.recipes.bed_topography.sectors import KEPT
 from fieldwise.recipes.bed_topography.surveys import read_given
 from fieldwise.samples.prepared import Prepared
 from fieldwise.scores import pick, value_of

@@ -20,6 +20,7 @@ from fieldwise.figures.maps import (
     draw_closeups,
     draw_map,
     draw_roughness,
+    draw_shaded,
 )
 from fieldwise.figures.panels import Plate, Printed, print_plate, save_figure, try_to_draw
 from fieldwise.figures.perspectives import draw_perspectives
@@ -50,6 +51,7 @@ __all__ = [
     "draw_members",
     "draw_perspectives",
     "draw_roughness",
+    "draw_shaded",
     "draw_slices",
     "draw_spectra",
     "draw_study_courses",

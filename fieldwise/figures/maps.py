@@ -204,15 +204,46 @@ def draw_closeups(
     >>> figure = draw_closeups(bed, {"west": (0, 0, 4000, 4000), "east": (5000, 0, 9000, 4000)})
     """
     check_named(boxes, "boxes")
-    if len(boxes) > 9:
-        raise InputError(f"{len(boxes)} boxes do not fit on one page; give at most 9")
     parts = {}
     for name, (west, south, east, north) in boxes.items():
         _check_inside(field, name, (west, south, east, north))
-        parts[name] = thin(field.sel(x=slice(west, east), y=slice(north, south)), most_cells=400)
+        parts[name] = field.sel(x=slice(west, east), y=slice(north, south))
+    return draw_shaded(parts, colour_map=colour_map, limits=limits, width_cm=width_cm)
+
+
+def draw_shaded(
+    fields: Mapping[str, xr.DataArray],
+    *,
+    colour_map: str = "batlow",
+    limits: tuple[float, float] | None = None,
+    width_cm: float = PAGE_CM,
+) -> pygmt.Figure:
+    """Draw up to nine fields, such as members of one place, lit alike and in one scale of colours.
+
+    Parameters
+    ----------
+    fields : name -> (y, x) field with units
+    colour_map, limits, width_cm : as of :func:`draw_closeups`
+
+    Raises
+    ------
+    InputError
+        When there are no fields or more than nine.
+
+    Examples
+    --------
+    >>> from fieldwise.fields.grids import Grid, make_field
+    >>> grid = Grid(west=0, south=0, east=4000, north=4000, spacing=250, crs="EPSG:3031")
+    >>> bed = make_field(np.random.default_rng(0).normal(size=grid.shape), grid, name="bed")
+    >>> figure = draw_shaded({"truth": bed, "half": bed / 2})
+    """
+    check_named(fields, "boxes")
+    if len(fields) > 9:
+        raise InputError(f"{len(fields)} boxes do not fit on one page; give at most 9")
+    parts = {name: thin(field, most_cells=400) for name, field in fields.items()}
     with styled_figure() as figure:
         shading = lighting(parts.values(), strength=0.5)
-        columns = min(len(boxes), 3)
+        columns = min(len(parts), 3)
         width = panel_width(width_cm, columns=columns, gap=BESIDE_CM)
         panels = place_panels(parts.values(), columns=columns, width=width, gap=(BESIDE_CM, 1.1))
         set_colours(colour_map, limits or elevation_limits(parts.values(), colour_map=colour_map))
@@ -220,7 +251,7 @@ def draw_closeups(
             west, south = index % columns == 0, (index // columns + 1) * columns >= len(parts)
             with move_to(figure, panel):
                 draw_field(figure, part, panel, heading=title(name), shading=shading, west=west, south=south)
-        draw_common_bar(figure, panels, quantity(field))
+        draw_common_bar(figure, panels, quantity(next(iter(parts.values()))))
     return figure
 
 

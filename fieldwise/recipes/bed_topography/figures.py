@@ -15,7 +15,8 @@ from fieldwise.fields.tiles import bounds_path, read_bounds, read_tiles
 from fieldwise.figures import Plate, Printed
 from fieldwise.figures.panels import MIDDLE_CM, PAGE_CM
 from fieldwise.recipes.bed_topography.judgement import CUBIC, PREDICTION, Material, gather
-from fieldwise.recipes.bed_topography.region import DERIVED
+from fieldwise.recipes.bed_topography.members.figures import draw_beds, draw_worth, has_members
+from fieldwise.recipes.bed_topography.region import DERIVED, OF_DRAWING
 from fieldwise.samples.cases import Case
 from fieldwise.scores import roughness, roughness_along_track
 from fieldwise.surveys import longest_flight
@@ -106,7 +107,7 @@ def draw_inputs(case: Case) -> Figure:
     """
     fields = {}
     for name, entry in case.variables.items():
-        if name not in DERIVED and entry.channels == 1:
+        if name not in (*DERIVED, *OF_DRAWING) and entry.channels == 1:
             title = TITLES.get(name, name)
             words = title.replace("_", " ")
             fields[title] = case.field(name).rename(name).assign_attrs(units=entry.units, long_name=words)
@@ -260,6 +261,18 @@ PLATES = {
     ),
     "flight": Plate(
         "Bed and its roughness along the longest held-out flight.", _draw_flight, "held-out radar", _has_radar
+    ),
+    "members": Plate(
+        "Beds of one place, lit from the north-west: truth, mean of members, low-res bed, and two members.",
+        draw_beds,
+        "members kept in the map, and a known truth",
+        has_members,
+    ),
+    "members_worth": Plate(
+        "How sure the members are, and whether they should be, and how rough.",
+        draw_worth,
+        "members kept in the map, and a known truth",
+        has_members,
     ),
     "error_histogram": Plate("Errors at held-out radar picks.", _draw_errors, "held-out radar", _has_radar),
 }

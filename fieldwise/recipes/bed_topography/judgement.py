@@ -21,7 +21,7 @@ from fieldwise.fields.grids import Bounds, Grid, grid_of, load_values, make_fiel
 from fieldwise.fields.resampling import align
 from fieldwise.fields.tiles import cut
 from fieldwise.figures import Places
-from fieldwise.recipes.bed_topography.ensembles import (
+from fieldwise.recipes.bed_topography.members.scores import (
     as_ensembles,
     judge_all,
     keeps_members,
@@ -269,6 +269,7 @@ class Material:
     reference: xr.DataArray | None = None  # another map of the bed
     reference_name: str = "reference"
     run: Path | None = None
+    path: Path | None = None  # of the map
 
     @property
     def truth_name(self) -> str | None:
@@ -395,4 +396,5 @@ def gather(
         other,
         reference_name or (Path(reference).stem if reference else "reference"),
         run,
+        path,
     )

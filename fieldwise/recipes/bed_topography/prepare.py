@@ -85,7 +85,7 @@ def prepare(
     choose_module(arrays)  # refuses what is not there before anything is done
     with prepare_folder(out, recipe=RECIPE, source=source, seed=seed) as draft:
         if sectors:
-            from fieldwise.recipes.bed_topography.sectors import add_sectors
+            from fieldwise.recipes.bed_topography.members.sectors import add_sectors
 
             options: Any = {"seed": seed, "size_km": size_km, "processes": processes, "progress": progress}
             add_sectors(draft, sectors=sectors, validation=validation_sectors, **options)

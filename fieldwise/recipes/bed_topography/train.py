@@ -91,7 +91,7 @@ def train(
     """
     settings = {**locals(), **training}
     if network == "drawer":
-        from fieldwise.recipes.bed_topography.drawing import train_drawer
+        from fieldwise.recipes.bed_topography.members.drawer import train_drawer
 
         return train_drawer(settings, training)
     import numpy as np

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from fieldwise.errors import InputError, require_at_least
+from fieldwise.recipes.bed_topography.members.sectors import READ, TARGET
 from fieldwise.recipes.bed_topography.predictor import PRETRAINED
 from fieldwise.recipes.bed_topography.region import RADAR, RECIPE, VECTORS, lowres_spacing
-from fieldwise.recipes.bed_topography.sectors import READ, TARGET
 from fieldwise.samples.cases import Case
 from fieldwise.samples.frames import fit_signature, make_loaders
 from fieldwise.samples.prepared import Prepared
