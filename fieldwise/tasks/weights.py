@@ -67,9 +67,9 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            described = json.loads((file.metadata() or {})[KEY])
+            described = dict(json.loads((file.metadata() or {})[KEY]))
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: holds no weights ({first_line(error)}); give a .safetensors of fieldwise"
         ) from None
