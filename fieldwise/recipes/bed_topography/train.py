@@ -54,6 +54,7 @@ def train(
     patch_cells: int = 128,
     patches_per_tile: int = 1,
     init: str | None = None,
+    init_strict: bool = True,
     **training: Unpack[Training],
 ) -> Path:
     """Train the generator on tiles; keep the weights that are best on the validation tiles, and the last.
@@ -85,6 +86,7 @@ def train(
         patch_cells: Of a drawer: edge of what it is shown, in cells of the map.
         patches_per_tile: Of a drawer: patches an epoch for each time that one fits into a sector.
         init: Of a drawer: weights to begin with, pretrained or the path of a .ckpt or .safetensors.
+        init_strict: Whether every weight must be in that file and fit; else those that fit are taken.
 
     Returns:
         Path of the best checkpoint.

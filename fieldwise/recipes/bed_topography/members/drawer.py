@@ -69,7 +69,8 @@ def train_drawer(settings: Mapping[str, Any], training: Mapping[str, Any]) -> Pa
     )
     if settings["init"] is not None:
         pretrained = settings["init"] == "pretrained"
-        make_task = begin_task(make_task, PRETRAINED if pretrained else Path(settings["init"]))
+        path = PRETRAINED if pretrained else Path(settings["init"])
+        make_task = begin_task(make_task, path, strict=settings["init_strict"])
     return train_run(
         make_task,
         loaders,
