@@ -59,7 +59,7 @@ boxes_3d = 220  # in three dimensions; 0 leaves them out
 cells_3d = 32
 epochs_3d = 2
 pairs = 540  # of a coarse and a fine box; 0 leaves super-resolution out
-pair_epochs = 4
+pair_epochs = 3
 members = 16  # fine fields drawn of each coarse one
 
 # %%

@@ -37,8 +37,10 @@ class StochasticSuperResolver(Boundary, nn.Module):
         2 for maps, 3 for volumes.
     features : int
         Channels at every resolution.
-    blocks : int or sequence of int
-        At each resolution, from the coarsest on; a block sees 2 cells of it farther on every side.
+    blocks : int or sequence of int, optional
+        At each resolution, from the coarsest on; by default 1 and, at each finer one, 4. A block sees 2 cells
+        of it farther on every side. Where the input ends to know waves, and members begin to draw them, power
+        is to stay the same: that takes filters, and blocks, that reach far in fine cells.
     boundary : str
         "periodic": what is beyond a side is at the opposite one, n cells give scale_factor n. "valid": the
         fields carry their margin, and the output is cut by what the network sees. May be set at any time.
@@ -90,7 +92,7 @@ class StochasticSuperResolver(Boundary, nn.Module):
         scale_factor: int = 2,
         dimensions: int = 3,
         features: int = 64,
-        blocks: int | Sequence[int] = 2,
+        blocks: int | Sequence[int] | None = None,
         boundary: str = "periodic",
         bypass: bool | None = None,
         style_numbers: int = 0,
@@ -100,7 +102,7 @@ class StochasticSuperResolver(Boundary, nn.Module):
         self.boundary = boundary
         check_sizes(in_channels=in_channels, out_channels=out_channels, features=features)
         doublings = count_doublings(scale_factor)
-        of_levels = _spread(blocks, doublings + 1)
+        of_levels = _spread([1, *[4] * doublings] if blocks is None else blocks, doublings + 1)
         convolution = choose_convolution(dimensions, 3)
         self.in_channels, self.dimensions = in_channels, dimensions
         self.scale_factor, self.doublings = scale_factor, doublings

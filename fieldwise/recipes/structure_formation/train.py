@@ -22,7 +22,7 @@ def train(
     style: list[str] | None = None,
     network: str = "auto",
     features: int | None = None,
-    blocks: int | None = None,
+    blocks: int | list[int] | None = None,
     init_std: float | None = None,
     network_options: dict[str, Any] | None = None,
     load_state: Path | None = None,
@@ -85,7 +85,7 @@ def train(
         network: emulator (residual, one resolution), unet, vnet, generator (of the SR-GAN), superresolver, or
             an import path; auto takes emulator, or superresolver where targets are finer.
         features: Channels within the network.
-        blocks: Of an emulator or superresolver.
+        blocks: Of an emulator, or of a superresolver at all resolutions or at each, from the coarsest on.
         init_std: Standard deviation that its kernels begin with.
         network_options: Further arguments of the network, by name.
         load_state: Weights to begin with: a state file of map2map, best.ckpt of another run, or .safetensors.
