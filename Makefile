@@ -108,4 +108,4 @@ pairs: $(VENV)/installed ## Write the notebooks anew from their paired scripts
 	  $(BIN)/jupytext --to notebook --update $$script.py; done
 
 clean: ## Remove what runs have written to model/, not the data
-	@rm -rf $(addprefix model/,checkpoints logs figures notebooks tuning ice_flow structure_formation published *.tif *.nc *.json *.yaml *.db)
+	@rm -rf $(addprefix model/,checkpoints logs figures notebooks tuning ice_flow members structure_formation published *.tif *.nc *.json *.yaml *.db)

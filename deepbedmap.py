@@ -44,14 +44,20 @@ run = "model"  # run folder with a trained generator
 out = "model/deepbedmap_dem.tif"  # the map
 bounds = None  # west, south, east, north; None for the whole region
 block_cells = 256
+members = 16  # beds drawn by the network that comes with the package; 0 leaves them out
 
 # %%
 import json
 from pathlib import Path
 
+from IPython.display import Image, display
+
 from fieldwise import figures
 from fieldwise.fields.formats import open_field
 from fieldwise.recipes import bed_topography
+from fieldwise.recipes.bed_topography.figures import print_figure
+from fieldwise.recipes.bed_topography.judgement import gather
+from fieldwise.recipes.bed_topography.region import open_region
 from fieldwise.scores import pick
 
 # %%
@@ -85,6 +91,37 @@ for row in pick(scores["scores"], against="held-out picks", measure="rmse"):
     if "low" in row:  # of a single flight nobody knows how far another would differ
         interval = f"95 % interval {row['low']:.2f} to {row['high']:.2f} m (flights resampled)"
         print(f"{row['name']:<12} RMSE {row['value']:6.2f} m, {interval}")
+
+# %% [markdown]
+# ## Members
+#
+# What the surface does not tell and no flight has seen cannot be known; it can be drawn, as often as is asked for, so that each
+# bed is as rough as the real one. A network that comes with the package has learnt from made sectors, each a world of its own,
+# and reads the radar too. Of its members the map holds mean, spread and quantiles; where they differ, nobody knows.
+
+# %%
+if members:
+    drawn = bed_topography.predict(
+        run=Path(run),
+        data=Path(data),
+        out=Path(run) / "members.tif",
+        weights="pretrained",
+        members=members,
+        keep_members=True,
+        bounds=bounds,
+        block_cells=block_cells,
+    )
+    home = Path(run) / "members"
+    worth = bed_topography.evaluate(run=home, data=Path(data), prediction=drawn, figures=False)
+
+# %%
+if members:
+    material = gather(open_region(data), drawn)
+    for name in ("members", "members_worth"):
+        figure = print_figure(name, material, home / "figures")
+        print(figure.caption)
+        if figure.png:
+            display(Image(figure.png, width=700))
 
 # %%
 print(f"map:    {path}")
