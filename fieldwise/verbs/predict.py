@@ -28,6 +28,7 @@ from fieldwise.verbs.domains.blocks import lay_out_case, round_up
 from fieldwise.verbs.domains.contents import Lattice, MapFile, Times
 from fieldwise.verbs.domains.halos import choose_halo
 from fieldwise.verbs.domains.partials import Partial, Plan, Unit, open_partial
+from fieldwise.verbs.domains.room import check_room
 from fieldwise.verbs.domains.unseen import warn_style
 from fieldwise.verbs.domains.writers import check_suffix, write_map
 from fieldwise.verbs.ensembles import QUANTILES, Ensemble
@@ -161,6 +162,7 @@ def predict_to(
     halo_cells = round_up(halo_cells, layout.alignment)
     plan = Plan(layout, chosen, names, block_cells, halo_cells, fingerprint)
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
+        check_room(out, plan, members=members)
         partial = open_partial(out, plan)
         _compute(partial, ensemble, case, readers, progress, seconds if seconds is not None else [])
         _finish(partial, out, describe_file(ensemble, case, plan, attributes or {}))

@@ -120,6 +120,16 @@ class Partial:
             yield Piece(unit.first, starts, np.load(self.folder / unit.name))
 
 
+def partial_folder(path: str | Path) -> Path:
+    """Give the folder of the finished pieces of a map.
+
+    >>> partial_folder("model/map.tif").as_posix()
+    'model/map.tif.partial'
+    """
+    path = Path(path)
+    return path.with_name(f"{path.name}.partial")
+
+
 def open_partial(path: str | Path, plan: Plan) -> Partial:
     """Make the folder of finished pieces of a map, or go on with it where it belongs to the same plan.
 
@@ -132,8 +142,7 @@ def open_partial(path: str | Path, plan: Plan) -> Partial:
     >>> [unit.name for unit in partial.missing()]
     ['0_0_0.npy', '0_0_4.npy']
     """
-    path = Path(path)
-    folder = path.with_name(f"{path.name}.partial")
+    folder = partial_folder(path)
     plan_file = folder / "plan.json"
     if folder.exists():
         try:
