@@ -230,7 +230,7 @@ def _blocks(shape: tuple[int, int], cells: int) -> Iterator[tuple[slice, slice, 
 def find_unseen(case: Case) -> Callable[[Grid], np.ndarray]:
     """Give the function that tells which cells (y, x) of a grid neither training nor selection has seen.
 
-    These are those in held-out areas, or where there are none all outside the tiles.
+    These are those in held-out areas, or where there are none all outside the tiles, if there are such.
 
     >>> from fieldwise.samples.examples import make_prepared
     >>> case = make_prepared({}, shape=(2, 2), held_out_areas=[[0, 0, 250, 500]]).cases()[0]
@@ -238,7 +238,9 @@ def find_unseen(case: Case) -> Callable[[Grid], np.ndarray]:
     [[True, False], [True, False]]
     """
     areas = case.facts.get("held_out_areas")
-    boxes = np.array(areas, float) if areas else read_tiles(case.folder / "tiles.zarr")["bounds"].values
+    boxes, tiles = np.array(areas or [], float).reshape(-1, 4), case.folder / "tiles.zarr"
+    if not areas and tiles.exists():
+        boxes = read_tiles(tiles)["bounds"].values
     west, south, east, north = boxes.T
 
     def unseen(grid: Grid) -> np.ndarray:

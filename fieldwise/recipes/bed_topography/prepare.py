@@ -100,6 +100,9 @@ def prepare(
         case, inside = opened.case, opened.tile_area()
         buffer = 2 * lowres_spacing(case) if buffer_m is None else buffer_m
         areas = opened.add_surveys(draft, buffer_m=buffer, seed=seed)
+        if not draft.facts["targets"]:
+            print("no surveys to learn from: draw with `predict --weights pretrained`")
+            return Path(out)
         print("cutting tiles")
         counts = cut_patches(
             case,

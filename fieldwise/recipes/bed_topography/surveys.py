@@ -93,21 +93,18 @@ def prepare_targets(
         values = cut(field, [grid.bounds], spacing=grid.spacing)[0]
         words: Any = {"name": "bed", "long_name": "gridded picks", "vertical_datum": case.facts.get(DATUM)}
         beds[stem] = make_field(values, grid, **words)
-    if not surveys and not beds:
-        raise InputError("the FILE.yaml names neither `surveys` nor `beds`; there is nothing to learn from")
-    cells = [field.to_series().dropna().reset_index() for field in beds.values()]
-    held_out = choose_held_out(aside, [*surveys.values(), *cells], seed=seed, buffer_m=buffer_m)
-    paths, judged = write_targets(
-        surveys,
-        beds,
-        held_out,
-        grid,
-        cell=cell,
-        folder=case.folder,
-        report=report,
-        datum=case.facts.get(DATUM),
-    )
     told = read(list_entries(source.get("radar")))
+    if not surveys and not beds and not told:
+        raise InputError(
+            "the FILE.yaml names neither `surveys` nor `beds` nor `radar`; there is nothing to learn from"
+        )
+    cells = [field.to_series().dropna().reset_index() for field in beds.values()]
+    held_out = choose_held_out(aside, [*surveys.values(), *told, *cells], seed=seed, buffer_m=buffer_m)
+    paths, judged = dict[str, str](), list[pd.DataFrame]()
+    if surveys or beds:
+        options: Any = {"cell": cell, "folder": case.folder, "datum": case.facts.get(DATUM)}
+        paths, judged = write_targets(surveys, beds, held_out, grid, report=report, **options)
+    judged += [apart for apart in (held_out.part(picks)[1] for picks in told) if len(apart)]
     given = [held_out.part(picks)[0] for picks in [*surveys.values(), *told]]
     given = [table for table in given if len(table)]
     if given:

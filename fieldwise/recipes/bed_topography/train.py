@@ -200,6 +200,11 @@ def check_settings(settings: Mapping[str, Any], case: Case) -> None:
         raise InputError(
             f"--flux_weight: {case.folder} {gap}; name what is missing in the FILE.yaml, or give 0"
         )
+    if "tiles" not in case.facts:
+        raise InputError(
+            f"{case.folder}: holds no tiles, since its FILE.yaml names neither surveys nor beds to learn "
+            "from; draw with `predict --weights pretrained`"
+        )
     cells = case.facts["tiles"]["cells"]
     if settings["adversarial_weight"] and cells < SMALLEST_TILE:
         raise InputError(

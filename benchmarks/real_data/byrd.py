@@ -1,0 +1,182 @@
+"""Byrd Glacier, Antarctica: the pretrained network beside interpolation, at radar picks in blocks held out.
+
+Run it with `python benchmarks/real_data/byrd.py --out FOLDER [--files FOLDER] [--folds 5]`. Radar thickness
+averaged in 26,915 cells of 500 m (Bedmap 1 to 3), the surface of BedMachine v3.4 and ice velocity at the
+picks (NSIDC-0754) are looked for in $FIELDWISE_DATA, or in ../shared/data beside the repository.
+
+The picks of every fifth block of 20 km, drawn at random, are held out, and so is what lies within 5 km of
+them; the low-res bed of 1 km is a spline in tension through the other picks, as a map-maker has it. All that
+is compared at the held-out picks has seen the same others: linear interpolation, the spline, the surface
+inversion, and the network that comes with the package, which has learnt from made sectors alone. Shelf ice
+is left out; the bed is the surface less the thickness. Velocity between the picks is interpolated, which a
+user of NSIDC-0754 would not need.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import rasterio
+import xarray as xr
+from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
+
+from fieldwise.errors import InputError
+from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import Grid, make_field
+from fieldwise.fields.rasters import write_cog, write_netcdf
+from fieldwise.recipes import bed_topography
+from fieldwise.recipes.bed_topography.judgement import baselines
+from fieldwise.recipes.bed_topography.region import open_region
+from fieldwise.samples.rules import write_yaml
+from fieldwise.scores import EnsembleSums, bias, mae, rmse, sample_at_points
+from fieldwise.surveys.gmt import load_gmt
+
+FILES = Path(os.environ.get("FIELDWISE_DATA", Path(__file__).parents[3] / "shared" / "data"))
+GRIDDED, PICKS = "byrd/byrd_bedmachine.nc", "byrd/training_byrd_points_txyvxvys.csv"
+CRS, SPACING_M, LOWRES_M = "EPSG:3031", 250.0, 1000.0
+BLOCK_M, BUFFER_M = 20e3, 5e3
+FLOATING = 3  # in BedMachine's mask
+SEED, MEMBERS = 7, 32
+
+
+def read_picks(files: Path) -> tuple[xr.Dataset, pd.DataFrame]:
+    """Read BedMachine, and the picks of grounded ice: x, y, z, vx, vy."""
+    for name in (GRIDDED, PICKS):
+        if not (files / name).exists():
+            raise InputError(f"{files / name}: no such file; name the folder that holds it with --files")
+    gridded = xr.open_dataset(files / GRIDDED, engine="h5netcdf").load()
+    picks = pd.read_csv(files / PICKS)
+    place = {"x": xr.DataArray(picks["x"]), "y": xr.DataArray(picks["y"])}
+    grounded = gridded["mask"].sel(**place, method="nearest").values != FLOATING
+    return gridded, picks.assign(z=picks["s"] - picks["t"])[grounded].reset_index(drop=True)
+
+
+def draw_folds(picks: pd.DataFrame, folds: int) -> np.ndarray:
+    """Give the fold of each pick: blocks of 20 km are dealt out at random."""
+    block = (picks["x"] // BLOCK_M).astype(int) * 1000 + (picks["y"] // BLOCK_M).astype(int)
+    names = np.random.default_rng(SEED).permutation(block.unique())
+    return block.map(dict(zip(names, np.arange(len(names)) % folds))).to_numpy()
+
+
+def keep_away(picks: pd.DataFrame, judged: np.ndarray) -> pd.DataFrame:
+    """Give the picks that lie 5 km and more from every block that is judged."""
+    corners = np.unique(np.floor(picks.loc[judged, ["x", "y"]].to_numpy() / BLOCK_M), axis=0) * BLOCK_M
+    x, y = picks["x"].to_numpy(), picks["y"].to_numpy()
+    near = np.zeros(len(picks), dtype=bool)
+    for west, south in corners:
+        near |= (abs(x - west - BLOCK_M / 2) < BLOCK_M / 2 + BUFFER_M) & (
+            abs(y - south - BLOCK_M / 2) < BLOCK_M / 2 + BUFFER_M
+        )
+    return picks[~near]
+
+
+def write_source(gridded: xr.Dataset, picks: pd.DataFrame, given: pd.DataFrame, out: Path) -> Path:
+    """Write surface, velocity, low-res bed and the given picks, and a FILE.yaml that names them."""
+    out.mkdir(parents=True, exist_ok=True)
+    half = 250.0
+    x, y = gridded["x"].values, gridded["y"].values
+    grid = Grid(x.min() - half, y.min() - half, x.max() + half, y.max() + half, 500.0, CRS)
+    write_cog(
+        make_field(gridded["surface"].values, grid, name="surface_elevation", units="m"), out / "surface.tif"
+    )
+    points, where = picks[["x", "y"]].to_numpy(), np.meshgrid(grid.x, grid.y)
+    flow = xr.Dataset()
+    for name in ("vx", "vy"):
+        between = LinearNDInterpolator(points, picks[name])(*where)
+        values = np.where(np.isnan(between), NearestNDInterpolator(points, picks[name])(*where), between)
+        flow[name] = make_field(values.astype(np.float32), grid, name=name, units="m a-1")
+    write_netcdf(flow, out / "velocity.nc")
+    box = Grid(350e3, -1000e3, 549e3, -801e3, LOWRES_M, CRS)
+    region = [box.west + 500, box.east - 500, box.south + 500, box.north - 500]
+    gmt, table = load_gmt(), given[["x", "y", "z"]]
+    medians = gmt.blockmedian(table, region=region, spacing=LOWRES_M)
+    spline = gmt.surface(medians, region=region, spacing=LOWRES_M, tension=0.35, verbose="error")
+    write_cog(
+        make_field(spline.values[::-1].astype(np.float32), box, name="bed", units="m"), out / "lowres.tif"
+    )
+    table.rename(columns=str.upper).round(3).to_csv(out / "given.csv", index=False)
+    reader = {"type": "readers.text", "filename": "given.csv", "skip": 1, "header": ["X", "Y", "Z"]}
+    projection = {"type": "filters.reprojection", "in_srs": CRS, "out_srs": CRS}
+    (out / "given.json").write_text(json.dumps({"pipeline": [reader, projection]}))
+    inputs = {
+        "bed_lowres": {"path": "lowres.tif", "spacing_m": LOWRES_M},
+        "surface_elevation": {"path": "surface.tif", "spacing_m": 500},
+        "ice_velocity": {"path": "velocity.nc", "variables": ["vx", "vy"], "spacing_m": 500},
+    }
+    source = {
+        "crs": CRS,
+        "spacing_m": SPACING_M,
+        "lowres_spacing_m": LOWRES_M,
+        "region": list(box.bounds),
+        "inputs": inputs,
+        "radar": ["given.json"],
+    }
+    return write_yaml(source, out / "byrd.yaml")
+
+
+def run_fold(
+    gridded: xr.Dataset, picks: pd.DataFrame, judged: np.ndarray, out: Path, weights: str
+) -> dict[str, Any]:
+    """Prepare, draw members, and read all maps at the picks that are judged."""
+    given = keep_away(picks, judged)
+    source = write_source(gridded, picks, given, out)
+    data = bed_topography.prepare(source=str(source), out=out / "data", progress=False)
+    drawn = bed_topography.predict(
+        run=out / "run",
+        data=data,
+        out=out / "bed.tif",
+        weights=weights,
+        members=MEMBERS,
+        keep_members=True,
+        progress=False,
+    )
+    table = picks[judged]
+    x, y, case = table["x"], table["y"], open_region(data)
+    bed = open_field(drawn).load()
+    maps = {"prediction": bed, **baselines(case, bed)}
+    told = {name: sample_at_points(field, x, y) for name, field in maps.items()}
+    told["linear"] = LinearNDInterpolator(given[["x", "y"]], given["z"])(x, y)
+    with rasterio.open(drawn) as file:
+        names = [name for name in file.descriptions if str(name).startswith("bed_member")]
+        members = [bed.copy(data=file.read(file.descriptions.index(name) + 1)) for name in names]
+    told["members"] = np.stack([sample_at_points(member, x, y) for member in members])
+    return {"z": table["z"].to_numpy(), "blocks": (x // BLOCK_M * 1000 + y // BLOCK_M).to_numpy(), **told}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--files", type=Path, default=FILES, help="folder of the downloaded files")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--weights", default="pretrained")
+    options = parser.parse_args(arguments)
+    gridded, picks = read_picks(options.files)
+    fold = draw_folds(picks, options.folds)
+    parts = [
+        run_fold(gridded, picks, fold == number, options.out / f"fold_{number}", options.weights)
+        for number in range(options.folds)
+    ]
+    names = [name for name in parts[0] if name not in ("z", "blocks", "members")]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in [*names, "z", "blocks"]}
+    known = np.all([np.isfinite(joined[name]) for name in names], axis=0)
+    print(f"{known.sum()} held-out picks of {len(known)} where every map tells something")
+    for name in names:
+        values, z = joined[name][known], joined["z"][known]
+        errors = pd.Series(values - z).groupby(joined["blocks"][known]).agg(lambda each: rmse(each, 0 * each))
+        of_all = f"RMSE {rmse(values, z):6.1f}  MAE {mae(values, z):6.1f}  bias {bias(values, z):6.1f} m"
+        print(f"{name:<12} {of_all}; mean RMSE of {len(errors)} blocks {errors.mean():6.1f} m")
+    sums = EnsembleSums()
+    for part in parts:
+        sums.add(part["members"], part["z"])
+    print(
+        f"CRPS {sums.crps:.1f} m, coverage of the 90 % interval {sums.coverage(0.9):.1%}, "
+        f"spread : error {sums.spread_error_ratio:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
