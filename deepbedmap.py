@@ -44,7 +44,7 @@ run = "model"  # run folder with a trained generator
 out = "model/deepbedmap_dem.tif"  # the map
 bounds = None  # west, south, east, north; None for the whole region
 block_cells = 256
-members = 16  # beds drawn by the network that comes with the package; 0 leaves them out
+ensemble_members = 16  # beds drawn by the network that comes with the package; 0 leaves them out
 
 # %%
 import json
@@ -100,13 +100,13 @@ for row in pick(scores["scores"], against="held-out picks", measure="rmse"):
 # and reads the radar too. Of its members the map holds mean, spread and quantiles; where they differ, nobody knows.
 
 # %%
-if members:
+if ensemble_members:
     drawn = bed_topography.predict(
         run=Path(run),
         data=Path(data),
         out=Path(run) / "members.tif",
         weights="pretrained",
-        members=members,
+        members=ensemble_members,
         keep_members=True,
         bounds=bounds,
         block_cells=block_cells,
@@ -115,7 +115,7 @@ if members:
     worth = bed_topography.evaluate(run=home, data=Path(data), prediction=drawn, figures=False)
 
 # %%
-if members:
+if ensemble_members:
     material = gather(open_region(data), drawn)
     for name in ("members", "members_worth"):
         figure = print_figure(name, material, home / "figures")

@@ -22,7 +22,14 @@ SHOWN_M = 64e3  # edge of what is shown of a map
 
 
 def has_members(material: Material) -> bool:
-    """Tell whether a map keeps members, and a truth is known to hold beside them."""
+    """Tell whether a map keeps members, and a truth is known to hold beside them.
+
+    >>> from fieldwise.recipes.bed_topography.judgement import gather
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> prepared = make_prepared({}, shape=(16, 16), map=np.zeros((16, 16)))
+    >>> has_members(gather(prepared.cases()[0], prepared.folder / "map.tif"))
+    False
+    """
     return material.truth_name == "truth" and _read(material) is not None
 
 
