@@ -125,7 +125,7 @@ def read_own_files(file: Path) -> dict[str, Any]:
     if not pyproj.CRS(crs_name(source["crs"])).is_projected:
         label = crs_label(source["crs"])
         raise InputError(f"{file}: crs {label} is not in metres; give a projection such as EPSG:3031")
-    for entry in _list_surveys(source):
+    for entry in list_surveys(source):
         if entry.get("bed_from") == "thickness" and SURFACE not in source["inputs"]:
             raise InputError(f"{file}: {entry['path']}: bed_from thickness needs the input {SURFACE}")
     check_surveys(
@@ -135,7 +135,12 @@ def read_own_files(file: Path) -> dict[str, Any]:
     return source
 
 
-def _list_surveys(source: Mapping[str, Any]) -> list[dict[str, Any]]:
+def list_surveys(source: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """List the entries of all surveys of a FILE.yaml: to learn from, to read, and held out.
+
+    >>> [entry["path"] for entry in list_surveys({"radar": ["lines.json"], "surveys": ["block.json"]})]
+    ['block.json', 'lines.json']
+    """
     held_out = (source.get("held_out") or {}).get("surveys")
     named = source.get("surveys"), source.get("radar"), held_out
     return [entry for entries in named for entry in list_entries(entries)]
@@ -156,7 +161,7 @@ def list_files(source: Mapping[str, Any], folder: Path) -> list[Path]:
     entries += [source[key] for key in ("grounding_line", "truth", "bound") if key in source]
     entries += [entry["fill_from"] for entry in entries if entry.get("fill_from")]
     named = [folder / entry["path"] for entry in list_entries(entries)]
-    for entry in _list_surveys(source):
+    for entry in list_surveys(source):
         pipeline = folder / entry["path"]
         named += [pipeline, *load_pipeline(pipeline).files()]
     return list_whole_files(named)

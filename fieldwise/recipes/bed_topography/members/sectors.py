@@ -16,11 +16,17 @@ import pandas as pd
 
 from fieldwise.errors import InputError
 from fieldwise.recipes.bed_topography.radar import find_departures, grid_radar
-from fieldwise.recipes.bed_topography.region import LOWRES, RADAR, RECIPE, SURFACE, lowres_spacing
+from fieldwise.recipes.bed_topography.region import (
+    LOWRES,
+    RADAR,
+    RECIPE,
+    SURFACE,
+    list_surveys,
+    lowres_spacing,
+)
 from fieldwise.recipes.bed_topography.sources import Sources, open_sources
 from fieldwise.samples.cases import Case
 from fieldwise.samples.prepared import Draft
-from fieldwise.samples.rules import list_entries
 from fieldwise.samples.signatures import Variable
 from fieldwise.surveys import read_flights
 
@@ -128,12 +134,8 @@ def _observe(sources: Sources, rng: np.random.Generator) -> dict[Variable, np.nd
 
 def _read_all_picks(sources: Sources) -> pd.DataFrame:
     """Read the picks of all surveys that a FILE.yaml names, flights numbered through."""
-    case, config = sources.case, sources.config
-    held_out = (config.get("held_out") or {}).get("surveys")
-    tables, first = [], 0
-    for entry in (
-        each for key in (config.get("surveys"), config.get("radar"), held_out) for each in list_entries(key)
-    ):
+    case, tables, first = sources.case, [], 0
+    for entry in list_surveys(sources.config):
         table = read_flights(
             entry,
             case.grid,
