@@ -38,7 +38,7 @@ Feature: Draw a map with weights of the original DeepBedMap
     Examples:
       | fault                                   | weights  | message                                           |
       | nothing is wrong with them              | gone.npz | gone.npz: no such file; check the path            |
-      | nothing is wrong with them              | first    | give best, last or the path of a .npz file        |
+      | nothing is wrong with them              | first    | give best, last or the path of a .npz or .safetensors file |
       | they are a text file                    | old.npz  | is no .npz file                                   |
       | they would run a command                | old.npz  | holds object, not numbers                         |
       | they lack post_residual_conv_layer/W    | old.npz  | lacks post_residual_conv_layer/W                  |

@@ -59,6 +59,6 @@ Feature: Predict a four times finer map of the bed
 
     Examples:
       | fault                              | message                                                         |
-      | nobody has trained yet             | holds neither checkpoints/best.ckpt nor a .npz file; train with |
+      | nobody has trained yet             | holds neither checkpoints/best.ckpt nor a .npz or .safetensors file; train with |
       | the checkpoint is a text file      | cannot be read as a checkpoint                                  |
       | the checkpoint would run a command | cannot be read as a checkpoint                                  |

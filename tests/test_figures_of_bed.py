@@ -43,10 +43,11 @@ def folder(dataset, trained_run, whole_map, tmp_path_factory):
 
 
 def test_every_figure_is_drawn_as_pdf_and_png(folder):
+    drawn = [name for name in PLATES if not name.startswith("members")]  # of which this map keeps none
     assert sorted(path.name for path in folder.iterdir()) == sorted(
-        f"{name}{ending}" for name in PLATES for ending in (".pdf", ".png")
+        f"{name}{ending}" for name in drawn for ending in (".pdf", ".png")
     )
-    for name in PLATES:
+    for name in drawn:
         assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
         with Image.open(folder / f"{name}.png") as picture:
             assert min(picture.size) > 300, name

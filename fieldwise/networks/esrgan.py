@@ -92,7 +92,7 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         self.lowres_spacing_m = lowres_spacing_m
-        self.input_block = InputBlock(read_channels(inputs), lowres_spacing_m=lowres_spacing_m)
+        self.input_block = InputBlock(inputs, lowres_spacing_m=lowres_spacing_m)
         self.pre_residual_conv_layer = nn.Conv2d(INPUT_FEATURES * len(inputs), FEATURES, 3, padding=1)
         self.residual_network = nn.Sequential(
             *(ResidualInResidualBlock(residual_scaling) for _ in range(num_residual_blocks))
@@ -145,9 +145,11 @@ class InputBlock(nn.Module):
     The kernel spans three low-resolution cells and moves by one, whatever the spacing of the input.
     """
 
-    def __init__(self, inputs: Sequence[Channels], *, lowres_spacing_m: float = 1000.0) -> None:
+    def __init__(
+        self, inputs: Sequence[Channels | Mapping[str, Any]], *, lowres_spacing_m: float = 1000.0
+    ) -> None:
         super().__init__()
-        self.inputs, self.lowres_spacing_m = tuple(inputs), lowres_spacing_m
+        self.inputs, self.lowres_spacing_m = read_channels(inputs), lowres_spacing_m
         for channels in self.inputs:
             ratio = whole_ratio(channels, lowres_spacing_m)
             convolution = WindowConvolution(channels.channels, INPUT_FEATURES, ratio)
