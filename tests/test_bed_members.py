@@ -10,7 +10,7 @@ from fieldwise.fields.formats import open_field
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.members.drawer import choose_network, describe
 from fieldwise.recipes.bed_topography.members.sectors import KEPT
-from fieldwise.recipes.bed_topography.predictor import load_bed_predictor
+from fieldwise.recipes.bed_topography.predictor import PRETRAINED, load_bed_predictor
 from fieldwise.recipes.bed_topography.radar import grid_radar
 from fieldwise.recipes.bed_topography.region import open_region
 from fieldwise.recipes.bed_topography.surveys import read_given
@@ -57,8 +57,8 @@ def drawn(sandbox, drawer, tmp_path_factory):
 
 
 def draw(sandbox, drawer, out, **options):
-    wanted = {"members": 3, "keep_members": True, "seed": 5}
-    return bed_topography.predict(run=drawer, data=sandbox, out=out, **wanted, **options, **QUIET)
+    wanted = {"members": 3, "keep_members": True, "seed": 5, **options}
+    return bed_topography.predict(run=drawer, data=sandbox, out=out, **wanted, **QUIET)
 
 
 def read(path):
@@ -171,3 +171,18 @@ def test_members_are_judged_by_the_truth(sandbox, drawer, drawn, tmp_path):
     assert value_of(truth, measure="rmse", name="member") > value_of(truth, measure="rmse", name="prediction")
     bands = [row["at"] for row in pick(truth, measure="power_ratio", name="member")]
     assert bands == ["14 km", "7.1 km", "3.5 km", "1.8 km", "0.94 km"]
+
+
+def test_the_weights_that_come_with_the_package_draw_a_sector_they_have_not_seen(sandbox, tmp_path):
+    """Better than what needs no training, as rough as the truth, and about as sure as they may be."""
+    out = draw(sandbox, tmp_path, tmp_path / "pretrained.tif", weights="pretrained", members=8)
+    rows = bed_topography.evaluate(run=tmp_path, data=sandbox, prediction=out, figures=False)["scores"]
+    found = pick(rows, against="truth, all cells")
+    scores = {
+        name: value_of(found, measure="rmse", name=name) for name in ("prediction", "cubic", "inversion")
+    }
+    assert scores["prediction"] < 0.75 * scores["cubic"]
+    assert scores["prediction"] < 0.95 * scores["inversion"]
+    assert 0.9 < value_of(found, measure="roughness_ratio", name="member") < 1.15
+    assert 0.8 < value_of(found, measure="coverage_90", name="prediction") < 0.95
+    assert PRETRAINED.stat().st_size < 5e6
