@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import rasterio
 import xarray as xr
 from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
 
@@ -30,6 +29,7 @@ from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog, write_netcdf
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.judgement import baselines
+from fieldwise.recipes.bed_topography.members.scores import read_members
 from fieldwise.recipes.bed_topography.region import open_region
 from fieldwise.samples.rules import write_yaml
 from fieldwise.scores import EnsembleSums, bias, mae, rmse, sample_at_points
@@ -140,10 +140,9 @@ def run_fold(
     maps = {"prediction": bed, **baselines(case, bed)}
     told = {name: sample_at_points(field, x, y) for name, field in maps.items()}
     told["linear"] = LinearNDInterpolator(given[["x", "y"]], given["z"])(x, y)
-    with rasterio.open(drawn) as file:
-        names = [name for name in file.descriptions if str(name).startswith("bed_member")]
-        members = [bed.copy(data=file.read(file.descriptions.index(name) + 1)) for name in names]
-    told["members"] = np.stack([sample_at_points(member, x, y) for member in members])
+    members = read_members(drawn, *(slice(0, size) for size in bed.shape))
+    assert members is not None
+    told["members"] = np.stack([sample_at_points(bed.copy(data=member), x, y) for member in members])
     return {"z": table["z"].to_numpy(), "blocks": (x // BLOCK_M * 1000 + y // BLOCK_M).to_numpy(), **told}
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import textwrap
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,25 @@ def cover(grid: Grid, boxes: Iterable[Bounds]) -> np.ndarray:
         columns = (max(0, round((edge - grid.west) / grid.spacing)) for edge in (west, east))
         covered[slice(*rows), slice(*columns)] = True
     return covered
+
+
+def cut_blocks(grid: Grid, cells: int) -> Iterator[tuple[slice, slice, Grid]]:
+    """Cut a grid into blocks of at most so many cells a side: rows, columns and grid of each.
+
+    >>> [(rows.stop, columns.stop) for rows, columns, _ in cut_blocks(Grid(0, 0, 3, 2, 1, "EPSG:3031"), 2)]
+    [(2, 2), (2, 3)]
+    """
+    ny, nx = grid.shape
+    for top, left in itertools.product(range(0, ny, cells), range(0, nx, cells)):
+        bottom, right = min(top + cells, ny), min(left + cells, nx)
+        block = replace(
+            grid,
+            west=grid.west + left * grid.spacing,
+            east=grid.west + right * grid.spacing,
+            north=grid.north - top * grid.spacing,
+            south=grid.north - bottom * grid.spacing,
+        )
+        yield slice(top, bottom), slice(left, right), block
 
 
 def grid_of(field: xr.DataArray) -> Grid:

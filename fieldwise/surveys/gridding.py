@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from fieldwise.fields.grids import (
     Grid,
     crs_label,
     crs_name,
+    cut_blocks,
     grid_of,
     load_values,
     make_field,
@@ -118,7 +119,7 @@ def grid_survey(
     departures = np.column_stack([near[:, :2], near[:, 2] - plane(near[:, 0], near[:, 1])])
     medians = _block_medians(departures, grid)
     values = np.full(grid.shape, np.nan, np.float32)
-    for rows, columns, block in _blocks(grid, max(grid.shape) if mask_cells is None else BLOCK_CELLS):
+    for rows, columns, block in cut_blocks(grid, max(grid.shape) if mask_cells is None else BLOCK_CELLS):
         wanted = np.ones(block.shape, bool) if mask_cells is None else _reached(block, near, mask_cells)
         if wanted.any():
             surface = _spline(block, medians, tension) + plane(block.x[None, :], block.y[:, None])
@@ -269,21 +270,6 @@ def _fit_plane(picks: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarr
     design = np.column_stack([np.ones(len(picks)), (picks[:, :2] - centre) / width])
     level, slope_x, slope_y = np.linalg.lstsq(design, picks[:, 2], rcond=1e-6)[0]
     return lambda x, y: level + (slope_x * (x - centre[0]) + slope_y * (y - centre[1])) / width
-
-
-def _blocks(grid: Grid, cells: int) -> Iterator[tuple[slice, slice, Grid]]:
-    """Cut a grid into blocks of at most so many cells a side: rows, columns and grid of each."""
-    ny, nx = grid.shape
-    for top, left in itertools.product(range(0, ny, cells), range(0, nx, cells)):
-        bottom, right = min(top + cells, ny), min(left + cells, nx)
-        block = replace(
-            grid,
-            west=grid.west + left * grid.spacing,
-            east=grid.west + right * grid.spacing,
-            north=grid.north - top * grid.spacing,
-            south=grid.north - bottom * grid.spacing,
-        )
-        yield slice(top, bottom), slice(left, right), block
 
 
 def _reached(grid: Grid, picks: np.ndarray, cells: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ import torch
 
 from fieldwise.errors import InputError
 
+PREFIX = "network."  # of a network's weights in the state of its task
 Task = TypeVar("Task", bound=lightning.LightningModule)
 
 
@@ -68,6 +70,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path} holds no hyper_parameters and state_dict; give a .ckpt file that train has written"
         )
     return checkpoint
+
+
+def pick_network(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick the weights of the network, under its own names, out of the state of its task.
+
+    >>> pick_network({"network.weight": 1.0, "departure_share": 0.5})
+    {'weight': 1.0}
+    """
+    return {name.removeprefix(PREFIX): each for name, each in state.items() if name.startswith(PREFIX)}
 
 
 def check_plain(value: Any, path: str = "") -> None:

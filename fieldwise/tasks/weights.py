@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError, first_line
-from fieldwise.tasks.checkpoints import read_checkpoint
+from fieldwise.tasks.checkpoints import PREFIX, read_checkpoint
 
 SUFFIX = ".safetensors"
 KEY = "fieldwise"  # of the description in the file
@@ -42,7 +42,7 @@ def save_weights(checkpoint: str | Path, path: str | Path, **facts: Any) -> Path
     ({'seed': 7}, ['network.bias', 'network.weight'])
     """
     content = read_checkpoint(Path(checkpoint))
-    held = {name: each for name, each in content["state_dict"].items() if name.startswith("network.")}
+    held = {name: each for name, each in content["state_dict"].items() if name.startswith(PREFIX)}
     halved = {
         name: (each.half() if each.is_floating_point() else each).contiguous() for name, each in held.items()
     }

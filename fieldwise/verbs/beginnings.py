@@ -11,10 +11,8 @@ from torch import Tensor, nn
 
 from fieldwise.errors import InputError
 from fieldwise.interop.map2map_state import read_state
-from fieldwise.tasks.checkpoints import read_checkpoint
+from fieldwise.tasks.checkpoints import pick_network, read_checkpoint
 from fieldwise.tasks.weights import SUFFIX, read_weights
-
-PREFIX = "network."  # of a network's weights in the checkpoint of its task
 
 
 def begin_task(make_task: Callable[..., Any], path: Path, *, strict: bool = True) -> Callable[..., Any]:
@@ -77,5 +75,4 @@ def _read(path: Path) -> dict[str, Tensor]:
     """Read the weights of a network, by name."""
     if path.suffix not in (".ckpt", SUFFIX):
         return read_state(path)
-    held = (read_checkpoint if path.suffix == ".ckpt" else read_weights)(path)["state_dict"]
-    return {key.removeprefix(PREFIX): each for key, each in held.items() if key.startswith(PREFIX)}
+    return pick_network((read_checkpoint if path.suffix == ".ckpt" else read_weights)(path)["state_dict"])

@@ -20,7 +20,7 @@ from fieldwise.runs import hash_file
 from fieldwise.samples.cases import Case, Cells
 from fieldwise.samples.signatures import Signature, Variable
 from fieldwise.tasks import choose_device
-from fieldwise.tasks.checkpoints import read_checkpoint
+from fieldwise.tasks.checkpoints import PREFIX, pick_network, read_checkpoint
 from fieldwise.tasks.weights import SUFFIX, read_weights
 from fieldwise.verbs.domains.contents import Output
 from fieldwise.verbs.domains.reaches import reach
@@ -29,7 +29,6 @@ from fieldwise.verbs.ensembles import WORLD, find_place, make_noise
 Arrays = dict[str, np.ndarray]
 STYLE, WHOLE = "_style", "_whole"  # read beside the fields: numbers, and that the window is a whole box
 BEYOND = "beyond_training"  # marks the cells in which an input leaves what training has seen
-PREFIX = "network."  # of a network's weights in the checkpoint of its task
 
 
 class Predictor:
@@ -387,9 +386,8 @@ def _from_checkpoint(
             f"`fieldwise {signature.recipe} predict`"
         )
     network = import_by_path(options["network"], kind=torch.nn.Module)(**(options["network_options"] or {}))
-    inner = {name.removeprefix(PREFIX): value for name, value in state.items() if name.startswith(PREFIX)}
     try:
-        network.load_state_dict(inner)
+        network.load_state_dict(pick_network(state))
     except RuntimeError as error:
         reason = str(error).splitlines()[0][:120]
         raise InputError(

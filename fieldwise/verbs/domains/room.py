@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from fieldwise.errors import InputError
+from fieldwise.errors import InputError, times
 from fieldwise.verbs.domains.partials import Plan, partial_folder
 
 CELL_BYTES = 4
@@ -57,8 +57,7 @@ def check_room(out: Path, plan: Plan, *, members: int) -> None:
     held = members * math.prod(cells) * CELL_BYTES * COPIES_IN_MEMORY
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if held > memory:
-        side = " x ".join(map(str, cells))
         raise InputError(
-            f"--members: {members} of a block of {side} cells take {held / GIGABYTE:.1f} GB of memory, of "
-            f"{memory / GIGABYTE:.1f} GB; draw fewer, or smaller --block_cells"
+            f"--members: {members} of a block of {times(cells)} cells take {held / GIGABYTE:.1f} GB of "
+            f"memory, of {memory / GIGABYTE:.1f} GB; draw fewer, or smaller --block_cells"
         )

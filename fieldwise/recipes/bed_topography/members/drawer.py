@@ -18,6 +18,7 @@ from fieldwise.samples.prepared import Prepared
 from fieldwise.samples.scales import LengthScale, Scale
 from fieldwise.samples.signatures import Signature
 from fieldwise.tasks import FieldTask
+from fieldwise.tasks.field import make_network
 from fieldwise.verbs.beginnings import begin_task
 from fieldwise.verbs.train import train_run
 
@@ -37,7 +38,7 @@ def train_drawer(settings: Mapping[str, Any], training: Mapping[str, Any]) -> Pa
         require_at_least(1, **{name: settings[name]})
     signature = describe(learnt, settings["inputs"])
     options = choose_network(signature, features=settings["features"], blocks=settings["blocks"])
-    network = _make(options)
+    network: Any = make_network(NETWORK, options)
     ratio = network.scale_factor
     if settings["patch_cells"] % ratio:
         raise InputError(f"--patch_cells: is {settings['patch_cells']}; give a multiple of {ratio}")
@@ -122,9 +123,3 @@ def choose_network(signature: Signature, *, features: int, blocks: Sequence[int]
     ]
     ratio = round(signature.facts["lowres_spacing_m"] / signature.spacings[0])
     return {"inputs": inputs, "scale_factor": ratio, "features": features, "blocks": list(blocks)}
-
-
-def _make(options: Mapping[str, Any]) -> Any:
-    from fieldwise.networks.valid.folding import FoldingSuperResolver
-
-    return FoldingSuperResolver(**options)

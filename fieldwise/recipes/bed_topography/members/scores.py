@@ -10,7 +10,7 @@ import numpy as np
 import rasterio
 import xarray as xr
 
-from fieldwise.fields.grids import Grid, make_field
+from fieldwise.fields.grids import Grid, cut_blocks, make_field
 from fieldwise.fields.tiles import cut
 from fieldwise.recipes.bed_topography.region import LOWRES
 from fieldwise.samples.cases import Case
@@ -110,7 +110,7 @@ def score_members(
     """
     sure, errors, rough = EnsembleSums(), ErrorSums(), RoughnessSums()
     power = {"prediction": BandPowerSums(grid.spacing), "member": BandPowerSums(grid.spacing)}
-    for rows, columns, here in _blocks(grid):
+    for rows, columns, here in cut_blocks(grid, BLOCK_CELLS):
         judged = unseen(here)
         members = read_members(path, rows, columns)
         if members is None or not judged.any():
@@ -138,16 +138,3 @@ def score_members(
         if sums.true.any()
         for wavelength, ratio in zip(sums.wavelengths, sums.ratios)
     ]
-
-
-def _blocks(grid: Grid) -> list[tuple[slice, slice, Grid]]:
-    """List rows, columns and grid of blocks that cover a map."""
-    blocks = []
-    for top in range(0, grid.shape[0], BLOCK_CELLS):
-        for left in range(0, grid.shape[1], BLOCK_CELLS):
-            rows = slice(top, min(top + BLOCK_CELLS, grid.shape[0]))
-            columns = slice(left, min(left + BLOCK_CELLS, grid.shape[1]))
-            west, north = grid.west + left * grid.spacing, grid.north - top * grid.spacing
-            south, east = grid.north - rows.stop * grid.spacing, grid.west + columns.stop * grid.spacing
-            blocks.append((rows, columns, Grid(west, south, east, north, grid.spacing, grid.crs)))
-    return blocks
