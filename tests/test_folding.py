@@ -90,3 +90,54 @@ def test_what_does_not_fit_is_refused():
         network({"bed": fields["bed"], "velocity": fields["velocity"]})
     with pytest.raises(InputError, match="input radar has shape"):
         network(fields | {"radar": functional.pad(fields["radar"], (0, 4))})
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("options", [{}, {"level_by": "spread", "levelled": ["bed", "radar"]}])
+def test_a_block_of_a_network_that_coarsens_is_that_part_of_the_whole(options):
+    inputs = [*FIELDS, Channels("spread", 1, 1000.0)]
+    torch.manual_seed(3)
+    network = FoldingSuperResolver(
+        inputs, scale_factor=4, features=[8, 6, 6, 4, 4], blocks=[1, 1, 1, 1, 2], coarsenings=2, **options
+    ).eval()
+    torch.nn.init.normal_(network.last.weight)
+    margin, cells = network.margin, 40
+    fields = draw(cells + 2 * margin) | {"spread": torch.rand(1, 1, *[cells + 2 * margin] * 2) + 0.5}
+    planes = [factor for factor, _ in network.noise_planes]
+    whole = WorldNoise(1, 2, (-margin, -margin), (cells + 2 * margin,) * 2, factors=planes)
+    made = crop(network(fields, whole), network.surplus)
+    assert made.shape == (1, 1, 4 * cells, 4 * cells)
+    first, size = 12, 16
+    cut = {
+        each.name: fields[each.name][..., *[slice(first * k, (first + size + 2 * margin) * k)] * 2]
+        for each in inputs
+        for k in [round(1000 / each.spacing_m)]
+    }
+    noise = WorldNoise(1, 2, (first - margin,) * 2, (size + 2 * margin,) * 2, factors=planes)
+    block = crop(network(cut, noise), network.surplus)
+    part = slice(4 * first, 4 * (first + size))
+    torch.testing.assert_close(block, made[..., part, part])
+    with pytest.raises(InputError, match="reads 2 and a multiple of 4 cells"):
+        network(
+            {
+                name: field[..., : -round(field.shape[-1] / (cells + 2 * margin))]
+                for name, field in fields.items()
+            }
+        )
+
+
+@torch.no_grad()
+def test_a_relief_ten_times_as_high_is_drawn_ten_times_as_high():
+    """All of the relief grows alike, and the network is one that does not look at how high it is."""
+    inputs = [Channels("bed", 1, 1000.0), Channels("spread", 1, 1000.0)]
+    torch.manual_seed(3)
+    options = {"scale_factor": 4, "features": 4, "blocks": 1, "level_by": "spread", "levelled": ["bed"]}
+    network = FoldingSuperResolver(inputs, **options).eval()
+    torch.nn.init.normal_(network.last.weight)
+    network.first.weight[:, 1] = 0
+    fields = {"bed": torch.randn(1, 1, 20, 20), "spread": torch.rand(1, 1, 20, 20) + 0.5}
+    silence = lambda level, shape, like: torch.zeros(shape)  # noqa: E731
+    low, high = (
+        network({name: height * field for name, field in fields.items()}, silence) for height in (1, 10)
+    )
+    torch.testing.assert_close(high, 10 * low)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fieldwise.errors import InputError
 from fieldwise.networks.channels import Channels, check_fields, read_channels, whole_ratio
+from fieldwise.networks.valid.blocks import crop
 from fieldwise.networks.valid.srgan import Noise
 from fieldwise.networks.valid.superresolution import StochasticSuperResolver
+
+LEAST = 1e-6  # of what is divided by: it is 0 where it is missing
 
 
 class FoldingSuperResolver(StochasticSuperResolver):
@@ -26,6 +31,11 @@ class FoldingSuperResolver(StochasticSuperResolver):
         Fields drawn.
     scale_factor : int
         Cells drawn for one of the coarsest field, an axis; a power of two.
+    level_by : str, optional
+        One of the coarsest fields, above 0, that tells how high the relief is around a cell. What is drawn is
+        a multiple of it, and it is read as its logarithm: a land of relief twice as high is drawn as another.
+    levelled : sequence of str
+        Fields that are read as multiples of it.
     options
         As of `fieldwise.networks.valid.superresolution.StochasticSuperResolver`, whose first convolution
         reads k x k cells of a field in one coarse cell as k x k channels.
@@ -46,6 +56,13 @@ class FoldingSuperResolver(StochasticSuperResolver):
     >>> drawn = network({"bed_lowres": torch.zeros(1, 1, 15, 15), "radar": torch.zeros(1, 2, 60, 60)})
     >>> drawn.shape  # 4 x 5 cells, and the surplus
     torch.Size([1, 1, 24, 24])
+
+    Where the bed is ten times as high, so is what is drawn on it:
+
+    >>> fields = [Channels("bed_lowres", 1, 1000.0), Channels("bed_spread", 1, 1000.0)]
+    >>> options = {"level_by": "bed_spread", "levelled": ["bed_lowres"], "scale_factor": 4}
+    >>> FoldingSuperResolver(fields, **options, features=4, blocks=1).levelled
+    ('bed_lowres',)
     """
 
     def __init__(
@@ -53,6 +70,8 @@ class FoldingSuperResolver(StochasticSuperResolver):
         inputs: Sequence[Channels | Mapping[str, Any]],
         *,
         out_channels: int = 1,
+        level_by: str | None = None,
+        levelled: Sequence[str] = (),
         boundary: str = "valid",
         **options: Any,
     ) -> None:
@@ -62,14 +81,26 @@ class FoldingSuperResolver(StochasticSuperResolver):
         folded = sum(each.channels * ratio**2 for each, ratio in zip(known, ratios))
         super().__init__(folded, out_channels, dimensions=2, boundary=boundary, bypass=False, **options)
         self.inputs, self.ratios, self.coarsest_m = known, ratios, coarsest
+        self.level_by, self.levelled = level_by, tuple(levelled)
+        if level_by is not None and (level_by, 1, coarsest) not in map(astuple, known):
+            raise InputError(f"level_by is {level_by!r}; name an input of one channel at {coarsest:g} m")
 
     def forward(  # type: ignore[override]
         self, fields: Mapping[str, Tensor], noise: Noise | None = None, style: Tensor | None = None
     ) -> Tensor:
         """Map name to (batch, channel, y, x), over one window, to (batch, out_channels, *cells)."""
         check_fields(fields, self.inputs, self.coarsest_m, least=1)
-        folded = [
-            functional.pixel_unshuffle(fields[each.name], ratio)
-            for each, ratio in zip(self.inputs, self.ratios)
-        ]
-        return super().forward(torch.cat(folded, dim=1), noise, style)
+        level = None if self.level_by is None else fields[self.level_by].clamp_min(LEAST)
+        folded = []
+        for each, ratio in zip(self.inputs, self.ratios):
+            field = fields[each.name]
+            if level is not None and each.name == self.level_by:
+                field = level.log()
+            elif level is not None and each.name in self.levelled:
+                field = field / functional.interpolate(level, scale_factor=ratio)
+            folded.append(functional.pixel_unshuffle(field, ratio))
+        drawn = super().forward(torch.cat(folded, dim=1), noise, style)
+        if level is None:
+            return drawn
+        finer = functional.interpolate(level, scale_factor=self.scale_factor, mode="bilinear")
+        return drawn * (crop(finer, self.cut) if self.boundary == "valid" else finer)

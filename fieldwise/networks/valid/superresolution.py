@@ -7,15 +7,24 @@ gives for a block with its margin, and the noise of its cells, is what it gives 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fieldwise.errors import InputError
-from fieldwise.networks.convnet import check_channels, check_sizes, choose_convolution
+from fieldwise.errors import InputError, require_at_least
+from fieldwise.networks.convnet import CONVOLUTIONS, check_channels, check_sizes, choose_convolution
 from fieldwise.networks.unet import ENLARGEMENTS
-from fieldwise.networks.valid.blocks import check_bypass, check_cells, crop, double, draw_normal_weights
+from fieldwise.networks.valid.blocks import (
+    check_bypass,
+    check_cells,
+    crop,
+    double,
+    draw_normal_weights,
+    narrow,
+)
 from fieldwise.networks.valid.periodic import Boundary, put_channels_last, put_kernels_last
 from fieldwise.networks.valid.srgan import Noise, count_doublings, draw_noise
 from fieldwise.networks.valid.styled import add_styles, check_style, convolve
@@ -35,12 +44,15 @@ class StochasticSuperResolver(Boundary, nn.Module):
         Cells given for one cell read, an axis; a power of two.
     dimensions : int
         2 for maps, 3 for volumes.
-    features : int
-        Channels at every resolution.
+    features : int or sequence of int
+        Channels at every resolution, or at each, from the coarsest on.
     blocks : int or sequence of int, optional
         At each resolution, from the coarsest on; by default 1 and, at each finer one, 4. A block sees 2 cells
         of it farther on every side. Where the input ends to know waves, and members begin to draw them, power
         is to stay the same: that takes filters, and blocks, that reach far in fine cells.
+    coarsenings : int
+        How often the resolution is halved before blocks begin, as in a U-Net: what is far away, and needs no
+        detail, is seen cheaply. What the way down has seen of a resolution is added on the way up.
     boundary : str
         "periodic": what is beyond a side is at the opposite one, n cells give scale_factor n. "valid": the
         fields carry their margin, and the output is cut by what the network sees. May be set at any time.
@@ -54,9 +66,13 @@ class StochasticSuperResolver(Boundary, nn.Module):
     margin, surplus : int
         Where the boundary is "valid", cells by which the input is to be padded on every side, and cells to
         cut off every side of the output, as of `fieldwise.networks.valid.srgan.SuperResolutionGenerator`.
-    noise_planes : tuple of (int, int)
+    step : int
+        Cells of the input along one of the coarsest resolution. A block of a larger field gives the same as
+        the whole where it begins a multiple of this from the whole's first cell.
+    noise_planes : tuple of (number, number)
         Of each plane of noise, in the order of their levels: its cells in a cell of the input, and, where the
-        boundary is "valid", how many of its cells lie between the edge of the input and its own.
+        boundary is "valid", how many of its cells lie between the edge of the input and its own. Fractions
+        where its cells are coarser than those of the input.
 
     Raises
     ------
@@ -82,6 +98,12 @@ class StochasticSuperResolver(Boundary, nn.Module):
     (5, 2, ((1, 1), (2, 6), (4, 16)))
     >>> crop(network(wrap_around(fields, network.margin)), network.surplus).shape
     torch.Size([1, 2, 64, 64])
+
+    Five cells more on every side are seen through two blocks of cells twice as large:
+
+    >>> network = StochasticSuperResolver(2, 2, scale_factor=2, coarsenings=1, boundary="valid", **small)
+    >>> network.step, network.margin, network.noise_planes[0]
+    (2, 9, (Fraction(1, 2), Fraction(1, 2)))
     """
 
     def __init__(
@@ -91,8 +113,9 @@ class StochasticSuperResolver(Boundary, nn.Module):
         *,
         scale_factor: int = 2,
         dimensions: int = 3,
-        features: int = 64,
+        features: int | Sequence[int] = 64,
         blocks: int | Sequence[int] | None = None,
+        coarsenings: int = 0,
         boundary: str = "periodic",
         bypass: bool | None = None,
         style_numbers: int = 0,
@@ -100,29 +123,38 @@ class StochasticSuperResolver(Boundary, nn.Module):
     ) -> None:
         super().__init__()
         self.boundary = boundary
-        check_sizes(in_channels=in_channels, out_channels=out_channels, features=features)
+        require_at_least(0, coarsenings=coarsenings)
         doublings = count_doublings(scale_factor)
-        of_levels = _spread([1, *[4] * doublings] if blocks is None else blocks, doublings + 1)
+        levels = coarsenings + doublings + 1
+        widths = _spread(features, levels, "features", least=1)
+        of_levels = _spread(
+            [*[1] * (coarsenings + 1), *[4] * doublings] if blocks is None else blocks, levels
+        )
+        check_sizes(in_channels=in_channels, out_channels=out_channels)
         convolution = choose_convolution(dimensions, 3)
         self.in_channels, self.dimensions = in_channels, dimensions
-        self.scale_factor, self.doublings = scale_factor, doublings
+        self.scale_factor, self.doublings, self.step = scale_factor, doublings, 2**coarsenings
         self.bypass = check_bypass(bypass, in_channels, out_channels)
-        self.first = convolution(in_channels, features, 3)
+        self.first = convolution(in_channels, widths[coarsenings], 3)
+        self.descent = nn.ModuleList(
+            CONVOLUTIONS[dimensions](*pair, 2, stride=2) for pair in pairwise(widths[coarsenings::-1])
+        )
         layers: list[nn.Module] = []
-        planes, cut = [], 1
-        for level in range(doublings + 1):
+        planes, cut = [], scale_factor  # cells of the output that are lost so far on every side
+        for level, width in enumerate(widths):
             if level:
-                layers.append(ENLARGEMENTS[dimensions](features, features, 2, stride=2))
-                cut *= 2
+                layers.append(ENLARGEMENTS[dimensions](widths[level - 1], width, 2, stride=2))
+            size = 2 ** (levels - 1 - level)  # cells of the output in one of this resolution
             for _ in range(of_levels[level]):
-                layers.append(NoisyBlock(features, dimensions))
-                planes.append((2**level, cut))
-                cut += 2
+                layers.append(NoisyBlock(width, dimensions))
+                planes.append((_plain(Fraction(scale_factor, size)), _plain(Fraction(cut, size))))
+                cut += 2 * size
         self.layers = nn.ModuleList(layers)
-        self.last = convolution(features, out_channels, 1)
+        self.last = convolution(widths[-1], out_channels, 1)
         self.noise_planes = tuple(planes)
-        self.cut = cut  # cells of the output
-        self.margin = -(-cut // scale_factor)
+        self.cut = cut
+        # The first convolution takes a cell off every side, and the rest begins at a whole coarsest one.
+        self.margin = 1 + self.step * -(-(cut - scale_factor) // (scale_factor * self.step))
         self.surplus = scale_factor * self.margin - cut
         self._draw_weights(init_std)
         add_styles(self, style_numbers)
@@ -141,9 +173,17 @@ class StochasticSuperResolver(Boundary, nn.Module):
         check_channels(fields, self.in_channels, self.dimensions)
         valid = self.boundary == "valid"
         check_cells(fields, 2 * self.cut // self.scale_factor + 1 if valid else 1)
+        if any((size - 2 * valid) % self.step for size in fields.shape[2:]):
+            raise InputError(
+                f"the network reads {'2 and ' if valid else ''}a multiple of {self.step} cells an axis, not "
+                f"{tuple(fields.shape[2:])}; choose another crop"
+            )
         check_style(self, style, len(fields))
         noise, plane = noise or draw_noise, 0
-        features = convolve(self.first, self.widen(put_channels_last(fields)), style)
+        features, seen = convolve(self.first, self.widen(put_channels_last(fields)), style), []
+        for layer in self.descent:
+            seen.append(functional.leaky_relu(features, SLOPE))
+            features = convolve(layer, seen[-1], style)
         for layer in self.layers:
             if isinstance(layer, NoisyBlock):
                 drawn = noise(plane, torch.Size([len(features), 1, *features.shape[2:]]), features)
@@ -152,6 +192,8 @@ class StochasticSuperResolver(Boundary, nn.Module):
                 plane += 1
             else:
                 features = convolve(layer, features, style)
+                if seen:
+                    features = features + narrow(seen.pop(), features.shape[2:])
         made = convolve(self.last, features, style)
         return made + self._refine(fields) if self.bypass else made
 
@@ -179,14 +221,18 @@ class StochasticSuperResolver(Boundary, nn.Module):
         nn.init.zeros_(self.last.weight)
 
 
-def _spread(blocks: int | Sequence[int], levels: int) -> list[int]:
-    """Give how many blocks there are at each resolution; none at some of them is fine, at all is not."""
-    numbers = [blocks] * levels if isinstance(blocks, int) else [*blocks]
-    if len(numbers) != levels or min(numbers) < 0 or not any(numbers):
+def _spread(asked: int | Sequence[int], levels: int, what: str = "blocks", *, least: int = 0) -> list[int]:
+    """Give a number for each resolution; no block at some of them is fine, at all is not."""
+    numbers = [asked] * levels if isinstance(asked, int) else [*asked]
+    if len(numbers) != levels or min(numbers) < least or not any(numbers):
         raise InputError(
-            f"blocks are {blocks}; give a whole number above 0, or one for each of {levels} resolutions"
+            f"{what} are {asked}; give a whole number above 0, or one for each of {levels} resolutions"
         )
     return numbers
+
+
+def _plain(number: Fraction) -> int | Fraction:
+    return int(number) if number.denominator == 1 else number
 
 
 class NoisyBlock(nn.Module):

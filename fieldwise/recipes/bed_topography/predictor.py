@@ -72,8 +72,8 @@ class BedPredictor(Predictor):
         return [Output("bed", "m", self.long_names["bed"]), *super().outputs[1:]]
 
     def alignment_cells(self, case: Case) -> int:
-        """Give the cells of the map along one low-res cell."""
-        return UPSAMPLING
+        """Give the cells of the map along one low-res cell, or along one of the network's coarsest."""
+        return UPSAMPLING * getattr(self.network, "step", 1)
 
     @property
     def share(self) -> float:

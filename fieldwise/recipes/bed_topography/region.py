@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyproj
-import scipy.ndimage
 import shapely
 
 from fieldwise.errors import InputError
 from fieldwise.fields.arrays import ArrayModule, to_host
 from fieldwise.fields.formats import read_area
-from fieldwise.fields.grids import Grid, crs_label, crs_name, make_field
-from fieldwise.fields.rasters import write_cog
-from fieldwise.fields.resampling import average_cells, block_mean, fade_in
-from fieldwise.fields.tiles import cut
+from fieldwise.fields.grids import crs_label, crs_name
+from fieldwise.fields.resampling import block_mean
 from fieldwise.physics.mass_conservation import mass_residual, sliding_depth_factor
-from fieldwise.physics.surface_inversion import invert_blocks
 from fieldwise.recipes.bed_topography.prepare import UNITS, UPSAMPLING
 from fieldwise.samples.cases import Case
 from fieldwise.samples.prepared import Prepared
@@ -48,15 +44,17 @@ ACCUMULATION = "snow_accumulation"
 ELEVATIONS = (LOWRES, SURFACE)
 RELIEFS = {"surface_relief": SURFACE, "bed_relief": LOWRES}  # less regional trends, at low-res spacing
 RADAR = {"radar_departure": "m", "radar_picked": "1", "radar_distance": "m"}  # on the cells of the map
-OF_DRAWING = (*RELIEFS, *RADAR)  # which the drawing network reads, and the published generator does not
+SPREAD = "bed_spread"  # how high the relief of the low-res bed is around a place
+OF_DRAWING = (
+    *RELIEFS,
+    SPREAD,
+    *RADAR,
+)  # which the drawing network reads, and the published generator does not
 DERIVED = {"surface_slope": "1", "ice_thickness": "m", INVERSION: "m"}  # name to units
 # Vectors, whose components turn with a tile, and the length below which they are scaled linearly.
 VECTORS = {VELOCITY: 10.0, "surface_slope": 2e-3}
-NEEDED = (LOWRES, SURFACE, VELOCITY)
-FADE_CELLS = 6  # low-res cells over which trust in the surface grows from the grounding line
 SLIDING_SPEED = 10.0  # m/a; speed over this, within 1 to 30, is taken as the slip ratio, which hardly matters
 FLUX_CELLS = 4 * UPSAMPLING  # edge of the blocks that are to conserve mass; in smaller ones noise rules
-STEEPEST, FLATTEST = 0.05, 0.002
 REQUIRED = ("crs", "inputs", "spacing_m", "lowres_spacing_m")
 # `region` and the areas of `held_out` are checked where they are read.
 RULES = {
@@ -167,137 +165,7 @@ def list_files(source: Mapping[str, Any], folder: Path) -> list[Path]:
     return list_whole_files(named)
 
 
-def add_regional_inputs(case: Case) -> dict[str, Any]:
-    """Derive regional surface slope and ice thickness, at low-res spacing, from trends of surface and bed.
-
-    Taking the trend off the inputs makes the fine structure learnable, and hides what governs how much of
-    the bed comes through to the surface: the thickness of the ice, and slope and direction of its flow
-    (Gudmundsson 2003, https://doi.org/10.1029/2002JB002107). Both are given back as inputs of their own.
-
-    Returns
-    -------
-    dict
-        Entries of the derived inputs for the description; none where there is no surface elevation.
-
-    >>> from fieldwise.fields.formats import open_field
-    >>> from fieldwise.samples.examples import make_prepared
-    >>> eastward = np.tile(np.arange(500.0, 4000, 1000), (4, 1))
-    >>> trends = {"surface_elevation": 800 - eastward / 100, "bed_lowres": -200 + 0 * eastward}
-    >>> prepared = make_prepared(trends, shape=(16, 16), trends=trends)
-    >>> entries, inputs = add_regional_inputs(prepared.cases()[0]), prepared.folder / "inputs"
-    >>> entries["surface_slope"]["paths"]  # eastward and northward
-    ['inputs/surface_slope_1.tif', 'inputs/surface_slope_2.tif']
-    >>> open_field(inputs / "surface_slope_1.tif").values[0]  # falls by 10 m a kilometre
-    array([-0.01, -0.01, -0.01, -0.01], dtype=float32)
-    >>> open_field(inputs / "ice_thickness.tif").values[0].tolist()
-    [995.0, 985.0, 975.0, 965.0]
-    """
-    if SURFACE not in case.variables:
-        return {}
-    spacing = lowres_spacing(case)
-    grid = case.grid_at(spacing)
-    surface, bed = (
-        cut(case.trend(name), [grid.bounds], spacing=spacing, extend=True)[0].astype(np.float64)
-        for name in (SURFACE, LOWRES)
-    )
-    southward, eastward = np.gradient(surface, spacing)
-    values = {"surface_slope": [eastward, -southward], "ice_thickness": [surface - bed]}
-    # A thickness that the user gives is of one epoch; surface and low-res bed may be of two.
-    values = {name: channels for name, channels in values.items() if name not in case.variables}
-    entries = {name: _keep(case, name, channels, DERIVED[name]) for name, channels in values.items()}
-    for name, source in RELIEFS.items():
-        averaged = average_cells(case.field(source), cell=spacing)
-        relief = cut(averaged, [grid.bounds], spacing=spacing, extend=True)[0]
-        relief = relief - cut(case.trend(source), [grid.bounds], spacing=spacing, extend=True)[0]
-        entries[name] = _keep(case, name, [to_host(relief)], "m")
-    return entries
-
-
-def _keep(case: Case, name: str, channels: Sequence[np.ndarray], units: str, **words: str) -> dict[str, Any]:
-    """Write an input at low-res spacing, one file a channel, and give its entry."""
-    spacing = lowres_spacing(case)
-    numbers = [f"_{number}" for number in range(1, len(channels) + 1)] if len(channels) > 1 else [""]
-    paths = [f"inputs/{name}{number}.tif" for number in numbers]
-    for channel, path in zip(channels, paths):
-        field = make_field(channel.astype(np.float32), case.grid_at(spacing), name=name, units=units, **words)
-        write_cog(field, case.folder / path)
-    return {"spacing_m": spacing, "units": units, "paths": paths, "trends": []}
-
-
-def add_surface_inversion(
-    case: Case, *, grounded: shapely.Geometry | None, progress: bool = True
-) -> dict[str, Any]:
-    """Derive the departure of the bed from its low-res map that the relief of the ice surface tells of.
-
-    Only surface, low-res bed and velocity are used, no survey: nothing that is held out can leak.
-
-    Parameters
-    ----------
-    case
-        Prepared so far as to hold inputs and trends.
-    grounded
-        Area within the grounding line; None where all ice is grounded.
-
-    Returns
-    -------
-    dict
-        The entry of the input for the description; none where an input that it needs is not there.
-
-    >>> from fieldwise.fields.formats import open_field
-    >>> from fieldwise.samples.examples import make_prepared
-    >>> still = np.zeros((4, 4))
-    >>> values = {"bed_lowres": still - 200, "surface_elevation": still + 800}
-    >>> values["ice_velocity"] = [still + 50, still + 50]
-    >>> prepared = make_prepared(values, shape=(16, 16), trends=["bed_lowres", "surface_elevation"])
-    >>> case = prepared.cases()[0]
-    >>> elsewhere = shapely.box(90_000, 0, 91_000, 1000)
-    >>> entry = add_surface_inversion(case, grounded=elsewhere, progress=False)
-    >>> entry["surface_inversion"]["paths"]
-    ['inputs/surface_inversion.tif']
-    >>> found = open_field(prepared.folder / "inputs" / "surface_inversion.tif")
-    >>> float(abs(found).max())  # ice that floats tells of nothing
-    0.0
-    """
-    if any(name not in case.variables for name in NEEDED) or case.variables[VELOCITY].channels != 2:
-        return {}
-    spacing = lowres_spacing(case)
-    grid = case.grid_at(spacing)
-    values = invert_blocks(*_read_places(case, grid, grounded), spacing=spacing, progress=progress)
-    words = {"long_name": "departure from the low-res bed"}
-    return {INVERSION: _keep(case, INVERSION, [values], "m", **words)}
-
-
-def _read_places(
-    case: Case, grid: Grid, grounded: shapely.Geometry | None
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Read what the inversion takes, (y, x) each at low-res spacing, without gaps, and the trust in it."""
-
-    def read(field: Any) -> np.ndarray:
-        values = cut(field, [grid.bounds], spacing=grid.spacing, extend=True)[0]
-        return np.asarray(to_host(values), dtype=np.float64)
-
-    fields = {
-        "surface": read(average_cells(case.field(SURFACE), cell=grid.spacing)),
-        "bed": read(case.field(LOWRES)),
-    }
-    trends = {"surface": read(case.trend(SURFACE)), "bed": read(case.trend(LOWRES))}
-    speed = np.hypot(*(read(case.field(name)) for name in case.variables[VELOCITY].fields))
-    trust = fade_in(grounded, grid, FADE_CELLS) * np.isfinite(fields["surface"]) * np.isfinite(fields["bed"])
-    for name, trend in trends.items():
-        fields[name] = np.where(np.isfinite(fields[name]), fields[name], np.nan_to_num(trend))
-    regional = scipy.ndimage.gaussian_filter(np.nan_to_num(trends["surface"]), 3)
-    southward, eastward = np.gradient(regional, grid.spacing)
-    speed = np.exp(scipy.ndimage.gaussian_filter(np.log(np.maximum(np.nan_to_num(speed), 1)), 4))
-    places = {
-        "thickness_m": np.maximum(np.nan_to_num(trends["surface"] - trends["bed"]), 300),
-        "slip": _slip(speed),
-        "slope": np.clip(np.hypot(eastward, southward), FLATTEST, STEEPEST),
-        "direction": np.arctan2(southward, -eastward),  # down the surface
-    }
-    return fields | places, trust
-
-
-def _slip(speed: np.ndarray) -> np.ndarray:
+def guess_slip(speed: np.ndarray) -> np.ndarray:
     """Guess the slip ratio from the speed of the surface in m/a."""
     return np.clip(speed / SLIDING_SPEED, 1, 30)
 
@@ -363,7 +231,7 @@ def read_flow(case: Case, windows: Any, *, spacing: float | None = None) -> dict
 
     flow = {name: read(name) for name in (SURFACE, VELOCITY, ACCUMULATION)}
     speed = np.hypot(*np.moveaxis(flow[VELOCITY], 1, 0))[:, None]
-    return {**flow, "depth_factor": sliding_depth_factor(_slip(speed))}
+    return {**flow, "depth_factor": sliding_depth_factor(guess_slip(speed))}
 
 
 def block_residual(bed: Any, flow: Mapping[str, Any], *, spacing: float) -> Any:

@@ -14,13 +14,12 @@ from fieldwise.fields.datums import ATTRIBUTE as DATUM
 from fieldwise.fields.formats import read_area
 from fieldwise.fields.grids import Grid
 from fieldwise.fields.heights import Heights
+from fieldwise.recipes.bed_topography.derivation import derive_inputs
 from fieldwise.recipes.bed_topography.prepare import UNITS
 from fieldwise.recipes.bed_topography.radar import add_radar
 from fieldwise.recipes.bed_topography.region import (
     ELEVATIONS,
     VECTORS,
-    add_regional_inputs,
-    add_surface_inversion,
     list_files,
     read_own_files,
 )
@@ -43,6 +42,7 @@ class Sources:
     config: dict[str, Any]
     folder: Path
     heights: Heights
+    grounded: shapely.Geometry | None
 
     def add_surveys(self, draft: Draft, *, buffer_m: float, seed: int) -> np.ndarray:
         """Grid the surveys, keep aside what is held out, and add what radar tells as inputs.
@@ -95,9 +95,8 @@ def open_sources(
     add_inputs(case, described["inputs"], vectors=VECTORS)
     grounded = _keep_known(config, draft, heights=heights, crs=crs)
     print("reading the bed off the surface")
-    add_inputs(case, add_regional_inputs(case), vectors=VECTORS)
-    add_inputs(case, add_surface_inversion(case, grounded=grounded, progress=progress))
-    return Sources(case, config, folder, heights)
+    derive_inputs(case, grounded=grounded, progress=progress)
+    return Sources(case, config, folder, heights, grounded)
 
 
 def _keep_known(config: dict[str, Any], draft: Draft, *, heights: Heights, crs: str) -> Any:

@@ -49,8 +49,8 @@ def train(
     augment: Literal["none", "north_south", "all"] = "none",
     inputs: list[str] | str | None = None,
     network: Literal["generator", "drawer"] = "generator",
-    features: int = 64,
-    blocks: list[int] = [6, 2, 1],  # noqa: B006
+    features: list[int] | int = [96, 96, 64, 48, 24],  # noqa: B006
+    blocks: list[int] = [2, 2, 2, 2, 3],  # noqa: B006
     patch_cells: int = 128,
     patches_per_tile: int = 1,
     init: str | None = None,
@@ -81,8 +81,8 @@ def train(
         inputs: Names of the inputs to learn from; by default all, or, of raw values, the published ones.
         network: generator, of DeepBedMap, which draws one map; or drawer, which draws members and learns from
             sectors (`prepare --sectors`).
-        features: Of a drawer: channels within.
-        blocks: Of a drawer: at each resolution, from that of the low-res bed to that of the map.
+        features: Of a drawer: channels at each resolution, from four low-res cells to one of the map.
+        blocks: Of a drawer: at each resolution, likewise.
         patch_cells: Of a drawer: edge of what it is shown, in cells of the map.
         patches_per_tile: Of a drawer: patches an epoch for each time that one fits into a sector.
         init: Of a drawer: weights to begin with, pretrained or the path of a .ckpt or .safetensors.

@@ -8,10 +8,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+from torch.nn import functional
+
 from fieldwise.errors import InputError, require_at_least
+from fieldwise.losses.ensembles import proper_score
+from fieldwise.networks.valid.blocks import narrow
 from fieldwise.recipes.bed_topography.members.sectors import READ, TARGET
 from fieldwise.recipes.bed_topography.predictor import PRETRAINED
-from fieldwise.recipes.bed_topography.region import RADAR, RECIPE, VECTORS, lowres_spacing
+from fieldwise.recipes.bed_topography.region import (
+    INVERSION,
+    RADAR,
+    RECIPE,
+    SPREAD,
+    UPSAMPLING,
+    VECTORS,
+    lowres_spacing,
+)
 from fieldwise.samples.cases import Case
 from fieldwise.samples.frames import fit_signature, make_loaders
 from fieldwise.samples.prepared import Prepared
@@ -23,7 +37,38 @@ from fieldwise.verbs.beginnings import begin_task
 from fieldwise.verbs.train import train_run
 
 NETWORK = "fieldwise.networks.valid.folding.FoldingSuperResolver"
+LEVELLED = ("bed_relief", "surface_relief", "surface_inversion", "radar_departure")
+COARSENINGS = 2  # from cells of 1 km to such of 4 km, in which 30 km are seen cheaply
 FAR_M = 10e3  # of the distance to the nearest pick
+
+
+def levelled_score(members: Tensor, batch: Mapping[str, Any], signature: Mapping[str, Any]) -> Tensor:
+    """Return the proper score of departures as multiples of how high the relief of the low-res bed is there.
+
+    In metres, the few sectors of mountains would be learnt, and the many plains between them would not.
+
+    Parameters
+    ----------
+    members
+        (member, batch, 1, y, x).
+    batch
+        `targets`, (batch, 1, y, x), missing where nothing is known, and `inputs`, with the spread.
+
+    >>> flat = torch.zeros(1, 1, 32, 32)
+    >>> members, batch = torch.ones(2, 1, 1, 32, 32), {"targets": flat}
+    >>> low, high = (
+    ...     levelled_score(height * members, batch | {"inputs": {SPREAD: flat[..., ::4, ::4] + height}}, {})
+    ...     for height in (1, 10)
+    ... )
+    >>> bool(torch.isclose(low, high))
+    True
+    """
+    truth, spread = batch["targets"], batch["inputs"][SPREAD]
+    cells = [size // UPSAMPLING for size in truth.shape[2:]]
+    level = functional.interpolate(narrow(spread, cells).to(truth.dtype), scale_factor=UPSAMPLING)
+    known = torch.isfinite(truth)
+    mask = None if known.all() else known.to(truth.dtype)
+    return proper_score(members / level, truth.nan_to_num() / level, mask)
 
 
 def train_drawer(settings: Mapping[str, Any], training: Mapping[str, Any]) -> Path:
@@ -40,8 +85,10 @@ def train_drawer(settings: Mapping[str, Any], training: Mapping[str, Any]) -> Pa
     options = choose_network(signature, features=settings["features"], blocks=settings["blocks"])
     network: Any = make_network(NETWORK, options)
     ratio = network.scale_factor
-    if settings["patch_cells"] % ratio:
-        raise InputError(f"--patch_cells: is {settings['patch_cells']}; give a multiple of {ratio}")
+    if settings["patch_cells"] % (ratio * network.step):
+        raise InputError(
+            f"--patch_cells: is {settings['patch_cells']}; give a multiple of {ratio * network.step}"
+        )
     loaders = make_loaders(
         learnt,
         judged,
@@ -58,7 +105,7 @@ def train_drawer(settings: Mapping[str, Any], training: Mapping[str, Any]) -> Pa
         FieldTask,
         network=NETWORK,
         network_options=options,
-        losses={"proper_score": 1.0},
+        losses={f"{__name__}.levelled_score": 1.0},
         members=2,
         optimizer="adamw",
         optimizer_options={"betas": [0.9, 0.99]},
@@ -99,7 +146,13 @@ def describe(cases: Sequence[Case], names: Sequence[str] | None = None) -> Signa
     spread = signature.outputs[0].scale.undo(1.0) - signature.outputs[0].scale.undo(0.0)  # type: ignore[arg-type]
     scale = Scale(0.0, float(spread))
     known: dict[str, Any] = {name: LengthScale(knee) for name, knee in VECTORS.items()}
-    known |= {"radar_picked": Scale(0.0, 1.0), "radar_departure": scale, "radar_distance": Scale(0.0, FAR_M)}
+    known |= dict.fromkeys(("bed_relief", SPREAD, INVERSION, "radar_departure"), scale)
+    known |= {"radar_picked": Scale(0.0, 1.0), "radar_distance": Scale(0.0, FAR_M)}
+    known |= {
+        each.name: Scale(0.0, each.scale.spread)
+        for each in signature.inputs
+        if each.name == "surface_relief" and isinstance(each.scale, Scale)
+    }
     inputs = tuple(
         replace(each, scale=known.get(each.name, each.scale), range=None) for each in signature.inputs
     )
@@ -108,18 +161,29 @@ def describe(cases: Sequence[Case], names: Sequence[str] | None = None) -> Signa
     return replace(signature, inputs=inputs, outputs=outputs).with_facts(**facts)
 
 
-def choose_network(signature: Signature, *, features: int, blocks: Sequence[int]) -> dict[str, Any]:
+def choose_network(
+    signature: Signature, *, features: int | Sequence[int], blocks: Sequence[int]
+) -> dict[str, Any]:
     """Give the arguments of the network that reads what a signature names.
 
     >>> from fieldwise.samples.signatures import Variable
     >>> facts = {"lowres_spacing_m": 1000.0}
     >>> relief = Variable("bed_relief", spacing=1000.0)
     >>> signature = Signature("bed_topography", (relief,), (), spacings=(250.0,), facts=facts)
-    >>> choose_network(signature, features=48, blocks=[6, 2, 1])["scale_factor"]
+    >>> choose_network(signature, features=48, blocks=[2, 2, 2, 2, 4])["scale_factor"]
     4
     """
     inputs = [
         {"name": each.name, "channels": each.channels, "spacing_m": each.spacing} for each in signature.inputs
     ]
+    names = [each["name"] for each in inputs]
     ratio = round(signature.facts["lowres_spacing_m"] / signature.spacings[0])
-    return {"inputs": inputs, "scale_factor": ratio, "features": features, "blocks": list(blocks)}
+    levels = {"level_by": SPREAD, "levelled": [name for name in LEVELLED if name in names]}
+    return {
+        "inputs": inputs,
+        "scale_factor": ratio,
+        "features": features if isinstance(features, int) else list(features),
+        "blocks": list(blocks),
+        "coarsenings": COARSENINGS,
+        **(levels if SPREAD in names else {}),
+    }

@@ -8,13 +8,15 @@ import multiprocessing
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from fieldwise.errors import InputError
+from fieldwise.recipes.bed_topography.derivation import regrid_lowres
 from fieldwise.recipes.bed_topography.radar import find_departures, grid_radar
 from fieldwise.recipes.bed_topography.region import (
     LOWRES,
@@ -33,13 +35,25 @@ from fieldwise.surveys import read_flights
 TARGET = "bed_departure"
 READ = (
     "bed_relief",
+    "bed_spread",
     "surface_relief",
     "surface_inversion",
     "surface_slope",
     "ice_thickness",
     "ice_velocity",
 )
-KEPT = (1.0, 0.7, 0.3, 0.0)  # shares of the flights that are shown in the frames of a sector
+HOLE_M = (10e3, 40e3)  # least and largest edge of the squares that no flight has seen
+MOST_HOLES = 4
+
+
+class Showing(NamedTuple):
+    """What is shown of a sector in one of its frames."""
+
+    share: float  # of the flights
+    regridded: bool  # whether the low-res bed is gridded from these alone, with holes that none has seen
+
+
+FRAMES = (Showing(1.0, False), Showing(0.7, True), Showing(0.3, True), Showing(0.0, False))
 
 
 class Job(NamedTuple):
@@ -57,8 +71,10 @@ def add_sectors(
 ) -> None:
     """Make sectors side by side and add each as a case with what `READ` names, radar, and the departure.
 
-    Each sector has as many frames as `KEPT` has shares: other flights are shown in each, from all to none, so
-    that a network learns what to make of few of them and of many. Nothing but arrays is kept of a sector.
+    Each sector has a frame for each of `FRAMES`: other flights are shown in each, from all to none, so that a
+    network learns what to make of few of them and of many. In some the low-res bed is gridded from the shown
+    ones alone, outside of some holes: there it may be far off, as under a glacier that nobody has flown over;
+    in the others it knows more than is shown, as where picks are not published. Nothing but arrays is kept.
 
     Parameters
     ----------
@@ -99,6 +115,8 @@ def _make_sector(job: Job) -> Case:
     name, rng = f"sector_{job.number:03d}", np.random.default_rng([job.seed, job.number])
     scratch = job.folder / f".{name}"
     world, own_seed = draw_world(rng) if job.number % 2 else World(), int(rng.integers(2**31))
+    widest = job.size_km * 1e3 / 4  # of what a sector can have
+    world = replace(world, line_spacing_m=min(world.line_spacing_m, widest))
     with contextlib.redirect_stdout(io.StringIO()):
         file = make_bed_topography(scratch, seed=own_seed, size_km=job.size_km, world=world, progress=False)
         draft = Draft(scratch, scratch, recipe=RECIPE, facts={})
@@ -111,25 +129,26 @@ def _make_sector(job: Job) -> Case:
 
 def _observe(sources: Sources, rng: np.random.Generator) -> dict[Variable, np.ndarray]:
     """Read everything that is learnt from of a made sector, by variable: (frame, channel, y, x) float32."""
-    case, entire = sources.case, np.array([sources.case.bounds])
+    case = sources.case
     missing = [name for name in READ if name not in case.variables]
     if missing:
         raise InputError(f"{case.folder}: lacks {', '.join(missing)}, which learning from sectors needs")
-    arrays = {}
-    for name in READ:
-        variable = case.variables[name]
-        arrays[variable] = np.nan_to_num(case.read([variable], window=case.bounds)[name])[None]
-    picks = _read_all_picks(sources)
-    departures = find_departures(picks, case)
-    frames = [_show(picks, departures, case, share, rng) for share in KEPT]
-    for name, units in RADAR.items():
-        arrays[Variable(name, units=units, spacing=case.spacing)] = np.stack(
-            [each[name][None] for each in frames]
-        )
-    truth = case.open("truth").values
-    away = truth - case.cut(LOWRES, entire, method="cubic")[0]
-    arrays[Variable(TARGET, units="m", spacing=case.spacing)] = away[None, None]
-    return arrays
+    picks, truth = _read_all_picks(sources), case.open("truth").values
+    frames = []
+    for number, showing in enumerate(FRAMES):
+        shown = _show(picks, showing, case, rng)
+        seen = case
+        if showing.regridded and len(shown):
+            options: Any = {"given": sources.config["inputs"], "grounded": sources.grounded}
+            seen = regrid_lowres(case, shown, home=f"frames/{number}", **options)
+        fields = {name: np.nan_to_num(each) for name, each in seen.read(READ, window=case.bounds).items()}
+        radar = grid_radar(shown, find_departures(shown, seen), case.grid)
+        base = seen.cut(LOWRES, np.array([case.bounds]), method="cubic")
+        frames.append(fields | {name: each[None] for name, each in radar.items()} | {TARGET: truth - base})
+    units = RADAR | {TARGET: "m"}
+    variables = {name: case.variables[name] for name in READ}
+    variables |= {name: Variable(name, units=unit, spacing=case.spacing) for name, unit in units.items()}
+    return {each: np.stack([frame[name] for frame in frames]) for name, each in variables.items()}
 
 
 def _read_all_picks(sources: Sources) -> pd.DataFrame:
@@ -149,14 +168,17 @@ def _read_all_picks(sources: Sources) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _show(
-    picks: pd.DataFrame, departures: np.ndarray, case: Case, share: float, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
-    """Put the picks of some of the flights on the map."""
+def _show(picks: pd.DataFrame, showing: Showing, case: Case, rng: np.random.Generator) -> pd.DataFrame:
+    """Give the picks that a frame shows: of some of the flights, and outside of holes."""
     flights = picks["flight"].unique()
-    shown = rng.permutation(flights)[: round(share * len(flights))]
-    seen = picks["flight"].isin(shown).to_numpy()
-    return grid_radar(picks[seen], departures[seen], case.grid)
+    kept = rng.permutation(flights)[: round(showing.share * len(flights))]
+    seen = picks["flight"].isin(kept).to_numpy()
+    if showing.regridded:
+        west, south, east, north = case.grid.bounds
+        for _ in range(rng.integers(MOST_HOLES + 1)):
+            x, y, half = rng.uniform(west, east), rng.uniform(south, north), rng.uniform(*HOLE_M) / 2
+            seen = seen & (np.maximum(abs(picks["x"] - x), abs(picks["y"] - y)).to_numpy() > half)
+    return picks[seen]
 
 
 def _keep(job: Job, name: str, region: Case, arrays: dict[Variable, np.ndarray]) -> Case:
@@ -178,5 +200,5 @@ def _keep(job: Job, name: str, region: Case, arrays: dict[Variable, np.ndarray])
         region.shape,
         bounds=region.bounds,
         crs=region.crs,
-        frames=len(KEPT),
+        frames=len(FRAMES),
     )

@@ -1,0 +1,235 @@
+"""Inputs that follow from others: slope, thickness, reliefs, how high they are, and the surface inversion."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.ndimage
+import shapely
+
+from fieldwise.fields.arrays import to_host
+from fieldwise.fields.grids import Grid, make_field
+from fieldwise.fields.rasters import write_cog
+from fieldwise.fields.resampling import average_cells, fade_in
+from fieldwise.fields.tiles import cut
+from fieldwise.fields.trends import regional_spread, regional_trend
+from fieldwise.physics.surface_inversion import invert_blocks
+from fieldwise.recipes.bed_topography.region import (
+    DERIVED,
+    INVERSION,
+    LOWRES,
+    RELIEFS,
+    SPREAD,
+    SURFACE,
+    VECTORS,
+    VELOCITY,
+    guess_slip,
+    lowres_spacing,
+)
+from fieldwise.samples.cases import Case
+from fieldwise.samples.inputs import TREND_CELLS, add_inputs
+from fieldwise.surveys import grid_survey
+
+NEEDED = (LOWRES, SURFACE, VELOCITY)
+FADE_CELLS = 6  # low-res cells over which trust in the surface grows from the grounding line
+STEEPEST, FLATTEST = 0.05, 0.002
+SPREAD_M = 15e3  # standard deviation of the Gaussians: hills longer than some 60 km are its course
+LEAST_SPREAD_M = 10.0
+
+
+def derive_inputs(
+    case: Case, *, grounded: shapely.Geometry | None, home: str = "inputs", progress: bool = False
+) -> None:
+    """Add to a case all inputs that follow from those it has, and write them to a folder within its own."""
+    add_inputs(case, find_regional_inputs(case, home=home), vectors=VECTORS)
+    add_inputs(case, find_surface_inversion(case, grounded=grounded, home=home, progress=progress))
+
+
+def regrid_lowres(
+    case: Case,
+    picks: pd.DataFrame,
+    *,
+    given: Collection[str],
+    grounded: shapely.Geometry | None,
+    home: str,
+) -> Case:
+    """Give a case whose low-res bed is gridded anew, from some picks alone, with all that follows from it.
+
+    It is a spline in tension through block medians (`fieldwise.surveys.grid_survey`). Where the picks that
+    are judged, or learnt from, had a say in the low-res bed, the ice surface seems to tell nothing.
+
+    Parameters
+    ----------
+    case
+        It stays as it is.
+    picks
+        x, y, z in metres.
+    given
+        Names of the inputs that the FILE.yaml names. They are kept, all but the low-res bed; what followed
+        from that, and what radar told, is not.
+    grounded
+        As of :func:`find_surface_inversion`.
+    home
+        Folder within that of the case, for what is written.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> case = make_prepared({"bed_lowres": np.zeros((4, 4))}, shape=(16, 16)).cases()[0]
+    >>> picks = pd.DataFrame({"x": [500.0, 3500.0], "y": [500.0, 3500.0], "z": [-90.0, -90.0]})
+    >>> anew = regrid_lowres(case, picks, given=case.variables, grounded=None, home="folds/1")
+    >>> anew.files["bed_lowres"], [float(each.field("bed_lowres").mean()) for each in (case, anew)]
+    ('folds/1/bed_lowres.tif', [0.0, -90.0])
+    """
+    spacing = lowres_spacing(case)
+    options: Any = {"region": case.bounds, "spacing": spacing, "mask_cells": None, "crs": case.grid.crs}
+    bed = grid_survey(picks, **options)
+    variables = {name: variable for name, variable in case.variables.items() if name in given}
+    tables: Any = {name: dict(getattr(case, name)) for name in ("files", "trends", "spreads")}
+    anew = replace(case, variables=variables, **tables)
+    entry = _keep(anew, LOWRES, [bed.values], "m", home=home)
+    trend = regional_trend(bed.rename(LOWRES), cell=spacing, width=TREND_CELLS * spacing)
+    write_cog(trend, case.folder / home / f"{LOWRES}_trend.tif")
+    add_inputs(anew, {LOWRES: {**entry, "trends": [f"{home}/{LOWRES}_trend.tif"]}})
+    derive_inputs(anew, grounded=grounded, home=home)
+    return anew
+
+
+def find_regional_inputs(case: Case, *, home: str = "inputs") -> dict[str, Any]:
+    """Derive regional surface slope and ice thickness, at low-res spacing, from trends of surface and bed.
+
+    Taking the trend off the inputs makes the fine structure learnable, and hides what governs how much of
+    the bed comes through to the surface: the thickness of the ice, and slope and direction of its flow
+    (Gudmundsson 2003, https://doi.org/10.1029/2002JB002107). Both are given back as inputs of their own.
+
+    Returns
+    -------
+    dict
+        Entries of the derived inputs for the description; none where there is no surface elevation.
+
+    >>> from fieldwise.fields.formats import open_field
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> eastward = np.tile(np.arange(500.0, 4000, 1000), (4, 1))
+    >>> trends = {"surface_elevation": 800 - eastward / 100, "bed_lowres": -200 + 0 * eastward}
+    >>> prepared = make_prepared(trends, shape=(16, 16), trends=trends)
+    >>> entries, inputs = find_regional_inputs(prepared.cases()[0]), prepared.folder / "inputs"
+    >>> entries["surface_slope"]["paths"]  # eastward and northward
+    ['inputs/surface_slope_1.tif', 'inputs/surface_slope_2.tif']
+    >>> open_field(inputs / "surface_slope_1.tif").values[0]  # falls by 10 m a kilometre
+    array([-0.01, -0.01, -0.01, -0.01], dtype=float32)
+    >>> open_field(inputs / "ice_thickness.tif").values[0].tolist()
+    [995.0, 985.0, 975.0, 965.0]
+    """
+    if SURFACE not in case.variables:
+        return {}
+    spacing = lowres_spacing(case)
+    grid = case.grid_at(spacing)
+    surface, bed = (
+        cut(case.trend(name), [grid.bounds], spacing=spacing, extend=True)[0].astype(np.float64)
+        for name in (SURFACE, LOWRES)
+    )
+    southward, eastward = np.gradient(surface, spacing)
+    values = {"surface_slope": [eastward, -southward], "ice_thickness": [surface - bed]}
+    # A thickness that the user gives is of one epoch; surface and low-res bed may be of two.
+    values = {name: channels for name, channels in values.items() if name not in case.variables}
+    entries = {name: _keep(case, name, each, DERIVED[name], home=home) for name, each in values.items()}
+    for name, source in RELIEFS.items():
+        averaged = average_cells(case.field(source), cell=spacing)
+        relief = cut(averaged, [grid.bounds], spacing=spacing, extend=True)[0]
+        relief = relief - cut(case.trend(source), [grid.bounds], spacing=spacing, extend=True)[0]
+        entries[name] = _keep(case, name, [to_host(relief)], "m", home=home)
+    course = regional_trend(case.field(LOWRES), cell=spacing, width=SPREAD_M)
+    spread = regional_spread(case.field(LOWRES), course, width=SPREAD_M)
+    height = to_host(cut(spread, [grid.bounds], spacing=spacing, extend=True)[0])
+    entries[SPREAD] = _keep(case, SPREAD, [np.maximum(height, LEAST_SPREAD_M)], "m", home=home)
+    return entries
+
+
+def _keep(
+    case: Case, name: str, channels: Sequence[np.ndarray], units: str, *, home: str, **words: str
+) -> dict[str, Any]:
+    """Write an input at low-res spacing, one file a channel, and give its entry."""
+    spacing = lowres_spacing(case)
+    numbers = [f"_{number}" for number in range(1, len(channels) + 1)] if len(channels) > 1 else [""]
+    paths = [f"{home}/{name}{number}.tif" for number in numbers]
+    for channel, path in zip(channels, paths):
+        field = make_field(channel.astype(np.float32), case.grid_at(spacing), name=name, units=units, **words)
+        write_cog(field, case.folder / path)
+    return {"spacing_m": spacing, "units": units, "paths": paths, "trends": []}
+
+
+def find_surface_inversion(
+    case: Case, *, grounded: shapely.Geometry | None, home: str = "inputs", progress: bool = True
+) -> dict[str, Any]:
+    """Derive the departure of the bed from its low-res map that the relief of the ice surface tells of.
+
+    Only surface, low-res bed and velocity are used, no survey: nothing that is held out can leak.
+
+    Parameters
+    ----------
+    case
+        Prepared so far as to hold inputs and trends.
+    grounded
+        Area within the grounding line; None where all ice is grounded.
+    home
+        Folder within that of the case, for what is written.
+
+    Returns
+    -------
+    dict
+        The entry of the input for the description; none where an input that it needs is not there.
+
+    >>> from fieldwise.fields.formats import open_field
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> still = np.zeros((4, 4))
+    >>> values = {"bed_lowres": still - 200, "surface_elevation": still + 800}
+    >>> values["ice_velocity"] = [still + 50, still + 50]
+    >>> prepared = make_prepared(values, shape=(16, 16), trends=["bed_lowres", "surface_elevation"])
+    >>> case = prepared.cases()[0]
+    >>> elsewhere = shapely.box(90_000, 0, 91_000, 1000)
+    >>> entry = find_surface_inversion(case, grounded=elsewhere, progress=False)
+    >>> entry["surface_inversion"]["paths"]
+    ['inputs/surface_inversion.tif']
+    >>> found = open_field(prepared.folder / "inputs" / "surface_inversion.tif")
+    >>> float(abs(found).max())  # ice that floats tells of nothing
+    0.0
+    """
+    if any(name not in case.variables for name in NEEDED) or case.variables[VELOCITY].channels != 2:
+        return {}
+    spacing = lowres_spacing(case)
+    grid = case.grid_at(spacing)
+    values = invert_blocks(*_read_places(case, grid, grounded), spacing=spacing, progress=progress)
+    words = {"long_name": "departure from the low-res bed"}
+    return {INVERSION: _keep(case, INVERSION, [values], "m", home=home, **words)}
+
+
+def _read_places(
+    case: Case, grid: Grid, grounded: shapely.Geometry | None
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Read what the inversion takes, (y, x) each at low-res spacing, without gaps, and the trust in it."""
+
+    def read(field: Any) -> np.ndarray:
+        values = cut(field, [grid.bounds], spacing=grid.spacing, extend=True)[0]
+        return np.asarray(to_host(values), dtype=np.float64)
+
+    fields = {
+        "surface": read(average_cells(case.field(SURFACE), cell=grid.spacing)),
+        "bed": read(case.field(LOWRES)),
+    }
+    trends = {"surface": read(case.trend(SURFACE)), "bed": read(case.trend(LOWRES))}
+    speed = np.hypot(*(read(case.field(name)) for name in case.variables[VELOCITY].fields))
+    trust = fade_in(grounded, grid, FADE_CELLS) * np.isfinite(fields["surface"]) * np.isfinite(fields["bed"])
+    for name, trend in trends.items():
+        fields[name] = np.where(np.isfinite(fields[name]), fields[name], np.nan_to_num(trend))
+    regional = scipy.ndimage.gaussian_filter(np.nan_to_num(trends["surface"]), 3)
+    southward, eastward = np.gradient(regional, grid.spacing)
+    speed = np.exp(scipy.ndimage.gaussian_filter(np.log(np.maximum(np.nan_to_num(speed), 1)), 4))
+    places = {
+        "thickness_m": np.maximum(np.nan_to_num(trends["surface"] - trends["bed"]), 300),
+        "slip": guess_slip(speed),
+        "slope": np.clip(np.hypot(eastward, southward), FLATTEST, STEEPEST),
+        "direction": np.arctan2(southward, -eastward),  # down the surface
+    }
+    return fields | places, trust
