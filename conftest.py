@@ -35,6 +35,7 @@ def sandbox(tmp_path_factory) -> Path:
 def hyperparameters() -> dict:
     """Give the fixed settings of the tiny run: a generator of one block, with a discriminator."""
     return {
+        "network": "generator",
         "num_residual_blocks": 1,
         "residual_scaling": 0.2,
         "learning_rate": 1e-3,

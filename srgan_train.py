@@ -115,6 +115,7 @@ from fieldwise.tasks import load_checkpoint
 best = bed_topography.train(
     data=Path(data),
     run=Path(run),
+    network="generator",
     inputs=inputs,
     departure=departure,
     num_residual_blocks=num_residual_blocks,

@@ -112,7 +112,14 @@ def main():
     rates = [time_training(case, precision, **size) for precision in ("32-true", "bf16-mixed", "auto")]
     print(f"bf16-mixed is {rates[1] / rates[0]:.2f} times as fast as 32-true", flush=True)
     run = Path(tempfile.mkdtemp())
-    quiet = {"tracker": "none", "progress": False, "num_residual_blocks": 1, "max_epochs": 3, "batch_size": 8}
+    quiet = {
+        "network": "generator",
+        "tracker": "none",
+        "progress": False,
+        "num_residual_blocks": 1,
+        "max_epochs": 3,
+        "batch_size": 8,
+    }
     bed_topography.train(data=options.data, run=run, learning_rate=1e-3, residual_scaling=0.2, **quiet)
     compare_maps(case, run)
 

@@ -9,7 +9,7 @@ from test_bed_topography import held_out_picks
 from fieldwise.fields.formats import open_field
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.members.drawer import choose_network, describe
-from fieldwise.recipes.bed_topography.members.sectors import KEPT
+from fieldwise.recipes.bed_topography.members.sectors import FRAMES
 from fieldwise.recipes.bed_topography.predictor import PRETRAINED, load_bed_predictor
 from fieldwise.recipes.bed_topography.radar import grid_radar
 from fieldwise.recipes.bed_topography.region import open_region
@@ -37,7 +37,7 @@ def drawer(sectors, tmp_path_factory):
         run=run,
         network="drawer",
         features=4,
-        blocks=[1, 1, 0],
+        blocks=[1, 1, 1, 1, 0],
         patch_cells=80,
         batch_size=4,
         max_epochs=2,
@@ -122,7 +122,7 @@ def open_grid(cells):
 
 def test_a_sector_shows_fewer_flights_frame_by_frame(sectors):
     for case in Prepared(sectors).cases():
-        assert case.frames == len(KEPT)
+        assert case.frames == len(FRAMES)
         shown = [
             case.read(["radar_picked"], frame=frame)["radar_picked"].sum() for frame in range(case.frames)
         ]
@@ -155,8 +155,7 @@ def test_the_network_reads_what_the_sectors_hold(sectors, drawer, sandbox):
     signature = load_bed_predictor(drawer, open_region(sandbox), accelerator="cpu").signature
     assert signature.to_dict() == describe(Prepared(sectors).cases("training")).to_dict()
     spacings = {
-        each["name"]: each["spacing_m"]
-        for each in choose_network(signature, features=4, blocks=[1, 1, 0])["inputs"]
+        each["name"]: each["spacing_m"] for each in choose_network(signature, 4, [1, 1, 1, 1, 0])["inputs"]
     }
     assert spacings["bed_relief"] == 1000
     assert spacings["ice_velocity"] == 500

@@ -54,6 +54,7 @@ def disk_full(*_, **__):
 def test_train_refuses(sandbox, tmp_path, refusal, monkeypatch, options, message):
     monkeypatch.chdir(tmp_path)
     common = ["--data", sandbox, "--run", tmp_path / "run", "--max_epochs", 1, "--num_residual_blocks", 1]
+    common += ["--network", "generator"]
     line = refusal("train", *common, "--progress", "false", *options)
     assert re.search(message, line), line
     assert not list(tmp_path.rglob("*.ckpt"))
@@ -120,6 +121,8 @@ def test_what_is_no_checkpoint(sandbox, trained_run, hyperparameters, tmp_path, 
 def test_disk_full_while_training(sandbox, tmp_path, refusal, monkeypatch):
     monkeypatch.setattr(torch, "save", disk_full)
     options = [
+        "--network",
+        "generator",
         "--max_epochs",
         1,
         "--num_residual_blocks",

@@ -258,7 +258,7 @@ def test_what_moves_the_ice_turns_with_the_tiles(options, monkeypatch):
         seen.append(read_training_tiles(options["data"], signature))
         raise InterruptedError
 
-    monkeypatch.setattr("fieldwise.verbs.train.train_run", stop_at)
+    monkeypatch.setattr("fieldwise.recipes.bed_topography.generator_training.train_run", stop_at)
     with pytest.raises(InterruptedError):
         bed_topography.train(**options, inputs="surface_elevation")
     *turned, straight = (sum_residuals(batch["targets"], batch["flow"]) for batch in seen)

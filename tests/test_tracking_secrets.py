@@ -15,6 +15,7 @@ from fieldwise.recipes import bed_topography
 
 KEY = "sEcReTkEy0123456789aBcDeFgHiJkLm"
 OPTIONS = {
+    "network": "generator",
     "max_epochs": 1,
     "num_residual_blocks": 1,
     "batch_size": 4,

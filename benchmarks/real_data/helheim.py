@@ -47,6 +47,7 @@ UNSEEN = (269_500.0, -2_586_950.0, 299_500.0, -2_571_950.0)  # the south: a thir
 BLOCK_TILES = 2.0  # one block, two tiles wide, of the 30 x 30 km that are not held out is to validate on
 SEED = 7  # draws a block in a corner, which leaves most tiles to train on
 SETTINGS = {
+    "network": "generator",
     "max_epochs": 8,
     "batch_size": 16,
     "learning_rate": 4e-4,

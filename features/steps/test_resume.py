@@ -23,7 +23,8 @@ from fieldwise.tasks import load_checkpoint
 
 scenarios("resume.feature")
 
-SETTINGS = {"num_residual_blocks": 1, "batch_size": 8, "adversarial_weight": 0, "learning_rate": 1e-3}
+SETTINGS = {"network": "generator"}
+SETTINGS |= {"num_residual_blocks": 1, "batch_size": 8, "adversarial_weight": 0, "learning_rate": 1e-3}
 SETTINGS |= {"seed": 7, "accelerator": "cpu", "tracker": "none", "progress": False}
 BLOCK_CELLS = 40  # nine of them on 30 km
 

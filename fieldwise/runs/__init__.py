@@ -3,7 +3,7 @@
 from fieldwise.runs.comet import fetch_run
 from fieldwise.runs.folder import find_checkpoint, open_run, read_metrics
 from fieldwise.runs.provenance import hash_file, recall_measure, record_provenance, write_json
-from fieldwise.runs.trainers import Tracker, close_trackers, fit, make_trainer
+from fieldwise.runs.trainers import Tracker, close_trackers, fit, keep_beginning, make_trainer
 
 __all__ = [
     "Tracker",
@@ -12,6 +12,7 @@ __all__ = [
     "find_checkpoint",
     "fit",
     "hash_file",
+    "keep_beginning",
     "make_trainer",
     "open_run",
     "read_metrics",

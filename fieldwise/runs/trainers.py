@@ -147,6 +147,31 @@ def fit(trainer: Any, task: Any, *loaders: Any, **options: Any) -> None:
             signal.signal(signal.SIGINT, handler)
 
 
+def keep_beginning(trainer: Any, task: Any, loader: Any) -> float:
+    """Judge the weights that a task begins with, and keep them as the best until others are better.
+
+    Parameters
+    ----------
+    trainer, task
+        As from :func:`make_trainer`, before its fit, and one of :mod:`fieldwise.tasks`.
+    loader
+        Of validation batches.
+
+    Returns
+    -------
+    float
+        What the best weights are told by.
+    """
+    best = next(callback for callback in trainer.checkpoint_callbacks if callback.monitor)
+    trainer.validate(task, loader, verbose=False)
+    score, path = trainer.callback_metrics[best.monitor].clone(), str(Path(best.dirpath) / "best.ckpt")
+    trainer.save_checkpoint(path)
+    best.best_model_path = best.kth_best_model_path = path
+    best.best_model_score = best.kth_value = score
+    best.best_k_models = {path: score}
+    return float(score)
+
+
 def close_trackers(trainer: Any, settings: Mapping[str, Any], figures: Sequence[Path] = ()) -> None:
     """Tell the trackers of a run that has ended: what its settings led to, its figures, its files.
 

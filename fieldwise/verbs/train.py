@@ -47,6 +47,7 @@ def train_run(
     monitor: str = "val_loss",
     picture: Callable[[Any, Any], Any] | None = None,
     sources: Iterable[Path] = (),
+    begun: bool = False,
     **given: Unpack[Training],
 ) -> Path:
     """Train a network and leave a run folder: settings, weights, metrics, curves, provenance.
@@ -65,7 +66,8 @@ def train_run(
         monitor: Metric of the validation batches, the least of which marks the best weights.
         picture: Draws the task's answer to a batch, (y, x, 3); by default input, prediction, truth, error.
         sources: Files whose sums go into the provenance.
-
+        begun: Whether the network begins with weights that are worth keeping: they are judged first, and stay
+            the best where training makes nothing better of them.
         given: Options of `verbs.options.Training`; those that are not given have their defaults.
 
     Returns:
@@ -88,7 +90,7 @@ def train_run(
     """
     training: Training = {**TRAINING, **given}
     check_training(training)
-    from fieldwise.runs import find_checkpoint, fit, open_run
+    from fieldwise.runs import find_checkpoint, fit, keep_beginning, open_run
 
     run, best = Path(run), Path(run) / "checkpoints" / "best.ckpt"
     own = {name: value for name, value in settings.items() if name != "training"}
@@ -110,6 +112,8 @@ def train_run(
     if not remedy:
         if last:
             _tell(f"{run}: goes on after epoch {done} of {training['max_epochs']}")
+        elif begun:
+            keep_beginning(trainer, task, loaders[1])
         fit(trainer, task, *loaders, ckpt_path=last, weights_only=True)
     if trainer.is_global_zero:
         facts = {"seed": training["seed"], "precision": precision, "epochs": max(done, trainer.current_epoch)}

@@ -95,7 +95,7 @@ def search(
     data, study = Path(data), Path(study)
     common = {**fixed, "data": data, "seed": seed, "accelerator": accelerator, "tracker": tracker}
     settings = {**defaults, **common}
-    check_training(TRAINING | {name: settings[name] for name in TRAINING if name in settings})
+    check_training(TRAINING | {name: settings[name] for name in TRAINING if settings.get(name) is not None})
     if check:
         check(settings)
     facts = {"fixed": fixed, "min_epochs": min_epochs, "seed": seed, "data": sum_up(data)}

@@ -24,7 +24,7 @@ def tune(
     tracker: Literal["none", "tensorboard", "comet"] = "tensorboard",
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Search for the hyper-parameters of the least validation error; print the command that trains with them.
+    """Search for the hyper-parameters of the least validation error, of the generator; print what trains so.
 
     Start it several times with the same study, on one machine or several that share the disk, and the
     processes share the work. One that was cut off goes on. Held-out surveys have no say in the search.
@@ -49,14 +49,15 @@ def tune(
     Returns:
         Options of train that did best.
     """
+    from fieldwise.recipes.bed_topography.generator_training import check_settings
     from fieldwise.recipes.bed_topography.region import open_region
-    from fieldwise.recipes.bed_topography.train import check_settings, train
+    from fieldwise.recipes.bed_topography.train import complete, train
     from fieldwise.verbs.trials import Log, Target, list_choices
     from fieldwise.verbs.tune import search
 
     return search(
         train,
-        check=lambda settings: check_settings(settings, open_region(settings["data"])),
+        check=lambda asked: check_settings(complete(asked, "generator"), open_region(asked["data"])),
         recipe="bed_topography",
         target=Target("val_rmse_m", "validation RMSE", "m", hopeless=find_hopeless),
         ranges={
@@ -69,7 +70,7 @@ def tune(
         data=data,
         study=study,
         trials=trials,
-        fixed=fixed,
+        fixed={"network": "generator", **(fixed or {})},
         min_epochs=min_epochs,
         seed=seed,
         accelerator=accelerator,

@@ -26,14 +26,18 @@ from fieldwise.recipes.bed_topography.region import (
     VECTORS,
     lowres_spacing,
 )
+from fieldwise.recipes.bed_topography.train import complete
 from fieldwise.samples.cases import Case
 from fieldwise.samples.frames import fit_signature, make_loaders
 from fieldwise.samples.prepared import Prepared
 from fieldwise.samples.scales import LengthScale, Scale
 from fieldwise.samples.signatures import Signature
 from fieldwise.tasks import FieldTask
+from fieldwise.tasks.checkpoints import read_checkpoint
 from fieldwise.tasks.field import make_network
+from fieldwise.tasks.weights import SUFFIX, read_weights
 from fieldwise.verbs.beginnings import begin_task
+from fieldwise.verbs.options import TRAINING
 from fieldwise.verbs.train import train_run
 
 NETWORK = "fieldwise.networks.valid.folding.FoldingSuperResolver"
@@ -71,36 +75,22 @@ def levelled_score(members: Tensor, batch: Mapping[str, Any], signature: Mapping
     return proper_score(members / level, truth.nan_to_num() / level, mask)
 
 
-def train_drawer(settings: Mapping[str, Any], training: Mapping[str, Any]) -> Path:
-    """Train the network that draws; keep the weights best on the validation sectors, and the last."""
-    prepared = Prepared(settings["data"], recipe=RECIPE)
-    if not prepared.cases("training", required=False):
+def train_drawer(asked: Mapping[str, Any]) -> Path:
+    """Train the network that draws; keep the weights best on what is kept for validation, and the last."""
+    prepared = Prepared(asked["data"], recipe=RECIPE)
+    learnt, judged = prepared.cases("training", required=False), prepared.cases("validation", required=False)
+    if not learnt or not judged:
         raise InputError(
-            f"{prepared.folder}: is a region; a drawer learns from sectors, made by `prepare --sectors 20`"
+            f"{prepared.folder}: holds neither sectors nor flights to learn from; make sectors by `prepare "
+            "--sectors 20`, name surveys in the FILE.yaml, or draw with `predict --weights pretrained`"
         )
-    learnt, judged = prepared.cases("training"), prepared.cases("validation")
+    of_region = any(case.split is None for case in prepared.cases())
+    init = asked["init"] or ("pretrained" if of_region else "none")
+    settings = complete({**asked, "init": init}, "drawer" if init == "none" else "begun drawer")
     for name in ("patch_cells", "patches_per_tile"):
         require_at_least(1, **{name: settings[name]})
-    signature = describe(learnt, settings["inputs"])
-    options = choose_network(signature, features=settings["features"], blocks=settings["blocks"])
-    network: Any = make_network(NETWORK, options)
-    ratio = network.scale_factor
-    if settings["patch_cells"] % (ratio * network.step):
-        raise InputError(
-            f"--patch_cells: is {settings['patch_cells']}; give a multiple of {ratio * network.step}"
-        )
-    loaders = make_loaders(
-        learnt,
-        judged,
-        signature,
-        cells=settings["patch_cells"],
-        batch_size=training["batch_size"],
-        seed=training["seed"],
-        patches_per_tile=settings["patches_per_tile"],
-        augment=settings["augment"],
-        padding=network.margin * ratio,
-        step=ratio,
-    )
+    signature, options = _choose_beginning(settings, learnt)
+    loaders = _make_loaders(settings, learnt, judged, signature, make_network(NETWORK, options))
     make_task: Any = partial(
         FieldTask,
         network=NETWORK,
@@ -111,14 +101,12 @@ def train_drawer(settings: Mapping[str, Any], training: Mapping[str, Any]) -> Pa
         optimizer_options={"betas": [0.9, 0.99]},
         learning_rate=settings["learning_rate"],
         weight_decay=settings["weight_decay"],
-        decay_epochs=settings["decay_epochs"] or training["max_epochs"],
+        decay_epochs=settings["decay_epochs"] or settings["max_epochs"],
         warmup_steps=50,
         clip_norm=1.0,
     )
-    if settings["init"] is not None:
-        pretrained = settings["init"] == "pretrained"
-        path = PRETRAINED if pretrained else Path(settings["init"])
-        make_task = begin_task(make_task, path, strict=settings["init_strict"])
+    if init != "none":
+        make_task = begin_task(make_task, _path_of(init), strict=settings["init_strict"])
     return train_run(
         make_task,
         loaders,
@@ -126,7 +114,53 @@ def train_drawer(settings: Mapping[str, Any], training: Mapping[str, Any]) -> Pa
         run=settings["run"],
         settings=settings,
         sources=[Path(settings["data"]) / "provenance.json"],
-        **training,
+        begun=init != "none",
+        **{name: settings[name] for name in TRAINING},
+    )
+
+
+def _path_of(init: str) -> Path:
+    return PRETRAINED if init == "pretrained" else Path(init)
+
+
+def _choose_beginning(
+    settings: Mapping[str, Any], learnt: Sequence[Case]
+) -> tuple[Signature, dict[str, Any]]:
+    """Give signature and options of the network: those of the weights that it begins with, or new ones."""
+    if settings["init"] == "none" or not settings["init_strict"]:
+        signature = describe(learnt, settings["inputs"])
+        return signature, choose_network(signature, settings["features"], settings["blocks"])
+    path = _path_of(settings["init"])
+    content = (read_weights if path.suffix == SUFFIX else read_checkpoint)(path)["hyper_parameters"]
+    signature = Signature.from_dict(content.get("signature") or {}, path)
+    for case in learnt:
+        signature.check_prepared(case, path)
+    return signature, dict(content["network_options"])
+
+
+def _make_loaders(
+    settings: Mapping[str, Any],
+    learnt: Sequence[Case],
+    judged: Sequence[Case],
+    signature: Signature,
+    network: Any,
+) -> Any:
+    ratio = network.scale_factor
+    if settings["patch_cells"] % (ratio * network.step):
+        raise InputError(
+            f"--patch_cells: is {settings['patch_cells']}; give a multiple of {ratio * network.step}"
+        )
+    return make_loaders(
+        learnt,
+        judged,
+        signature,
+        cells=settings["patch_cells"],
+        batch_size=settings["batch_size"],
+        seed=settings["seed"],
+        patches_per_tile=settings["patches_per_tile"],
+        augment=settings["augment"],
+        padding=network.margin * ratio,
+        step=ratio,
     )
 
 
@@ -162,7 +196,7 @@ def describe(cases: Sequence[Case], names: Sequence[str] | None = None) -> Signa
 
 
 def choose_network(
-    signature: Signature, *, features: int | Sequence[int], blocks: Sequence[int]
+    signature: Signature, features: int | Sequence[int], blocks: Sequence[int]
 ) -> dict[str, Any]:
     """Give the arguments of the network that reads what a signature names.
 
@@ -170,7 +204,7 @@ def choose_network(
     >>> facts = {"lowres_spacing_m": 1000.0}
     >>> relief = Variable("bed_relief", spacing=1000.0)
     >>> signature = Signature("bed_topography", (relief,), (), spacings=(250.0,), facts=facts)
-    >>> choose_network(signature, features=48, blocks=[2, 2, 2, 2, 4])["scale_factor"]
+    >>> choose_network(signature, 48, [2, 2, 2, 2, 4])["scale_factor"]
     4
     """
     inputs = [
