@@ -44,7 +44,9 @@ run = "model"  # run folder with a trained generator
 out = "model/deepbedmap_dem.tif"  # the map
 bounds = None  # west, south, east, north; None for the whole region
 block_cells = 256
-ensemble_members = 16  # beds drawn by the network that comes with the package; 0 leaves them out
+ensemble_members = 16  # beds drawn by a network that knows what it does not know; 0 leaves them out
+ensemble_epochs = 2  # in which it goes on learning from this region
+seed = 7
 
 # %%
 import json
@@ -96,22 +98,26 @@ for row in pick(scores["scores"], against="held-out picks", measure="rmse"):
 # ## Members
 #
 # What the surface does not tell and no flight has seen cannot be known; it can be drawn, as often as is asked for, so that each
-# bed is as rough as the real one. A network that comes with the package has learnt from made sectors, each a world of its own,
-# and reads the radar too. Of its members the map holds mean, spread and quantiles; where they differ, nobody knows.
+# bed is as rough as the real one. A network that comes with the package has learnt this from made sectors, each a world of its own,
+# and reads the radar too. Here it goes on learning from what the flights over this region tell: blocks of the region take turns,
+# so that no pick is told and asked for at once. Where that betters nothing, by flights that are kept for it, it stays as it came.
+# Of its members the map holds mean, spread and quantiles; where they differ, nobody knows.
 
 # %%
 if ensemble_members:
+    home = Path(run) / "members"
+    bed_topography.train(
+        data=Path(data), run=home, max_epochs=ensemble_epochs, seed=seed, tracker="none", resume=False
+    )
     drawn = bed_topography.predict(
-        run=Path(run),
+        run=home,
         data=Path(data),
         out=Path(run) / "members.tif",
-        weights="pretrained",
         members=ensemble_members,
         keep_members=True,
         bounds=bounds,
         block_cells=block_cells,
     )
-    home = Path(run) / "members"
     worth = bed_topography.evaluate(run=home, data=Path(data), prediction=drawn, figures=False)
 
 # %%

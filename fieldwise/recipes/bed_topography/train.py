@@ -101,8 +101,8 @@ def train(
             default pretrained for a region, none for sectors.
         init_strict: Of a drawer: whether every weight must be in that file and fit, as is the default; else
             those that fit are taken.
-        features: Of a new drawer: channels at each resolution, from four low-res cells to one of the map; by
-            default 128, 96, 64, 32, 32.
+        features: Of a new drawer: channels at each resolution, the last that of the map and each coarser one
+            of cells twice as large; by default 128, 96, 64, 32, 32, from four low-res cells on.
         blocks: Of a new drawer: at each resolution, likewise; by default 2, 2, 2, 2, 3.
         patch_cells: Of a drawer: edge of what it is shown, in cells of the map; by default 128.
         patches_per_tile: Of a drawer: patches an epoch for each time that one fits into a sector or region;

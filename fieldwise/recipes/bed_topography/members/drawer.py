@@ -42,7 +42,6 @@ from fieldwise.verbs.train import train_run
 
 NETWORK = "fieldwise.networks.valid.folding.FoldingSuperResolver"
 LEVELLED = ("bed_relief", "surface_relief", "surface_inversion", "radar_departure")
-COARSENINGS = 2  # from cells of 1 km to such of 4 km, in which 30 km are seen cheaply
 FAR_M = 10e3  # of the distance to the nearest pick
 
 
@@ -218,6 +217,6 @@ def choose_network(
         "scale_factor": ratio,
         "features": features if isinstance(features, int) else list(features),
         "blocks": list(blocks),
-        "coarsenings": COARSENINGS,
+        "coarsenings": max(len(blocks) - ratio.bit_length(), 0),
         **(levels if SPREAD in names else {}),
     }
