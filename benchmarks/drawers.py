@@ -3,7 +3,7 @@
     fieldwise bed_topography prepare --out SECTORS --seed 12 --sectors 32 --validation_sectors 4 --size_km 160
     python benchmarks/drawers.py --data SECTORS --out FOLDER --names shipped near
 
-`val_loss` is the proper score of departures in units of the relief of the low-res bed; what is compared is the
+`val_loss` is the proper score of departures in units of the relief of the low-res bed; compared is the
 least of a run.
 """
 

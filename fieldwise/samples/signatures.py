@@ -239,7 +239,7 @@ class Signature:
         Raises
         ------
         InputError
-            Naming the first input that is missing or differs.
+            Naming all inputs that are missing, or the first that differs.
 
         >>> from fieldwise.samples.examples import make_box
         >>> options = {"split": "test", "spacing": 2.0, "spacing_units": "Mpc h-1"}
@@ -248,14 +248,17 @@ class Signature:
         Traceback (most recent call last):
         fieldwise.errors.InputError: best.ckpt: was trained on density with 1 channel at 4 Mpc h-1; ...
         """
+        missing = [wanted.name for wanted in self.inputs if wanted.name not in case.variables]
+        if missing:
+            inputs = f"input{'s' * (len(missing) > 1)} {', '.join(missing)}"
+            raise InputError(
+                f"{source}: needs the {inputs}, which {case.folder} does not hold; name in the FILE.yaml what "
+                "they take, and prepare again"
+            )
         units = case.spacing_units
         trained_units = self.facts.get("spacing_units", units)
         for wanted in self.inputs:
-            found = case.variables.get(wanted.name)
-            if found is None:
-                raise InputError(
-                    f"{source}: needs the input {wanted.name}, which {case.folder} does not hold"
-                )
+            found = case.variables[wanted.name]
             if (found.channels, found.spacing) != (wanted.channels, wanted.spacing):
                 raise InputError(
                     f"{source}: was trained on {wanted.name} with {_describe(wanted, trained_units)}; "
