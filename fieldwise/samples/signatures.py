@@ -252,8 +252,8 @@ class Signature:
         if missing:
             inputs = f"input{'s' * (len(missing) > 1)} {', '.join(missing)}"
             raise InputError(
-                f"{source}: needs the {inputs}, which {case.folder} does not hold; name what they take in the "
-                "FILE.yaml, and prepare again"
+                f"{source}: needs the {inputs}, which {case.folder} does not hold; name what they take in "
+                "the FILE.yaml, and prepare again"
             )
         units = case.spacing_units
         trained_units = self.facts.get("spacing_units", units)
