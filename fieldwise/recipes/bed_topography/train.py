@@ -158,16 +158,18 @@ def train(
 def _conclude(run: Path, case: Case) -> list[str]:
     """Say what was fitted and decides the map, and whether it is better than what needs no training."""
     from fieldwise.fields.tiles import read_tiles
+    from fieldwise.recipes.bed_topography.generator import cut_smooth
     from fieldwise.recipes.bed_topography.predictor import describe_shares, load_bed_predictor
     from fieldwise.recipes.bed_topography.region import INVERSION, LOWRES
     from fieldwise.runs import read_metrics
     from fieldwise.scores import make_score, rmse, score_all, verdict
 
     against, tiles = "validation tiles", read_tiles(case.folder / "tiles.zarr", "validation")
-    windows, truth = tiles["bounds"].values, tiles["bed"].values[:, 0]
-    beds = {"cubic": case.cut(LOWRES, windows, method="cubic")}
-    if INVERSION in case.variables:
-        beds["inversion"] = beds["cubic"] + case.cut(INVERSION, windows, method="cubic")
+    truth, names = tiles["bed"].values[:, 0], [name for name in (LOWRES, INVERSION) if name in case.variables]
+    smooth = cut_smooth(case, tiles, names)
+    beds = {"cubic": smooth[LOWRES]}
+    if INVERSION in smooth:
+        beds["inversion"] = smooth[LOWRES] + smooth[INVERSION]
     reached = float(read_metrics(run)["val_rmse_m"].min())
     rows = [make_score(against, "rmse", "m", "prediction", reached)]
     rows += score_all(against, {("rmse", "m"): rmse}, beds, truth)
