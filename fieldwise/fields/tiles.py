@@ -335,6 +335,7 @@ def write_tiles(
     spacing_m: Mapping[str, float],
     units: Mapping[str, str],
     crs: str,
+    folds: Sequence[int] | np.ndarray | None = None,
 ) -> Path:
     """Save tiles as one Zarr store that names its variables, units and spacings.
 
@@ -346,6 +347,8 @@ def write_tiles(
         (tile, 4) bounds without padding, and the split each tile belongs to.
     spacing_m, units
         For each name.
+    folds
+        Number of the fold that each tile belongs to, if there are some.
 
     >>> import tempfile
     >>> home = Path(tempfile.mkdtemp())
@@ -365,6 +368,8 @@ def write_tiles(
         for name, values in arrays.items()
     }
     coordinates = {"bounds": (("tile", "edge"), windows), "split": ("tile", np.array(splits, dtype="<U10"))}
+    if folds is not None:
+        coordinates["fold"] = ("tile", np.asarray(folds))
     coordinates["edge"] = ("edge", np.array(["west", "south", "east", "north"]))
     dataset = xr.Dataset(variables, coords=coordinates, attrs={"crs": crs})
     with replace_when_done(path) as partial:

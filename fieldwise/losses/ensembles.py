@@ -216,6 +216,8 @@ def wave_crps(members: Tensor, truth: Tensor, mask: Tensor | None = None, *, siz
     ...     print(f"{wave_crps(members, long + height * short, size=16):.2f} = 9 / 288")
     0.03 = 9 / 288
     0.03 = 9 / 288
+    >>> wave_crps(members, long, torch.zeros(1, 1, 64, 64), size=16).item()  # no window counts
+    0.0
     """
     _require_members(members)
     _require_blocks(truth, size)
@@ -228,6 +230,7 @@ def wave_crps(members: Tensor, truth: Tensor, mask: Tensor | None = None, *, siz
     over = (0, *range(2, truth.ndim))
     usual = (known.square() * counts).sum(over, keepdim=True) / counts.sum(over, keepdim=True).clamp_min(1)
     usual = usual.sqrt().clamp_min(ROUNDING * usual.amax().sqrt())
+    usual = torch.where(usual > 0, usual, 1.0)  # where no window counts, as between single flights
     return fair_crps(found / usual, known / usual, counts)
 
 

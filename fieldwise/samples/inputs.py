@@ -160,8 +160,8 @@ def read_heights(
 ) -> Heights:
     """Find out what each file of heights counts from, and to what all are brought.
 
-    Besides inputs, beds, surveys, held-out picks, truth and bound are heights; nothing but the heads of the
-    files is read. A survey whose bed comes from ice thickness counts from what the surface does.
+    Besides inputs, beds, surveys, radar, held-out picks, truth and bound are heights; nothing but the heads
+    of the files is read. A survey whose bed comes from ice thickness counts from what the surface does.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def read_heights(
     """
     crs = crs_name(source["crs"])
     stated, bounds = _read_rasters(source, folder=folder, crs=crs, elevations=elevations)
-    surveys = list_entries(source.get("surveys"))
+    surveys = [*list_entries(source.get("surveys")), *list_entries(source.get("radar"))]
     surveys += list_entries((source.get("held_out") or {}).get("surveys"))
     for entry in surveys:
         if entry.get("bed_from") != "thickness":
@@ -230,6 +230,10 @@ def _read_rasters(
         for field in open_entry(entry, folder=folder, crs=crs):
             stated[label] = field.attrs.get(DATUM)
             boxes.append(grid_of(field).bounds)
+    if not boxes:  # the heights are those of surveys, which lie where the inputs are
+        asked = _read_region(source)
+        fields = [each for entry in inputs.values() for each in open_entry(entry, folder=folder, crs=crs)]
+        boxes = [asked] if asked else [grid_of(field).bounds for field in fields]
     west, south, east, north = zip(*boxes)
     return stated, (min(west), min(south), max(east), max(north))
 

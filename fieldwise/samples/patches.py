@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import shapely
 import xarray as xr
 
 from fieldwise.errors import InputError
@@ -24,6 +25,7 @@ def cut_patches(
     inside: Any = None,
     padding: float = 0.0,
     split: dict[str, Any],
+    folds: Sequence[tuple[Case, shapely.Geometry]] = (),
 ) -> dict[str, int]:
     """Slide windows over targets, split them, cut them and every input, and save tiles.zarr and .geojson.
 
@@ -41,6 +43,9 @@ def cut_patches(
         Width by which inputs reach beyond a tile.
     split
         Options of :func:`fieldwise.fields.tiles.split_by_area`.
+    folds
+        Cases of the same variables, each with an area: tiles within it are cut from that case, and those
+        that lie in several of the areas are left out. Which fold a tile is of, counted from 1, is kept.
 
     Returns
     -------
@@ -57,21 +62,29 @@ def cut_patches(
     >>> read_tiles(case.folder / "tiles.zarr", "training")["bed"].shape
     (12, 1, 4, 4)
     """
-    windows, known = [], []
+    windows, found = [], []
     for field in targets:
-        found = slide_windows(field, tile_cells=tile_cells, step_cells=step_cells, inside=inside)
-        windows.append(found)
-        if len(found):
-            known.append(cut(field, found, spacing=case.spacing)[:, None])
+        places = slide_windows(field, tile_cells=tile_cells, step_cells=step_cells, inside=inside)
+        windows.append(places)
+        if len(places):
+            found.append(cut(field, places, spacing=case.spacing)[:, None])
     every = np.concatenate(windows)
-    if not len(every):
+    number = _find_fold(every, [area for _, area in folds])
+    usable = number >= 0
+    if not usable.any():
         return {}
-    read = case.read(case.variables, window=every, padding=padding)
-    arrays = {name: to_host(values) for name, values in read.items()}
+    every, known, number = every[usable], np.concatenate(found)[usable], number[usable]
+    cases = [each for each, _ in folds] or [case]
+
+    def read(seen: Case, mine: np.ndarray) -> dict[str, np.ndarray]:
+        arrays = seen.read(case.variables, window=every[mine], padding=padding)
+        return {name: to_host(values) for name, values in arrays.items()}
+
+    arrays = read_by_case(cases, number, read)
     whole = np.all([np.isfinite(values).all(axis=(1, 2, 3)) for values in arrays.values()], axis=0)
     if not whole.any():
         raise InputError(f"each of the {len(every)} tiles has gaps in {', '.join(arrays)}; fill them first")
-    every, arrays[target] = every[whole], np.concatenate(known)
+    every, number, arrays[target] = every[whole], number[whole], known
     training, validation = split_by_area(every, **split)
     chosen = np.concatenate([training, validation])
     splits = ["training"] * len(training) + ["validation"] * len(validation)
@@ -86,6 +99,47 @@ def cut_patches(
         spacing_m=spacing | {target: case.spacing},
         units=units,
         crs=case.grid.crs,
+        folds=number[chosen] + 1 if folds else None,
     )
     write_bounds(every[chosen], case.folder / "tiles.geojson", crs=case.grid.crs, splits=splits)
     return {"training": len(training), "validation": len(validation)}
+
+
+def read_by_case(
+    cases: Sequence[Case],
+    number: np.ndarray,
+    read: Callable[[Case, np.ndarray], Mapping[str, np.ndarray]],
+) -> dict[str, np.ndarray]:
+    """Read arrays of tiles, each from the case that it is of, and put them together in their order.
+
+    Parameters
+    ----------
+    number
+        (tile,) which of the cases.
+    read
+        Gives arrays (tile, ...) by name, of a case and the indices of its tiles.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> cases = [make_prepared({"bed": level}, shape=(4, 4)).cases()[0] for level in (-90.0, -80.0)]
+    >>> def read(case, mine):
+    ...     return {"bed": np.full(len(mine), case.files["bed"]), "tile": mine}
+    >>> read_by_case(cases, np.array([1, 0, 1]), read)
+    {'bed': array([-80., -90., -80.]), 'tile': array([0, 1, 2])}
+    """
+    if len(cases) == 1:
+        return dict(read(cases[0], np.arange(len(number))))
+    mine = [np.flatnonzero(number == each) for each in range(len(cases))]
+    parts = [read(case, each) for case, each in zip(cases, mine, strict=True) if len(each)]
+    order = np.argsort(np.concatenate(mine))
+    return {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]}
+
+
+def _find_fold(windows: np.ndarray, areas: Sequence[shapely.Geometry]) -> np.ndarray:
+    """Number the area that each window lies in, from 0, -1 of those in none; without areas all have 0."""
+    if not areas or not len(windows):
+        return np.zeros(len(windows), dtype=int)
+    number = np.full(len(windows), -1)
+    for each, area in enumerate(areas):
+        shapely.prepare(area)
+        number[shapely.contains(area, shapely.box(*windows.T))] = each
+    return number

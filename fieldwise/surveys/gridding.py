@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -132,6 +133,7 @@ def grid_on_map(
     grid: Grid,
     *,
     within: float | None = None,
+    mask_cells: int | None = MASK_CELLS,
     name: str = "bed",
     datum: str | None = None,
 ) -> xr.DataArray:
@@ -145,6 +147,8 @@ def grid_on_map(
         Of the map.
     within
         The box around the picks is rounded outward to whole steps of this width from the corner.
+    mask_cells
+        As of :func:`grid_survey`.
     name, datum
         Of the result, and the vertical datum that the picks count from.
 
@@ -159,7 +163,8 @@ def grid_on_map(
     if within:
         around = Grid.around(region_of(moved, spacing=grid.spacing), within, grid.crs).bounds
         region = overlap(around, region) or region
-    field = grid_survey(moved, region=region, spacing=grid.spacing, crs=grid.crs)
+    options: Any = {"spacing": grid.spacing, "mask_cells": mask_cells, "crs": grid.crs}
+    field = grid_survey(moved, region=region, **options)
     left, bottom, right, top = grid_of(field).bounds
     here = replace(grid, west=left + west, south=bottom + south, east=right + west, north=top + south)
     return make_field(load_values(field), here, name=name, long_name="gridded picks", vertical_datum=datum)

@@ -32,7 +32,7 @@ from fieldwise.recipes.bed_topography.region import (
 )
 from fieldwise.samples.cases import Case
 from fieldwise.samples.inputs import TREND_CELLS, add_inputs
-from fieldwise.surveys import grid_survey
+from fieldwise.surveys import grid_on_map
 
 NEEDED = (LOWRES, SURFACE, VELOCITY)
 FADE_CELLS = 6  # low-res cells over which trust in the surface grows from the grounding line
@@ -44,7 +44,15 @@ LEAST_SPREAD_M = 10.0
 def derive_inputs(
     case: Case, *, grounded: shapely.Geometry | None, home: str = "inputs", progress: bool = False
 ) -> None:
-    """Add to a case all inputs that follow from those it has, and write them to a folder within its own."""
+    """Add to a case all inputs that follow from those it has, and write them to a folder within its own.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> fields = {"bed_lowres": np.zeros((4, 4)), "surface_elevation": np.full((4, 4), 900.0)}
+    >>> case = make_prepared(fields, shape=(16, 16), trends=fields).cases()[0]
+    >>> derive_inputs(case, grounded=None)
+    >>> [name for name in case.variables if name not in fields]
+    ['surface_slope', 'ice_thickness', 'surface_relief', 'bed_relief', 'bed_spread']
+    """
     add_inputs(case, find_regional_inputs(case, home=home), vectors=VECTORS)
     add_inputs(case, find_surface_inversion(case, grounded=grounded, home=home, progress=progress))
 
@@ -59,8 +67,8 @@ def regrid_lowres(
 ) -> Case:
     """Give a case whose low-res bed is gridded anew, from some picks alone, with all that follows from it.
 
-    It is a spline in tension through block medians (`fieldwise.surveys.grid_survey`). Where the picks that
-    are judged, or learnt from, had a say in the low-res bed, the ice surface seems to tell nothing.
+    Where the picks that are judged, or learnt from, had a say in the low-res bed, the ice surface seems to
+    tell nothing.
 
     Parameters
     ----------
@@ -83,18 +91,38 @@ def regrid_lowres(
     >>> anew.files["bed_lowres"], [float(each.field("bed_lowres").mean()) for each in (case, anew)]
     ('folds/1/bed_lowres.tif', [0.0, -90.0])
     """
-    spacing = lowres_spacing(case)
-    options: Any = {"region": case.bounds, "spacing": spacing, "mask_cells": None, "crs": case.grid.crs}
-    bed = grid_survey(picks, **options)
     variables = {name: variable for name, variable in case.variables.items() if name in given}
     tables: Any = {name: dict(getattr(case, name)) for name in ("files", "trends", "spreads")}
     anew = replace(case, variables=variables, **tables)
-    entry = _keep(anew, LOWRES, [bed.values], "m", home=home)
+    add_lowres(anew, picks, grounded=grounded, home=home)
+    return anew
+
+
+def add_lowres(
+    case: Case,
+    picks: pd.DataFrame,
+    *,
+    grounded: shapely.Geometry | None,
+    home: str = "inputs",
+    progress: bool = False,
+) -> None:
+    """Add to a case a low-res bed that is gridded from picks, and all inputs that follow from it.
+
+    It is a spline in tension through block medians (`fieldwise.surveys.grid_survey`), and reaches everywhere.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> case = make_prepared({}, shape=(16, 16)).cases()[0]
+    >>> add_lowres(case, pd.DataFrame({"x": [500.0], "y": [500.0], "z": [-90.0]}), grounded=None)
+    >>> case.read(["bed_lowres"])["bed_lowres"].shape, float(case.field("bed_lowres").max())
+    ((1, 4, 4), -90.0)
+    """
+    spacing = lowres_spacing(case)
+    bed = grid_on_map(picks, case.grid_at(spacing), mask_cells=None)
+    entry = _keep(case, LOWRES, [bed.values], "m", home=home)
     trend = regional_trend(bed.rename(LOWRES), cell=spacing, width=TREND_CELLS * spacing)
     write_cog(trend, case.folder / home / f"{LOWRES}_trend.tif")
-    add_inputs(anew, {LOWRES: {**entry, "trends": [f"{home}/{LOWRES}_trend.tif"]}})
-    derive_inputs(anew, grounded=grounded, home=home)
-    return anew
+    add_inputs(case, {LOWRES: {**entry, "trends": [f"{home}/{LOWRES}_trend.tif"]}})
+    derive_inputs(case, grounded=grounded, home=home, progress=progress)
 
 
 def find_regional_inputs(case: Case, *, home: str = "inputs") -> dict[str, Any]:

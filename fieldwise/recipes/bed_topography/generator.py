@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor
 from torchmetrics import MaxMetric, MeanSquaredError, MinMetric
 
@@ -23,11 +24,13 @@ from fieldwise.recipes.bed_topography.region import (
     RECIPE,
     VECTORS,
     block_residual,
+    find_folds,
     lowres_spacing,
     read_flow,
 )
 from fieldwise.runs.pictures import draw_samples
 from fieldwise.samples.cases import Case
+from fieldwise.samples.patches import read_by_case
 from fieldwise.samples.scales import LengthScale, Scale, fit_scale, fit_share
 from fieldwise.samples.signatures import Signature, Variable
 from fieldwise.tasks import AdversarialTask
@@ -313,16 +316,20 @@ def read_samples(
     bed, lowres = tiles["bed"].values, tiles[LOWRES].values
     arrays = {name: tiles[name].values for name in names}
     if departure:
-        arrays = {
-            name: case.flatten(case.variables[name], values, windows, padding=padding)
-            for name, values in arrays.items()
-        }
+        raw, known = arrays, case.variables
+
+        def flatten(seen: Case, mine: np.ndarray) -> dict[str, np.ndarray]:
+            options: Any = {"windows": windows[mine], "padding": padding}
+            return {name: seen.flatten(known[name], each[mine], **options) for name, each in raw.items()}
+
+        arrays = read_by_case(*find_folds(case, tiles), flatten)
     signature = like or _describe(case, arrays, departure=departure)
     base = np.zeros_like(bed)
     if departure:
-        base = case.cut(LOWRES, windows, method="cubic")[:, None]
+        smooth = cut_smooth(case, tiles, [LOWRES, *({INVERSION} & set(names))])
+        base = smooth[LOWRES][:, None]
         if INVERSION in names:
-            told = case.cut(INVERSION, windows, method="cubic")[:, None]
+            told = smooth[INVERSION][:, None]
             if like is None:
                 signature = signature.with_facts(inversion_share=fit_share(bed - base, told))
             base = base + signature.facts["inversion_share"] * told
@@ -332,6 +339,23 @@ def read_samples(
     scaled = {name: values.astype(np.float32) for name, values in signature.apply(arrays).items()}
     samples = {"inputs": scaled, "base": base, "targets": bed, "bed_lowres": lowres}
     return samples | ({"flow": read_flow(case, windows)} if flow else {}), signature
+
+
+def cut_smooth(case: Case, tiles: xr.Dataset, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Cut fields by cubic interpolation on tiles, as the fold of each has them: (tile, y, x) by name.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> case = make_prepared({"bed_lowres": np.full((4, 4), -90.0)}, shape=(16, 16)).cases()[0]
+    >>> tiles = xr.Dataset(coords={"bounds": (("tile", "edge"), [[0.0, 0.0, 2000.0, 1000.0]])})
+    >>> cut_smooth(case, tiles, ["bed_lowres"])["bed_lowres"].shape
+    (1, 4, 8)
+    """
+    windows = tiles["bounds"].values
+
+    def read(seen: Case, mine: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: seen.cut(name, windows[mine], method="cubic") for name in names}
+
+    return read_by_case(*find_folds(case, tiles), read)
 
 
 def _describe(case: Case, arrays: dict[str, np.ndarray], *, departure: bool) -> Signature:

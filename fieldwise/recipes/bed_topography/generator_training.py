@@ -15,6 +15,7 @@ from fieldwise.recipes.bed_topography.generator import (
     BedTask,
     choose_inputs,
     choose_options,
+    cut_smooth,
     draw_tiles,
     read_samples,
 )
@@ -93,10 +94,11 @@ def train_generator(settings: Mapping[str, Any], training: Mapping[str, Any]) ->
 def _conclude(run: Path, case: Case) -> list[str]:
     """Say what was fitted and decides the map, and whether it is better than what needs no training."""
     against, tiles = "validation tiles", read_tiles(case.folder / "tiles.zarr", "validation")
-    windows, truth = tiles["bounds"].values, tiles["bed"].values[:, 0]
-    beds = {"cubic": case.cut(LOWRES, windows, method="cubic")}
-    if INVERSION in case.variables:
-        beds["inversion"] = beds["cubic"] + case.cut(INVERSION, windows, method="cubic")
+    truth, names = tiles["bed"].values[:, 0], [name for name in (LOWRES, INVERSION) if name in case.variables]
+    smooth = cut_smooth(case, tiles, names)
+    beds = {"cubic": smooth[LOWRES]}
+    if INVERSION in smooth:
+        beds["inversion"] = smooth[LOWRES] + smooth[INVERSION]
     reached = float(read_metrics(run)["val_rmse_m"].min())
     rows = [make_score(against, "rmse", "m", "prediction", reached)]
     rows += score_all(against, {("rmse", "m"): rmse}, beds, truth)

@@ -37,6 +37,13 @@ def prepare(
 ) -> Path:
     """Turn survey files and rasters into tiles to learn from, and picks to judge on.
 
+    Where the FILE.yaml has `bed_lowres: {from: surveys}`, the low-res bed is a spline in tension through the
+    picks of `surveys` and `radar` that are not held out. What is learnt from has no say in the low-res bed
+    that is learnt with: the blocks of the region (of `blocks_m`, 20 km) are dealt into `folds`, 2, and each
+    fold has a low-res bed, and all that follows from it, from the picks of the others. A tile lies in blocks
+    of one fold. Wherever the low-res bed comes from, the picks are made into cases in this way, from which
+    the network that draws goes on learning: `train --network drawer --init pretrained`.
+
     Args:
         source: `sandbox` for a made sector with a known truth, or a FILE.yaml that names your own files.
         out: Folder to write. What was prepared there before stays as it is until all is done.
@@ -50,7 +57,7 @@ def prepare(
             smaller ones can be learnt from with `train --adversarial_weight 0`.
         step_cells: Distance of neighbouring tiles, in cells of the map. With a multiple of 4 tiles start on
             low-res cells, as the blocks of a prediction do; the original's 3 reads between their cells.
-        validation_fraction: Share of the tiles to select weights on, above 0 and below 1.
+        validation_fraction: Share of the tiles, and of the picks, to select weights on, above 0 and below 1.
         block_tiles: Edge of the blocks drawn for validation, in tiles.
         buffer_m: Least distance between training, validation and held-out data in metres;
             by default two low-res cells, the width by which the inputs of two neighbours overlap.
@@ -76,6 +83,7 @@ def prepare(
     if source != "sandbox" and not file.exists():
         raise InputError(f"{source}: no such file; --source takes `sandbox` or a FILE.yaml")
     from fieldwise.fields.arrays import choose_module
+    from fieldwise.recipes.bed_topography.folds import add_folds
     from fieldwise.recipes.bed_topography.region import RECIPE, lowres_spacing
     from fieldwise.recipes.bed_topography.sources import open_sources
     from fieldwise.recipes.bed_topography.surveys import open_targets
@@ -99,9 +107,12 @@ def prepare(
         opened = open_sources(file, draft, arrays=arrays, progress=progress)
         case, inside = opened.case, opened.tile_area()
         buffer = 2 * lowres_spacing(case) if buffer_m is None else buffer_m
-        areas = opened.add_surveys(draft, buffer_m=buffer, seed=seed)
+        areas = opened.add_surveys(draft, buffer_m=buffer, seed=seed, progress=progress)
+        folds = add_folds(opened, draft, fraction=validation_fraction, seed=seed)
         if not draft.facts["targets"]:
-            print("no surveys to learn from: draw with `predict --weights pretrained`")
+            further = any(each.split for each in draft.cases)
+            more = ", or first `train --network drawer --init pretrained`" if further else ""
+            print(f"no surveys to cut tiles from: draw with `predict --weights pretrained`{more}")
             return Path(out)
         print("cutting tiles")
         counts = cut_patches(
@@ -119,19 +130,22 @@ def prepare(
                 "seed": seed,
                 "held_out": areas,
             },
+            folds=folds,
         )
         if not counts:
-            raise InputError(_too_large(tile_cells, case.spacing, grounded=inside is not None))
+            where = " on grounded ice" if inside is not None else ""
+            where += " within blocks of one fold" if folds else ""
+            raise InputError(_too_large(tile_cells, case.spacing, where))
         draft.facts["tiles"] = {"cells": tile_cells, "step_cells": step_cells, "buffer_m": buffer, **counts}
         print(f"tiles: {counts['training']} to train on, {counts['validation']} to select weights on")
     print(f"{out}: prepared")
     return Path(out)
 
 
-def _too_large(tile_cells: int, spacing: float, *, grounded: bool) -> str:
+def _too_large(tile_cells: int, spacing: float, where: str) -> str:
     """Say that no tile fits, and which smaller ones can be learnt from, and how."""
-    where = " on grounded ice" if grounded else ""
-    remedy = "take denser surveys or smaller --tile_cells"
+    larger = ", larger blocks_m" if "fold" in where else ""
+    remedy = f"take denser surveys{larger} or smaller --tile_cells"
     if tile_cells <= SMALLEST_TILE:
         remedy += f"; below {SMALLEST_TILE} train with --adversarial_weight 0"
     return f"no survey covers a whole tile of {tile_cells * spacing / 1000:g} km{where}; {remedy}"

@@ -12,7 +12,6 @@ from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog
 from fieldwise.fields.resampling import sample_at_points
 from fieldwise.recipes.bed_topography.region import LOWRES, RADAR
-from fieldwise.recipes.bed_topography.surveys import read_given
 from fieldwise.samples.cases import Case
 
 REACH_M = 20e3  # distances end here: so far away a pick says nothing more
@@ -70,27 +69,35 @@ def find_departures(picks: pd.DataFrame, case: Case) -> np.ndarray:
     return picks["z"].to_numpy() - sample_at_points(field, picks["x"], picks["y"])
 
 
-def add_radar(case: Case) -> dict[str, Any]:
-    """Derive the inputs that radar gives, from the picks that the region keeps as given.
+def find_radar(case: Case, picks: pd.DataFrame, *, home: str = "inputs") -> dict[str, Any]:
+    """Derive the inputs that radar gives.
+
+    Parameters
+    ----------
+    picks
+        That are shown.
+    home
+        Folder within that of the case, for what is written.
 
     Returns
     -------
     dict
-        The entries of the inputs for the description; without given picks they say that there is none.
+        The entries of the inputs for the description; without picks they say that there is none.
 
     >>> from fieldwise.fields.formats import open_field
+    >>> from fieldwise.recipes.bed_topography.surveys import read_given
     >>> from fieldwise.samples.examples import make_prepared
     >>> prepared = make_prepared({"bed_lowres": np.full((4, 4), -90.0)}, shape=(16, 16))
-    >>> sorted(add_radar(prepared.cases()[0]))
+    >>> case = prepared.cases()[0]
+    >>> sorted(find_radar(case, read_given(case)))
     ['radar_departure', 'radar_distance', 'radar_picked']
     >>> float(open_field(prepared.folder / "inputs" / "radar_distance.tif").min())
     20000.0
     """
-    picks = read_given(case)
     fields = grid_radar(picks, find_departures(picks, case), case.grid)
     entries = {}
     for name, values in fields.items():
-        path, units = f"inputs/{name}.tif", RADAR[name]
+        path, units = f"{home}/{name}.tif", RADAR[name]
         write_cog(make_field(values, case.grid, name=name, units=units), case.folder / path)
         entries[name] = {"spacing_m": case.spacing, "units": units, "paths": [path], "trends": []}
     return entries

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyproj
 import shapely
+import xarray as xr
 
 from fieldwise.errors import InputError
 from fieldwise.fields.arrays import ArrayModule, to_host
@@ -29,6 +31,7 @@ from fieldwise.samples.rules import (
     SURVEYS,
     Rule,
     check_entries,
+    check_table,
     is_entry,
     is_number,
     is_table,
@@ -56,6 +59,13 @@ VECTORS = {VELOCITY: 10.0, "surface_slope": 2e-3}
 SLIDING_SPEED = 10.0  # m/a; speed over this, within 1 to 30, is taken as the slip ratio, which hardly matters
 FLUX_CELLS = 4 * UPSAMPLING  # edge of the blocks that are to conserve mass; in smaller ones noise rules
 REQUIRED = ("crs", "inputs", "spacing_m", "lowres_spacing_m")
+FEWEST_CELLS = 4  # low-res cells along a block of a fold
+GRIDDED = {  # what an entry of the low-res bed holds that is to be gridded from the picks
+    "from": Rule(lambda value: value == "surveys", "`surveys`"),
+    "spacing_m": NUMBER_OF_METRES,
+    "blocks_m": Rule(is_number, "a number of metres such as 20000"),
+    "folds": Rule(lambda value: type(value) is int and value >= 2, "a whole number from 2 on"),
+}
 # `region` and the areas of `held_out` are checked where they are read.
 RULES = {
     "crs": CRS,
@@ -85,7 +95,25 @@ def open_region(data: str | Path, *, arrays: ArrayModule = "numpy") -> Case:
     case = Prepared(data, recipe=RECIPE, arrays=arrays).cases()[0]
     if case.split is not None:
         raise InputError(f"{data}: holds sectors for `train --network drawer`; give the folder of a region")
-    return case
+    held = {name: each for name, each in case.variables.items() if case.files.keys() >= set(each.fields)}
+    return replace(case, variables=held)
+
+
+def find_folds(case: Case, tiles: xr.Dataset) -> tuple[list[Case], np.ndarray]:
+    """Give the cases that tiles of a region were cut from, and for each tile the number of its case.
+
+    These are the folds where the low-res bed is gridded from what tiles are learnt from, else the region.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> case = make_prepared({}, shape=(16, 16)).cases()[0]
+    >>> cases, numbers = find_folds(case, xr.Dataset(coords={"split": ("tile", ["training"] * 2)}))
+    >>> cases == [case], numbers.tolist()
+    (True, [0, 0])
+    """
+    if "fold" not in tiles.coords:
+        return [case], np.zeros(tiles.sizes["tile"], dtype=int)
+    whole = [each for each in Prepared(case.folder, arrays=case.arrays).cases() if each.split is None]
+    return whole[1:], tiles["fold"].values - 1
 
 
 def lowres_spacing(case: Case) -> float:
@@ -114,10 +142,17 @@ def read_own_files(file: Path) -> dict[str, Any]:
     fieldwise.errors.InputError: ...own.yaml: inputs is ['bed.tif']; give a table such as `bed_lowres: ...
     """
     source = read_rules(file, RULES, required=REQUIRED)
-    for key, what in (("inputs", "input"), ("beds", "bed")):
-        check_entries(source.get(key, {}), str(file), what=what)
     if LOWRES not in source["inputs"]:
         raise InputError(f"{file}: inputs lack {LOWRES}, the bed that is to be refined")
+    named = dict(source["inputs"])
+    if is_table(named[LOWRES]) and "from" in named[LOWRES]:
+        _check_gridded(named.pop(LOWRES), source, f"{file}: inputs: {LOWRES}")
+        if not named and not source.get("region"):
+            raise InputError(
+                f"{file}: region is missing, and no input tells it; give {RULES['region'].example}"
+            )
+    for table, what in ((named, "input"), (source.get("beds", {}), "bed")):
+        check_entries(table, str(file), what=what)
     if abs(source["lowres_spacing_m"] / source["spacing_m"] - UPSAMPLING) > 1e-6:
         raise InputError(f"{file}: lowres_spacing_m must be {UPSAMPLING} times spacing_m")
     if not pyproj.CRS(crs_name(source["crs"])).is_projected:
@@ -131,6 +166,21 @@ def read_own_files(file: Path) -> dict[str, Any]:
     )
     check_surveys(list_entries((source.get("held_out") or {}).get("surveys")), file)
     return source
+
+
+def _check_gridded(entry: Mapping[str, Any], source: Mapping[str, Any], place: str) -> None:
+    """Check the entry of a low-res bed that is to be gridded from the picks."""
+    if "path" in entry:
+        raise InputError(f"{place} has both `from` and `path`; keep one of them")
+    check_table(entry, GRIDDED, place)
+    if not source.get("surveys") and not source.get("radar"):
+        raise InputError(f"{place} is from surveys, and there are none; name some under `surveys` or `radar`")
+    lowres_m = float(source["lowres_spacing_m"])
+    if entry.get("spacing_m", lowres_m) != lowres_m:
+        raise InputError(f"{place}: spacing_m is {entry['spacing_m']:g}; give {lowres_m:g}, or leave it out")
+    least = FEWEST_CELLS * lowres_m
+    if entry.get("blocks_m", least) < least:
+        raise InputError(f"{place}: blocks_m is {entry['blocks_m']:g}; give at least {least:g}")
 
 
 def list_surveys(source: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -166,7 +216,11 @@ def list_files(source: Mapping[str, Any], folder: Path) -> list[Path]:
 
 
 def guess_slip(speed: np.ndarray) -> np.ndarray:
-    """Guess the slip ratio from the speed of the surface in m/a."""
+    """Guess the slip ratio from the speed of the surface in m/a.
+
+    >>> guess_slip(np.array([5.0, 50.0, 900.0])).tolist()
+    [1.0, 5.0, 30.0]
+    """
     return np.clip(speed / SLIDING_SPEED, 1, 30)
 
 

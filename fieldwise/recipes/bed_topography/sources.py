@@ -9,21 +9,23 @@ from typing import Any
 import numpy as np
 import shapely
 
+from fieldwise.errors import InputError
 from fieldwise.fields.arrays import ArrayModule
 from fieldwise.fields.datums import ATTRIBUTE as DATUM
 from fieldwise.fields.formats import read_area
 from fieldwise.fields.grids import Grid
 from fieldwise.fields.heights import Heights
-from fieldwise.recipes.bed_topography.derivation import derive_inputs
+from fieldwise.recipes.bed_topography.derivation import add_lowres, derive_inputs
 from fieldwise.recipes.bed_topography.prepare import UNITS
-from fieldwise.recipes.bed_topography.radar import add_radar
+from fieldwise.recipes.bed_topography.radar import find_radar
 from fieldwise.recipes.bed_topography.region import (
     ELEVATIONS,
+    LOWRES,
     VECTORS,
     list_files,
     read_own_files,
 )
-from fieldwise.recipes.bed_topography.surveys import prepare_targets, tile_area
+from fieldwise.recipes.bed_topography.surveys import prepare_targets, read_given, tile_area
 from fieldwise.samples.cases import Case
 from fieldwise.samples.inputs import add_inputs, prepare_inputs, read_heights
 from fieldwise.samples.prepared import Draft
@@ -40,12 +42,24 @@ class Sources:
 
     case: Case
     config: dict[str, Any]
-    folder: Path
+    file: Path
     heights: Heights
     grounded: shapely.Geometry | None
 
-    def add_surveys(self, draft: Draft, *, buffer_m: float, seed: int) -> np.ndarray:
+    @property
+    def folder(self) -> Path:
+        """Folder that relative paths start from."""
+        return self.file.parent
+
+    @property
+    def grids_lowres(self) -> bool:
+        """Whether the low-res bed is gridded from the picks, and not named."""
+        return "from" in self.config["inputs"][LOWRES]
+
+    def add_surveys(self, draft: Draft, *, buffer_m: float, seed: int, progress: bool = True) -> np.ndarray:
         """Grid the surveys, keep aside what is held out, and add what radar tells as inputs.
+
+        Where the low-res bed is to be gridded from the picks it is so from those that are not held out.
 
         Returns
         -------
@@ -56,7 +70,16 @@ class Sources:
         options: Any = {"folder": self.folder, "heights": self.heights, "seed": seed, "report": print}
         known, areas = prepare_targets(self.config, self.case, buffer_m=buffer_m, **options)
         draft.facts |= known
-        add_inputs(self.case, add_radar(self.case))
+        picks = read_given(self.case)
+        if self.grids_lowres:
+            if picks.empty:
+                raise InputError(
+                    f"{self.file}: held_out takes all picks, and {LOWRES} is to be gridded from them; hold "
+                    "smaller areas out"
+                )
+            print("gridding the low-res bed, reading the bed off the surface")
+            add_lowres(self.case, picks, grounded=self.grounded, progress=progress)
+        add_inputs(self.case, find_radar(self.case, picks))
         return areas
 
     def tile_area(self) -> shapely.Geometry | None:
@@ -69,14 +92,16 @@ def open_sources(
 ) -> Sources:
     """Bring the inputs that a FILE.yaml names to one grid, and derive what follows from them."""
     config, folder = read_own_files(file), file.parent
-    if config.get("surveys"):
+    gridded = "from" in config["inputs"][LOWRES]
+    if config.get("surveys") or gridded:
         load_gmt()  # grids them; better missed now than after all inputs are filled
-    draft.sources, draft.home = list_files(config, folder), folder
-    heights = read_heights(config, folder=folder, elevations=ELEVATIONS, report=print)
+    named = config | {"inputs": {name: entry for name, entry in config["inputs"].items() if "path" in entry}}
+    draft.sources, draft.home = list_files(named, folder), folder
+    heights = read_heights(named, folder=folder, elevations=ELEVATIONS, report=print)
     draft.facts |= {DATUM: heights.datum} if heights.datum else {}
     print("opening, aligning and filling the inputs")
     described = prepare_inputs(
-        config,
+        named,
         folder=folder,
         out=draft.folder,
         units=UNITS,
@@ -94,9 +119,10 @@ def open_sources(
     case = draft.add(replace(case, arrays=arrays))
     add_inputs(case, described["inputs"], vectors=VECTORS)
     grounded = _keep_known(config, draft, heights=heights, crs=crs)
-    print("reading the bed off the surface")
-    derive_inputs(case, grounded=grounded, progress=progress)
-    return Sources(case, config, folder, heights, grounded)
+    if not gridded:
+        print("reading the bed off the surface")
+        derive_inputs(case, grounded=grounded, progress=progress)
+    return Sources(case, config, file, heights, grounded)
 
 
 def _keep_known(config: dict[str, Any], draft: Draft, *, heights: Heights, crs: str) -> Any:

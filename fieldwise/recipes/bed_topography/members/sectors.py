@@ -6,7 +6,7 @@ import contextlib
 import io
 import multiprocessing
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -182,13 +182,8 @@ def _show(picks: pd.DataFrame, showing: Showing, case: Case, rng: np.random.Gene
 
 
 def _keep(job: Job, name: str, region: Case, arrays: dict[Variable, np.ndarray]) -> Case:
-    """Write arrays, one a channel, and describe the sector as a case that reads them."""
-    home, files = f"{job.split}/{name}", dict[str, str | float]()
-    (job.folder / home).mkdir(parents=True)
-    for variable, values in arrays.items():
-        for field, channel in zip(variable.fields, np.moveaxis(values, 1, 0), strict=True):
-            files[field] = f"{home}/{field}.npy"
-            np.save(job.folder / home / f"{field}.npy", np.asarray(channel, dtype=np.float32))
+    """Write the arrays, and describe the sector as a case that reads them."""
+    files: Any = write_arrays(job.folder, f"{job.split}/{name}", arrays)
     variables = {variable.name: variable for variable in arrays}
     return Case(
         name,
@@ -202,3 +197,20 @@ def _keep(job: Job, name: str, region: Case, arrays: dict[Variable, np.ndarray])
         crs=region.crs,
         frames=len(FRAMES),
     )
+
+
+def write_arrays(folder: Path, home: str, arrays: Mapping[Variable, np.ndarray]) -> dict[str, str]:
+    """Write arrays (frame, channel, y, x), one file a channel; give each field its file within the folder.
+
+    >>> import tempfile
+    >>> slope = Variable("surface_slope", ("surface_slope_1", "surface_slope_2"), vector=True)
+    >>> write_arrays(Path(tempfile.mkdtemp()), "flights", {slope: np.zeros((1, 2, 4, 4))})
+    {'surface_slope_1': 'flights/surface_slope_1.npy', 'surface_slope_2': 'flights/surface_slope_2.npy'}
+    """
+    files = {}
+    (folder / home).mkdir(parents=True, exist_ok=True)
+    for variable, values in arrays.items():
+        for field, channel in zip(variable.fields, np.moveaxis(values, 1, 0), strict=True):
+            files[field] = f"{home}/{field}.npy"
+            np.save(folder / files[field], np.asarray(channel, dtype=np.float32))
+    return files
