@@ -1,5 +1,6 @@
 """Folds: the low-res bed and the radar inputs that are learnt with know nothing of what is learnt from."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 import xarray as xr
 import yaml
 
-from conftest import CORNER_X, CORNER_Y, SIZE_M, hills
+from conftest import CORNER_X, CORNER_Y, SIZE_M, hills, write_own_files
 from fieldwise.errors import InputError
 from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import Grid, make_field
@@ -29,18 +30,27 @@ BLOCK_M = 10e3
 REGION = [CORNER_X, CORNER_Y, CORNER_X + SIZE_M, CORNER_Y + SIZE_M]
 
 
-@pytest.fixture
-def from_surveys(own_files):
-    """Have the low-res bed of the own files gridded from their picks, and a velocity beside it."""
-    grid = Grid(*REGION, 500, "EPSG:3031")
+def write_from_surveys(folder: Path) -> Path:
+    """Write a user's own files, whose low-res bed is gridded from the picks, and a velocity beside them."""
+    file, grid = write_own_files(folder), Grid(*REGION, 500, "EPSG:3031")
     flow = xr.Dataset({name: make_field(np.full(grid.shape, 50.0), grid, name=name) for name in ("vx", "vy")})
-    write_netcdf(flow, own_files.parent / "velocity.nc")
-    content = yaml.safe_load(own_files.read_text())
-    content["inputs"]["bed_lowres"] = {"from": "surveys", "spacing_m": 1000, "blocks_m": BLOCK_M}
+    write_netcdf(flow, folder / "velocity.nc")
+    inputs = yaml.safe_load(file.read_text())["inputs"]
+    lowres = {"from": "surveys", "spacing_m": 1000, "blocks_m": BLOCK_M}
     velocity = {"path": "velocity.nc", "variables": ["vx", "vy"], "spacing_m": 500, "units": "m a-1"}
-    content["inputs"]["ice_velocity"] = velocity
-    own_files.write_text(yaml.safe_dump(content))
-    return own_files
+    return edit(file, inputs=inputs | {"bed_lowres": lowres, "ice_velocity": velocity})
+
+
+@pytest.fixture
+def from_surveys(tmp_path):
+    return write_from_surveys(tmp_path / "own")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Prepare the same files. To be read only."""
+    home = tmp_path_factory.mktemp("folds")
+    return prepare(write_from_surveys(home / "own"), home / "data")
 
 
 def edit(file: Path, **keys) -> Path:
@@ -83,11 +93,10 @@ def read(file: Path) -> np.ndarray:
 # --- who has a say in what ------------------------------------------------------------------------
 
 
-def test_a_pick_has_no_say_in_what_its_own_fold_sees(from_surveys, tmp_path):
-    before = prepare(from_surveys, tmp_path / "before")
+def test_a_pick_has_no_say_in_what_its_own_fold_sees(from_surveys, folder, tmp_path):
     x, y = lift(from_surveys, 1337, 1000.0)
     after = prepare(from_surveys, tmp_path / "after")
-    differ = changed(before, after, "folds/*/*.tif")
+    differ = changed(folder, after, "folds/*/*.tif")
     (other,) = {Path(name).parent.name for name in differ}  # one fold sees it
     assert {"bed_lowres", "surface_inversion", "radar_departure"} <= {Path(name).stem for name in differ}
     own = {"1": 2, "2": 1}[other]
@@ -96,7 +105,7 @@ def test_a_pick_has_no_say_in_what_its_own_fold_sees(from_surveys, tmp_path):
     holding = (west < x) & (x < east) & (south < y) & (y < north)
     assert holding.any()
     assert set(tiles["fold"].values[holding]) == {own}
-    frames = {name: read(before / name) != read(after / name) for name in changed(before, after, "flights/*")}
+    frames = {name: read(folder / name) != read(after / name) for name in changed(folder, after, "flights/*")}
     assert {"flights/radar_departure.npy", "flights/bed_relief.npy"} <= set(frames)
     for name, differs in frames.items():
         assert not differs[own - 1].any(), name
@@ -118,8 +127,7 @@ def test_what_is_held_out_has_no_say_in_anything(from_surveys, tmp_path):
         assert int((one["z"] != other["z"]).sum()) == 2
 
 
-def test_tiles_lie_in_blocks_of_one_fold_and_are_cut_from_its_case(from_surveys, tmp_path):
-    folder = prepare(from_surveys, tmp_path / "data")
+def test_tiles_lie_in_blocks_of_one_fold_and_are_cut_from_its_case(folder):
     tiles = read_tiles(folder / "tiles.zarr")
     fold_of = {}
     for (west, south, east, north), fold in zip(tiles["bounds"].values, tiles["fold"].values):
@@ -202,10 +210,11 @@ def test_surveys_and_a_region_are_enough(from_surveys, tmp_path):
 
 def test_the_share_of_the_surface_is_seen_where_tiles_and_low_res_bed_share_no_picks(tmp_path, sandbox):
     """Of the same sector: gridded from what tiles are learnt from too, the surface seems to tell little."""
-    source = yaml.safe_load((sandbox / "sandbox.yaml").read_text())
+    files = shutil.copytree(sandbox, tmp_path / "files")
+    source = yaml.safe_load((files / "sandbox.yaml").read_text())
     shares, lowres = {}, {"from": "surveys", "blocks_m": 12_000}
     for name in ("apart", "together"):
-        file = sandbox / f"{name}.yaml"
+        file = files / f"{name}.yaml"
         source["inputs"]["bed_lowres"] = lowres
         file.write_text(yaml.safe_dump(source))
         folder = prepare(file, tmp_path / name, tile_cells=36, step_cells=8)
@@ -214,15 +223,13 @@ def test_the_share_of_the_surface_is_seen_where_tiles_and_low_res_bed_share_no_p
         )[1]
         shares[name] = signature.facts["inversion_share"]
         lowres = {"path": str(folder / "inputs" / "bed_lowres.tif"), "spacing_m": 1000}
-    print(shares)
     assert shares["apart"] > shares["together"] + 0.3, shares
 
 
 # --- flights --------------------------------------------------------------------------------------
 
 
-def test_flights_are_what_a_network_that_draws_learns_from(from_surveys, tmp_path):
-    folder = prepare(from_surveys, tmp_path / "data")
+def test_flights_are_what_a_network_that_draws_learns_from(folder):
     prepared, region = Prepared(folder), open_region(folder)
     (learnt,), (judged,) = prepared.cases("training"), prepared.cases("validation")
     assert learnt.shape == judged.shape == (112, 112)  # of 120, in steps of 16
@@ -246,8 +253,7 @@ def test_flights_are_what_a_network_that_draws_learns_from(from_surveys, tmp_pat
         np.testing.assert_array_equal(learnt.read_frames("bed_relief")[frame], relief)
 
 
-def test_flights_give_a_loss_though_most_of_their_cells_are_unknown(from_surveys, tmp_path):
-    folder = prepare(from_surveys, tmp_path / "data")
+def test_flights_give_a_loss_though_most_of_their_cells_are_unknown(folder):
     learnt, judged = (Prepared(folder).cases(split) for split in ("training", "validation"))
     training, validation = make_loaders(
         learnt, judged, describe(learnt), cells=64, batch_size=2, seed=7, step=4
