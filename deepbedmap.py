@@ -58,7 +58,7 @@ from fieldwise import figures
 from fieldwise.fields.formats import open_field
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.figures import print_figure
-from fieldwise.recipes.bed_topography.judgement import gather
+from fieldwise.recipes.bed_topography.material import gather
 from fieldwise.recipes.bed_topography.region import open_region
 from fieldwise.scores import pick
 
@@ -123,7 +123,7 @@ if ensemble_members:
 # %%
 if ensemble_members:
     material = gather(open_region(data), drawn)
-    for name in ("members", "members_worth"):
+    for name in ("members", "members_flight", "members_worth"):
         figure = print_figure(name, material, home / "figures")
         print(figure.caption)
         if figure.png:

@@ -54,7 +54,7 @@ from pathlib import Path
 from IPython.display import Markdown
 
 from fieldwise.recipes.bed_topography.figures import PLATES, print_figure
-from fieldwise.recipes.bed_topography.judgement import gather
+from fieldwise.recipes.bed_topography.material import gather
 from fieldwise.recipes.bed_topography.region import open_region
 from fieldwise.recipes.bed_topography.tables import save_tables
 

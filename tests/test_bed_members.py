@@ -4,18 +4,29 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+import xarray as xr
+import yaml
+from PIL import Image
+from scipy import ndimage
 from test_bed_topography import held_out_picks
 
 from fieldwise.fields.formats import open_field
+from fieldwise.fields.grids import Grid, make_field
+from fieldwise.fields.rasters import write_netcdf
 from fieldwise.recipes import bed_topography
+from fieldwise.recipes.bed_topography.figures import print_figure
+from fieldwise.recipes.bed_topography.judgement import score_map
+from fieldwise.recipes.bed_topography.material import gather
 from fieldwise.recipes.bed_topography.members.drawer import choose_network, describe
 from fieldwise.recipes.bed_topography.members.sectors import FRAMES
 from fieldwise.recipes.bed_topography.predictor import PRETRAINED, load_bed_predictor
 from fieldwise.recipes.bed_topography.radar import grid_radar
 from fieldwise.recipes.bed_topography.region import open_region
 from fieldwise.recipes.bed_topography.surveys import read_given
+from fieldwise.samples.examples import make_prepared
 from fieldwise.samples.prepared import Prepared
 from fieldwise.scores import pick, value_of
+from fieldwise.surveys import write_flights
 
 QUIET = {"progress": False, "accelerator": "cpu"}
 
@@ -112,8 +123,6 @@ def test_distances_end_where_nothing_more_is_said():
 
 
 def open_grid(cells):
-    from fieldwise.fields.grids import Grid
-
     return Grid(0, 0, 250.0 * cells, 250.0 * cells, 250.0, "EPSG:3031")
 
 
@@ -170,6 +179,126 @@ def test_members_are_judged_by_the_truth(sandbox, drawer, drawn, tmp_path):
     assert value_of(truth, measure="rmse", name="member") > value_of(truth, measure="rmse", name="prediction")
     bands = [row["at"] for row in pick(truth, measure="power_ratio", name="member")]
     assert bands == ["14 km", "7.1 km", "3.5 km", "1.8 km", "0.94 km"]
+
+
+@pytest.fixture(scope="module")
+def about_the_truth(sandbox, tmp_path_factory):
+    """Write a map whose three members are the true bed, and that 15 m lower and 15 m higher."""
+    bed = open_field(sandbox / "truth" / "bed.tif").astype(np.float32)
+    members = bed.values + np.array([0, -15, 15], dtype=np.float32)[:, None, None]
+    path = tmp_path_factory.mktemp("about") / "bed.nc"
+    kept = xr.DataArray(members, dims=("member", "y", "x"), coords={"y": bed["y"], "x": bed["x"]})
+    write_netcdf(xr.Dataset({"bed": bed.rename("bed"), "bed_member": kept}).rio.write_crs(bed.rio.crs), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def judged(sandbox, about_the_truth, tmp_path_factory):
+    options = {"data": sandbox, "prediction": about_the_truth, "figures": False}
+    return bed_topography.evaluate(run=tmp_path_factory.mktemp("judged"), **options)
+
+
+def test_members_are_judged_at_picks(sandbox, about_the_truth, judged):
+    """Read anew by SciPy between the four cells around each pick; CRPS as the mean over pairs has it."""
+    for against, picks in (
+        ("held-out picks", held_out_picks(sandbox)),
+        ("given picks", read_given(open_region(sandbox))),
+    ):
+        grid = open_region(sandbox).grid
+        place = (grid.north - picks["y"]) / 250 - 0.5, (picks["x"] - grid.west) / 250 - 0.5
+        true = ndimage.map_coordinates(open_field(sandbox / "truth" / "bed.tif").values, place, order=1)
+        inside = np.all([(each >= 0) & (each <= 239) for each in place], axis=0)
+        errors = (true - picks["z"].to_numpy())[inside]
+        rows = pick(judged["scores"], against=against)
+        member = np.stack([errors, errors - 15, errors + 15])
+        assert value_of(rows, measure="rmse", name="prediction") == pytest.approx(rms(errors), rel=1e-4)
+        assert value_of(rows, measure="rmse", name="member") == pytest.approx(rms(member), rel=1e-4)
+        assert value_of(rows, measure="bias", name="member") == pytest.approx(errors.mean(), abs=1e-3)
+        if against == "given picks":
+            assert {row["measure"] for row in rows} == {"rmse", "bias"}
+            continue
+        pairs = (15 + 15 + 30) / 3  # mean distance between two members
+        crps = np.abs(member).mean() - pairs / 2
+        assert value_of(rows, measure="crps", name="prediction") == pytest.approx(crps, rel=1e-4)
+        spread = np.sqrt(4 / 3) * 15  # of three members 15 m apart
+        ratio = value_of(rows, measure="spread_error_ratio")
+        assert ratio == pytest.approx(spread / rms(errors), rel=1e-4)
+        for name in ("cubic", "spline", "inversion"):
+            alone = value_of(rows, measure="mae", name=name)
+            assert value_of(rows, measure="crps", name=name) == alone
+
+
+def rms(errors):
+    return np.sqrt(np.mean(np.square(errors)))
+
+
+def test_members_are_judged_in_the_dense_block_that_is_held_out(sandbox, judged):
+    """Each cell holds two or three picks of the true bed, 12 m off: the mean of them, a few metres."""
+    block = pick(judged["scores"], against="held-out block")
+    assert judged["n_block_cells"] > 0.7 * (14_000 / 250) ** 2
+    own = value_of(block, measure="rmse", name="prediction")
+    assert 4 < own < 12
+    member = value_of(block, measure="rmse", name="member")
+    assert member**2 - own**2 == pytest.approx(2 * 15**2 / 3, rel=1e-4)  # 0, 225 and 225, in the mean
+    roughness = value_of(block, measure="roughness_ratio", name="prediction")
+    assert roughness == pytest.approx(1, abs=0.12)  # the radar's noise is rough
+    assert value_of(block, measure="roughness_ratio", name="member") == pytest.approx(roughness, rel=1e-5)
+    assert not pick(block, measure="power_ratio")  # 14 km hold no window of 32 km
+    assert value_of(block, measure="rmse", name="cubic") > 3 * own
+
+
+def test_a_dense_block_needs_no_truth(sandbox, about_the_truth, judged, tmp_path):
+    """As of real data: without the truth the other scores are what they were."""
+    for path in sandbox.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    description = tmp_path / "dataset.yaml"
+    content = yaml.safe_load(description.read_text())
+    description.unlink()
+    description.write_text(yaml.safe_dump({**content, "truth": None, "bound": None}))
+    rows, facts = score_map(open_region(tmp_path), about_the_truth)
+    others = [row for row in judged["scores"] if row["against"] not in ("mass conservation", *TRUTHS)]
+    assert rows == others
+    assert "share_of_map" not in facts
+
+
+TRUTHS = ("truth", "truth, all cells")
+
+
+def test_windows_of_a_block_are_seen_as_the_radar_sees_them(tmp_path):
+    """A block as wide as a window: of members of twice the height there is four times the power."""
+    grid = open_grid(160)
+    bed = ndimage.gaussian_filter(np.random.default_rng(3).normal(size=grid.shape), 3) * 1000
+    x, y = (each.ravel() for each in np.meshgrid(grid.x[8:-8], grid.y[8:-8]))
+    picks = pd.DataFrame({"x": x, "y": y, "z": bed[8:-8, 8:-8].ravel(), "flight": 0, "survey": "block"})
+    options = {"shape": grid.shape, "crs": grid.crs, "folder": tmp_path / "data", "held_out": "picks.nc"}
+    prepared = make_prepared({"bed_lowres": np.zeros((40, 40))}, **options)
+    write_flights([picks], prepared.folder / "picks.nc", crs=grid.crs)
+    members = xr.DataArray(2 * np.stack([bed, bed + 1]), dims=("member", "y", "x"))
+    fields = {"bed": make_field(2 * bed, grid, name="bed"), "bed_member": members}
+    write_netcdf(xr.Dataset(fields).rio.write_crs(grid.crs), tmp_path / "map.nc")
+    (case,) = prepared.cases()
+    rows, told = score_map(case, tmp_path / "map.nc")
+    assert told["n_block_cells"] == 144**2
+    power = pick(rows, against="held-out block", measure="power_ratio")
+    assert len(power) == 2 * 5
+    assert [row["value"] for row in power] == pytest.approx(10 * [4.0], rel=1e-4)
+
+
+def test_names_and_measures_stand_in_order(judged):
+    names = list(dict.fromkeys(row["name"] for row in pick(judged["scores"], against="truth")))
+    assert names == ["prediction", "member", "cubic", "spline", "inversion", "bound"]
+    measures = list(dict.fromkeys(row["measure"] for row in pick(judged["scores"], against="truth")))
+    assert measures == [
+        *("rmse", "mae", "bias", "crps", "coverage_90", "spread_error_ratio", "roughness_ratio")
+    ]
+
+
+def test_members_are_drawn_beside_what_is_known(sandbox, drawn, tmp_path):
+    material = gather(open_region(sandbox), drawn)
+    for name in ("members", "members_flight", "members_worth"):
+        printed = print_figure(name, material, tmp_path)
+        with Image.open(printed.png) as picture:
+            assert np.asarray(picture.convert("L")).std() > 5, name
 
 
 def test_the_weights_that_come_with_the_package_draw_a_sector_they_have_not_seen(sandbox, tmp_path):

@@ -143,6 +143,22 @@ def test_closeups(save):
         figures.draw_closeups(made(), {str(i): boxes["box 0"] for i in range(10)})
 
 
+@pytest.mark.parametrize("beds", [1, 3, 4, 6])
+def test_a_spread_has_colours_of_its_own(beds, save):
+    """Warm ones, in the last panel alone, wherever that stands: there, red is more than blue everywhere."""
+    spread = abs(made(seed=1)).rename("spread")
+    fields = {f"member {number}": made(seed=number) for number in range(beds)}
+    picture = save(figures.draw_shaded(fields, spread=spread))
+    alone = save(figures.draw_shaded(fields))
+    red, _, blue = picture
+    yellow = (red > 240) & (blue < 190) & (blue > 120) & (picture[1] > 220)
+    assert yellow.sum() > 100
+    red, green, blue = alone
+    assert ((red > 240) & (blue < 190) & (blue > 120) & (green > 220)).sum() < yellow.sum() / 10
+    with pytest.raises(InputError, match="10 boxes do not fit"):
+        figures.draw_shaded({str(number): made() for number in range(9)}, spread=spread)
+
+
 def test_perspectives(save):
     fields = {"prediction": made(), "cubic": made(seed=1), "truth": holed()}
     save(figures.draw_perspectives({**fields, "difference": made() - made(seed=1)}))
@@ -206,6 +222,31 @@ def test_flight_rejects_unequal_lengths_and_unknown_names():
         figures.draw_flight([0, 1], {"truth": [1, 2]}, roughness={"cubic": [1, 2]})
     with pytest.raises(InputError, match="no value"):
         figures.draw_flight([0, 1], {"truth": [np.nan, np.nan]}, roughness={"truth": [1, 2]})
+
+
+def test_members_along_a_flight(save):
+    """Of 19 members the band of 90 % reaches from the lowest to the highest, of 39 to the last but one."""
+    distance_km = np.arange(0, 50, 0.5)
+    random = np.random.default_rng(0)
+    for count, left_out in ((19, 0), (39, 1)):
+        members = random.normal(size=(count, 100))
+        lines = {"mean": members.mean(axis=0), "cubic": np.zeros(100)}
+        figure = figures.draw_flight_members(
+            distance_km, members, lines, picks=(distance_km[::2], members[0, ::2]), ends=("A", "B")
+        )
+        save(figure)
+        (axes,) = figure.axes
+        ordered = np.sort(members, axis=0)
+        band = axes.collections[0].get_paths()[0].vertices[:, 1]
+        assert (band.min(), band.max()) == (ordered[left_out].min(), ordered[-1 - left_out].max())
+        dots, mean, cubic = axes.lines
+        np.testing.assert_array_equal(dots.get_ydata(), members[0, ::2])
+        np.testing.assert_array_equal(mean.get_ydata(), lines["mean"])
+        np.testing.assert_array_equal(cubic.get_ydata(), lines["cubic"])
+        texts = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert texts == ["90 % interval", "Radar", "Mean", "Cubic"]
+    with pytest.raises(InputError, match="differ"):
+        figures.draw_flight_members(distance_km[1:], members, lines, picks=([0.0], [0.0]))
 
 
 def test_error_histogram(save):

@@ -15,7 +15,7 @@ from fieldwise.fields.grids import Grid, grid_of, make_field
 from fieldwise.fields.rasters import write_cog
 from fieldwise.figures import choose_boxes
 from fieldwise.recipes.bed_topography.figures import PLATES, print_figure, run_on_a_tile, save_figures
-from fieldwise.recipes.bed_topography.judgement import (
+from fieldwise.recipes.bed_topography.material import (
     ANTARCTIC_LIMITS_M,
     CUBIC,
     LARGEST_REGION_M,

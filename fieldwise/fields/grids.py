@@ -79,6 +79,23 @@ class Grid:
         """Cell centres from north to south."""
         return self.north - self.spacing * (np.arange(self.shape[0]) + 0.5)
 
+    def part(self, rows: slice, columns: slice) -> Grid:
+        """Give the grid of some of its cells.
+
+        >>> Grid(0, 0, 1000, 500, 250, "EPSG:3031").part(slice(0, 1), slice(1, 3)).bounds
+        (250, 250, 750, 500)
+        """
+        (top, bottom, _), (left, right, _) = (
+            each.indices(size) for each, size in zip((rows, columns), self.shape)
+        )
+        return replace(
+            self,
+            west=self.west + left * self.spacing,
+            east=self.west + right * self.spacing,
+            north=self.north - top * self.spacing,
+            south=self.north - bottom * self.spacing,
+        )
+
 
 def overlap(first: Bounds, second: Bounds) -> Bounds | None:
     """Return the box that two boxes share, or None.
@@ -115,15 +132,8 @@ def cut_blocks(grid: Grid, cells: int) -> Iterator[tuple[slice, slice, Grid]]:
     """
     ny, nx = grid.shape
     for top, left in itertools.product(range(0, ny, cells), range(0, nx, cells)):
-        bottom, right = min(top + cells, ny), min(left + cells, nx)
-        block = replace(
-            grid,
-            west=grid.west + left * grid.spacing,
-            east=grid.west + right * grid.spacing,
-            north=grid.north - top * grid.spacing,
-            south=grid.north - bottom * grid.spacing,
-        )
-        yield slice(top, bottom), slice(left, right), block
+        rows, columns = slice(top, min(top + cells, ny)), slice(left, min(left + cells, nx))
+        yield rows, columns, grid.part(rows, columns)
 
 
 def grid_of(field: xr.DataArray) -> Grid:

@@ -12,11 +12,13 @@ tell apart (Crameri 2018); every colour bar names its quantity and unit; panels 
 
 from fieldwise.figures.architecture import draw_architecture
 from fieldwise.figures.comparisons import draw_comparison, draw_inputs, draw_tiles
-from fieldwise.figures.curves import draw_error_histogram, draw_flight, draw_loss_curves
+from fieldwise.figures.curves import (
+    draw_error_histogram,
+    draw_flight,
+    draw_flight_members,
+    draw_loss_curves,
+)
 from fieldwise.figures.maps import (
-    Places,
-    choose_boxes,
-    choose_places,
     draw_closeups,
     draw_map,
     draw_roughness,
@@ -24,6 +26,7 @@ from fieldwise.figures.maps import (
 )
 from fieldwise.figures.panels import Plate, Printed, print_plate, save_figure, try_to_draw
 from fieldwise.figures.perspectives import draw_perspectives
+from fieldwise.figures.places import Places, choose_boxes, choose_places
 from fieldwise.figures.studies import (
     draw_study_courses,
     draw_study_history,
@@ -45,6 +48,7 @@ __all__ = [
     "draw_densities",
     "draw_error_histogram",
     "draw_flight",
+    "draw_flight_members",
     "draw_inputs",
     "draw_loss_curves",
     "draw_map",

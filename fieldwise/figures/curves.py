@@ -37,6 +37,9 @@ LINE_DASHES: list[tuple[float, ...]] = [
     (2.5, 1.2),
     (8, 2, 1, 2, 1, 2),
 ]
+MEMBERS_COLOUR = LINE_COLOURS[2]
+MEMBERS_LINES = [(MEMBERS_COLOUR, "solid"), (LINE_COLOURS[1], (0, (5, 2))), (LINE_COLOURS[3], "dotted")]
+FEW_PICKS = 500  # dots of more are drawn small
 QUANTITIES = {"loss": "Loss", "psnr": "PSNR (dB)", "ssim": "SSIM"}  # first words of columns of metrics
 WITH_UNITS = {"rmse": "RMSE", "mae": "MAE", "bias": "Bias"}  # these are followed by the unit
 LARGEST_LINEAR = 50  # ratio of the largest to the least value beyond which an axis is logarithmic
@@ -93,12 +96,78 @@ def draw_flight(
         lower.set(ylabel=roughness_label, xlabel="Distance along the flight (km)", ylim=(0, None))
         for axes in (upper, lower):
             axes.margins(x=0)
-        for name, (place, side) in zip(ends or (), ((0.01, "left"), (0.99, "right"))):
-            where = {"transform": upper.transAxes, "ha": side, "va": "top"}
-            upper.text(place, 0.97, name, fontweight="bold", **where)
+        _name_ends(upper, ends)
         draw_legend(upper, width_cm=width_cm)
         sheet.align_ylabels()
     return sheet
+
+
+def draw_flight_members(
+    distance_km: ArrayLike,
+    members: ArrayLike,
+    lines: Mapping[str, ArrayLike],
+    *,
+    picks: tuple[np.ndarray, ArrayLike],
+    picks_label: str = "radar",
+    label: str = "Elevation (m)",
+    ends: tuple[str, str] | None = None,
+    width_cm: float = PAGE_CM,
+) -> Sheet:
+    """Draw members along a flight as the band that holds 90 % of them, with lines, and picks as dots.
+
+    The band is that of which :func:`fieldwise.scores.coverage_of_ranks` tells the coverage; of fewer than 19
+    members it is all that they span, and less than 90 % may lie in it.
+
+    Parameters
+    ----------
+    distance_km : (n,) distance along the flight
+    members : (member, n) values
+    lines : name -> (n,) values, three at most: of the members' mean, and of what it is compared with
+    picks : (m,) distance and (m,) value of what was measured
+    picks_label : what that is called
+    label : of the vertical axis, with units
+    ends : letters of the first and the last point, as on a map
+    width_cm : of the figure
+
+    Raises
+    ------
+    InputError
+        When there is nothing to draw, or lengths differ.
+
+    Examples
+    --------
+    >>> distance_km = np.arange(0, 50, 0.25)
+    >>> bed = 100 * np.sin(distance_km)
+    >>> drawn = bed + np.random.default_rng(0).normal(0, 9, size=(19, 200))
+    >>> lines = {"mean of the members": drawn.mean(axis=0)}
+    >>> figure = draw_flight_members(distance_km, drawn, lines, picks=(distance_km, bed))
+    """
+    from fieldwise.figures.sheets import draw_legend, styled_sheet
+
+    distance, drawn = np.asarray(distance_km, dtype=np.float64), np.asarray(members, dtype=np.float64)
+    values = _lines(distance, {**{f"member {number}": each for number, each in enumerate(drawn)}, **lines})
+    low, high = np.quantile(drawn, [0.05, 0.95], axis=0, method="weibull")
+    with styled_sheet(width_cm, 6.5) as sheet:
+        axes = sheet.subplots()
+        axes.fill_between(
+            distance, low, high, color=MEMBERS_COLOUR, alpha=0.3, linewidth=0, label="90 % interval"
+        )
+        size = 1.6 if len(picks[0]) > FEW_PICKS else 3.2
+        axes.plot(*picks, "k.", markersize=size, markeredgewidth=0, label=title(picks_label))
+        for name, (colour, dashes) in zip(lines, MEMBERS_LINES):
+            axes.plot(distance, values[name], label=title(name), color=colour, linestyle=dashes)
+        axes.set(xlabel="Distance along the flight (km)", ylabel=label)
+        axes.margins(x=0)
+        _name_ends(axes, ends)
+        draw_legend(axes, width_cm=width_cm, markerscale=6.4 / size)
+    return sheet
+
+
+def _name_ends(axes: Axes, ends: tuple[str, str] | None) -> None:
+    """Write the letters of a flight's ends into the upper corners."""
+    for name, (place, side) in zip(ends or (), ((0.01, "left"), (0.99, "right"))):
+        where: dict[str, Any] = {"transform": axes.transAxes, "ha": side, "va": "top"}
+        axes.text(place, 0.97, name, fontweight="bold", **where)
 
 
 def looks_of(names: Iterable[str]) -> dict[str, dict[str, Any]]:

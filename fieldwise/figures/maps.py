@@ -1,10 +1,8 @@
-"""Maps seen from above: one large map, close-ups, roughness; and the places that they look at."""
+"""Maps seen from above: one large map, close-ups, members beside their spread, roughness."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import geopandas
@@ -14,7 +12,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from fieldwise.errors import InputError
-from fieldwise.fields.grids import Bounds, grid_of, load_values, overlap
+from fieldwise.fields.grids import Bounds, grid_of
 from fieldwise.figures.gmt import (
     BESIDE_CM,
     Panel,
@@ -214,7 +212,9 @@ def draw_closeups(
 def draw_shaded(
     fields: Mapping[str, xr.DataArray],
     *,
+    spread: xr.DataArray | None = None,
     colour_map: str = "batlow",
+    spread_map: str = "lajolla",
     limits: tuple[float, float] | None = None,
     width_cm: float = PAGE_CM,
 ) -> pygmt.Figure:
@@ -223,36 +223,56 @@ def draw_shaded(
     Parameters
     ----------
     fields : name -> (y, x) field with units
+    spread : (y, x) field with units, for a last panel: unlit, in colours of its own from zero up
     colour_map, limits, width_cm : as of :func:`draw_closeups`
+    spread_map : of GMT, for the spread
 
     Raises
     ------
     InputError
-        When there are no fields or more than nine.
+        When there are no fields or more than nine panels.
 
     Examples
     --------
     >>> from fieldwise.fields.grids import Grid, make_field
     >>> grid = Grid(west=0, south=0, east=4000, north=4000, spacing=250, crs="EPSG:3031")
     >>> bed = make_field(np.random.default_rng(0).normal(size=grid.shape), grid, name="bed")
-    >>> figure = draw_shaded({"truth": bed, "half": bed / 2})
+    >>> figure = draw_shaded({"truth": bed, "half": bed / 2}, spread=abs(bed).rename("spread"))
     """
     check_named(fields, "boxes")
-    if len(fields) > 9:
-        raise InputError(f"{len(fields)} boxes do not fit on one page; give at most 9")
     parts = {name: thin(field, most_cells=400) for name, field in fields.items()}
+    shown = [*parts.values()] if spread is None else [*parts.values(), spread]
+    count = len(shown)
+    if count > 9:
+        raise InputError(f"{count} boxes do not fit on one page; give at most 9")
     with styled_figure() as figure:
         shading = lighting(parts.values(), strength=0.5)
-        columns = min(len(parts), 3)
+        columns = min(count, 3)
         width = panel_width(width_cm, columns=columns, gap=BESIDE_CM)
-        panels = place_panels(parts.values(), columns=columns, width=width, gap=(BESIDE_CM, 1.1))
+        panels = place_panels(shown, columns=columns, width=width, gap=(BESIDE_CM, 1.1))
         set_colours(colour_map, limits or elevation_limits(parts.values(), colour_map=colour_map))
-        for index, ((name, part), panel) in enumerate(zip(parts.items(), panels, strict=True)):
-            west, south = index % columns == 0, (index // columns + 1) * columns >= len(parts)
+        for index, ((name, part), panel) in enumerate(zip(parts.items(), panels)):
+            west, south = index % columns == 0, (index // columns + 1) * columns >= count
             with move_to(figure, panel):
                 draw_field(figure, part, panel, heading=title(name), shading=shading, west=west, south=south)
-        draw_common_bar(figure, panels, quantity(next(iter(parts.values()))))
+        last, under = panels[-1], panels
+        if spread is not None:  # the bar stands left of the spread, or right of one that begins a row
+            under = [each for each in panels if each.left < last.left]
+            under = under or [each for each in panels if each.left > last.left]
+        draw_common_bar(figure, under, quantity(next(iter(parts.values()))))
+        if spread is not None:
+            _draw_spread(figure, thin(spread, most_cells=400), last, spread_map, west=count % columns == 1)
     return figure
+
+
+def _draw_spread(
+    figure: pygmt.Figure, spread: xr.DataArray, panel: Panel, colour_map: str, *, west: bool
+) -> None:
+    """Draw a spread from zero up, with a colour bar of its own below."""
+    set_colours(colour_map, (0, common_limits([spread], percentile=0.2)[1]))
+    with move_to(figure, panel):
+        draw_field(figure, spread, panel, heading=title(str(spread.name)), west=west)
+    draw_common_bar(figure, [panel], quantity(spread), open_ends="f")
 
 
 def draw_roughness(
@@ -329,100 +349,3 @@ def _draw_elevation(
             style = {"font": "7p,Helvetica-Bold", "fill": "white", "clearance": "0.04c", "no_clip": True}
             figure.text(**ends, **style, justify="CB", offset="0c/0.12c")
     draw_common_bar(figure, [panel for panel in panels if panel.left == panels[0].left], quantity(field))
-
-
-@dataclass(frozen=True)
-class Places:
-    """Boxes (west, south, east, north) of the close-ups, of a view in perspective, and of a region.
-
-    Close-ups are named by a letter, which a name may follow; limits are those of the colours.
-    """
-
-    closeups: dict[str, Bounds]
-    view: Bounds
-    region: Bounds
-    limits: tuple[float, float] | None = None
-
-
-def choose_places(
-    field: xr.DataArray,
-    *,
-    known: Places | None = None,
-    centre: tuple[float, ...] | None = None,
-    width: float = math.inf,
-) -> Places:
-    """Choose what figures of a map look at: places known by name where it holds all, else its roughest.
-
-    Parameters
-    ----------
-    field : (y, x) map
-    known : places with names
-    centre : of the region that is looked at; by default the middle of the map
-    width : of that region at most; a map up to this wide is looked at as a whole
-
-    >>> from fieldwise.fields.grids import Grid, make_field
-    >>> values = np.zeros((20, 20)); values[0, 0] = 90.0  # a peak in the north-west
-    >>> field = make_field(values, Grid(0, 0, 5000, 5000, 250, "EPSG:3031"), name="bed")
-    >>> choose_places(field).view, choose_places(field, width=1000).region
-    ((0.0, 3000.0, 2000.0, 5000.0), (2000.0, 2000.0, 3000.0, 3000.0))
-    """
-    whole = grid_of(field).bounds
-    if known and all(
-        overlap(box, whole) == box for box in (*known.closeups.values(), known.view, known.region)
-    ):
-        return known
-    thinned = thin(field, most_cells=2000)
-    view = choose_boxes(thinned, count=1, share=0.4)
-    middle = centre or ((whole[0] + whole[2]) / 2, (whole[1] + whole[3]) / 2)
-    region = _frame(whole, middle, width=width)
-    return Places(choose_boxes(thinned), next(iter(view.values()), whole), region)
-
-
-def choose_boxes(field: xr.DataArray, *, count: int = 9, share: float = 0.16) -> dict[str, Bounds]:
-    """Choose the roughest places of a map that do not overlap, named by letters.
-
-    Parameters
-    ----------
-    field : (y, x); best thinned before
-    count : of places, at most
-    share : of the map's shorter edge that a place is wide
-
-    >>> from fieldwise.fields.grids import Grid, make_field
-    >>> values = np.zeros((40, 40)); values[::2, 20:28] = 90.0
-    >>> field = make_field(values, Grid(0, 0, 400, 400, 10, "EPSG:3031"), name="bed")
-    >>> west, south, east, north = choose_boxes(field, count=1)["A"]
-    >>> west < 280 and east > 200
-    True
-    """
-    grid = grid_of(field)
-    edge = max(2, round(share * min(grid.shape)))
-    rows, columns = (size // edge for size in grid.shape)
-    values = load_values(field)[: rows * edge, : columns * edge].reshape(rows, edge, columns, edge)
-    with np.errstate(all="ignore"):
-        spread = np.nan_to_num(values.std(axis=(1, 3)), nan=-1.0)
-    boxes: dict[str, Bounds] = {}
-    for index in np.argsort(-spread, axis=None)[:count]:
-        row, column = np.unravel_index(index, spread.shape)
-        if spread[row, column] < 0:
-            continue
-        west = grid.west + int(column) * edge * grid.spacing
-        north = grid.north - int(row) * edge * grid.spacing
-        boxes[chr(ord("A") + len(boxes))] = (
-            west,
-            north - edge * grid.spacing,
-            west + edge * grid.spacing,
-            north,
-        )
-    return boxes
-
-
-def _frame(whole: Bounds, centre: tuple[float, ...], *, width: float) -> Bounds:
-    """Give a box of a width around a place, moved so that it lies within the whole; or the whole."""
-    if max(whole[2] - whole[0], whole[3] - whole[1]) <= width:
-        return whole
-    edges = []
-    for middle, low, high in zip(centre, whole[:2], whole[2:]):
-        size = min(width, high - low)
-        first = min(max(middle - size / 2, low), high - size)
-        edges.append((first, first + size))
-    return edges[0][0], edges[1][0], edges[0][1], edges[1][1]

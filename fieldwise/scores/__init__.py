@@ -30,7 +30,18 @@ from fieldwise.scores.errors import (
     rmse,
     root_mean_square,
 )
-from fieldwise.scores.maps import find_unseen, open_map, sample_maps, score_blocks, score_residuals
+from fieldwise.scores.maps import (
+    Known,
+    Read,
+    find_unseen,
+    know_blocks,
+    open_map,
+    read_at_points,
+    sample_maps,
+    score_blocks,
+    score_residuals,
+    widen,
+)
 from fieldwise.scores.outputs import OutputSums
 from fieldwise.scores.skill import bootstrap_interval, score_points, verdict
 from fieldwise.scores.spectra import SpectrumSums, power_multipoles, power_spectrum
@@ -60,7 +71,9 @@ __all__ = [
     "BandPowerSums",
     "EnsembleSums",
     "ErrorSums",
+    "Known",
     "OutputSums",
+    "Read",
     "RoughnessSums",
     "SpectrumSums",
     "bias",
@@ -81,6 +94,7 @@ __all__ = [
     "format_table",
     "format_values",
     "into_redshift_space",
+    "know_blocks",
     "label_of",
     "mae",
     "make_score",
@@ -91,6 +105,7 @@ __all__ = [
     "power_spectrum",
     "radial_spectrum",
     "ranks_of",
+    "read_at_points",
     "read_scores",
     "relative_l1",
     "relative_l2",
@@ -113,4 +128,5 @@ __all__ = [
     "to_csv",
     "value_of",
     "verdict",
+    "widen",
 ]

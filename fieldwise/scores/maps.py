@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -14,7 +14,7 @@ from fieldwise.errors import InputError
 from fieldwise.fields.datums import ATTRIBUTE as DATUM
 from fieldwise.fields.datums import require_datum
 from fieldwise.fields.formats import open_field
-from fieldwise.fields.grids import Grid, cover, crs_label, grid_of, load_values, make_field, overlap, same_crs
+from fieldwise.fields.grids import Grid, cover, crs_label, cut_blocks, grid_of, load_values, overlap, same_crs
 from fieldwise.fields.resampling import sample_at_points
 from fieldwise.fields.tiles import read_tiles
 from fieldwise.samples.cases import Case
@@ -24,6 +24,7 @@ from fieldwise.scores.texture import RoughnessSums, roughness
 
 ROUGHNESS_CELLS = 5
 MEASURES = ("rmse", "mae", "bias")
+Read = Callable[[slice, slice], Mapping[str, xr.DataArray]]  # rows and columns of some maps, by their names
 
 
 def open_map(path: str | Path, case: Case) -> xr.DataArray:
@@ -33,6 +34,7 @@ def open_map(path: str | Path, case: Case) -> xr.DataArray:
     >>> from fieldwise.fields.rasters import write_cog
     >>> from fieldwise.samples.examples import make_prepared
     >>> case, far = make_prepared({}, shape=(4, 4)).cases()[0], Grid(-9000, 0, -8000, 1000, 250, "EPSG:3413")
+    >>> from fieldwise.fields.grids import make_field
     >>> path = write_cog(make_field(np.zeros((4, 4)), far, name="bed"), Path(tempfile.mkdtemp()) / "map.tif")
     >>> open_map(path, case)
     Traceback (most recent call last):
@@ -48,14 +50,48 @@ def open_map(path: str | Path, case: Case) -> xr.DataArray:
     return field
 
 
-def sample_maps(
-    read: Callable[[slice, slice], Mapping[str, xr.DataArray]],
-    grid: Grid,
-    x: np.ndarray,
-    y: np.ndarray,
-    *,
-    block_cells: int = 2048,
-) -> dict[str, np.ndarray]:
+class Known(NamedTuple):
+    """A part of a map in which the truth is known.
+
+    Rows and columns of the map; the truth there, (y, x), NaN where it is unknown or not to be judged on; and
+    the core of these cells, which counts: the rest is a margin, for a cell's roughness hangs on others.
+    """
+
+    rows: slice
+    columns: slice
+    truth: np.ndarray
+    core: tuple[slice, slice] = (slice(None), slice(None))
+
+
+def know_blocks(
+    truth: Callable[[Grid], np.ndarray], grid: Grid, *, block_cells: int = 2048
+) -> Iterator[Known]:
+    """Give the blocks of a map in which a truth is known.
+
+    Parameters
+    ----------
+    truth
+        Gives the truth on a grid, (y, x), NaN where it is unknown or not to be judged on.
+    grid
+        Of the map.
+    block_cells
+        Edge of a block, less a margin.
+
+    >>> grid = Grid(0, 0, 800, 800, 100, "EPSG:3031")
+    >>> west = lambda here: np.where(here.x < 300, 7.0, np.nan) * np.ones(here.shape)
+    >>> [(known.rows.start, known.columns, known.core[1]) for known in know_blocks(west, grid, block_cells=4)]
+    [(0, slice(0, 6, None), slice(0, 4, None)), (2, slice(0, 6, None), slice(0, 4, None))]
+    """
+    for block in cut_blocks(grid, block_cells):
+        rows, columns, core = widen(*block[:2], grid.shape, margin=ROUGHNESS_CELLS // 2)
+        known = truth(grid.part(rows, columns))
+        if np.isfinite(known[core]).any():
+            yield Known(rows, columns, known, core)
+
+
+def read_at_points(
+    read: Read, grid: Grid, x: np.ndarray, y: np.ndarray, *, block_cells: int = 2048
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Read maps at points, from windows around those that lie together.
 
     Parameters
@@ -69,91 +105,89 @@ def sample_maps(
     block_cells
         Points in a block of so many cells are read from one window.
 
-    Returns
-    -------
-    dict
-        Name to (n,), NaN beyond the grid.
+    Yields
+    ------
+    tuple
+        Which of the points lie in one block, and name to the values there. Those beyond the grid never come.
 
     >>> from fieldwise.fields.grids import make_field
     >>> bed = make_field(np.arange(16.0).reshape(4, 4), Grid(0, 0, 400, 400, 100, "EPSG:3031"), name="bed")
-    >>> points = np.array([150.0, 900.0]), np.array([350.0, 350.0])
-    >>> sample_maps(lambda rows, columns: {"bed": bed[rows, columns]}, Grid(0, 0, 400, 400, 100, ""), *points)
-    {'bed': array([ 1., nan])}
+    >>> x, y = np.array([150.0, 900.0]), np.array([350.0, 350.0])
+    >>> list(read_at_points(lambda *cells: {"bed": bed[cells]}, grid_of(bed), x, y))
+    [(array([0]), {'bed': array([1.])})]
     """
     row = np.floor((grid.north - y) / grid.spacing).astype(int)
     column = np.floor((x - grid.west) / grid.spacing).astype(int)
     ny, nx = grid.shape
-    inside = (row >= 0) & (row < ny) & (column >= 0) & (column < nx)
-    block = (row // block_cells) * (nx // block_cells + 1) + column // block_cells
+    inside = np.flatnonzero((row >= 0) & (row < ny) & (column >= 0) & (column < nx))
+    block = (row[inside] // block_cells) * (nx // block_cells + 1) + column[inside] // block_cells
+    order = np.argsort(block, kind="stable")
+    for near in np.split(inside[order], np.flatnonzero(np.diff(block[order])) + 1):
+        if len(near):
+            rows, columns = (
+                slice(max(0, int(cells[near].min()) - 2), min(int(cells[near].max()) + 3, size))
+                for cells, size in zip((row, column), grid.shape)
+            )
+            fields = read(rows, columns)
+            yield near, {name: sample_at_points(field, x[near], y[near]) for name, field in fields.items()}
+
+
+def sample_maps(
+    read: Read, grid: Grid, x: np.ndarray, y: np.ndarray, *, block_cells: int = 2048
+) -> dict[str, np.ndarray]:
+    """Read maps at points, as :func:`read_at_points` does: name to (n,), NaN beyond the grid.
+
+    >>> from fieldwise.fields.grids import make_field
+    >>> bed = make_field(np.arange(16.0).reshape(4, 4), Grid(0, 0, 400, 400, 100, "EPSG:3031"), name="bed")
+    >>> x, y = np.array([150.0, 900.0]), np.array([350.0, 350.0])
+    >>> sample_maps(lambda *cells: {"bed": bed[cells]}, grid_of(bed), x, y)
+    {'bed': array([ 1., nan])}
+    """
     samples: dict[str, np.ndarray] = {}
-    for number in np.unique(block[inside]):
-        near = inside & (block == number)
-        rows, columns = (
-            slice(max(0, int(cells[near].min()) - 2), int(cells[near].max()) + 3) for cells in (row, column)
-        )
-        for name, field in read(rows, columns).items():
-            values = samples.setdefault(name, np.full(len(x), np.nan))
-            values[near] = sample_at_points(field, x[near], y[near])
+    for near, values in read_at_points(read, grid, x, y, block_cells=block_cells):
+        for name, told in values.items():
+            samples.setdefault(name, np.full(len(x), np.nan))[near] = told
     return samples
 
 
 def score_blocks(
-    read: Callable[[slice, slice, Grid], tuple[np.ndarray, dict[str, xr.DataArray]]],
-    grid: Grid,
-    *,
-    against: str,
-    unseen: Callable[[Grid], np.ndarray],
-    unit: str = "m",
-    block_cells: int = 2048,
-) -> tuple[list[dict[str, Any]], float]:
-    """Score maps against a truth where neither training nor selection has seen it, block by block.
+    read: Read, known: Iterable[Known], *, against: str, unit: str = "m"
+) -> tuple[list[dict[str, Any]], int]:
+    """Score maps against a truth, block by block.
 
     Parameters
     ----------
     read
-        Gives rows and columns, whose grid is the third argument: the truth (y, x), and name to map.
-    grid
-        Of the maps.
+        Gives rows and columns of all maps: name to (y, x) field.
+    known
+        Where the truth is known, as of :func:`know_blocks`.
     against, unit
         What the rows say of the truth.
-    unseen
-        Tells which cells of a grid, (y, x), are judged.
-    block_cells
-        Edge of what is read at a time, less a margin.
 
     Returns
     -------
     tuple
-        Rows of RMSE, MAE, bias and roughness ratio, none where nothing is judged; and the share of the cells
-        that are.
+        Rows of RMSE, MAE, bias and roughness ratio, none where nothing is judged; and how many cells are.
 
-    >>> from fieldwise.fields.grids import cover
+    >>> from fieldwise.fields.grids import make_field
     >>> grid = Grid(0, 0, 800, 800, 100, "EPSG:3031")
-    >>> known = np.random.default_rng(1).normal(size=(8, 8))
-    >>> drawn = make_field(known + 3, grid, name="bed")
-    >>> def read(rows, columns, here):
-    ...     return known[rows, columns], {"prediction": drawn[rows, columns]}
-    >>> options = {"against": "truth", "unseen": lambda here: cover(here, [(0, 0, 600, 800)])}
-    >>> rows, share = score_blocks(read, grid, **options)
-    >>> [round(row["value"], 3) for row in rows], share
-    ([3.0, 3.0, 3.0, 1.0], 0.75)
+    >>> true = np.random.default_rng(1).normal(size=(8, 8))
+    >>> drawn = make_field(true + 3, grid, name="bed")
+    >>> known = [Known(slice(0, 8), slice(0, 6), true[:, :6])]
+    >>> rows, cells = score_blocks(lambda *cells: {"prediction": drawn[cells]}, known, against="truth")
+    >>> [round(row["value"], 3) for row in rows], cells
+    ([3.0, 3.0, 3.0, 1.0], 48)
     """
     errors: dict[str, ErrorSums] = {}
     textures: dict[str, RoughnessSums] = {}
     count = 0
-    for rows, columns, core in _blocks(grid.shape, block_cells):
-        west, north = grid.west + columns.start * grid.spacing, grid.north - rows.start * grid.spacing
-        south, east = grid.north - rows.stop * grid.spacing, grid.west + columns.stop * grid.spacing
-        here = Grid(west, south, east, north, grid.spacing, grid.crs)
-        judged = unseen(here)
-        count += int(judged[core].sum())
-        if not judged[core].any():
-            continue
-        truth, fields = read(rows, columns, here)
-        known = make_field(np.where(judged, truth, np.nan), here, name="truth")
-        rough = load_values(roughness(known, cells=ROUGHNESS_CELLS))[core]
+    for rows, columns, values, core in known:
+        count += int(np.isfinite(values[core]).sum())
+        fields = read(rows, columns)
+        truth = next(iter(fields.values())).copy(data=values)
+        rough = load_values(roughness(truth, cells=ROUGHNESS_CELLS))[core]
         for name, field in fields.items():
-            errors.setdefault(name, ErrorSums()).add(load_values(field)[core], load_values(known)[core])
+            errors.setdefault(name, ErrorSums()).add(load_values(field)[core], values[core])
             predicted = load_values(roughness(field, cells=ROUGHNESS_CELLS))[core]
             textures.setdefault(name, RoughnessSums(ROUGHNESS_CELLS)).add(predicted, rough)
     scores = [
@@ -164,7 +198,7 @@ def score_blocks(
     scores += [
         make_score(against, "roughness_ratio", "1", name, sums.ratio) for name, sums in textures.items()
     ]
-    return scores, count / float(np.prod(grid.shape))
+    return scores, count
 
 
 def score_residuals(
@@ -214,17 +248,20 @@ def score_residuals(
     return [make_score(against, measure, unit, name, each.rmse) for name, each in sums.items() if each.count]
 
 
-def _blocks(shape: tuple[int, int], cells: int) -> Iterator[tuple[slice, slice, tuple[slice, slice]]]:
-    """Give rows and columns of blocks with a margin, for a cell's roughness hangs on others; and the core."""
-    margin = ROUGHNESS_CELLS // 2
-    for corner in itertools.product(*(range(0, size, cells) for size in shape)):
-        starts = [max(first - margin, 0) for first in corner]
-        stops = [min(first + cells + margin, size) for first, size in zip(corner, shape)]
-        core = tuple(
-            slice(first - start, min(first + cells, size) - start)
-            for first, start, size in zip(corner, starts, shape)
-        )
-        yield slice(starts[0], stops[0]), slice(starts[1], stops[1]), (core[0], core[1])
+def widen(
+    rows: slice, columns: slice, shape: tuple[int, int], *, margin: int
+) -> tuple[slice, slice, tuple[slice, slice]]:
+    """Widen a part of a map by some cells, where it has them: rows, columns, and where in these the part is.
+
+    >>> widen(slice(0, 4), slice(2, 6), (8, 8), margin=1)
+    (slice(0, 5, None), slice(1, 7, None), (slice(0, 4, None), slice(1, 5, None)))
+    """
+    (top, bottom), (left, right) = (
+        (max(side.start - margin, 0), min(side.stop + margin, size))
+        for side, size in zip((rows, columns), shape)
+    )
+    core = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
+    return slice(top, bottom), slice(left, right), core
 
 
 def find_unseen(case: Case) -> Callable[[Grid], np.ndarray]:

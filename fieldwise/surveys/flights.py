@@ -117,10 +117,29 @@ def number_flights(picks: pd.DataFrame, *, cell: float) -> np.ndarray:
     >>> np.unique(number_flights(line.sample(frac=1, random_state=1), cell=1000)).tolist()
     [0]
     """
-    steps = np.hypot(np.diff(picks["x"]), np.diff(picks["y"]))
-    flight = np.concatenate([[0], np.cumsum(steps > LINE_GAP_M)])
-    short = len(picks) < LINE_PICKS * (flight[-1] + 1)
-    return np.zeros_like(flight) if short or (len(steps) and np.median(steps) >= cell) else flight
+    flight = np.concatenate([[0], np.cumsum(steps_of(picks) > LINE_GAP_M)])
+    return flight if follow_lines(picks, cell=cell) else np.zeros_like(flight)
+
+
+def follow_lines(picks: pd.DataFrame, *, cell: float) -> bool:
+    """Tell whether picks come in an order along lines: by their median nearer than a cell to the next.
+
+    >>> line = pd.DataFrame({"x": range(0, 3000, 100), "y": 0})
+    >>> follow_lines(line, cell=1000), follow_lines(line.sample(frac=1, random_state=1), cell=1000)
+    (True, False)
+    """
+    steps = steps_of(picks)
+    lines = 1 + np.count_nonzero(steps > LINE_GAP_M)
+    return bool(len(picks) >= LINE_PICKS * lines and np.median(steps) < cell)
+
+
+def steps_of(picks: pd.DataFrame) -> np.ndarray:
+    """Give the distance from each pick to the next, (n - 1,).
+
+    >>> steps_of(pd.DataFrame({"x": [0.0, 300.0], "y": [0.0, 400.0]})).tolist()
+    [500.0]
+    """
+    return np.hypot(np.diff(picks["x"]), np.diff(picks["y"]))
 
 
 def longest_flight(picks: pd.DataFrame) -> pd.DataFrame:
@@ -132,6 +151,41 @@ def longest_flight(picks: pd.DataFrame) -> pd.DataFrame:
     """
     lengths = picks.groupby("flight")[["x", "y"]].agg(np.ptp).max(axis=1)
     return picks[picks["flight"] == lengths.idxmax()]
+
+
+def find_line(picks: pd.DataFrame, *, width: float) -> pd.DataFrame:
+    """Find the straight line of a width that meets most data, for picks that come in no order along lines.
+
+    Lines in every direction are tried, 3 degrees apart; they are compared by how many pieces, as long as they
+    are wide, hold a pick.
+
+    Parameters
+    ----------
+    picks
+        x and y of each.
+    width
+        Of the line, in metres.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The picks of that line, in their order along it.
+
+    >>> picks = pd.DataFrame({"x": [0.0, 900.0, 300.0, 600.0], "y": [0.0, 0.0, 700.0, 0.0]})
+    >>> find_line(picks, width=300)["x"].tolist()
+    [0.0, 600.0, 900.0]
+    """
+    places, best, most = picks[["x", "y"]].to_numpy() - picks[["x", "y"]].min().to_numpy(), picks, 0
+    for angle in np.deg2rad(np.arange(0, 180, 3)):
+        east, north = np.cos(angle), np.sin(angle)
+        along, aside = places @ (east, north), places @ (-north, east)
+        strip = np.floor(aside / width + 0.5)
+        pieces = np.unique(np.stack([strip, np.floor(along / width)]), axis=1)
+        strips, counts = np.unique(pieces[0], return_counts=True)
+        if counts.max() > most:
+            most, chosen = counts.max(), strip == strips[counts.argmax()]
+            best = picks[chosen].iloc[np.argsort(along[chosen])]
+    return best
 
 
 def write_flights(tables: list[pd.DataFrame], path: Path, *, crs: str, datum: str | None = None) -> Path:

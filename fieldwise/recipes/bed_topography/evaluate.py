@@ -16,9 +16,10 @@ def evaluate(
     prediction: Path = Path("model/deepbedmap_dem.tif"),
     figures: bool = True,
 ) -> dict[str, Any]:
-    """Judge a map at held-out radar picks, against cubic and spline interpolation and any known truth.
+    """Judge a map, and members that it keeps, at held-out radar picks and by any known truth.
 
-    Where the data hold velocity and accumulation, also whether the map conserves mass.
+    Beside it cubic and spline interpolation, and how far all agree with the picks that were given. Where the
+    data hold velocity and accumulation, also whether the map conserves mass.
 
     Args:
         run: Run folder; scores.json, scores.csv and figures go there.
@@ -29,7 +30,7 @@ def evaluate(
     Returns:
         What stands in scores.json: the scores as rows, and further facts.
     """
-    from fieldwise.recipes.bed_topography.judgement import EVERYWHERE, PICKS, TRUTH, score_map
+    from fieldwise.recipes.bed_topography.judgement import BLOCK, EVERYWHERE, PICKS, TRUTH, score_map
     from fieldwise.recipes.bed_topography.predictor import describe_shares, load_bed_predictor
     from fieldwise.recipes.bed_topography.region import open_region
     from fieldwise.scores import verdict
@@ -52,7 +53,7 @@ def evaluate(
         verdicts=[
             verdict(rows, against=against, measure=measure)
             for measure in ("rmse", "crps")
-            for against in (PICKS, TRUTH, EVERYWHERE)
+            for against in (PICKS, BLOCK, TRUTH, EVERYWHERE)
         ],
         figures=draw if figures else None,
     )

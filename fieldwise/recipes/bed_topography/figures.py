@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import geopandas
 import numpy as np
-import pandas as pd
 
 from fieldwise import figures
 from fieldwise.fields.grids import grid_of, load_values, make_field
 from fieldwise.fields.tiles import bounds_path, read_bounds, read_tiles
 from fieldwise.figures import Plate, Printed
 from fieldwise.figures.panels import MIDDLE_CM, PAGE_CM
-from fieldwise.recipes.bed_topography.judgement import CUBIC, PREDICTION, Material, gather
-from fieldwise.recipes.bed_topography.members.figures import draw_beds, draw_worth, has_members
+from fieldwise.recipes.bed_topography.material import CUBIC, PREDICTION, Material, follow, gather
+from fieldwise.recipes.bed_topography.members.figures import (
+    draw_along,
+    draw_beds,
+    draw_worth,
+    has_members,
+    keeps,
+)
 from fieldwise.recipes.bed_topography.region import DERIVED, OF_DRAWING
 from fieldwise.samples.cases import Case
 from fieldwise.scores import roughness, roughness_along_track
-from fieldwise.surveys import longest_flight
 
 if TYPE_CHECKING:
     import pygmt
@@ -49,7 +53,7 @@ def save_figures(case: Case, path: Path, folder: Path, **options: Any) -> list[P
     folder
         Where the figures go.
     options
-        Of :func:`~fieldwise.recipes.bed_topography.judgement.gather`: the run, another map to compare with.
+        Of :func:`~fieldwise.recipes.bed_topography.material.gather`: the run, another map to compare with.
 
     Returns
     -------
@@ -182,34 +186,21 @@ def _draw_roughness(material: Material) -> pygmt.Figure:
     fields |= {CUBIC: material.cubic(bed)} if other is None else {material.reference_name: other}
     transect = None
     if material.picks is not None:
-        flight = _flight_of(material, material.picks)
+        flight = material.longest_flight()
         transect = flight["x"], flight["y"]
     rough = {name: roughness(field) for name, field in fields.items()}
     return figures.draw_roughness(rough, elevation=bed, transect=transect)
 
 
-def _flight_of(material: Material, picks: pd.DataFrame) -> pd.DataFrame:
-    """Give the picks of the longest flight in the region that is looked at."""
-    west, south, east, north = material.places.region
-    inside = picks["x"].between(west, east) & picks["y"].between(south, north)
-    return longest_flight(picks[inside] if inside.any() else picks)
-
-
 def _draw_flight(material: Material) -> Figure:
     """Draw bed and roughness along the longest held-out flight."""
-    assert material.picks is not None
-    flight = _flight_of(material, material.picks)
-    step = np.hypot(flight["x"].diff(), flight["y"].diff()).fillna(0)
-    # Even steps of a cell, so that roughness along the track means the same for radar and map.
-    distance = step.cumsum().to_numpy()
     spacing = material.case.spacing
-    even = np.arange(0, distance[-1], spacing)
-    x, y, z = (np.interp(even, distance, flight[name]) for name in "xyz")
-    profiles = {"radar": z, **material.sample(x, y)}
+    along, steps, distance = follow(material.longest_flight(), spacing)
+    profiles = {"radar": steps["z"], **material.sample(steps["x"], steps["y"])}
     rough = {name: roughness_along_track(values) for name, values in profiles.items()}
-    if np.median(step[1:]) > 2 * spacing:
+    if np.median(np.diff(along)) > 2 * spacing:
         del rough["radar"]  # picks thinned to wide steps tell nothing of roughness
-    return figures.draw_flight(even / 1000, profiles, roughness=rough, ends=("A", "B"))
+    return figures.draw_flight(distance / 1000, profiles, roughness=rough, ends=("A", "B"))
 
 
 def _draw_errors(material: Material) -> Figure:
@@ -263,10 +254,17 @@ PLATES = {
         "Bed and its roughness along the longest held-out flight.", _draw_flight, "held-out radar", _has_radar
     ),
     "members": Plate(
-        "Beds of one place, lit from the north-west: truth, mean of members, low-res bed, and two members.",
+        "Beds of one place, lit from the north-west, two of them members; and the spread of the members: "
+        "where it is wide, nobody knows.",
         draw_beds,
-        "members kept in the map, and a known truth",
-        has_members,
+        "members kept in the map",
+        keeps,
+    ),
+    "members_flight": Plate(
+        "Members along the longest held-out flight: nine of ten picks should lie in the band.",
+        draw_along,
+        "members kept in the map, and held-out radar",
+        lambda material: keeps(material) and _has_radar(material),
     ),
     "members_worth": Plate(
         "How sure the members are, and whether they should be, and how rough.",

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import rasterio
 import xarray as xr
 
-from fieldwise.fields.grids import Grid, cut_blocks, make_field
-from fieldwise.fields.tiles import cut
-from fieldwise.recipes.bed_topography.region import LOWRES
-from fieldwise.samples.cases import Case
+from fieldwise.fields.grids import Grid, grid_of, load_values, make_field
 from fieldwise.scores import (
     BandPowerSums,
     EnsembleSums,
     ErrorSums,
+    Known,
+    Read,
     RoughnessSums,
     make_score,
+    read_at_points,
     roughness,
 )
+from fieldwise.scores.tables import Row
 from fieldwise.verbs.domains.contents import MEMBER
 
-BLOCK_CELLS = 512  # edge of what is in memory of all members
+MEMBER_CELLS = 512  # edge of what is in memory of all members
 MEMBERS = f"bed_{MEMBER}"
 
 
@@ -65,16 +67,29 @@ def keeps_members(path: Path) -> bool:
     return read_members(path, slice(0, 1), slice(0, 1)) is not None
 
 
-def judge_all(grid: Grid) -> np.ndarray:
-    """Judge all cells of a grid, (y, x).
+def open_members(path: Path, grid: Grid) -> Read:
+    """Give a reader of rows and columns of all members that a map on this grid holds, as of its other fields.
 
-    >>> judge_all(Grid(0, 0, 500, 250, 250, "EPSG:3031")).tolist()
-    [[True, True]]
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "bed.nc"
+    >>> drawn = np.arange(8.0).reshape(2, 2, 2)
+    >>> xr.Dataset({MEMBERS: (("member", "y", "x"), drawn)}).to_netcdf(path, engine="h5netcdf")
+    >>> read = open_members(path, Grid(0, 0, 500, 500, 250, "EPSG:3031"))
+    >>> {name: float(bed.max()) for name, bed in read(slice(0, 1), slice(0, 2)).items()}
+    {'member 0': 1.0, 'member 1': 5.0}
     """
-    return np.ones(grid.shape, dtype=bool)
+
+    def read(rows: slice, columns: slice) -> dict[str, xr.DataArray]:
+        members, here = read_members(path, rows, columns), grid.part(rows, columns)
+        assert members is not None
+        return {
+            f"member {number}": make_field(values, here, name="bed") for number, values in enumerate(members)
+        }
+
+    return read
 
 
-def as_ensembles(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def as_ensembles(rows: Iterable[Row]) -> list[dict[str, Any]]:
     """Give the CRPS of maps that are one member each, their mean absolute error, beside that of an ensemble.
 
     >>> as_ensembles([make_score("truth", "mae", "m", "cubic", 44.0)])[0]["measure"]
@@ -84,57 +99,104 @@ def as_ensembles(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**row, "measure": "crps"} for row in rivals]
 
 
-def score_members(
-    case: Case, path: Path, grid: Grid, *, against: str, unseen: Callable[[Grid], np.ndarray]
-) -> list[dict[str, Any]]:
-    """Score the members of a map against the known truth, in the cells that `unseen` tells.
+def score_members(read: Read, known: Iterable[Known], *, against: str) -> list[dict[str, Any]]:
+    """Score the members of a map against a truth, where it is known.
 
     CRPS, coverage of the 90 % interval and spread over error of the ensemble; of single members, in the mean,
     RMSE, roughness and the power of what they add to the cubic low-res bed, band by band.
 
+    Parameters
+    ----------
+    read
+        Gives rows and columns of ``cubic`` and, under whatever other names, the members.
+    known
+        Where the truth is known, in blocks of which all members fit into memory.
+    against
+        What the rows say of the truth.
+
     Returns
     -------
     list
-        Rows of :func:`fieldwise.scores.make_score`; none of power where no window is judged as a whole.
+        Rows of :func:`fieldwise.scores.make_score`; none of power where no window is known as a whole, and
+        none at all where nothing is known.
 
-    >>> import tempfile
-    >>> from fieldwise.samples.examples import make_prepared
-    >>> known = {"truth": np.random.default_rng(0).normal(size=(32, 32))}
-    >>> (case,) = make_prepared({"bed_lowres": np.zeros((8, 8))}, shape=(32, 32), **known).cases()
-    >>> drawn = np.random.default_rng(1).normal(size=(19, 32, 32))
-    >>> path = Path(tempfile.mkdtemp()) / "bed.nc"
-    >>> xr.Dataset({MEMBERS: (("member", "y", "x"), drawn)}).to_netcdf(path, engine="h5netcdf")
-    >>> rows = score_members(case, path, case.grid, against="truth", unseen=judge_all)
+    >>> random = np.random.default_rng(0)
+    >>> true, *drawn = random.normal(size=(20, 32, 32))
+    >>> grid, known = Grid(0, 0, 8000, 8000, 250, "EPSG:3031"), [Known(slice(0, 32), slice(0, 32), true)]
+    >>> beds = {"cubic": 0 * true, **{f"member {number}": values for number, values in enumerate(drawn)}}
+    >>> read = lambda *cells: {name: make_field(bed[cells], grid, name="bed") for name, bed in beds.items()}
+    >>> rows = score_members(read, known, against="truth")
     >>> [round(row["value"], 1) for row in rows if row["measure"] in ("coverage_90", "spread_error_ratio")]
     [0.9, 1.0]
     """
     sure, errors, rough = EnsembleSums(), ErrorSums(), RoughnessSums()
-    power = {"prediction": BandPowerSums(grid.spacing), "member": BandPowerSums(grid.spacing)}
-    for rows, columns, here in cut_blocks(grid, BLOCK_CELLS):
-        judged = unseen(here)
-        members = read_members(path, rows, columns)
-        if members is None or not judged.any():
-            continue
-        truth = cut(case.open("truth"), [here.bounds], spacing=grid.spacing)[0]
-        base = case.cut(LOWRES, np.array([here.bounds]), method="cubic")[0]
-        truth = np.where(judged, truth, np.nan)
-        sure.add(members, truth)
-        texture = roughness(make_field(truth, here, name="truth")).values
-        power["prediction"].add(members.mean(axis=0) - base, truth - base)
-        for member in members:
-            errors.add(member, truth)
-            rough.add(roughness(make_field(member, here, name="bed")).values, texture)
-            power["member"].add(member - base, truth - base)
-    rows_of = [
+    power: dict[str, BandPowerSums] = {}
+    for rows, columns, truth, core in known:
+        fields = dict(read(rows, columns))
+        cubic = fields.pop("cubic")
+        base, counts = load_values(cubic)[core], truth[core]
+        texture = roughness(cubic.copy(data=truth)).values[core]
+        members = np.stack([load_values(field)[core] for field in fields.values()])
+        sure.add(members, counts)
+        for name, bed in (("prediction", members.mean(axis=0)), *(("member", member) for member in members)):
+            sums = power.setdefault(name, BandPowerSums(grid_of(cubic).spacing))
+            sums.add(bed - base, counts - base)
+        for field, member in zip(fields.values(), members):
+            errors.add(member, counts)
+            rough.add(roughness(field).values[core], texture)
+    if not sure.cells:
+        return []
+    return [
+        *_as_ensemble(against, sure, errors),
+        make_score(against, "roughness_ratio", "1", "member", rough.ratio),
+        *(
+            make_score(against, "power_ratio", "1", name, ratio, at=f"{wavelength / 1000:.2g} km")
+            for name, sums in power.items()
+            if sums.true.any()
+            for wavelength, ratio in zip(sums.wavelengths, sums.ratios)
+        ),
+    ]
+
+
+def score_members_at_points(
+    path: Path, grid: Grid, picks: pd.DataFrame, *, against: str
+) -> list[dict[str, Any]]:
+    """Score the members of a map at picks: as an ensemble, and by themselves, in the mean.
+
+    Members know nothing of the radar's noise, which here counts as theirs: of beds drawn as sure as they may
+    be, fewer picks than 90 % lie in the interval where this is no wider than the noise.
+
+    Returns
+    -------
+    list
+        Rows of :func:`fieldwise.scores.make_score`: CRPS, coverage of the 90 % interval and spread over
+        error; of single members RMSE and bias.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "bed.nc"
+    >>> drawn = np.array([1.0, 3.0])[:, None, None] * np.ones((4, 4))
+    >>> xr.Dataset({MEMBERS: (("member", "y", "x"), drawn)}).to_netcdf(path, engine="h5netcdf")
+    >>> picks = pd.DataFrame({"x": [500.0, 700.0], "y": 500.0, "z": [2.0, 0.0]})
+    >>> grid = Grid(0, 0, 1000, 1000, 250, "EPSG:3031")
+    >>> rows = score_members_at_points(path, grid, picks, against="radar")
+    >>> [(row["measure"], row["value"]) for row in rows if row["name"] == "member"]  # errors -1, 1; 1, 3
+    [('rmse', 1.7320508075688772), ('bias', 1.0)]
+    """
+    x, y, z = (picks[name].to_numpy() for name in "xyz")
+    sure, errors = EnsembleSums(), ErrorSums()
+    for near, told in read_at_points(open_members(path, grid), grid, x, y, block_cells=MEMBER_CELLS):
+        members = np.stack(list(told.values()))
+        sure.add(members, z[near])
+        errors.add(members, np.broadcast_to(z[near], members.shape))
+    if not sure.cells:
+        return []
+    return [*_as_ensemble(against, sure, errors), make_score(against, "bias", "m", "member", errors.bias)]
+
+
+def _as_ensemble(against: str, sure: EnsembleSums, errors: ErrorSums) -> list[dict[str, Any]]:
+    return [
         make_score(against, "crps", "m", "prediction", sure.crps),
         make_score(against, "coverage_90", "1", "prediction", sure.coverage(0.9)),
         make_score(against, "spread_error_ratio", "1", "prediction", sure.spread_error_ratio),
         make_score(against, "rmse", "m", "member", errors.rmse),
-        make_score(against, "roughness_ratio", "1", "member", rough.ratio),
-    ]
-    return rows_of + [
-        make_score(against, "power_ratio", "1", name, ratio, at=f"{wavelength / 1000:.2g} km")
-        for name, sums in power.items()
-        if sums.true.any()
-        for wavelength, ratio in zip(sums.wavelengths, sums.ratios)
     ]
