@@ -25,12 +25,13 @@ from fieldwise.fields.rasters import CACHE_BYTES
 from fieldwise.samples.cases import Case, Cells
 from fieldwise.samples.prepared import DESCRIPTION
 from fieldwise.verbs.domains.blocks import lay_out_case, round_up
+from fieldwise.verbs.domains.clocks import measure
 from fieldwise.verbs.domains.contents import Lattice, MapFile, Times
 from fieldwise.verbs.domains.halos import choose_halo
 from fieldwise.verbs.domains.partials import Partial, Plan, Unit, open_partial
 from fieldwise.verbs.domains.room import check_room
 from fieldwise.verbs.domains.unseen import warn_style
-from fieldwise.verbs.domains.writers import check_suffix, write_map
+from fieldwise.verbs.domains.writers import check_suffix
 from fieldwise.verbs.ensembles import QUANTILES, Ensemble
 
 if TYPE_CHECKING:
@@ -163,9 +164,9 @@ def predict_to(
     plan = Plan(layout, chosen, names, block_cells, halo_cells, fingerprint)
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
         check_room(out, plan, members=members)
-        partial = open_partial(out, plan)
+        partial = open_partial(out, plan, describe_file(ensemble, case, plan, attributes or {}))
         _compute(partial, ensemble, case, readers, progress, seconds if seconds is not None else [])
-        _finish(partial, out, describe_file(ensemble, case, plan, attributes or {}))
+        _finish(partial, out)
     many = f"{len(chosen)} frame{'s' * (len(chosen) != 1)}"
     if tell:
         print(f"{out}: {many} of {times(layout.target.shape)} cells in {time.perf_counter() - started:.1f} s")
@@ -253,7 +254,12 @@ def _compute(
         unit, frame = task
         # A box is opened anew for each block: what is mapped of its files would pile up in memory.
         opened = case if plan.layout.domain else replace(case)
-        return predictor.read(opened, plan.layout.locate(plan.window(unit)), plan.frames[frame])
+        with measure("reading"):
+            return predictor.read(opened, plan.layout.locate(plan.window(unit)), plan.frames[frame])
+
+    def save(unit: Unit, values: np.ndarray) -> None:
+        with measure("writing"):
+            partial.save(unit, values)
 
     reading, saving, done = _read_ahead(read, tasks, readers), deque[Future](), list[np.ndarray]()
     with bar, exact_convolutions(), ThreadPoolExecutor(1, "write-behind") as writer, closing(reading):
@@ -263,13 +269,13 @@ def _compute(
             seconds.append(time.perf_counter() - started)
             done.append(_core_of(values, plan, unit))
             if frame == unit.last - 1:
-                saving.append(writer.submit(partial.save, unit, np.stack(done)))
+                saving.append(writer.submit(save, unit, np.stack(done)))
                 done = []
             if len(saving) > WRITE_BEHIND:
                 saving.popleft().result()
             bar.update()
-        for save in saving:
-            save.result()
+        for each in saving:
+            each.result()
 
 
 def _core_of(values: np.ndarray, plan: Plan, unit: Unit) -> np.ndarray:
@@ -301,11 +307,11 @@ def _read_ahead(
         pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C no further block is read
 
 
-def _finish(partial: Partial, out: Path, content: MapFile) -> None:
-    """Join the pieces in the folder of unfinished work, so that what a kill leaves goes with that folder."""
+def _finish(partial: Partial, out: Path) -> None:
+    """Make the file in the folder of unfinished work, so that what a kill leaves goes with that folder."""
     whole = partial.folder / out.name
     try:
-        write_map(partial.pieces(), whole, content)
+        partial.finish(whole)
     except InputError as error:
         raise InputError(f"{error}; finished blocks are kept in {whole.parent}") from error
     if out.is_dir():  # a Zarr of before

@@ -47,7 +47,7 @@ def check_room(out: Path, plan: Plan, *, members: int) -> None:
     wanted = len(plan.outputs) * len(plan.frames) * math.prod(target) * CELL_BYTES * COPIES_ON_DISK
     home = next(folder for folder in [out.absolute().parent, *out.absolute().parents] if folder.exists())
     free = shutil.disk_usage(home).free
-    free += sum(piece.stat().st_size for piece in partial_folder(out).glob("*.npy"))
+    free += sum(piece.stat().st_size for piece in partial_folder(out).glob("*"))
     if wanted > free:
         raise InputError(
             f"{out}: takes {wanted / GIGABYTE:.1f} GB while it is written, and {free / GIGABYTE:.1f} GB are "
