@@ -255,7 +255,8 @@ def _compute(
         # A box is opened anew for each block: what is mapped of its files would pile up in memory.
         opened = case if plan.layout.domain else replace(case)
         with measure("reading"):
-            return predictor.read(opened, plan.layout.locate(plan.window(unit)), plan.frames[frame])
+            arrays = predictor.read(opened, plan.layout.locate(plan.window(unit)), plan.frames[frame])
+            return predictor.stage(arrays)
 
     def save(unit: Unit, values: np.ndarray) -> None:
         with measure("writing"):

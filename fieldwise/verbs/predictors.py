@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from fieldwise.errors import InputError
+from fieldwise.fields.arrays import module_of
 from fieldwise.fields.grids import Bounds
 from fieldwise.networks.imports import import_by_path
 from fieldwise.networks.layers import Layer, list_layers
@@ -22,6 +23,7 @@ from fieldwise.samples.signatures import Signature, Variable
 from fieldwise.tasks import choose_device
 from fieldwise.tasks.checkpoints import PREFIX, pick_network, read_checkpoint
 from fieldwise.tasks.weights import SUFFIX, read_weights
+from fieldwise.verbs.domains.clocks import measure
 from fieldwise.verbs.domains.contents import Output
 from fieldwise.verbs.domains.reaches import reach
 from fieldwise.verbs.ensembles import WORLD, find_place, make_noise
@@ -79,6 +81,7 @@ class Predictor:
     standard_names: Mapping[str, str] = {}
     long_names: Mapping[str, str] = {}
     halved = False
+    stays_on_device = False  # whether scaling, marking and what a recipe adds take tensors as well as arrays
 
     def __init__(
         self,
@@ -93,6 +96,7 @@ class Predictor:
     ) -> None:
         self.device = torch.device(device)
         self.network: Any = network.eval().to(self.device)
+        self.on_device = self.stays_on_device and self.device.type != "cpu"
         self.signature = signature
         self.path, self.run = Path(path), None if run is None else Path(run)
         self.fingerprint = fingerprint
@@ -176,21 +180,37 @@ class Predictor:
         case.check_numbers(names)
         return np.array([case.numbers[name] for name in names], dtype=np.float32)
 
+    def stage(self, arrays: Arrays) -> Arrays:
+        """Bring what was read to a GPU on which all is worked out, from the thread that reads."""
+        if not self.on_device:
+            return arrays
+        moved: Any = {
+            name: torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+            for name, values in arrays.items()
+            if not name.startswith("_") and not isinstance(values, torch.Tensor)
+        }
+        return arrays | moved
+
+    @torch.inference_mode()
     def __call__(self, arrays: Arrays) -> np.ndarray:
         """Map the inputs of a window to all outputs, (channel, *cells), missing where an input is."""
+        arrays = self.stage(arrays)
         values = self.apply(arrays)
-        values[..., ~self.covers(arrays, values.shape[1:])] = np.nan
-        return self.flag_beyond(values, arrays)
+        with measure("marking", self.wait):
+            values[..., ~self.covers(arrays, values.shape[1:])] = np.nan
+            flagged: Any = self.flag_beyond(values, arrays)
+        return flagged.cpu().numpy() if self.on_device else flagged
 
     def covers(self, arrays: Arrays, shape: tuple[int, ...]) -> np.ndarray:
         """Mark the cells of the map, (*cells), for which the outputs are meant: where no input is missing."""
-        return ~self.mark(arrays, lambda variable, cells: np.isnan(cells).any(axis=0), shape)
+        return ~self.mark(arrays, lambda variable, cells: (cells != cells).any(axis=0), shape)
 
     def flag_beyond(self, values: np.ndarray, arrays: Arrays) -> np.ndarray:
         """Put the flags of what lies beyond training, where it is known, behind the values."""
         if len(self.outputs) == len(values):
             return values
-        return np.concatenate([values, self.beyond(arrays, values.shape[1:])[None].astype(np.float32)])
+        marked = self.beyond(arrays, values.shape[1:])[None]
+        return module_of(values).concatenate([values, to_float32(marked)])
 
     def beyond(self, arrays: Arrays, shape: tuple[int, ...]) -> np.ndarray:
         """Mark the covered cells of the map, (*cells), in which an input leaves what training has seen."""
@@ -200,8 +220,9 @@ class Predictor:
     @torch.inference_mode()
     def apply(self, arrays: Arrays) -> np.ndarray:
         """Scale the inputs, missing ones 0, pass them through the network, and unscale: (channel, *cells)."""
-        scaled = self.signature.apply({each.name: arrays[each.name] for each in self.signature.inputs})
-        tensors = {name: self._to_tensor(values) for name, values in scaled.items()}
+        with measure("scaling", self.wait):
+            scaled = self.signature.apply({each.name: arrays[each.name] for each in self.signature.inputs})
+            tensors = {name: self._to_tensor(values) for name, values in scaled.items()}
         stacked = torch.cat(list(tensors.values()), dim=1) if self.signature.stacked else None
         options: dict[str, Any] = {}
         if STYLE in arrays:
@@ -210,10 +231,17 @@ class Predictor:
             options["noise"] = make_noise(arrays, self.network)
         if hasattr(self.network, "boundary"):
             self.network.boundary = "periodic" if WHOLE in arrays else "valid"
-        answer = self.infer(tensors if stacked is None else stacked, **options)[0].float().cpu().numpy()
+        with measure("network", self.wait):
+            answer: Any = self.infer(tensors if stacked is None else stacked, **options)[0].float()
         surplus = getattr(self.network, "surplus", 0)
-        inner = (slice(surplus, size - surplus) for size in answer.shape[1:])
-        return self._unscale(answer[:, *inner])
+        inner = answer[:, *(slice(surplus, size - surplus) for size in answer.shape[1:])]
+        with measure("unscaling", self.wait):
+            return self._unscale(inner if self.on_device else inner.cpu().numpy())
+
+    def wait(self) -> None:
+        """Wait until a GPU has done what it was told."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def infer(self, inputs: Any, **options: Any) -> torch.Tensor:
         """Pass scaled inputs, (1, channel, *cells) or name to that, through the network."""
@@ -231,9 +259,11 @@ class Predictor:
 
     def _unscale(self, channels: np.ndarray) -> np.ndarray:
         values = self.signature.undo(self.signature.split(channels))
-        return self.signature.stack(values, "outputs").astype(np.float32, copy=False)
+        return to_float32(self.signature.stack(values, "outputs"))
 
-    def _to_tensor(self, values: np.ndarray) -> torch.Tensor:
+    def _to_tensor(self, values: Any) -> torch.Tensor:
+        if isinstance(values, torch.Tensor):
+            return values.nan_to_num(posinf=math.inf, neginf=-math.inf)[None]
         filled = np.nan_to_num(np.asarray(values, dtype=np.float32), posinf=np.inf, neginf=-np.inf)
         return torch.from_numpy(filled)[None].to(self.device)
 
@@ -252,11 +282,22 @@ class Predictor:
             Of the map.
         """
         marked, padding = np.zeros(shape, dtype=bool), 0 if WHOLE in arrays else self.padding_cells
+        if self.on_device:
+            marked = torch.zeros(shape, dtype=torch.bool, device=self.device)  # type: ignore[assignment]
         for variable in self.signature.inputs:
             found = test(variable, arrays[variable.name])
             if found.any():
                 marked |= _at_map(found, shape, padding)
         return marked
+
+
+def to_float32(values: Any) -> Any:
+    """Give an array or a tensor in float32; one that is comes back as it is.
+
+    >>> to_float32(np.zeros(1)).dtype, to_float32(torch.zeros(1, dtype=torch.bool)).dtype
+    (dtype('float32'), torch.float32)
+    """
+    return values.float() if isinstance(values, torch.Tensor) else values.astype(np.float32, copy=False)
 
 
 def _at_map(cells: np.ndarray, shape: tuple[int, ...], padding: int) -> np.ndarray:
