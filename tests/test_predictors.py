@@ -219,3 +219,31 @@ def test_files_of_maps_describe_themselves(tmp_path, suffix, crs):
         assert (maps["x"].standard_name, maps["x"].units[:1]) == ("projection_x_coordinate", "m")
         assert (maps.attrs["Conventions"], maps.attrs["weights"]) == ("CF-1.8", "abc")
         assert (maps.rio.crs and maps.rio.crs.to_epsg()) == (3031 if crs else None)
+
+
+@pytest.mark.parametrize(
+    ("precision", "kind", "has_bf16", "halved"),
+    [
+        ("auto", "cuda", True, True),
+        ("auto", "cuda", False, False),
+        ("auto", "cpu", True, False),
+        ("32-true", "cuda", True, False),
+        ("bf16-mixed", "cuda", True, True),
+        ("bf16-mixed", "cpu", False, True),
+    ],
+)
+def test_precision_is_what_the_device_has(monkeypatch, precision, kind, has_bf16, halved):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
+    predictor = Predictor(First(), Signature("own", (DEPTH,), (SPEED,)), fingerprint="f")
+    predictor.device = torch.device(kind)
+    predictor.choose_precision(precision)
+    assert predictor.halved == halved
+    assert predictor.fingerprint == ("f bf16" if halved else "f")
+
+
+def test_a_precision_that_the_gpu_lacks_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    predictor = Predictor(First(), Signature("own", (DEPTH,), (SPEED,)))
+    predictor.device = torch.device("cuda")
+    with pytest.raises(InputError, match=r"^--precision: this GPU does not compute in bfloat16; give 32-true"):
+        predictor.choose_precision("bf16-mixed")

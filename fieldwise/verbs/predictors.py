@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -22,6 +23,8 @@ from fieldwise.samples.cases import Case, Cells
 from fieldwise.samples.signatures import Signature, Variable
 from fieldwise.tasks import choose_device
 from fieldwise.tasks.checkpoints import PREFIX, pick_network, read_checkpoint
+from fieldwise.tasks.precision import computes_in_bf16
+from fieldwise.tasks.replays import Replayed
 from fieldwise.tasks.weights import SUFFIX, read_weights
 from fieldwise.verbs.domains.clocks import measure
 from fieldwise.verbs.domains.contents import Output
@@ -97,6 +100,7 @@ class Predictor:
         self.device = torch.device(device)
         self.network: Any = network.eval().to(self.device)
         self.on_device = self.stays_on_device and self.device.type != "cpu"
+        self._replayed = Replayed(lambda inputs: self.network(inputs))
         self.signature = signature
         self.path, self.run = Path(path), None if run is None else Path(run)
         self.fingerprint = fingerprint
@@ -246,16 +250,40 @@ class Predictor:
     def infer(self, inputs: Any, **options: Any) -> torch.Tensor:
         """Pass scaled inputs, (1, channel, *cells) or name to that, through the network."""
         with self.autocast():
-            return self.network(inputs, **options)
+            return self.network(inputs, **options) if options else self._replayed(inputs)
+
+    def choose_precision(self, precision: str) -> None:
+        """Compute in 32-true or bf16-mixed from now on; auto takes the latter on a GPU that has it.
+
+        Raises
+        ------
+        InputError
+            Where the GPU does not compute in bfloat16.
+        """
+        has_bf16 = self.device.type != "cuda" or computes_in_bf16(self.device)
+        if precision == "bf16-mixed" and not has_bf16:
+            raise InputError("--precision: this GPU does not compute in bfloat16; give 32-true, or auto")
+        if precision == "bf16-mixed" or (precision == "auto" and self.device.type == "cuda" and has_bf16):
+            self.halve()
 
     def halve(self) -> None:
         """Compute in bfloat16 from now on, where that changes little."""
         self.halved = True
         self.fingerprint += " bf16"
 
+    @contextmanager
+    def in_full(self) -> Iterator[None]:
+        """Compute in float32 for a while: to tell what changes a map from what rounds it."""
+        halved, self.halved = self.halved, False
+        try:
+            yield
+        finally:
+            self.halved = halved
+
     def autocast(self) -> torch.autocast:
         """Give the context in which the network computes."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.halved)
+        options: Any = {"enabled": self.halved, "cache_enabled": self.device.type == "cpu"}
+        return torch.autocast(self.device.type, torch.bfloat16, **options)
 
     def _unscale(self, channels: np.ndarray) -> np.ndarray:
         values = self.signature.undo(self.signature.split(channels))

@@ -55,6 +55,9 @@ class Plan:
         Side of a block and width of its margin, multiples of the layout's alignment.
     fingerprint
         Stands for predictor and inputs.
+    alike
+        Whether all windows have the same size, those at the edges reaching farther inward, so that a GPU need
+        be told but once what to do.
     """
 
     layout: Layout
@@ -63,6 +66,7 @@ class Plan:
     block_cells: int
     halo_cells: int
     fingerprint: str
+    alike: bool = False
     group_bytes: int = field(default_factory=lambda: GROUP_BYTES)
 
     def units(self) -> Iterator[Unit]:
@@ -76,7 +80,8 @@ class Plan:
 
     def window(self, unit: Unit) -> Box:
         """Give what is computed for a unit: its block with the margin."""
-        return self.layout.window(unit.core, self.halo_cells)
+        window = self.layout.window(unit.core, self.halo_cells)
+        return self.layout.enlarged(window, self.block_cells + 2 * self.halo_cells) if self.alike else window
 
     @property
     def fills_tiles(self) -> bool:
@@ -97,6 +102,7 @@ class Plan:
             "outputs": list(self.outputs),
             "block_cells": self.block_cells,
             "halo_cells": self.halo_cells,
+            "alike": self.alike,
             "group_bytes": self.group_bytes,
         }
 
