@@ -245,5 +245,7 @@ def test_a_precision_that_the_gpu_lacks_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     predictor = Predictor(First(), Signature("own", (DEPTH,), (SPEED,)))
     predictor.device = torch.device("cuda")
-    with pytest.raises(InputError, match=r"^--precision: this GPU does not compute in bfloat16; give 32-true"):
+    with pytest.raises(
+        InputError, match=r"^--precision: this GPU does not compute in bfloat16; give 32-true"
+    ):
         predictor.choose_precision("bf16-mixed")
