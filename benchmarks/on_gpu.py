@@ -101,7 +101,7 @@ def time_call(function, turns=5):
 
 
 def compare_convolutions(side):
-    """Time the ways to convolve at moved taps on a square map, and tell how far they are from the plain one."""
+    """Time the ways to convolve at moved taps on a square map, and compare them with the plain one."""
     device = torch.device("cuda" if GPU else "cpu")
     maker = torch.Generator().manual_seed(0)
     features, weight = (torch.randn(size, generator=maker) for size in ((1, 64, side, side), (64, 64, 3, 3)))

@@ -27,7 +27,7 @@ from fieldwise.fields.grids import Grid, grid_of, load_values
 CACHE_BYTES = 32 * 2**20  # of GDAL, whose default is a share of the machine's memory
 TILE_CELLS = 512
 THREADS = {"NUM_THREADS": "ALL_CPUS"}  # of GDAL, which packs and unpacks tiles in them
-TILED = {"driver": "GTiff", "dtype": "float32", "nodata": np.nan, "tiled": True, "interleave": "pixel"}
+TILED = {"driver": "GTiff", "dtype": "float32", "nodata": np.nan, "tiled": True, "interleave": "band"}
 TILED |= {"compress": "DEFLATE", "predictor": 3, "blockxsize": TILE_CELLS, "blockysize": TILE_CELLS}
 TILED |= {"BIGTIFF": "YES", "ENDIANNESS": "LITTLE"}  # as `order_as_cog` reads it
 WRITTEN_CELLS = 2048  # edge of the blocks in which a lazy field is written

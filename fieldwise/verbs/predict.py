@@ -160,7 +160,8 @@ def predict_to(
     names = tuple(output.label for output in ensemble.outputs)
     halo_cells = round_up(halo_cells, layout.alignment)
     on_gpu = predictor.device.type == "cuda"
-    plan = Plan(layout, chosen, names, block_cells, halo_cells, fingerprint, alike=on_gpu)
+    alike = on_gpu and layout.domain is not None
+    plan = Plan(layout, chosen, names, block_cells, halo_cells, fingerprint, alike)
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
         check_room(out, plan, members=members)
         partial = open_partial(out, plan, describe_file(ensemble, case, plan, attributes or {}))

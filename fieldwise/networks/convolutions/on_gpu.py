@@ -73,6 +73,11 @@ def convolve_in_kernel(features: Tensor, offsets: Tensor, weight: Tensor) -> Ten
         As of :func:`fieldwise.networks.convolutions.deformable.deformable_convolution`, on one GPU; the
         features in float32 or bfloat16, in which the sampled ones are multiplied. The channels are a power of
         two, 16 or more. The sum is in float32.
+
+    >>> features, offsets = torch.ones(1, 64, 5, 5), torch.zeros(1, 18, 5, 5)
+    >>> weight = torch.ones(1, 64, 3, 3)
+    >>> if fits_kernel(features, weight):  # which on a processor it does not
+    ...     made = convolve_in_kernel(features, offsets, weight)  # (1, 5, 5, 1), 576 in the middle
     """
     out_channels, in_channels, side, _ = weight.shape
     batch, _, height, width = features.shape

@@ -78,7 +78,8 @@ class Predictor:
     standard_names: Mapping[str, str] = {}
     long_names: Mapping[str, str] = {}
     halved = False
-    stays_on_device = False  # whether scaling, marking and what a recipe adds take tensors as well as arrays
+    # Whether scaling, marking and what a recipe adds take tensors too: on a GPU all is then worked out there.
+    stays_on_device = False
 
     def __init__(
         self,
@@ -244,7 +245,8 @@ class Predictor:
     def infer(self, inputs: Any, **options: Any) -> torch.Tensor:
         """Pass scaled inputs, (1, channel, *cells) or name to that, through the network."""
         with self.autocast():
-            return self.network(inputs, **options) if options else self._replayed(inputs)
+            plainly = options or not self.on_device
+            return self.network(inputs, **options) if plainly else self._replayed(inputs)
 
     def choose_precision(self, precision: str) -> None:
         """Compute in 32-true or bf16-mixed from now on; auto takes the latter on a GPU that has it.
