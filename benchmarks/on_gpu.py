@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from fieldwise.fields.formats import open_field
+from fieldwise.networks.convolutions import deformable, on_gpu
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.generator import BedTask, choose_inputs, choose_options, read_samples
 from fieldwise.recipes.bed_topography.region import open_region
@@ -48,7 +49,7 @@ class Clock(lightning.Callback):
         self.seconds.append(time.perf_counter() - self.started)
 
 
-def time_training(case, precision, *, tiles, blocks, batch_size):
+def time_training(case, precision, *, tiles, blocks, batch_size, compile=False):
     """Train the published network for some epochs: tiles a second, and where it arrives."""
     from fieldwise.verbs.train import watched_by
 
@@ -76,13 +77,54 @@ def time_training(case, precision, *, tiles, blocks, batch_size):
             max_epochs=EPOCHS,
             batch_size=batch_size,
             precision=precision,
+            compile=compile,
             tracker="none",
             progress=False,
         )
     rate = tiles / min(clock.seconds[1:])
     what = f"{blocks} blocks with a discriminator, batches of {batch_size}, {precision}"
+    what += ", compiled" if compile else ""
     print(f"training, {what}: {rate:.0f} tiles/s", flush=True)
     return rate
+
+
+def time_call(function, turns=5):
+    """Give the least seconds of some calls, after one to warm up."""
+    seconds = []
+    for _ in range(turns + 1):
+        torch.cuda.synchronize() if GPU else None
+        started = time.perf_counter()
+        function()
+        torch.cuda.synchronize() if GPU else None
+        seconds.append(time.perf_counter() - started)
+    return min(seconds[1:])
+
+
+def compare_convolutions(side):
+    """Time the ways to convolve at moved taps on a square map, and compare them with the plain one."""
+    device = torch.device("cuda" if GPU else "cpu")
+    maker = torch.Generator().manual_seed(0)
+    features, weight = (torch.randn(size, generator=maker) for size in ((1, 64, side, side), (64, 64, 3, 3)))
+    offsets = 2 * torch.randn((1, 18, side, side), generator=maker).to(device)
+    features = features.to(device, memory_format=torch.channels_last)
+    weight = weight.to(device)
+    known = deformable._sample_and_weigh(features, offsets, weight)
+    ways = {"plain": partial(deformable._sample_and_weigh, features, offsets, weight)}
+    ways["by grid_sample"] = partial(on_gpu.convolve_by_grid, features, offsets, weight)
+    for halved in (features, features.bfloat16()):
+        if on_gpu.fits_kernel(halved, weight):
+            name = f"kernel in {str(halved.dtype).removeprefix('torch.')}"
+            ways[name] = partial(on_gpu.convolve_in_kernel, halved, offsets, weight)
+        else:
+            print(f"no kernel in {halved.dtype} on this device", flush=True)
+    with torch.inference_mode():
+        for name, way in ways.items():
+            apart = float((way() - known).norm() / known.norm())
+            took = 1000 * time_call(way)
+            print(
+                f"deformable convolution, {side} x {side}, {name}: {took:.1f} ms, {apart:.1e} apart",
+                flush=True,
+            )
 
 
 def compare_maps(case, run):
@@ -105,12 +147,16 @@ def main():
     parser.add_argument("--tiles", type=int, default=TILES if GPU else 32)
     parser.add_argument("--blocks", type=int, default=12 if GPU else 1)
     parser.add_argument("--batch_size", type=int, default=BATCH)
+    parser.add_argument("--compile", action="store_true", help="train compiled networks too")
     options = parser.parse_args()
     size = {"tiles": options.tiles, "blocks": options.blocks, "batch_size": options.batch_size}
     print("card:", torch.cuda.get_device_name() if GPU else "none", flush=True)
     case = open_region(options.data)
+    compare_convolutions(2304 if GPU else 200)
     rates = [time_training(case, precision, **size) for precision in ("32-true", "bf16-mixed", "auto")]
     print(f"bf16-mixed is {rates[1] / rates[0]:.2f} times as fast as 32-true", flush=True)
+    if options.compile:
+        time_training(case, "bf16-mixed", compile=True, **size)
     run = Path(tempfile.mkdtemp())
     quiet = {
         "network": "generator",

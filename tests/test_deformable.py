@@ -1,13 +1,16 @@
 """Deformable convolution against a loop over every cell, tap and corner, and against closed forms."""
 
+import importlib.util
 import math
+import sys
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
+from triton_stand_in import make_modules
 
-from fieldwise.networks.convolutions import deformable
+from fieldwise.networks.convolutions import deformable, on_gpu
 from fieldwise.networks.convolutions.deformable import (
     DeformableConvolution,
     deformable_convolution,
@@ -146,3 +149,56 @@ def test_it_learns_in_mixed_precision_too(inside):
         slopes[kind] = torch.cat([weight.grad.flatten() for weight in layer.parameters()])
     apart = (slopes[torch.bfloat16] - slopes[torch.float32]).norm() / slopes[torch.float32].norm()
     assert apart < 0.05
+
+
+# --- for a GPU ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kernels(monkeypatch):
+    """The module of the kernel, as it is where Triton is installed; here a stand-in runs it."""
+    for name, module in make_modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    spec = importlib.util.spec_from_file_location("on_gpu_with_triton", on_gpu.__file__)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("spread", [0.4, 30.0])
+@pytest.mark.parametrize(("channels", "outs", "size"), [(16, 1, 3), (32, 20, 3), (16, 64, 5)])
+def test_kernel_for_a_gpu_agrees(kernels, channels: int, outs: int, size: int, spread: float) -> None:
+    """Two frames of 130 cells in programs of 64, of which the last works off four."""
+    generator = torch.Generator().manual_seed(4)
+    shapes = (2, channels, 10, 13), (2, 2 * size**2, 10, 13), (outs, channels, size, size)
+    features, offsets, weight = (torch.randn(shape, generator=generator) for shape in shapes)
+    offsets[0, 0, 3, 3], offsets[1, 5, 2, 2], offsets[1, 2, 4, 4] = -1e30, torch.inf, torch.nan
+    offsets[1, size**2 + 2, 4, 4] = 0.0
+    made = kernels.convolve_in_kernel(features, spread * offsets, weight).movedim(-1, 1)
+    expected = deformable_convolution(features, spread * offsets, weight)
+    torch.testing.assert_close(made, expected, rtol=1e-4, atol=1e-4, equal_nan=True)
+
+
+def test_kernel_for_a_gpu_multiplies_in_bfloat16(kernels) -> None:
+    features, offsets, weight = (torch.randn(size) for size in ((1, 16, 8, 8), (1, 18, 8, 8), (16, 16, 3, 3)))
+    made = kernels.convolve_in_kernel(features.bfloat16(), offsets, weight).movedim(-1, 1)
+    expected = deformable_convolution(features, offsets, weight)
+    assert 0 < (made - expected).norm() / expected.norm() < 0.01
+
+
+@pytest.mark.parametrize("spread", [0.4, 6.0])
+@pytest.mark.parametrize("out_channels", [1, 3])
+def test_sampling_to_learn_from_on_a_gpu_agrees_with_its_gradients(out_channels: int, spread: float) -> None:
+    given = [each.requires_grad_() for each in draw(out_channels, spread=spread)]
+    results = []
+    for convolve in (lambda *each: on_gpu.convolve_by_grid(*each).movedim(-1, 1), deformable_convolution):
+        made = convolve(*given)
+        results.append((made, *torch.autograd.grad((made * made.detach().cos()).sum(), given)))
+    for made, expected in zip(*results):
+        torch.testing.assert_close(made, expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="compiles a kernel for a GPU")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_kernel_is_taken_on_a_gpu(dtype) -> None:
+    assert on_gpu.fits_kernel(torch.zeros(1, 64, 4, 4, dtype=dtype).cuda(), torch.zeros(64, 64, 3, 3).cuda())

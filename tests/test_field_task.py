@@ -1,5 +1,7 @@
 """Fields learnt from fields: losses, clipping, rates, divergence, what a checkpoint brings back."""
 
+from types import SimpleNamespace
+
 import lightning
 import pytest
 import torch
@@ -156,6 +158,19 @@ def test_divergence_stops_training_with_a_remedy(value):
     with pytest.raises(InputError, match=r"training diverged in epoch 0: .*lower learning_rate, now 0.0001"):
         fit(task, make_batch(value))
     torch.testing.assert_close(task.network.weight, before)
+
+
+@pytest.mark.parametrize(("last", "after"), [(False, 3), (True, 1)])
+def test_on_a_gpu_several_values_are_looked_at_together(monkeypatch, last, after):
+    """Of the three that are looked at together the first is bad; at the end of an epoch none waits."""
+    monkeypatch.setattr(FieldTask, "glance_every", 3)
+    task = make_task()
+    monkeypatch.setattr(FieldTask, "trainer", SimpleNamespace(is_last_batch=last, current_epoch=0))
+    values = [torch.tensor(value) for value in (torch.nan, 1.0, 1.0)]
+    for value in values[: after - 1]:
+        task.check_finite(value, task.network, "loss")
+    with pytest.raises(InputError, match="training diverged in epoch 0: the loss of Conv2d is nan"):
+        task.check_finite(values[after - 1], task.network, "loss")
 
 
 def test_a_checkpoint_brings_task_weights_and_signature_back(tmp_path):

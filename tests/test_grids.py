@@ -8,17 +8,19 @@ import numpy as np
 import pyproj
 import pytest
 import rasterio
+import rasterio.shutil
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio.transform import from_origin
 from small_rasters import GRID, VALUES, write_raster
 
 from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError
-from fieldwise.fields import rasters
+from fieldwise.fields import cogs, rasters
 from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import Grid, crs_name, grid_of, load_values, make_field, overlap
-from fieldwise.fields.rasters import write_cog, write_cog_by_blocks, write_netcdf
+from fieldwise.fields.rasters import create_tiled, write_cog, write_cog_by_blocks, write_netcdf
 from fieldwise.fields.resampling import align
 
 
@@ -110,6 +112,41 @@ def test_cog_is_one(tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == ["bed.tif"]
 
 
+@pytest.mark.parametrize("largest_classic", [2**32, 0])
+def test_cog_is_what_gdals_own_driver_makes_of_the_same(tmp_path, monkeypatch, largest_classic):
+    """Map and overviews, of two bands with a gap, from blocks that cut tiles; as TIFF and as BigTIFF."""
+    monkeypatch.setattr(cogs, "LARGEST_CLASSIC", largest_classic)
+    values = np.random.default_rng(2).normal(size=(2, 1100, 2048)).astype("float32")
+    values[:, 300:700, :900] = np.nan
+    grid = Grid(0, 0, 2048 * 250, 1100 * 250, 250, "EPSG:3031")
+    corners = [(row, column) for row in range(0, 1100, 400) for column in range(0, 2048, 700)]
+    blocks = ((*corner, values[:, corner[0] :, corner[1] :][:, :400, :700]) for corner in corners[::-1])
+    path = write_cog_by_blocks(blocks, grid, tmp_path / "ours.tif", name=["bed", "spread"], units=["m", "m"])
+    options = {"driver": "GTiff", "height": 1100, "width": 2048, "count": 2, "dtype": "float32"}
+    options |= {"nodata": np.nan, "crs": "EPSG:3031", "transform": from_origin(0, 275_000, 250, 250)}
+    with rasterio.open(tmp_path / "plain.tif", "w", **options) as plain:
+        plain.write(values)
+    theirs = tmp_path / "theirs.tif"
+    copied = {"COMPRESS": "DEFLATE", "BLOCKSIZE": "512", "OVERVIEW_RESAMPLING": "AVERAGE"}
+    rasterio.shutil.copy(tmp_path / "plain.tif", theirs, driver="COG", **copied)
+    assert path.read_bytes()[:4] == (b"II*\0" if largest_classic else b"II+\0")
+    for level in ({}, {"overview_level": 0}, {"overview_level": 1}):
+        with rasterio.open(path, **level) as ours, rasterio.open(theirs, **level) as known:
+            np.testing.assert_array_equal(ours.read(), known.read())
+            assert ours.bounds == known.bounds
+    with rasterio.open(path) as ours:
+        assert ours.overviews(2) == [2, 4]
+        assert ours.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+
+
+def test_a_lost_tile_is_noticed_when_a_cog_is_put_in_order(tmp_path):
+    path, grid = tmp_path / "plain.tif", Grid(0, 0, 4, 2, 1, "EPSG:3031")
+    create_tiled(grid, path, name="bed")
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(InputError, match=r"bed\.tif: tiles are missing; see that the disk is not full"):
+        cogs.order_as_cog(path, tmp_path / "bed.tif")
+
+
 def test_blocks_come_in_any_order(tmp_path, field):
     blocks = [(2, 0, VALUES[2:]), (0, 0, VALUES[:2, :1]), (0, 1, VALUES[:2, 1:])]
     path = write_cog_by_blocks(blocks, GRID, tmp_path / "bed.tif", name="bed")
@@ -172,17 +209,14 @@ def test_full_disk_while_gdal_writes(tmp_path, field, monkeypatch):
     def refuse(*arguments, **options):
         raise rasterio.errors.RasterioIOError("TIFFAppendToStrip: Write error: No space left on device")
 
-    monkeypatch.setattr(rasters.rasterio.shutil, "copy", refuse)
+    monkeypatch.setattr(rasters, "finish_cog", refuse)
     with pytest.raises(InputError, match=r"bed\.tif: .*disk .* full"):
         write_cog(field, tmp_path / "bed.tif")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_gdal_loses_without_a_word_is_noticed(tmp_path, field, monkeypatch):
-    def lose(plain, partial, **options):
-        write_raster(partial, np.zeros((3, 4), "float32"))
-
-    monkeypatch.setattr(rasters.rasterio.shutil, "copy", lose)
+    monkeypatch.setattr(rasters.rasterio.io.DatasetWriter, "write", lambda *arguments, **options: None)
     with pytest.raises(InputError, match=r"bed\.tif: .*reads back different"):
         write_cog(field, tmp_path / "bed.tif")
     assert list(tmp_path.iterdir()) == []

@@ -49,6 +49,21 @@ def test_tiled_equals_untiled_exactly(tmp_path, block_cells):
     np.testing.assert_array_equal(tiled, untiled)
 
 
+@pytest.mark.parametrize(("block_cells", "side"), [(8, 18), (24, 34), (100, 53)])
+def test_windows_for_a_gpu_have_one_size_and_give_the_same(tmp_path, block_cells, side):
+    """A block and its margins of 5 cells, or the domain; those at its edges reach farther inward."""
+    reader = Noise(53, 61)
+    predictor = Applied(smoother(5), reader)
+    predictor.device = torch.device("cuda")  # which nothing of it is moved to
+    out = tmp_path / "map.tif"
+    options = {"block_cells": block_cells, "halo_cells": 5, "progress": False, "readers": 2}
+    predict_to(out, predictor, reader.case, **options)
+    with rasterio.open(out) as result:
+        np.testing.assert_array_equal(result.read(1), smoother(5)({"noise": reader.values[0]}))
+    shapes = {(bottom - top, right - left) for top, left, bottom, right in reader.windows}
+    assert shapes == {(side, 61 if side == 53 else side)}
+
+
 def test_a_halo_one_cell_too_short_shows(tmp_path):
     reader, function = Noise(30, 30), smoother(5)
     tiled = predict(function, reader, tmp_path / "map.tif", block_cells=10, halo_cells=4)

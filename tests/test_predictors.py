@@ -49,6 +49,31 @@ def test_a_coarse_input_marks_all_cells_of_the_map_in_its_own():
     assert values[1].tolist() == [[0, 0, 0, 0]] * 2 + [[1, 1, 0, 0]] * 2
 
 
+def test_tensors_that_stay_on_a_device_give_what_arrays_give():
+    """The way of a GPU, gone on the processor: a scalar, a vector and a coarse input, gaps and flags."""
+    flow = Variable("flow", ("u", "v"), scale=LengthScale(10.0), range=(-90.0, 90.0), vector=True)
+    coarse = Variable("coarse", spacing=500.0, range=(-1.0, 1.0))
+    outputs = (SPEED, Variable("wind", ("x", "y"), scale=LengthScale(5.0), vector=True))
+
+    class Mixed(nn.Module):
+        def forward(self, inputs):
+            fine = inputs["coarse"].repeat_interleave(2, -1).repeat_interleave(2, -2)
+            return torch.cat([inputs["depth"] + fine, inputs["flow"]], dim=1)
+
+    rng = np.random.default_rng(3)
+    given = {"depth": (1, 8, 6), "flow": (2, 8, 6), "coarse": (1, 4, 3)}
+    arrays = {name: rng.normal(0, 40, shape).astype("f4") for name, shape in given.items()}
+    arrays["coarse"][0, 1, 2] = arrays["flow"][1, 0, 0] = np.nan
+    predictor = Predictor(Mixed(), Signature("own", (DEPTH, flow, coarse), outputs))
+    expected = predictor(arrays)
+    predictor.on_device = True
+    staged = predictor.stage(arrays)
+    assert all(isinstance(values, torch.Tensor) for values in staged.values())
+    assert predictor.stage(staged)["flow"] is staged["flow"]
+    assert np.isnan(expected[0]).sum() == 5
+    np.testing.assert_allclose(predictor(staged), expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("strip_rows", [1, 2, 512])
 @pytest.mark.parametrize("alignment", [1, 2])
 def test_what_lies_beyond_training_is_counted_on_the_cells_that_are_covered(
@@ -194,3 +219,33 @@ def test_files_of_maps_describe_themselves(tmp_path, suffix, crs):
         assert (maps["x"].standard_name, maps["x"].units[:1]) == ("projection_x_coordinate", "m")
         assert (maps.attrs["Conventions"], maps.attrs["weights"]) == ("CF-1.8", "abc")
         assert (maps.rio.crs and maps.rio.crs.to_epsg()) == (3031 if crs else None)
+
+
+@pytest.mark.parametrize(
+    ("precision", "kind", "has_bf16", "halved"),
+    [
+        ("auto", "cuda", True, True),
+        ("auto", "cuda", False, False),
+        ("auto", "cpu", True, False),
+        ("32-true", "cuda", True, False),
+        ("bf16-mixed", "cuda", True, True),
+        ("bf16-mixed", "cpu", False, True),
+    ],
+)
+def test_precision_is_what_the_device_has(monkeypatch, precision, kind, has_bf16, halved):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
+    predictor = Predictor(First(), Signature("own", (DEPTH,), (SPEED,)), fingerprint="f")
+    predictor.device = torch.device(kind)
+    predictor.choose_precision(precision)
+    assert predictor.halved == halved
+    assert predictor.fingerprint == ("f bf16" if halved else "f")
+
+
+def test_a_precision_that_the_gpu_lacks_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    predictor = Predictor(First(), Signature("own", (DEPTH,), (SPEED,)))
+    predictor.device = torch.device("cuda")
+    with pytest.raises(
+        InputError, match=r"^--precision: this GPU does not compute in bfloat16; give 32-true"
+    ):
+        predictor.choose_precision("bf16-mixed")

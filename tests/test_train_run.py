@@ -56,7 +56,7 @@ def make_loaders(batch_size=4):
 
 
 def train(run, *, signature=SIGNATURE, loaders=None, settings=None, callbacks=(), sources=(), **options):
-    kinds = ("max_epochs", "patience", "accumulate", "seed", "resume", "devices", *QUIET)
+    kinds = ("max_epochs", "patience", "accumulate", "seed", "resume", "devices", "compile", *QUIET)
     training = QUIET | {name: value for name, value in options.items() if name in kinds}
     task = {"network": "torch.nn.Conv2d", "network_options": CONVOLUTION, "learning_rate": 1e-2}
     task |= {name: value for name, value in options.items() if name not in kinds}
@@ -110,7 +110,7 @@ def test_a_run_holds_settings_weights_metrics_curves_and_provenance(trained):
     assert config == {
         **{"learning_rate": 0.01, "run": str(trained), "max_epochs": 3, "batch_size": 64, "accumulate": 1},
         **{"patience": None, "seed": 42, "resume": True, "accelerator": "cpu", "devices": "auto"},
-        **{"precision": "32-true", "progress": False, "tracker": "tensorboard"},
+        **{"precision": "32-true", "compile": False, "progress": False, "tracker": "tensorboard"},
     }
     assert Signature.from_dict(load_checkpoint(trained / "checkpoints" / "best.ckpt", FieldTask).signature)
     facts = json.loads((trained / "provenance.json").read_text())
@@ -395,3 +395,14 @@ def test_a_scheduler_sees_that_a_run_was_cut_off(tmp_path):
     done = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] + 1
     train(run, max_epochs=done + 1)
     assert read_metrics(run).dropna(subset="val_loss")["epoch"].max() == done
+
+
+def test_compiled_networks_keep_the_names_of_their_weights(tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda network: compiled.append(type(network).__name__))
+    plain, best = (
+        train(tmp_path / name, max_epochs=1, compile=name == "compiled") for name in ("plain", "compiled")
+    )
+    assert len(compiled) == 1
+    states = [torch.load(path, weights_only=True)["state_dict"] for path in (plain, best)]
+    assert states[0].keys() == states[1].keys()

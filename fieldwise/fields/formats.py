@@ -237,8 +237,10 @@ def _canonical(field: xr.DataArray, path: Path) -> xr.DataArray:
 def _open_raster(path: Path, variable: str | None) -> xr.DataArray:
     try:
         with rasterio.Env(GTIFF_REPORT_COMPD_CS=True):  # older GeoTIFFs hide their vertical CRS otherwise
+            chunks = {"x": CHUNK_CELLS, "y": CHUNK_CELLS}
+            # Without a lock each thread has a handle of its own, so that several read at the same time.
             opened = rioxarray.open_rasterio(
-                path, masked=True, mask_and_scale=True, chunks={"x": CHUNK_CELLS, "y": CHUNK_CELLS}
+                path, masked=True, mask_and_scale=True, chunks=chunks, lock=False
             )
     except (RasterioIOError, rasterio.errors.RasterioError) as error:
         raise InputError(

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
-import rasterio.shutil
 import xarray as xr
 from rasterio._err import CPLE_BaseError  # rasterio exports it nowhere
+from rasterio.enums import Resampling
 from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 
 from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError, first_line
 from fieldwise.fields.arrays import to_host
+from fieldwise.fields.cogs import order_as_cog
 from fieldwise.fields.datums import ATTRIBUTE as DATUM
 from fieldwise.fields.grids import Grid, grid_of, load_values
 
 CACHE_BYTES = 32 * 2**20  # of GDAL, whose default is a share of the machine's memory
-COG_OPTIONS = {"COMPRESS": "DEFLATE", "PREDICTOR": "YES", "BLOCKSIZE": "512", "BIGTIFF": "IF_SAFER"}
+TILE_CELLS = 512
+THREADS = {"NUM_THREADS": "ALL_CPUS"}  # of GDAL, which packs and unpacks tiles in them
+TILED = {"driver": "GTiff", "dtype": "float32", "nodata": np.nan, "tiled": True, "interleave": "band"}
+TILED |= {"compress": "DEFLATE", "predictor": 3, "blockxsize": TILE_CELLS, "blockysize": TILE_CELLS}
+TILED |= {"BIGTIFF": "YES", "ENDIANNESS": "LITTLE"}  # as `order_as_cog` reads it
 WRITTEN_CELLS = 2048  # edge of the blocks in which a lazy field is written
 
 
@@ -52,39 +59,92 @@ def write_cog_by_blocks(
     [[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 2.0, 2.0]]
     """
     path = Path(path)
-    rows, columns = grid.shape
-    names, unit_names = ([each] if isinstance(each, str) else list(each) for each in (name, units))
-    transform = rasterio.transform.from_origin(grid.west, grid.north, grid.spacing, grid.spacing)
-    profile: dict[str, Any] = {"driver": "GTiff", "height": rows, "width": columns, "count": len(names)}
-    profile |= {"dtype": "float32", "nodata": np.nan, "crs": grid.crs or None, "transform": transform}
-    profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256, "BIGTIFF": "IF_SAFER", "SPARSE_OK": True}
     sums: dict[Window, int] = {}
-    with replace_when_done(path) as partial, rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
-        plain = partial.with_name("plain.tif")
-        try:
-            with rasterio.open(plain, "w", **profile) as target:
-                target.update_tags(**(tags or {}))
-                target.descriptions, target.units = names, unit_names
-                for row, column, block in blocks:
-                    values = np.reshape(to_host(block), (len(names), *block.shape[-2:]))
-                    window = Window(column, row, values.shape[2], values.shape[1])
-                    target.write(values.astype(np.float32), window=window)
-                    sums[window] = _checksum(values)
-            rasterio.shutil.copy(plain, partial, driver="COG", **COG_OPTIONS)
-            with rasterio.open(partial) as written:
-                if any(_checksum(written.read(window=window)) != total for window, total in sums.items()):
-                    raise RasterioIOError("what was written reads back different")
-        except (RasterioIOError, CPLE_BaseError) as error:
-            raise InputError(
-                f"{path}: writing breaks off ({first_line(error)}); see that the disk is not full, "
-                "then run again"
-            ) from error
-        plain.unlink()
+    with replace_when_done(path) as whole, breaking_off(path), rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
+        plain = create_tiled(grid, whole.with_name("plain.tif"), name=name, units=units, tags=tags)
+        with rasterio.open(plain, "r+", **THREADS) as target:
+            for row, column, block in blocks:
+                values = np.reshape(to_host(block), (target.count, *block.shape[-2:])).astype(np.float32)
+                window = Window(column, row, values.shape[2], values.shape[1])
+                target.write(values, window=window)
+                sums[window] = sum_up(values)
+        with rasterio.open(plain, **THREADS) as written:
+            if any(sum_up(written.read(window=window)) != total for window, total in sums.items()):
+                raise RasterioIOError("what was written reads back different")
+        finish_cog(plain, whole)
     return path
 
 
-def _checksum(values: np.ndarray) -> int:
-    """Sum up a block; every missing value counts the same."""
+@contextmanager
+def breaking_off(path: str | Path) -> Iterator[None]:
+    """Turn what GDAL raises while it writes into one line that names a file.
+
+    >>> with breaking_off("bed.tif"):
+    ...     raise RasterioIOError("No space left on device")
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: bed.tif: writing breaks off (No space left on device); see that the disk ...
+    """
+    try:
+        yield
+    except (RasterioIOError, CPLE_BaseError) as error:
+        raise InputError(
+            f"{path}: writing breaks off ({first_line(error)}); see that the disk is not full, then run again"
+        ) from error
+
+
+def create_tiled(
+    grid: Grid,
+    path: Path,
+    *,
+    name: str | Sequence[str],
+    units: str | Sequence[str] = "m",
+    tags: dict[str, str] | None = None,
+) -> Path:
+    """Create a tiled GeoTIFF in which everything is missing, to write blocks into; see `finish_cog`.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "plain.tif"
+    >>> with rasterio.open(create_tiled(Grid(0, 0, 4, 2, 1, "EPSG:3031"), path, name="bed")) as empty:
+    ...     bool(np.isnan(empty.read(1)).all())
+    True
+    """
+    names, unit_names = ([each] if isinstance(each, str) else list(each) for each in (name, units))
+    transform = rasterio.transform.from_origin(grid.west, grid.north, grid.spacing, grid.spacing)
+    profile: dict[str, Any] = {"height": grid.shape[0], "width": grid.shape[1], "count": len(names)}
+    profile |= {"crs": grid.crs or None, "transform": transform}
+    with rasterio.open(path, "w", **profile, **TILED, **THREADS) as target:
+        target.update_tags(**(tags or {}))
+        target.descriptions, target.units = names, unit_names
+    return path
+
+
+def finish_cog(tiled: Path, path: Path) -> Path:
+    """Add overviews to a tiled GeoTIFF, and bring it into the order of a cloud-optimised one.
+
+    What it holds is neither unpacked nor packed again, but for the overviews.
+
+    >>> import tempfile
+    >>> home, grid = Path(tempfile.mkdtemp()), Grid(0, 0, 1200, 4, 1, "EPSG:3031")
+    >>> path = finish_cog(create_tiled(grid, home / "plain.tif", name="bed"), home / "bed.tif")
+    >>> with rasterio.open(path) as cog:
+    ...     cog.tags(ns="IMAGE_STRUCTURE")["LAYOUT"], cog.overviews(1)
+    ('COG', [2, 4])
+    """
+    with rasterio.open(tiled, "r+", **THREADS) as target:
+        halvings = max(0, math.ceil(math.log2(max(target.shape) / TILE_CELLS)))
+        options = {"GDAL_TIFF_OVR_BLOCKSIZE": str(TILE_CELLS), "GDAL_NUM_THREADS": "ALL_CPUS"}
+        if halvings:
+            with rasterio.Env(**options):
+                target.build_overviews([2**k for k in range(1, halvings + 1)], Resampling.average)
+    return order_as_cog(tiled, path)
+
+
+def sum_up(values: np.ndarray) -> int:
+    """Sum up a block by CRC-32; every missing value counts the same.
+
+    >>> sum_up(np.zeros(4)) == sum_up(np.zeros(4, np.float32)), sum_up(np.ones(4)) == sum_up(np.zeros(4))
+    (True, False)
+    """
     return zlib.crc32(np.where(np.isnan(values), np.float32(np.nan), values).astype(np.float32).tobytes())
 
 

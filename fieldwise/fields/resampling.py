@@ -249,13 +249,25 @@ def fade_in(
     away = margin * grid.spacing
     west, south, east, north = grid.bounds
     wider = Grid(west - away, south - away, east + away, north + away, grid.spacing, grid.crs)
-    transform = rasterio.transform.from_origin(wider.west, wider.north, wider.spacing, wider.spacing)
-    inside = rasterio.features.geometry_mask([area], wider.shape, transform, invert=True)
     west, south, east, north = domain or grid.bounds
+    known = shapely.intersection(shapely.box(*wider.bounds), shapely.box(west, south, east, north))
+    shapely.prepare(area)
+    if shapely.contains_properly(area, known):
+        return np.ones(grid.shape)
+    transform = rasterio.transform.from_origin(wider.west, wider.north, wider.spacing, wider.spacing)
+    # The area is cut to what lies around the window: a coast has more corners than a window has cells.
+    around = shapely.buffer(known, grid.spacing, join_style="mitre").bounds
+    near = shapely.clip_by_rect(area, *around)
+    if near.is_empty:
+        inside = np.zeros(wider.shape, dtype=bool)
+    else:
+        inside = rasterio.features.geometry_mask([near], wider.shape, transform, invert=True)
     inside |= (wider.x < west) | (wider.x > east)
     inside |= ((wider.y < south) | (wider.y > north))[:, None]
     if inside.all():
         return np.ones(grid.shape)
+    if not inside.any():
+        return np.zeros(grid.shape)
     distance = ndimage.distance_transform_edt(inside)  # in cells, to the nearest one outside
     rows, columns = (slice(margin, margin + size) for size in grid.shape)
     return np.clip(distance[rows, columns] / cells, 0, 1)

@@ -18,6 +18,7 @@ from fieldwise.fields.grids import Bounds, Grid, crs_name, grid_of, load_values
 
 Method = Literal["linear", "cubic"]
 
+CELLS_IN_CACHE = 2**16  # of what is interpolated at a time
 GROUP_CELLS = 4096  # windows are read in groups this wide, so that no more of a large raster is in memory
 
 
@@ -235,7 +236,7 @@ def _cut_group(
         else:
             box = values[:, column : int(columns[index].max()) + 1]
             along_y = _weigh(box, rows[index], row_weights[index])
-            yield _weigh(along_y.T, columns[index] - column, column_weights[index]).T
+            yield _weigh(along_y, columns[index] - column, column_weights[index], axis=1)
 
 
 def _are_slices(taps: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -243,16 +244,18 @@ def _are_slices(taps: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return (weights[..., 0] == 1).all(axis=1) & (np.diff(taps[..., 0], axis=1) == 1).all(axis=1)
 
 
-def _weigh(values: Any, taps: np.ndarray, weights: np.ndarray) -> Any:
-    """Sum weighted rows; taps without weight are left out, so that a missing neighbour does not count."""
-    xp = module_of(values)
-    total = xp.zeros((len(taps), values.shape[1]), np.float32)
-    for tap, weight in zip(taps.T, weights.T):
-        if weight.any():
-            rows = values[xp.asarray(tap)]
-            rows *= xp.asarray(weight)[:, None]
-            rows[xp.asarray(weight == 0)] = 0
-            total += rows
+def _weigh(values: Any, taps: np.ndarray, weights: np.ndarray, *, axis: int = 0) -> Any:
+    """Sum weighted rows, or columns; taps without weight are left out: a missing neighbour does not count."""
+    xp, sizes = module_of(values), list(values.shape)
+    sizes[axis] = len(taps)
+    step = max(1, CELLS_IN_CACHE // sizes[1]) if xp is np else sizes[0]
+    total = xp.zeros(sizes, np.float32)
+    pairs = [(xp.asarray(tap), xp.asarray(each)) for tap, each in zip(taps.T, weights.T) if each.any()]
+    for rows in (slice(first, first + step) for first in range(0, sizes[0], step)):
+        for tap, weight in pairs:
+            along = weight[rows, None] if axis == 0 else weight
+            part = values[tap[rows]] if axis == 0 else xp.take(values[rows], tap, axis=1)
+            total[rows] += xp.where(along == 0, np.float32(0), part * along)
     return total
 
 

@@ -22,6 +22,7 @@ MAY_CHANGE = {  # between a run and its resumption; the checkpoint itself knows 
     "accelerator",
     "devices",
     "precision",
+    "compile",
     "progress",
     "tracker",
 }

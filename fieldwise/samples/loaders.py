@@ -181,7 +181,9 @@ def make_loader(
     sampler = None
     if shuffle_seed is not None:
         sampler = EpochSampler(len(samples), seed=shuffle_seed, symmetries=symmetries)
-    return DataLoader(samples, batch_size=batch_size, sampler=sampler, collate_fn=lambda batch: batch)
+    options: Any = {"sampler": sampler, "collate_fn": lambda batch: batch}
+    pinned = torch.cuda.is_available()  # a GPU then takes a batch while it learns from the last
+    return DataLoader(samples, batch_size=batch_size, pin_memory=pinned, **options)
 
 
 Cut = tuple[int, int, int, int]  # frame, first row, first column, symmetry

@@ -67,13 +67,13 @@ class LengthScale:
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Scale vectors whose components lie along the third axis from the end."""
-        length = np.sqrt((values**2).sum(axis=-3, keepdims=True))
-        return values * np.arcsinh(length / self.knee) / np.maximum(length, 1e-6 * self.knee)
+        length = _call("sqrt", (values**2).sum(axis=-3, keepdims=True))
+        return values * _call("arcsinh", length / self.knee) / length.clip(1e-6 * self.knee)
 
     def undo(self, values: np.ndarray) -> np.ndarray:
         """Give scaled vectors their length back."""
-        length = np.sqrt((values**2).sum(axis=-3, keepdims=True))
-        return values * self.knee * np.sinh(length) / np.maximum(length, 1e-6)
+        length = _call("sqrt", (values**2).sum(axis=-3, keepdims=True))
+        return values * self.knee * _call("sinh", length) / length.clip(1e-6)
 
     def to_dict(self) -> dict[str, float]:
         """Write the scale as plain numbers, to travel inside a checkpoint."""
@@ -198,8 +198,8 @@ class Expm1(NamedScale):
 
 
 def _call(name: str, values: Any) -> Any:
-    """Call a function of NumPy, or the tensor's own of that name."""
-    return getattr(np, name)(values) if isinstance(values, np.ndarray | float) else getattr(values, name)()
+    """Call the tensor's own function of a name, or NumPy's, which arrays of CuPy answer too."""
+    return getattr(values, name)() if hasattr(values, name) else getattr(np, name)(values)
 
 
 AnyScale = Scale | LengthScale | NamedScale

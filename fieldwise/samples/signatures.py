@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fieldwise.errors import InputError
+from fieldwise.fields.arrays import module_of
 from fieldwise.samples.scales import AnyScale, Scale, read_scale
 
 VERSION = 3  # of the plain form; a checkpoint of another one is refused
@@ -66,7 +67,7 @@ class Variable:
         """Number of channels."""
         return len(self.fields)
 
-    def beyond(self, values: np.ndarray) -> np.ndarray:
+    def beyond(self, values: Any) -> Any:
         """Mark where any channel leaves what training has seen: (channel, *cells) to bool (*cells).
 
         >>> Variable("thk", range=(0.0, 300.0)).beyond(np.array([[10.0, 400.0, np.nan]])).tolist()
@@ -76,7 +77,7 @@ class Variable:
             return np.zeros(values.shape[1:], dtype=bool)
         low, high = self.range
         slack = SLACK * max(abs(low), abs(high))
-        return np.any((values < low - slack) | (values > high + slack), axis=0)
+        return ((values < low - slack) | (values > high + slack)).any(axis=0)
 
     def to_dict(self) -> dict[str, Any]:
         """Write the variable in plain types."""
@@ -188,13 +189,16 @@ class Signature:
         >>> signature.stack({"b": np.ones((1, 2, 2)), "a": np.zeros((1, 2, 2))})[:, 0, 0].tolist()
         [0.0, 1.0]
         """
-        return np.concatenate([arrays[each.name] for each in getattr(self, side)], axis=-1 - self.dimensions)
+        chosen = [arrays[each.name] for each in getattr(self, side)]
+        return module_of(chosen[0]).concatenate(chosen, axis=-1 - self.dimensions)
 
     def split(self, channels: np.ndarray, side: Side = "outputs") -> dict[str, np.ndarray]:
         """Take stacked channels, (..., channel, *cells), apart: the inverse of :meth:`stack`."""
-        counts = np.cumsum([each.channels for each in getattr(self, side)])[:-1]
-        parts = np.split(channels, counts, axis=-1 - self.dimensions)
-        return {each.name: part for each, part in zip(getattr(self, side), parts, strict=True)}
+        parts, first, cells = {}, 0, (slice(None),) * self.dimensions
+        for each in getattr(self, side):
+            place: Any = (..., slice(first, first + each.channels), *cells)
+            parts[each.name], first = channels[place], first + each.channels
+        return parts
 
     def beyond(self, arrays: Arrays) -> dict[str, np.ndarray]:
         """Mark for each input the cells in which it leaves what training has seen: name to bool (y, x)."""

@@ -26,6 +26,7 @@ LOSSES: dict[str, Callable] = {
     "proper_score": proper_score,
 }
 OF_MEMBERS = ("crps", "proper_score")
+VALUES_AT_A_GLANCE = 64  # of losses and gradients on a GPU; at most so many steps are taken after a bad one
 OPTIMIZERS = {"adam": "torch.optim.Adam", "adamw": "torch.optim.AdamW"}
 
 
@@ -129,6 +130,7 @@ class FieldTask(lightning.LightningModule):
         self.warmup_steps = warmup_steps
         self.plateau = PlateauDecay(plateau_epochs, plateau_factor)
         self.clip_norm, self.l2 = clip_norm, l2
+        self._unseen: list[tuple[Tensor, nn.Module, str]] = []  # values that are still to be looked at
 
     def forward(self, inputs: Tensor | Mapping[str, Tensor], **beside: Tensor) -> Tensor:
         """Map inputs, and what the network reads beside them, to outputs, (batch, channel, *cells)."""
@@ -241,13 +243,28 @@ class FieldTask(lightning.LightningModule):
             nn.utils.clip_grads_with_norm_(network.parameters(), self.clip_norm, norm)
 
     def check_finite(self, value: Tensor, network: nn.Module, what: str) -> None:
-        """End training where a network's loss or gradient is no longer a number."""
-        if not torch.isfinite(value):
-            raise DivergenceError(
-                f"training diverged in epoch {self.current_epoch}: the {what} of {type(network).__name__} is "
-                f"{value.item():.4g}; lower learning_rate, now {self.learning_rate:g}, or look for missing "
-                "values in the samples"
-            )
+        """End training where a network's loss or gradient is no longer a number.
+
+        To look at every value a program would have to wait for a GPU: there they are looked at together, some
+        at a time and at the last step of an epoch, before anything is judged or saved.
+        """
+        self._unseen.append((value.detach(), network, what))
+        if len(self._unseen) < self.glance_every and not self.trainer.is_last_batch:
+            return
+        unseen, self._unseen = self._unseen, []
+        if torch.isfinite(torch.stack([value for value, *_ in unseen])).all():
+            return
+        value, network, what = next(each for each in unseen if not torch.isfinite(each[0]))
+        raise DivergenceError(
+            f"training diverged in epoch {self.current_epoch}: the {what} of {type(network).__name__} is "
+            f"{value.item():.4g}; lower learning_rate, now {self.learning_rate:g}, or look for missing "
+            "values in the samples"
+        )
+
+    @property
+    def glance_every(self) -> int:
+        """Values after which it is looked whether they are finite."""
+        return VALUES_AT_A_GLANCE if self.device.type == "cuda" else 1
 
 
 def find_style(batch: Mapping[str, Any]) -> dict[str, Tensor]:

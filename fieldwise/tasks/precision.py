@@ -102,13 +102,22 @@ def exact_convolutions() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = allowed
 
 
+def computes_in_bf16(device: torch.device) -> bool:
+    """Tell whether a device computes in bfloat16 itself: a GPU, or a processor with AMX.
+
+    >>> computes_in_bf16(torch.device("meta"))
+    False
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+
+
 def _find_reason(device: torch.device) -> str:
     """Say why bfloat16 is faster on a device, if it is."""
-    if device.type == "cuda":
-        computes = torch.cuda.is_bf16_supported(including_emulation=False)
-        return "this GPU computes in bfloat16" if computes else ""
-    has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return "this processor has AMX" if device.type == "cpu" and has_tiles() else ""
+    if not computes_in_bf16(device):
+        return ""
+    return "this GPU computes in bfloat16" if device.type == "cuda" else "this processor has AMX"
 
 
 def _take(inputs: Any, device: torch.device) -> Any:

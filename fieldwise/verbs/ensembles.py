@@ -153,6 +153,10 @@ class Ensemble:
         """Read what the predictor needs of a window."""
         return self.predictor.read(case, window, frame)
 
+    def stage(self, arrays: Arrays) -> Arrays:
+        """Bring what was read to where the predictor works it out."""
+        return self.predictor.stage(arrays)
+
     def draw(self, arrays: Arrays, member: int) -> np.ndarray:
         """Draw one member of what was read of a window, (channel, *cells)."""
         return self.predictor({**arrays, DRAW: np.array([self.seed, member])})

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Of a run, not of what is learnt.
-OPERATIONAL = {"data", "run", "resume", "accelerator", "devices", "progress", "tracker"}
+OPERATIONAL = {"data", "run", "resume", "accelerator", "devices", "compile", "progress", "tracker"}
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -32,6 +32,8 @@ class Training(TypedDict, total=False):
         accelerator: cpu, gpu or auto.
         devices: How many of them.
         precision: Of the numbers; auto takes bf16-mixed where the device has it, within tolerance.
+        compile: Whether to compile the networks, after which a GPU takes fewer and larger steps; it takes a
+            minute or more, and what cannot be compiled runs as it is.
         progress: Whether to show how far it is.
         tracker: What is told of the run, besides metrics.csv: nothing, TensorBoard, or Comet too; the latter
             online where COMET_API_KEY is in the environment, otherwise as an archive in the run folder.
@@ -46,6 +48,7 @@ class Training(TypedDict, total=False):
     accelerator: str
     devices: int | str
     precision: Literal["auto", "32-true", "64-true", "16-mixed", "bf16-mixed"]
+    compile: bool
     progress: bool
     tracker: Literal["none", "tensorboard", "comet"]
 
@@ -60,6 +63,7 @@ TRAINING: Training = {
     "accelerator": "auto",
     "devices": "auto",
     "precision": "auto",
+    "compile": False,
     "progress": True,
     "tracker": "tensorboard",
 }

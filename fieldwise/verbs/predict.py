@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dask
 import numpy as np
 import rasterio
 from tqdm import tqdm
@@ -25,12 +26,13 @@ from fieldwise.fields.rasters import CACHE_BYTES
 from fieldwise.samples.cases import Case, Cells
 from fieldwise.samples.prepared import DESCRIPTION
 from fieldwise.verbs.domains.blocks import lay_out_case, round_up
+from fieldwise.verbs.domains.clocks import measure
 from fieldwise.verbs.domains.contents import Lattice, MapFile, Times
-from fieldwise.verbs.domains.halos import choose_halo
+from fieldwise.verbs.domains.halos import LONGEST_CELLS, MARGIN, choose_halo
 from fieldwise.verbs.domains.partials import Partial, Plan, Unit, open_partial
-from fieldwise.verbs.domains.room import check_room
+from fieldwise.verbs.domains.room import check_room, choose_block
 from fieldwise.verbs.domains.unseen import warn_style
-from fieldwise.verbs.domains.writers import check_suffix, write_map
+from fieldwise.verbs.domains.writers import check_suffix
 from fieldwise.verbs.ensembles import QUANTILES, Ensemble
 
 if TYPE_CHECKING:
@@ -39,8 +41,8 @@ if TYPE_CHECKING:
 Arrays = dict[str, np.ndarray]
 Task = tuple[Unit, int]  # and the number of one of its frames in the file
 
-BLOCK_CELLS = {2: 512, 3: 64}  # on a side of a block, by dimensions
 WRITE_BEHIND = 2  # pieces in memory after the one that is computed
+MOST_READERS = 12  # each has a block in memory
 
 
 def predict_to(
@@ -56,7 +58,7 @@ def predict_to(
     seed: int = 0,
     block_cells: int | None = None,
     halo_cells: int | None = None,
-    readers: int = 2,
+    readers: int | None = None,
     attributes: Mapping[str, str] | None = None,
     fingerprint: str = "",
     progress: bool = True,
@@ -92,12 +94,12 @@ def predict_to(
         Which quantiles; whether to write `<name>_member` too; and which members to draw.
     block_cells
         Side of a block in cells of the map; memory depends on this and the number of members alone.
-        Default: 512 in two dimensions, 64 in three.
+        Default: 512 in two dimensions, 64 in three; in two on a GPU as its memory allows, up to 2048.
     halo_cells
         Width of the margin computed around a block and dropped. By default as far as the network sees, or,
         where that is not known or very far, twice what is measured at probes and remembered in the run.
     readers
-        Threads that read ahead, as many blocks each.
+        Threads that read ahead, a block each. Default: 2; for a GPU as many as there are cores, up to 12.
     attributes
         Of the file, as text.
     fingerprint
@@ -146,26 +148,26 @@ def predict_to(
         attributes = {"seed": str(seed), "members": str(max(members, 1))} | dict(attributes or {})
         fingerprint = f"{fingerprint} seed {seed}"
     layout = lay_out_case(case, window, predictor.alignment_cells(case))
-    block_cells = round_up(block_cells or BLOCK_CELLS[len(case.shape)], layout.alignment)
+    if block_cells is None:
+        widest = MARGIN * LONGEST_CELLS[len(case.shape)] if halo_cells is None else halo_cells
+        block_cells = choose_block(predictor, case, layout, frame=chosen[0], halo_cells=widest)
+    block_cells = round_up(block_cells, layout.alignment)
     fingerprint = f"{predictor.fingerprint} {identify_case(case)} {fingerprint}"
     if halo_cells is None:
-        halo_cells = choose_halo(
-            predictor,
-            case,
-            layout,
-            block_cells=block_cells,
-            fingerprint=fingerprint,
-            frame=chosen[0],
-            progress=progress,
-        )
+        known: Any = {"fingerprint": fingerprint, "frame": chosen[0], "progress": progress}
+        with measure("halo"):
+            halo_cells = choose_halo(predictor, case, layout, block_cells=block_cells, **known)
     names = tuple(output.label for output in ensemble.outputs)
     halo_cells = round_up(halo_cells, layout.alignment)
-    plan = Plan(layout, chosen, names, block_cells, halo_cells, fingerprint)
+    on_gpu = predictor.device.type == "cuda"
+    alike = on_gpu and layout.domain is not None
+    plan = Plan(layout, chosen, names, block_cells, halo_cells, fingerprint, alike)
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
         check_room(out, plan, members=members)
-        partial = open_partial(out, plan)
+        partial = open_partial(out, plan, describe_file(ensemble, case, plan, attributes or {}))
+        readers = readers or (min(os.cpu_count() or 2, MOST_READERS) if on_gpu else 2)
         _compute(partial, ensemble, case, readers, progress, seconds if seconds is not None else [])
-        _finish(partial, out, describe_file(ensemble, case, plan, attributes or {}))
+        _finish(partial, out)
     many = f"{len(chosen)} frame{'s' * (len(chosen) != 1)}"
     if tell:
         print(f"{out}: {many} of {times(layout.target.shape)} cells in {time.perf_counter() - started:.1f} s")
@@ -253,23 +255,30 @@ def _compute(
         unit, frame = task
         # A box is opened anew for each block: what is mapped of its files would pile up in memory.
         opened = case if plan.layout.domain else replace(case)
-        return predictor.read(opened, plan.layout.locate(plan.window(unit)), plan.frames[frame])
+        with measure("reading"):
+            arrays = predictor.read(opened, plan.layout.locate(plan.window(unit)), plan.frames[frame])
+            return predictor.stage(arrays)
+
+    def save(unit: Unit, values: np.ndarray) -> None:
+        with measure("writing"):
+            partial.save(unit, values)
 
     reading, saving, done = _read_ahead(read, tasks, readers), deque[Future](), list[np.ndarray]()
-    with bar, exact_convolutions(), ThreadPoolExecutor(1, "write-behind") as writer, closing(reading):
+    alone = dask.config.set(scheduler="synchronous")  # a thread that reads needs no threads of its own
+    with bar, alone, exact_convolutions(), ThreadPoolExecutor(1, "write-behind") as writer, closing(reading):
         for (unit, frame), arrays in reading:
             started = time.perf_counter()
             values = np.asarray(predictor(arrays))
             seconds.append(time.perf_counter() - started)
             done.append(_core_of(values, plan, unit))
             if frame == unit.last - 1:
-                saving.append(writer.submit(partial.save, unit, np.stack(done)))
+                saving.append(writer.submit(save, unit, np.stack(done)))
                 done = []
             if len(saving) > WRITE_BEHIND:
                 saving.popleft().result()
             bar.update()
-        for save in saving:
-            save.result()
+        for each in saving:
+            each.result()
 
 
 def _core_of(values: np.ndarray, plan: Plan, unit: Unit) -> np.ndarray:
@@ -301,11 +310,11 @@ def _read_ahead(
         pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C no further block is read
 
 
-def _finish(partial: Partial, out: Path, content: MapFile) -> None:
-    """Join the pieces in the folder of unfinished work, so that what a kill leaves goes with that folder."""
+def _finish(partial: Partial, out: Path) -> None:
+    """Make the file in the folder of unfinished work, so that what a kill leaves goes with that folder."""
     whole = partial.folder / out.name
     try:
-        write_map(partial.pieces(), whole, content)
+        partial.finish(whole)
     except InputError as error:
         raise InputError(f"{error}; finished blocks are kept in {whole.parent}") from error
     if out.is_dir():  # a Zarr of before

@@ -108,6 +108,8 @@ def train_run(
     trainer = _make_trainer(task, run, monitor, training, anew=not last, **more)
     if trainer.is_global_zero:
         open_run(run, every, resume=training["resume"])
+    if training["compile"]:
+        _compile(task)
     started = time.perf_counter()
     if not remedy:
         if last:
@@ -212,6 +214,16 @@ def _choose_precision(task: FieldTask, loader: Any, training: Training) -> str:
     if line:
         _tell(line)
     return precision
+
+
+def _compile(task: FieldTask) -> None:
+    """Have the networks of a task compiled at their first step; their weights keep their names."""
+    import torch
+
+    torch._dynamo.config.suppress_errors = True  # what cannot be compiled runs as it is
+    for network in (task.network, getattr(task, "discriminator", None)):
+        if network is not None:
+            network.compile()
 
 
 def _watch(

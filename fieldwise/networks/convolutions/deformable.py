@@ -17,6 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fieldwise.networks.convolutions.on_gpu import (
+    convolve_by_grid,
+    convolve_in_kernel,
+    fits_grid,
+    fits_kernel,
+)
+
 try:  # absent from the CPU wheels of PyTorch; raises RuntimeError when built for another version
     from torchvision.ops import deform_conv2d
 except (ImportError, RuntimeError):
@@ -111,12 +118,18 @@ def deformable_convolution(
     >>> deformable_convolution(features, offsets, torch.ones(1, 1, 1, 1))
     tensor([[[[ 5., 15., 25., 15.]]]])
     """
+    halved = features.dtype == torch.bfloat16 and torch.is_autocast_enabled(features.device.type)
+    learning = torch.is_grad_enabled() and any(each.requires_grad for each in (features, offsets, weight))
     with torch.autocast(features.device.type, enabled=False):  # positions need all their digits
-        features, offsets = features.to(weight.dtype), offsets.to(weight.dtype)
-        if deform_conv2d is not None and features.is_cuda:
-            moved = interleave_offsets(offsets)
-            return deform_conv2d(features, moved, weight, bias, padding=weight.shape[-1] // 2)
-        output = _sample_and_weigh(features, offsets, weight)
+        if not learning and fits_kernel(features, weight):
+            output = convolve_in_kernel(features if halved else features.to(weight.dtype), offsets, weight)
+        else:
+            features, offsets = features.to(weight.dtype), offsets.to(weight.dtype)
+            if deform_conv2d is not None and features.is_cuda:
+                moved = interleave_offsets(offsets)
+                return deform_conv2d(features, moved, weight, bias, padding=weight.shape[-1] // 2)
+            by_grid = learning and fits_grid(features, weight)
+            output = (convolve_by_grid if by_grid else _sample_and_weigh)(features, offsets, weight)
         if bias is not None:
             output = output + bias
         return output.movedim(-1, 1)  # (batch, out_channels, y, x), channels last in memory

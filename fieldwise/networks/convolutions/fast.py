@@ -48,13 +48,14 @@ class UpsamplingConvolution(nn.Conv2d):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1)
+        # An even fine row reads the coarse rows (i - 1, i, i), an odd one (i, i, i + 1): (parity, 2, 3).
+        merge = torch.tensor([[[1.0, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
+        self.register_buffer("merge", merge, persistent=False)
 
     def forward(self, coarse: Tensor) -> Tensor:
         """Convolve (batch, in_channels, y, x) to (batch, out_channels, 2 y, 2 x)."""
         height, width = coarse.shape[-2:]
-        # An even fine row reads the coarse rows (i - 1, i, i), an odd one (i, i, i + 1).
-        merge = self.weight.new_tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])  # (parity, 2, 3)
-        weight = torch.einsum("apk,bql,oikl->aboipq", merge, merge, self.weight)
+        weight = torch.einsum("apk,bql,oikl->aboipq", self.merge, self.merge, self.weight)
         weight = weight.reshape(4 * self.out_channels, self.in_channels, 2, 2)
         bias = None if self.bias is None else self.bias.repeat(4)
         four = functional.conv2d(coarse, weight, bias, padding=1)  # (batch, 4 * out_channels, y + 1, x + 1)

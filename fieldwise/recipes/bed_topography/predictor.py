@@ -28,8 +28,9 @@ from fieldwise.recipes.bed_topography.region import (
 from fieldwise.runs import hash_file
 from fieldwise.samples.cases import Case
 from fieldwise.samples.signatures import Signature, Variable
+from fieldwise.verbs.domains.clocks import measure
 from fieldwise.verbs.domains.contents import Output
-from fieldwise.verbs.predictors import Predictor, load_predictor
+from fieldwise.verbs.predictors import Predictor, load_predictor, to_float32
 
 BASE = "base"  # what the departure is added to, in metres
 WEIGHT = "weight"  # of the departure: 0 where the ice floats
@@ -60,6 +61,7 @@ class BedPredictor(Predictor):
     """
 
     long_names = {"bed": "bed elevation"}  # noqa: RUF012
+    stays_on_device = True
 
     @property
     def padding_cells(self) -> int:
@@ -105,8 +107,9 @@ class BedPredictor(Predictor):
     def apply(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
         """Draw the bed in metres, (1, y, x); towards the grounding line it fades into the base."""
         values, base = super().apply(arrays), arrays[BASE]
-        away = self.share * values if self.signature.facts["departure"] else values - base
-        return (base + arrays[WEIGHT] * away).astype(np.float32)
+        with measure("blending", self.wait):
+            away = self.share * values if self.signature.facts["departure"] else values - base
+            return to_float32(base + arrays[WEIGHT] * away)
 
 
 def load_bed_predictor(

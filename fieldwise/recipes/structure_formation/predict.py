@@ -80,8 +80,7 @@ def predict(
     _check_out(out, cases)
     norms: Any = {"in_norms": in_norms, "tgt_norms": tgt_norms, "norm_options": norm_options}
     predictor = load_box_predictor(Path(run), prepared, weights=weights, accelerator=accelerator, **norms)
-    if precision == "bf16-mixed":
-        predictor.halve()
+    predictor.choose_precision(precision)
     if velocity:
         predictor.add_velocity()
     if symmetrise:

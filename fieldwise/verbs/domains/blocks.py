@@ -90,6 +90,18 @@ class Layout:
         window = self.outward(core.widened(halo_cells))
         return window if self.periodic else window.clipped(self.limits)
 
+    def enlarged(self, window: Box, side_cells: int) -> Box:
+        """Widen a window of a map to so many cells along each axis, or to the domain where that is smaller.
+
+        >>> layout = lay_out(Grid(0, 0, 4000, 2000, 250, "EPSG:3031"), None, 4)  # 8 x 16 cells
+        >>> layout.enlarged(Box((0, 12), (8, 16)), 12)
+        Box(starts=(0, 4), stops=(8, 16))
+        """
+        sides = [min(side_cells, size) for size in self.limits.shape]
+        last = (stop - side for stop, side in zip(self.limits.stops, sides))
+        starts = tuple(map(min, window.starts, last))
+        return Box(starts, tuple(start + side for start, side in zip(starts, sides)))
+
     def locate(self, box: Box) -> Bounds | Cells:
         """Say where a box lies as a case is asked for it: in world coordinates, or of no map in its cells."""
         return box.cells if self.domain is None else self.bounds(box)

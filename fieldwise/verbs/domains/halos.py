@@ -59,7 +59,8 @@ def choose_halo(
     from fieldwise.runs import recall_measure
 
     def settle() -> int:
-        return _settle(predictor, case, layout, frame=frame, progress=progress)
+        with predictor.in_full():
+            return _settle(predictor, case, layout, frame=frame, progress=progress)
 
     if predictor.run is None:
         return settle()

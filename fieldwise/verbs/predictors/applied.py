@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 
 from fieldwise.errors import InputError
+from fieldwise.fields.arrays import module_of
 from fieldwise.fields.grids import Bounds
-from fieldwise.networks.imports import import_by_path
 from fieldwise.networks.layers import Layer, list_layers
-from fieldwise.runs import hash_file
 from fieldwise.samples.cases import Case, Cells
 from fieldwise.samples.signatures import Signature, Variable
-from fieldwise.tasks import choose_device
-from fieldwise.tasks.checkpoints import PREFIX, pick_network, read_checkpoint
-from fieldwise.tasks.weights import SUFFIX, read_weights
+from fieldwise.tasks.precision import computes_in_bf16
+from fieldwise.tasks.replays import Replayed
+from fieldwise.verbs.domains.clocks import measure
 from fieldwise.verbs.domains.contents import Output
 from fieldwise.verbs.domains.reaches import reach
 from fieldwise.verbs.ensembles import WORLD, find_place, make_noise
@@ -79,6 +78,8 @@ class Predictor:
     standard_names: Mapping[str, str] = {}
     long_names: Mapping[str, str] = {}
     halved = False
+    # Whether scaling, marking and what a recipe adds take tensors too: on a GPU all is then worked out there.
+    stays_on_device = False
 
     def __init__(
         self,
@@ -93,6 +94,8 @@ class Predictor:
     ) -> None:
         self.device = torch.device(device)
         self.network: Any = network.eval().to(self.device)
+        self.on_device = self.stays_on_device and self.device.type != "cpu"
+        self._replayed = Replayed(lambda inputs: self.network(inputs))
         self.signature = signature
         self.path, self.run = Path(path), None if run is None else Path(run)
         self.fingerprint = fingerprint
@@ -176,21 +179,37 @@ class Predictor:
         case.check_numbers(names)
         return np.array([case.numbers[name] for name in names], dtype=np.float32)
 
+    def stage(self, arrays: Arrays) -> Arrays:
+        """Bring what was read to a GPU on which all is worked out, from the thread that reads."""
+        if not self.on_device:
+            return arrays
+        moved: Any = {
+            name: torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+            for name, values in arrays.items()
+            if not name.startswith("_") and not isinstance(values, torch.Tensor)
+        }
+        return arrays | moved
+
+    @torch.inference_mode()
     def __call__(self, arrays: Arrays) -> np.ndarray:
         """Map the inputs of a window to all outputs, (channel, *cells), missing where an input is."""
+        arrays = self.stage(arrays)
         values = self.apply(arrays)
-        values[..., ~self.covers(arrays, values.shape[1:])] = np.nan
-        return self.flag_beyond(values, arrays)
+        with measure("marking", self.wait):
+            values[..., ~self.covers(arrays, values.shape[1:])] = np.nan
+            flagged: Any = self.flag_beyond(values, arrays)
+        return flagged.cpu().numpy() if self.on_device else flagged
 
     def covers(self, arrays: Arrays, shape: tuple[int, ...]) -> np.ndarray:
         """Mark the cells of the map, (*cells), for which the outputs are meant: where no input is missing."""
-        return ~self.mark(arrays, lambda variable, cells: np.isnan(cells).any(axis=0), shape)
+        return ~self.mark(arrays, lambda variable, cells: (cells != cells).any(axis=0), shape)
 
     def flag_beyond(self, values: np.ndarray, arrays: Arrays) -> np.ndarray:
         """Put the flags of what lies beyond training, where it is known, behind the values."""
         if len(self.outputs) == len(values):
             return values
-        return np.concatenate([values, self.beyond(arrays, values.shape[1:])[None].astype(np.float32)])
+        marked = self.beyond(arrays, values.shape[1:])[None]
+        return module_of(values).concatenate([values, to_float32(marked)])
 
     def beyond(self, arrays: Arrays, shape: tuple[int, ...]) -> np.ndarray:
         """Mark the covered cells of the map, (*cells), in which an input leaves what training has seen."""
@@ -200,8 +219,9 @@ class Predictor:
     @torch.inference_mode()
     def apply(self, arrays: Arrays) -> np.ndarray:
         """Scale the inputs, missing ones 0, pass them through the network, and unscale: (channel, *cells)."""
-        scaled = self.signature.apply({each.name: arrays[each.name] for each in self.signature.inputs})
-        tensors = {name: self._to_tensor(values) for name, values in scaled.items()}
+        with measure("scaling", self.wait):
+            scaled = self.signature.apply({each.name: arrays[each.name] for each in self.signature.inputs})
+            tensors = {name: self._to_tensor(values) for name, values in scaled.items()}
         stacked = torch.cat(list(tensors.values()), dim=1) if self.signature.stacked else None
         options: dict[str, Any] = {}
         if STYLE in arrays:
@@ -210,30 +230,64 @@ class Predictor:
             options["noise"] = make_noise(arrays, self.network)
         if hasattr(self.network, "boundary"):
             self.network.boundary = "periodic" if WHOLE in arrays else "valid"
-        answer = self.infer(tensors if stacked is None else stacked, **options)[0].float().cpu().numpy()
+        with measure("network", self.wait):
+            answer: Any = self.infer(tensors if stacked is None else stacked, **options)[0].float()
         surplus = getattr(self.network, "surplus", 0)
-        inner = (slice(surplus, size - surplus) for size in answer.shape[1:])
-        return self._unscale(answer[:, *inner])
+        inner = answer[:, *(slice(surplus, size - surplus) for size in answer.shape[1:])]
+        with measure("unscaling", self.wait):
+            return self._unscale(inner if self.on_device else inner.cpu().numpy())
+
+    def wait(self) -> None:
+        """Wait until a GPU has done what it was told."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def infer(self, inputs: Any, **options: Any) -> torch.Tensor:
         """Pass scaled inputs, (1, channel, *cells) or name to that, through the network."""
         with self.autocast():
-            return self.network(inputs, **options)
+            plainly = options or not self.on_device
+            return self.network(inputs, **options) if plainly else self._replayed(inputs)
+
+    def choose_precision(self, precision: str) -> None:
+        """Compute in 32-true or bf16-mixed from now on; auto takes the latter on a GPU that has it.
+
+        Raises
+        ------
+        InputError
+            Where the GPU does not compute in bfloat16.
+        """
+        has_bf16 = self.device.type != "cuda" or computes_in_bf16(self.device)
+        if precision == "bf16-mixed" and not has_bf16:
+            raise InputError("--precision: this GPU does not compute in bfloat16; give 32-true, or auto")
+        if precision == "bf16-mixed" or (precision == "auto" and self.device.type == "cuda" and has_bf16):
+            self.halve()
 
     def halve(self) -> None:
         """Compute in bfloat16 from now on, where that changes little."""
         self.halved = True
         self.fingerprint += " bf16"
 
+    @contextmanager
+    def in_full(self) -> Iterator[None]:
+        """Compute in float32 for a while: to tell what changes a map from what rounds it."""
+        halved, self.halved = self.halved, False
+        try:
+            yield
+        finally:
+            self.halved = halved
+
     def autocast(self) -> torch.autocast:
         """Give the context in which the network computes."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.halved)
+        options: Any = {"enabled": self.halved, "cache_enabled": self.device.type == "cpu"}
+        return torch.autocast(self.device.type, torch.bfloat16, **options)
 
     def _unscale(self, channels: np.ndarray) -> np.ndarray:
         values = self.signature.undo(self.signature.split(channels))
-        return self.signature.stack(values, "outputs").astype(np.float32, copy=False)
+        return to_float32(self.signature.stack(values, "outputs"))
 
-    def _to_tensor(self, values: np.ndarray) -> torch.Tensor:
+    def _to_tensor(self, values: Any) -> torch.Tensor:
+        if isinstance(values, torch.Tensor):
+            return values.nan_to_num(posinf=math.inf, neginf=-math.inf)[None]
         filled = np.nan_to_num(np.asarray(values, dtype=np.float32), posinf=np.inf, neginf=-np.inf)
         return torch.from_numpy(filled)[None].to(self.device)
 
@@ -252,11 +306,22 @@ class Predictor:
             Of the map.
         """
         marked, padding = np.zeros(shape, dtype=bool), 0 if WHOLE in arrays else self.padding_cells
+        if self.on_device:
+            marked = torch.zeros(shape, dtype=torch.bool, device=self.device)  # type: ignore[assignment]
         for variable in self.signature.inputs:
             found = test(variable, arrays[variable.name])
             if found.any():
                 marked |= _at_map(found, shape, padding)
         return marked
+
+
+def to_float32(values: Any) -> Any:
+    """Give an array or a tensor in float32; one that is comes back as it is.
+
+    >>> to_float32(np.zeros(1)).dtype, to_float32(torch.zeros(1, dtype=torch.bool)).dtype
+    (dtype('float32'), torch.float32)
+    """
+    return values.float() if isinstance(values, torch.Tensor) else values.astype(np.float32, copy=False)
 
 
 def _at_map(cells: np.ndarray, shape: tuple[int, ...], padding: int) -> np.ndarray:
@@ -298,108 +363,3 @@ def draw_window(
         for name, values in inputs.items()
     }
     return list_layers(predictor.network, example), pictures, predictor(arrays)
-
-
-Kind = TypeVar("Kind", bound=Predictor)
-Loader = Callable[[Path, torch.device], Any]
-Weights = Literal["best", "last"] | str
-
-
-def load_predictor(
-    run: str | Path,
-    *,
-    recipe: str,
-    weights: Weights = "best",
-    accelerator: str = "auto",
-    kind: type[Kind] | None = None,
-    foreign: Mapping[str, Loader] | None = None,
-) -> Any:
-    """Load what a run has trained, or published weights.
-
-    Parameters
-    ----------
-    run
-        Run folder; or one with a published file, where the recipe reads such.
-    recipe
-        Whose run it is to be.
-    weights
-        The best by validation, the last, or the path of a published file.
-    accelerator
-        cpu, gpu or auto.
-    kind
-        Class of the predictor; default: :class:`Predictor`.
-    foreign
-        Suffix of published files (``.npz``) to a function of path and device that gives a predictor.
-
-    Raises
-    ------
-    InputError
-        Where there is no such file, or it is of another recipe.
-
-    Examples
-    --------
-    >>> load_predictor("model/nothing", recipe="ice_flow")
-    Traceback (most recent call last):
-    fieldwise.errors.InputError: model/nothing: holds neither checkpoints/best.ckpt nor a ...
-    """
-    run, device = Path(run), choose_device(accelerator)
-    own: Any = partial(_from_checkpoint, recipe=recipe, kind=kind or Predictor)
-    foreign = {**(foreign or {}), SUFFIX: own}
-    published = _find_published(run, weights, foreign)
-    if published is not None:
-        predictor = foreign[published.suffix](published, device)
-        predictor.run = predictor.run or run
-        return predictor
-    checkpoint = run / "checkpoints" / f"{weights}.ckpt"
-    if not checkpoint.exists():
-        raise InputError(
-            f"{run}: holds neither checkpoints/{weights}.ckpt nor a {' or '.join(foreign)} file; train with "
-            f"`fieldwise {recipe} train`"
-        )
-    return own(checkpoint, device, run=run)
-
-
-def _find_published(run: Path, weights: Weights, foreign: Mapping[str, Loader]) -> Path | None:
-    """Tell which published file is meant, if any: the one named, or the one in a folder of no checkpoints."""
-    if weights not in ("best", "last"):
-        if Path(weights).suffix not in foreign:
-            kinds = " or ".join(foreign)
-            raise InputError(f"--weights: is {weights!r}; give best, last or the path of a {kinds} file")
-        if not Path(weights).exists():
-            raise InputError(f"{weights}: no such file; check the path")
-        return Path(weights)
-    if (run / "checkpoints").is_dir():
-        return None
-    found = sorted(path for suffix in foreign for path in run.glob(f"*{suffix}"))
-    return found[0] if found else None
-
-
-def _from_checkpoint(
-    checkpoint: Path, device: torch.device, *, recipe: str, kind: type[Kind], run: Path | None = None
-) -> Kind:
-    content = (read_weights if checkpoint.suffix == SUFFIX else read_checkpoint)(checkpoint)
-    options, state = content["hyper_parameters"], content["state_dict"]
-    signature = Signature.from_dict(options.get("signature") or {}, checkpoint)
-    if signature.recipe != recipe:
-        raise InputError(
-            f"{checkpoint}: was trained by {signature.recipe}; give a --run of {recipe}, or use "
-            f"`fieldwise {signature.recipe} predict`"
-        )
-    network = import_by_path(options["network"], kind=torch.nn.Module)(**(options["network_options"] or {}))
-    try:
-        network.load_state_dict(pick_network(state))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0][:120]
-        raise InputError(
-            f"{checkpoint}: holds another network's weights ({reason}); train it again"
-        ) from None
-    other = {name: value for name, value in state.items() if not name.startswith(PREFIX)}
-    return kind(
-        network,
-        signature,
-        device=device,
-        path=checkpoint,
-        run=run,
-        fingerprint=hash_file(checkpoint),
-        state=other,
-    )
