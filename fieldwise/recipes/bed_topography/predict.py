@@ -7,6 +7,8 @@ from typing import Literal
 
 from fieldwise.errors import InputError, require_at_least
 
+USUAL_MEMBERS = 16
+
 
 def predict(
     *,
@@ -14,7 +16,7 @@ def predict(
     data: Path = Path("data"),
     out: Path = Path("model/deepbedmap_dem.tif"),
     bounds: tuple[float, float, float, float] | None = None,
-    members: int = 0,
+    members: int | None = None,
     keep_members: bool = False,
     quantiles: tuple[float, ...] = (0.05, 0.5, 0.95),
     seed: int = 0,
@@ -34,6 +36,7 @@ def predict(
         out: Map to write: .tif (cloud-optimised GeoTIFF, float32, NaN as nodata), .nc (CF-NetCDF) or .zarr.
         bounds: West, south, east, north in the CRS of the data; by default the whole region.
         members: Beds to draw, of a network that draws: the map then holds their mean, spread and quantiles.
+            By default 16 of such a network.
         keep_members: Whether to write the members too.
         quantiles: Parts of the members that lie below.
         seed: Of the noise; a member is the same for one seed whatever else is drawn.
@@ -41,7 +44,7 @@ def predict(
             default 512, on a GPU as its memory allows, up to 2048. In multiples of 512, the edge of a tile of
             the .tif, blocks are written straight into that file.
         precision: Of the numbers; bf16-mixed is faster where the device has it, and about 1 % of a departure
-            off. auto takes it on a GPU that has it.
+            off. auto takes it on a GPU that has it, and to draw members on a processor with AMX.
         halo_cells: Extra cells around a block; by default twice what the network is measured to need,
             so that the blocks leave no seam of a centimetre.
         weights: best by validation, last, pretrained (a network that comes with the package, has learnt from
@@ -70,6 +73,8 @@ def predict(
         run, case, weights=weights, residual_scaling=residual_scaling, accelerator=accelerator
     )
     predictor.choose_precision(precision)
+    if members is None:
+        members = USUAL_MEMBERS if predictor.stochastic else 0
     return predict_to(
         out,
         predictor,

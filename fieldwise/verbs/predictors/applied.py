@@ -251,15 +251,17 @@ class Predictor:
     def choose_precision(self, precision: str) -> None:
         """Compute in 32-true or bf16-mixed from now on; auto takes the latter on a GPU that has it.
 
+        Of members, whose spread is far larger than its rounding, auto takes it on a processor with AMX too.
+
         Raises
         ------
         InputError
             Where the GPU does not compute in bfloat16.
         """
-        has_bf16 = self.device.type != "cuda" or computes_in_bf16(self.device)
-        if precision == "bf16-mixed" and not has_bf16:
+        on_gpu, has_bf16 = self.device.type == "cuda", computes_in_bf16(self.device)
+        if precision == "bf16-mixed" and on_gpu and not has_bf16:
             raise InputError("--precision: this GPU does not compute in bfloat16; give 32-true, or auto")
-        if precision == "bf16-mixed" or (precision == "auto" and self.device.type == "cuda" and has_bf16):
+        if precision == "bf16-mixed" or (precision == "auto" and has_bf16 and (on_gpu or self.stochastic)):
             self.halve()
 
     def halve(self) -> None:
