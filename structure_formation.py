@@ -51,14 +51,14 @@ data = "data/structure_formation"  # prepared folders, to be written
 run = "model/structure_formation"  # run folders, to be written
 seed = 7  # of the sandbox and of training
 cells = 64  # of a box in two dimensions, along each axis
-boxes = 600  # to learn from
+boxes = 400  # to learn from
 features = 64  # channels of the network
 blocks = 4  # pairs of convolutions
 max_epochs = 2
-boxes_3d = 220  # in three dimensions; 0 leaves them out
+boxes_3d = 190  # in three dimensions; 0 leaves them out
 cells_3d = 32
 epochs_3d = 2
-pairs = 540  # of a coarse and a fine box; 0 leaves super-resolution out
+pairs = 480  # of a coarse and a fine box; 0 leaves super-resolution out
 pair_epochs = 3
 members = 16  # fine fields drawn of each coarse one
 
