@@ -406,3 +406,27 @@ def test_compiled_networks_keep_the_names_of_their_weights(tmp_path, monkeypatch
     assert len(compiled) == 1
     states = [torch.load(path, weights_only=True)["state_dict"] for path in (plain, best)]
     assert states[0].keys() == states[1].keys()
+
+
+def test_the_weights_that_a_run_begins_with_stay_the_best_until_others_are_better(tmp_path, capsys):
+    """Of weights that give the targets exactly no training makes better ones."""
+    identity = {"in_channels": 2, "out_channels": 1, "kernel_size": 1, "bias": False}
+
+    def begin(weight, **options):
+        task = FieldTask(network="torch.nn.Conv2d", network_options=identity, **options)
+        task.network.weight.data[:] = torch.tensor([weight, 0.0]).view(1, 2, 1, 1)
+        return task
+
+    def best_of(run, weight):
+        make = partial(begin, weight, learning_rate=0.1)
+        path = train_run(
+            make, make_loaders(), SIGNATURE, run=run, settings={}, begun=True, **QUIET, max_epochs=2
+        )
+        return load_checkpoint(path, FieldTask).network.weight.flatten().tolist()
+
+    assert best_of(tmp_path / "perfect", 2.0) == [2.0, 0.0]
+    assert "no epoch bettered the weights that it began with, val_loss 0" in capsys.readouterr().out
+    bettered = best_of(tmp_path / "poor", 0.0)
+    assert abs(bettered[0] - 2) < 2
+    assert "began with" not in capsys.readouterr().out
+    read_metrics(tmp_path / "perfect")

@@ -110,19 +110,19 @@ def train_run(
         open_run(run, every, resume=training["resume"])
     if training["compile"]:
         _compile(task)
-    started = time.perf_counter()
+    started, first = time.perf_counter(), math.inf
     if not remedy:
         if last:
             _tell(f"{run}: goes on after epoch {done} of {training['max_epochs']}")
         elif begun:
-            keep_beginning(trainer, task, loaders[1])
+            first = keep_beginning(trainer, task, loaders[1])
         fit(trainer, task, *loaders, ckpt_path=last, weights_only=True)
     if trainer.is_global_zero:
         facts = {"seed": training["seed"], "precision": precision, "epochs": max(done, trainer.current_epoch)}
         facts["samples"] = len(getattr(loaders[0], "sampler", loaders[0]))
         facts["training_seconds"] = round(time.perf_counter() - started, 1)
         _finish(trainer, run, every, inputs=[*sources, best], facts=facts)
-        _tell(f"{best}: {_describe_best(run, monitor)}")
+        _tell(f"{best}: {_describe_best(run, monitor, first)}")
     return best
 
 
@@ -275,13 +275,15 @@ def _finish(
     close_trackers(trainer, settings, curves)
 
 
-def _describe_best(run: Path, monitor: str) -> str:
+def _describe_best(run: Path, monitor: str, first: float = math.inf) -> str:
     from fieldwise.runs import read_metrics
 
     metrics = read_metrics(run)
     if monitor not in metrics or not math.isfinite(metrics[monitor].min()):
         return f"no {monitor} was measured"
     best, epochs = metrics.loc[metrics[monitor].idxmin()], metrics["epoch"].nunique()
+    if first <= best[monitor]:
+        return f"no epoch bettered the weights that it began with, {monitor} {first:.4g}"
     return f"best of {epochs} epochs is epoch {best['epoch'] + 1:.0f}, {monitor} {best[monitor]:.4g}"
 
 

@@ -55,7 +55,8 @@ def levelled_score(members: Tensor, batch: Mapping[str, Any], signature: Mapping
     members
         (member, batch, 1, y, x).
     batch
-        `targets`, (batch, 1, y, x), missing where nothing is known, and `inputs`, with the spread.
+        `targets`, (batch, 1, y, x), missing where nothing is known, and `inputs`, with the spread, where it
+        is read.
 
     >>> flat = torch.zeros(1, 1, 32, 32)
     >>> members, batch = torch.ones(2, 1, 1, 32, 32), {"targets": flat}
@@ -66,12 +67,15 @@ def levelled_score(members: Tensor, batch: Mapping[str, Any], signature: Mapping
     >>> bool(torch.isclose(low, high))
     True
     """
-    truth, spread = batch["targets"], batch["inputs"][SPREAD]
-    cells = [size // UPSAMPLING for size in truth.shape[2:]]
-    level = functional.interpolate(narrow(spread, cells).to(truth.dtype), scale_factor=UPSAMPLING)
+    truth, spread = batch["targets"], batch["inputs"].get(SPREAD)
     known = torch.isfinite(truth)
     mask = None if known.all() else known.to(truth.dtype)
-    return proper_score(members / level, truth.nan_to_num() / level, mask)
+    truth = truth.nan_to_num()
+    if spread is None:  # of a network that does not read it
+        return proper_score(members, truth, mask)
+    cells = [size // UPSAMPLING for size in truth.shape[2:]]
+    level = functional.interpolate(narrow(spread, cells).to(truth.dtype), scale_factor=UPSAMPLING)
+    return proper_score(members / level, truth / level, mask)
 
 
 def train_drawer(asked: Mapping[str, Any]) -> Path:
