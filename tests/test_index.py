@@ -18,7 +18,10 @@ SPEC.loader.exec_module(make_index)
 WITHOUT_EXAMPLE = {
     "interop": (1, "takes seconds to export to ONNX; see the tests"),
     "notebooks": (1, "starts kernels; shown in the README"),
-    "recipes.bed_topography": (14, "the verbs, training, figures of maps, weights from files; see the tests"),
+    "recipes.bed_topography": (
+        15,
+        "the verbs, both trainings, figures of maps, weights from files; see the tests",
+    ),
     "recipes.ice_flow": (5, "the five verbs, and what they do to whole data sets; shown by the notebooks"),
     "recipes.structure_formation": (8, "the five verbs, and what reads their files; shown by the notebook"),
     "sandbox": (3, "makes or reads whole data sets; shown by the notebooks"),

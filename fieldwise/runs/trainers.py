@@ -161,6 +161,20 @@ def keep_beginning(trainer: Any, task: Any, loader: Any) -> float:
     -------
     float
         What the best weights are told by.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from fieldwise.samples.loaders import make_loader
+    >>> from fieldwise.tasks import FieldTask
+    >>> task = FieldTask(network="torch.nn.Identity", losses={"mae": 1.0})
+    >>> ones = np.ones((1, 1, 4, 4))
+    >>> loader = make_loader({"inputs": ones, "targets": 3 * ones}, batch_size=1)
+    >>> quiet = {"progress": False, "tracker": "none", "accelerator": "cpu"}
+    >>> trainer = make_trainer(tempfile.mkdtemp(), max_epochs=1, monitor="val_loss", **quiet)
+    >>> keep_beginning(trainer, task, loader)  # 1 where it should be 3
+    2.0
     """
     best = next(callback for callback in trainer.checkpoint_callbacks if callback.monitor)
     trainer.validate(task, loader, verbose=False)
