@@ -313,4 +313,15 @@ def test_the_weights_that_come_with_the_package_draw_a_sector_they_have_not_seen
     assert scores["prediction"] < 0.95 * scores["inversion"]
     assert 0.9 < value_of(found, measure="roughness_ratio", name="member") < 1.15
     assert 0.8 < value_of(found, measure="coverage_90", name="prediction") < 0.95
-    assert PRETRAINED.stat().st_size < 5e6
+    assert sum(path.stat().st_size for path in PRETRAINED.values()) < 5e6
+
+
+def test_the_weights_of_worse_low_res_beds_know_how_sure_they_are(sandbox, tmp_path):
+    """On the same sector, by what an ensemble is for: its CRPS beside the error of the surface inversion."""
+    out = draw(sandbox, tmp_path, tmp_path / "wide.tif", weights="pretrained_wide", members=8)
+    rows = bed_topography.evaluate(run=tmp_path, data=sandbox, prediction=out, figures=False)["scores"]
+    found = pick(rows, against="truth, all cells")
+    scores = {name: value_of(found, measure="crps", name=name) for name in ("prediction", "inversion")}
+    assert scores["prediction"] < 0.75 * scores["inversion"]
+    assert 0.85 < value_of(found, measure="coverage_90", name="prediction") < 0.95
+    assert 0.9 < value_of(found, measure="spread_error_ratio", name="prediction") < 1.2

@@ -47,10 +47,11 @@ def predict(
             off. auto takes it on a GPU that has it, and to draw members on a processor with AMX.
         halo_cells: Extra cells around a block; by default twice what the network is measured to need,
             so that the blocks leave no seam of a centimetre.
-        weights: best by validation, last, pretrained (a network that comes with the package, has learnt from
-            made sectors and draws members), or the path of a .safetensors or of an old .npz: weights of the
-            original, in Chainer's format, which draw the bed from raw values of the four published inputs.
-            Of the run folder then only halo.json is used.
+        weights: best by validation, last, pretrained or pretrained_wide (networks that come with the package,
+            have learnt from made sectors and draw members; the latter from worse low-res beds too, so that
+            far from any flight it is less sure), or the path of a .safetensors or of an old .npz: weights of
+            the original, in Chainer's format, which draw the bed from raw values of the four published
+            inputs. Of the run folder then only halo.json is used.
         residual_scaling: Of an old .npz, which does not hold it; by default 0.2, as in the paper's run.
         accelerator: cpu, gpu or auto.
         progress: Whether to show how far it is.

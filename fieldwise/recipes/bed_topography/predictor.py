@@ -37,7 +37,12 @@ WEIGHT = "weight"  # of the departure: 0 where the ice floats
 # Cells of the map over which the departure fades towards the grounding line: the surface of floating ice says
 # nothing of the bed, and the break in slope at the grounding line is no undulation that the bed has caused.
 FADE_CELLS = 40
-PRETRAINED = Path(__file__).with_name("drawer.safetensors")  # learnt from made sectors alone
+# Networks that come with the package and have learnt from made sectors alone: one from low-res beds that know
+# every flight; and one from such as are gridded from what is shown, too, and may be far off.
+PRETRAINED = {
+    "pretrained": Path(__file__).with_name("drawer.safetensors"),
+    "pretrained_wide": Path(__file__).with_name("drawer_wide.safetensors"),
+}
 PUBLISHED_RESIDUAL_SCALING = 0.2  # of the run that the paper's map was drawn with
 LOWRES_SPACING_M = 1000.0
 UNITS = {"ice_velocity": "m a-1", "snow_accumulation": "kg m-2 a-1"}  # the others are in metres
@@ -123,8 +128,8 @@ def load_bed_predictor(
     """Load the network of a run, the pretrained one or the original's; a region must hold what it reads."""
     foreign: Any = {".npz": partial(load_old_weights, residual_scaling=residual_scaling)}
     options: Any = {"weights": weights, "accelerator": accelerator, "kind": BedPredictor, "foreign": foreign}
-    if weights == "pretrained":
-        options["weights"] = str(PRETRAINED)
+    if weights in PRETRAINED:
+        options["weights"] = str(PRETRAINED[weights])
     predictor = load_predictor(run, recipe=RECIPE, **options)
     predictor.signature.check_prepared(case, predictor.path)
     return predictor

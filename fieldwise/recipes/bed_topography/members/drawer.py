@@ -123,7 +123,7 @@ def train_drawer(asked: Mapping[str, Any]) -> Path:
 
 
 def _path_of(init: str) -> Path:
-    return PRETRAINED if init == "pretrained" else Path(init)
+    return PRETRAINED.get(init, Path(init))
 
 
 def _choose_beginning(
