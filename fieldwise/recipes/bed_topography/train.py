@@ -98,7 +98,8 @@ def train(
             makes learning longer, mirroring does not.
         inputs: Names of the inputs to learn from; by default all, or, of raw values, the published ones.
         init: Of a drawer: weights to begin with, pretrained or pretrained_wide (see predict), none, or the
-            path of a .ckpt or .safetensors; by default pretrained for a region, none for sectors.
+            path of a .ckpt or .safetensors; by default none for sectors, pretrained_wide for a region whose
+            low-res bed is gridded `from: surveys`, and pretrained for another.
         init_strict: Of a drawer: whether every weight must be in that file and fit, as is the default; else
             those that fit are taken.
         features: Of a new drawer: channels at each resolution, the last that of the map and each coarser one

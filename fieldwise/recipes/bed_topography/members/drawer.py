@@ -87,8 +87,7 @@ def train_drawer(asked: Mapping[str, Any]) -> Path:
             f"{prepared.folder}: holds neither sectors nor flights to learn from; make sectors by `prepare "
             "--sectors 20`, name surveys in the FILE.yaml, or draw with `predict --weights pretrained`"
         )
-    of_region = any(case.split is None for case in prepared.cases())
-    init = asked["init"] or ("pretrained" if of_region else "none")
+    init = asked["init"] or choose_init([case.split for case in prepared.cases()])
     settings = complete({**asked, "init": init}, "drawer" if init == "none" else "begun drawer")
     for name in ("patch_cells", "patches_per_tile"):
         require_at_least(1, **{name: settings[name]})
@@ -120,6 +119,20 @@ def train_drawer(asked: Mapping[str, Any]) -> Path:
         begun=init != "none",
         **{name: settings[name] for name in TRAINING},
     )
+
+
+def choose_init(splits: Sequence[str | None]) -> str:
+    """Choose what a drawer begins with, by the cases of a folder: those without a split are of a region.
+
+    A region has folds beside it where its low-res bed is gridded from the picks.
+
+    >>> choose_init(["training", "validation"])  # sectors
+    'none'
+    >>> choose_init([None, "training", "validation"]), choose_init([None, None, None, "training", "validation"])
+    ('pretrained', 'pretrained_wide')
+    """
+    regions = splits.count(None)
+    return ("none", "pretrained", "pretrained_wide")[min(regions, 2)]
 
 
 def _path_of(init: str) -> Path:
