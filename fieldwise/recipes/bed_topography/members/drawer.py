@@ -128,7 +128,7 @@ def choose_init(splits: Sequence[str | None]) -> str:
 
     >>> choose_init(["training", "validation"])  # sectors
     'none'
-    >>> choose_init([None, "training", "validation"]), choose_init([None, None, None, "training", "validation"])
+    >>> choose_init([None, "training", "validation"]), choose_init([None, None, None, "training"])
     ('pretrained', 'pretrained_wide')
     """
     regions = splits.count(None)
