@@ -175,7 +175,8 @@ def test_checkpoint_of_other_inputs(trained_run, own_files, tmp_path, refusal):
     assert main([*prepare, str(tmp_path / "two")]) == 0
     words = ["predict", "--run", trained_run, "--out", tmp_path / "map.tif", "--data"]
     line = refusal(*words, tmp_path / "two")
-    assert re.search(r"best.ckpt: needs the input ice_velocity, which \S+two does not hold", line), line
+    lacking = "ice_velocity, snow_accumulation, surface_inversion"
+    assert re.search(rf"best.ckpt: needs the inputs {lacking}, which \S+two does not hold", line), line
     own_files.write_text(own_files.read_text().replace("spacing_m: 100\n", "spacing_m: 500\n"))
     assert main([*prepare, str(tmp_path / "coarse")]) == 0
     line = refusal(*words, tmp_path / "coarse")
@@ -190,7 +191,7 @@ def test_disk_full_while_predicting(sandbox, trained_run, tmp_path, refusal, mon
     words += ["--halo_cells", 16, "--progress", "false"]
     with monkeypatch.context() as patch:
         if out == "map.tif":
-            patch.setattr(rasters.rasterio.shutil, "copy", disk_full)
+            patch.setattr(rasters, "order_as_cog", disk_full)
         else:
             import xarray
 
