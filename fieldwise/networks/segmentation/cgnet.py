@@ -71,8 +71,8 @@ class CGNet(nn.Module):
     ) -> None:
         super().__init__()
         check_sizes(in_channels=in_channels, out_channels=out_channels, blocks=min(blocks))
-        self.in_channels, self.beyond = in_channels, choose_beyond(padding, "circular")
-        beyond = self.beyond
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.beyond = beyond = choose_beyond(padding, "circular")
         self.level1_0 = _convolve(in_channels, 32, 3, stride=2, beyond=beyond)
         self.level1_1 = _convolve(32, 32, 3, beyond=beyond)
         self.level1_2 = _convolve(32, 32, 3, beyond=beyond)
