@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from fieldwise.errors import InputError
 from fieldwise.networks.convnet import draw_he_weights
@@ -109,6 +110,21 @@ def test_parameters_of_tiramisu_are_those_of_its_layers():
     ends = (25 * 16 * 64 + 64) + (256 * 3 + 3)
     expected = dense + 32 * 25 + halving + enlarging + ends
     assert sum(each.numel() for each in Tiramisu(16, 3).parameters()) == expected == 7_504_835
+
+
+@pytest.mark.parametrize(
+    ("make", "channels", "published"),
+    [
+        (lambda: DeepLab(16, 3), 16, 0.655),
+        (lambda: Tiramisu(16, 3), 16, 4.188 / 3),  # training costs it thrice
+        (lambda: CGNet(4, 3), 4, 0.0229),
+    ],
+)
+def test_a_sample_costs_what_is_published(make, channels, published):
+    """In 10^12 operations, two for each product that is added."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        make().eval()(torch.zeros(1, channels, 768, 1152))
+    assert counter.get_total_flops() / 1e12 == pytest.approx(published, rel=2e-3)
 
 
 def test_one_dense_block_keeps_the_resolution():

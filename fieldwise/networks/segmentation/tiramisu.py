@@ -10,7 +10,7 @@ rivers of the atmosphere: convolutions of 5 cells, twice the growth, few layers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -148,7 +148,9 @@ class DenseBlock(nn.Module):
     torch.Size([1, 12, 2, 2])
     """
 
-    def __init__(self, in_channels: int, layers: int, *, growth: int, make: Any) -> None:
+    def __init__(
+        self, in_channels: int, layers: int, *, growth: int, make: Callable[[int, int], nn.Module]
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(make(in_channels + growth * number, growth) for number in range(layers))
 
