@@ -31,6 +31,7 @@ from fieldwise.physics.extreme_weather.transport import approximate_transport
 
 CYCLONE_KM_DAY = 1600.0
 RIVER_KM_DAY = 2500.0
+OUTER_WIND = 8.0  # m/s: out to there a cyclone carries vapour around itself, which is no river
 
 Fields = Mapping[str, np.ndarray]
 
@@ -116,7 +117,7 @@ def label_by_transport(
     """Label cyclones after TempestExtremes and rivers after ExtremeWeatherBench.
 
     Cyclones are tracks of closed contours, with winds of 10 m/s for 54 hours; rivers are sharp and strong in
-    the transport of vapour, outside of cyclones. The transport is ``IVT`` where the fields have it, as
+    the transport of vapour, outside of the winds of cyclones. The transport is ``IVT`` where the fields have it, as
     :func:`~fieldwise.physics.extreme_weather.transport.vapour_transport` makes it from winds and humidity;
     otherwise it is taken as ``TMQ`` times the wind at 850 hPa.
 
@@ -142,7 +143,10 @@ def label_by_transport(
 
     def rivers(fields: Fields, cyclones: np.ndarray) -> np.ndarray:
         transport = fields["IVT"] if "IVT" in fields else approximate_transport(fields)
-        return find_strong_rivers(transport, grid, outside=cyclones)
+        swirling = np.zeros(grid.shape, dtype=bool)
+        for place in cyclones:
+            swirling.flat[mask_by_swirl(fields, grid, *place, wind_m_s=OUTER_WIND)] = True
+        return find_strong_rivers(transport, grid, outside=swirling)
 
     weakest = 10.0 * gale_on_cells(grid.spacing_km) / gale_on_cells(QUARTER_DEGREE_KM)
     return _label(
@@ -160,12 +164,9 @@ def _label(
         found = rules.find(fields, grid)
         places = found[["latitude", "longitude"]].to_numpy()
         cells = [rules.mask(fields, grid, *place) for place in places]
-        cyclones = np.zeros(grid.shape, dtype=bool)
-        for indices in cells:
-            cyclones.flat[indices] = True
         nodes.append(found.assign(node=np.arange(len(found))))
         marked.append(cells)
-        river_masks.append(rules.rivers(fields, cyclones))
+        river_masks.append(rules.rivers(fields, places))
     if len(nodes) != len(hours):
         raise InputError(f"hours: {len(hours)} of {len(nodes)} times; give one a time")
     link = partial(link_events, hours=hours, slack_km=1.5 * grid.spacing_km)

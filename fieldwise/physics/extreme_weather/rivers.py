@@ -73,6 +73,7 @@ def find_strong_rivers(
     near_km: float = 222.0,
     least_km2: float = 200_000.0,
     longer_km: float = 1500.0,
+    tropics_degrees: float = 15.0,
     outside: np.ndarray | None = None,
 ) -> np.ndarray:
     """Mark rivers in the transport of vapour and its Laplacian, after ExtremeWeatherBench (2026).
@@ -80,9 +81,10 @@ def find_strong_rivers(
     A cell counts where the transport is strong and, near it, sharp: where the magnitude of the Laplacian is
     large somewhere within a distance. Connected parts count where they are large enough. The published
     thresholds belong to cells of 0.25 degrees: a Laplacian of 2.5 kg m-1 s-1 per cell squared, smoothed by
-    3 cells, looked for within 8 cells, and 300 cells in size; here they are the same in metres. That a river
-    is long, too, is added: the published rule marks whatever carries enough, such as a round blob of vapour
-    in a fresh wind.
+    3 cells, looked for within 8 cells, and 300 cells in size; here they are the same in metres. Added
+    are that a river is long, as the published rule marks whatever carries enough, such as a round blob of
+    vapour in a fresh wind; and that it lies outside of the tropics, where trade winds and monsoons carry
+    as much (15 degrees are those of TempestExtremes).
 
     Parameters
     ----------
@@ -102,6 +104,8 @@ def find_strong_rivers(
         Size of a part.
     longer_km
         Than which the diagonal of a part's bounding box is; 0 for the published rule.
+    tropics_degrees
+        Latitude up to which nothing is marked; 0 for the published rule.
     outside
         (rows, columns) bool, cells that belong to something else, such as cyclones.
 
@@ -122,7 +126,7 @@ def find_strong_rivers(
     sharp = (
         np.abs(smooth(laplacian(transport, grid), grid, scale_km, blurred_cells=3**0.5)) >= least_curvature
     )
-    strong = transport >= least_kg_m_s
+    strong = (transport >= least_kg_m_s) & (np.abs(grid.latitude) >= tropics_degrees)[:, None]
     if outside is not None:
         strong = strong & ~outside
     labels = label_components(within(sharp, grid, near_km) & strong)

@@ -87,5 +87,5 @@ def gradient_wind(
     True
     """
     half = np.abs(coriolis) * np.asarray(radius_km, dtype=float) * 1e3 / 2
-    push = np.asarray(pressure_gradient, dtype=float) / density * 2 * half / max(abs(coriolis), 1e-12)
+    push = np.asarray(pressure_gradient, dtype=float) / density * np.asarray(radius_km, dtype=float) * 1e3
     return np.sqrt(np.maximum(half**2 + push, 0)) - half

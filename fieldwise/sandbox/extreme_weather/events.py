@@ -13,7 +13,7 @@ import numpy as np
 
 from fieldwise.physics.extreme_weather.sphere import DEGREE_KM, GlobalGrid, Window
 
-FINEST_KM = 60.0  # cells wider than this are means of several points
+FINEST_KM = 85.0  # cells wider than this are means of several points
 GOLDEN = (5**0.5 - 1) / 2  # longitudes that never come near each other
 
 Fields = dict[str, np.ndarray]

@@ -17,7 +17,7 @@ from fieldwise.sandbox.extreme_weather.lows import MM_PER_H, _common
 POINTS = 161  # along the axis
 MARKED_VAPOUR = 10.0  # kg/m2 of its own: out to there a river is marked
 JET_WIDTH = 1.3  # of the wind, in widths of the vapour
-PRESSURE_KM = 900.0  # how far from the axis its pressure reaches
+PRESSURE_KM = 600.0  # how far from the axis its pressure reaches
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -130,4 +130,4 @@ def make_short_filament(draw: Draw) -> Filament:
 def _reach(tall: float, long: float, latitude: float) -> float:
     """How far from its middle a filament does anything."""
     half = distance_km(latitude - tall / 2, 0.0, latitude - tall / 2, long / 2)
-    return float(np.hypot(half, 111.2 * tall / 2) * 1.2 + 2 * PRESSURE_KM)
+    return float(np.hypot(half, 111.2 * tall / 2) * 1.2 + 3 * PRESSURE_KM)

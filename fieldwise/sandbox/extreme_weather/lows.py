@@ -15,13 +15,14 @@ from fieldwise.physics.extreme_weather.vortices import (
     holland_gradient,
     holland_pressure,
 )
-from fieldwise.sandbox.extreme_weather.atmosphere import GAS_CONSTANT, LAYERS, THICKNESS_PER_K
+from fieldwise.sandbox.extreme_weather.atmosphere import GAS_CONSTANT, LAYERS, THICKNESS_PER_K, zonal_means
 from fieldwise.sandbox.extreme_weather.events import Draw, Event, Fields, follow
 
 MARKED_WIND = 15.0  # m/s, of a cyclone's own: out to there it is marked
 WEAKEST_WIND = 18.0  # m/s, at its strongest place: below, nothing is marked
 WARM_ABOVE = 0.8  # of the warming at 500 hPa, at 200 hPa
 COLD_ABOVE = -0.2  # of the cooling of a cold low
+DRYNESS = 0.3  # share of the usual vapour that a cold low lacks
 MM_PER_H = 1 / 3.6e6  # m/s
 
 
@@ -80,7 +81,7 @@ class Cyclone(Event):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ColdLow(Event):
-    """A decoy: a deep low with a cold core, as those of middle latitudes."""
+    """A decoy: a deep low with a cold, dry core, as those of middle latitudes."""
 
     deficit_pa: float
     width_km: float
@@ -91,13 +92,14 @@ class ColdLow(Event):
         middle, strength = self.place(hour), self.strength(hour)
         radius = distance_km(latitude, longitude, *middle)
         shape = strength * np.exp(-0.5 * (radius / self.width_km) ** 2)
+        usual = zonal_means(np.array([middle[0]]))["TMQ"][0]
         gradient = self.deficit_pa * shape * radius / self.width_km**2 / 1e3
         wind = gradient_wind(gradient, radius, float(coriolis(middle[0])))
         fields = {
             "PSL": -self.deficit_pa * shape,
             "T500": -self.cooling_k * shape,
             "T200": -COLD_ABOVE * self.cooling_k * shape,
-            "TMQ": 2 * shape,
+            "TMQ": -DRYNESS * usual * strength * np.exp(-0.5 * (radius / self.width_km / 1.5) ** 2),
             "PRECT": 0.8 * MM_PER_H * shape,
         }
         return fields | _swirl(latitude, longitude, middle, wind), shape > 0.6
@@ -153,11 +155,12 @@ def make_cold_low(draw: Draw) -> ColdLow:
     (0, np.True_)
     """
     life, east, width = draw.between(60, 120), draw.between(7, 12), draw.between(260, 420)
-    path = follow(draw.side * draw.between(29, 57), draw.longitude, lambda _: (east, 0.0), life)
+    latitude, depth = draw.between(35, 58), draw.between(1200, 2600)
+    path = follow(draw.side * latitude, draw.longitude, lambda _: (east, 0.0), life)
     return ColdLow(
         **_common(draw, life, path, BACKGROUND),
         reach_km=3.5 * width,
-        deficit_pa=draw.between(1200, 2600),
+        deficit_pa=depth * np.sin(np.radians(latitude)),  # so that winds are as strong at all latitudes
         width_km=width,
         cooling_k=draw.between(5, 8),
     )
