@@ -57,7 +57,7 @@ def predict(
     _check_out(out, cases)
     teller = load_teller(run, weights=weights, accelerator=accelerator)
     for each in cases:
-        teller.signature.check_prepared(each, teller.path)
+        each.check_has(teller.signature.fields("inputs"), why=f"the network {teller.path}")
     for each in cases:
         path = out if out.suffix in SUFFIXES else out / f"{each.name}.nc"
         predict_to(path, teller, each, block_cells=max(each.shape), halo_cells=0, progress=progress)
