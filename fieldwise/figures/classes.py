@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from fieldwise.figures.sheets import Sheet
 
-MASK_COLOURS = [LINE_COLOURS[1], LINE_COLOURS[4], LINE_COLOURS[5], LINE_COLOURS[6]]
+MASK_COLOURS = LINE_COLOURS[1:]
 FAINT = "Greys"  # colour map below masks
 LEAST_SHARE = 0.005  # of a row, below which a number in a table of shares is left out
 

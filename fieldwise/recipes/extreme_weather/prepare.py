@@ -102,9 +102,16 @@ def _open(place: Path, split: str, shares: tuple[float, ...], gap_hours: float) 
 
     if not place.exists():
         raise InputError(f"{place}: no such file; --source takes `sandbox`, a folder or a FILE.yaml")
-    if not place.is_dir():
-        raise InputError(f"{place}: is no folder of DeepCAM's samples")
-    records = open_samples(place)
+    if place.is_dir():
+        records = open_samples(place)
+    elif place.suffix in (".yaml", ".yml"):
+        from fieldwise.samples.weather.globes import read_seasons
+
+        records = read_seasons(place)
+    else:
+        raise InputError(f"{place}: is no .yaml; --source takes `sandbox`, a folder or a FILE.yaml")
+    if all(record.split for record in records):
+        return records
     if split == "run":
         return part_by_runs(records, shares)
     return part_by_periods(records, shares, gap_hours)
