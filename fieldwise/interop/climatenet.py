@@ -199,14 +199,15 @@ def _check_fields(path: str | Path, fields: Any) -> None:
         raise InputError(f"{path}: fields are {repr(fields)[:60]}; give each name its mean and std")
     for name, scale in fields.items():
         numbers: list[Any] = [scale.get(key) for key in ("mean", "std")] if isinstance(scale, Mapping) else []
-        plain = all(
-            isinstance(number, NUMBERS) and not isinstance(number, bool) and abs(number) < LARGEST
-            for number in numbers
-        )
-        if not numbers or not plain or numbers[1] <= 0:
+        if not numbers or not all(map(_is_finite, numbers)) or numbers[1] <= 0:
             raise InputError(
                 f"{path}: field {name_some([name])} has {repr(scale)[:60]}; give a mean, and a std above 0"
             )
+
+
+def _is_finite(value: Any) -> bool:
+    number = isinstance(value, NUMBERS) and not isinstance(value, bool)
+    return number and abs(value) < LARGEST
 
 
 def _check_labels(path: str | Path, labels: Any) -> None:
