@@ -158,6 +158,8 @@ def test_what_does_not_fit_is_named():
             loss(scores, labels[:, None])
         with pytest.raises(InputError, match=r"type torch\.float64 do not fit"):
             loss(scores, labels.double())
+        with pytest.raises(InputError, match=r"a mask of shape \(2, 4, 6\) does not tell"):
+            loss(scores, labels, torch.ones(2, 4, 6))
     with pytest.raises(InputError, match="2 weights are not those of 3 classes"):
         cross_entropy(scores, labels, weights=[1.0, 2.0])
     with pytest.raises(InputError, match="focus is -1; give a power"):

@@ -19,7 +19,7 @@ from fieldwise.networks.segmentation.deeplab import DeepLab
 # What the originals give for weights that `draw_weights` makes, computed in float64, every fourth cell.
 REFERENCE = Path(__file__).parent / "reference" / "segmentation_outputs.npz"
 LABELS = ["Background", "Tropical Cyclone", "Atmospheric River"]
-FIELDS = {name: {"mean": 1.5, "std": 2} for name in ("TMQ", "U850", "V850", "PSL")}
+FIELDS = {name: {"mean": 1.5, "std": 2.0} for name in ("TMQ", "U850", "V850", "PSL")}
 CONFIGURATION = {"architecture": "cgnet", "fields": FIELDS, "labels": LABELS}
 
 
@@ -70,7 +70,8 @@ def test_what_climatenet_is_given_is_what_it_needs(tmp_path):
     network = small()
     for buffer in network.buffers():
         buffer.add_(1)  # running means and variances away from their start
-    save_cgnet(network, tmp_path / "storms", fields=FIELDS, labels=LABELS, lr=0.01, description="made")
+    fields = FIELDS | {"PSL": {"mean": np.float32(1.5), "std": 2}}
+    save_cgnet(network, tmp_path / "storms", fields=fields, labels=LABELS, lr=0.01, description="made")
     assert same_weights(network, load_cgnet(tmp_path / "storms"))
     content = read_configuration(tmp_path / "storms")
     assert content == CONFIGURATION | {

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -43,6 +44,7 @@ SETTINGS = {
     "description": "",
 }
 LEVELS = ("level2", "level3")  # stages of several blocks
+NUMBERS = (int, float, np.integer, np.floating)
 LARGEST = 1e30  # mean or standard deviation of a field
 BEGIN, END = "level1_0.conv.weight", "classifier.0.conv.weight"
 REMEDY = f"give a folder of ClimateNet, with {WEIGHTS} of its CGNet and {CONFIGURATION}"
@@ -180,7 +182,8 @@ def save_cgnet(
         raise InputError(
             f"{name_some(settings.keys() - SETTINGS)}: is no setting; take {', '.join(SETTINGS)}"
         )
-    described = {"fields": {name: dict(scale) for name, scale in fields.items()}, "labels": list(labels)}
+    scales = {name: {key: float(scale[key]) for key in ("mean", "std")} for name, scale in fields.items()}
+    described = {"fields": scales, "labels": list(labels)}
     _check_sizes(described, network.in_channels, network.out_channels, "the network has")
     content = {"architecture": "cgnet", **SETTINGS, **settings, **described}
     state = {name: value.detach().cpu() for name, value in network.state_dict().items()}
@@ -196,11 +199,15 @@ def _check_fields(path: str | Path, fields: Any) -> None:
         raise InputError(f"{path}: fields are {repr(fields)[:60]}; give each name its mean and std")
     for name, scale in fields.items():
         numbers: list[Any] = [scale.get(key) for key in ("mean", "std")] if isinstance(scale, Mapping) else []
-        plain = all(type(number) in (int, float) and abs(number) < LARGEST for number in numbers)
-        if not numbers or not plain or numbers[1] <= 0:
+        if not numbers or not all(map(_is_finite, numbers)) or numbers[1] <= 0:
             raise InputError(
                 f"{path}: field {name_some([name])} has {repr(scale)[:60]}; give a mean, and a std above 0"
             )
+
+
+def _is_finite(value: Any) -> bool:
+    number = isinstance(value, NUMBERS) and not isinstance(value, bool)
+    return number and abs(value) < LARGEST
 
 
 def _check_labels(path: str | Path, labels: Any) -> None:

@@ -115,7 +115,7 @@ def focal_loss(
     >>> print(f"{focal_loss(scores, torch.tensor([[0]])).item():.4f}")  # (1/4) squared times ln 4/3
     0.0180
     """
-    _check(scores, labels)
+    _check(scores, labels, mask)
     if not focus >= 0:
         raise InputError(f"focus is {focus}; give a power of at least 0")
     values = functional.cross_entropy(scores, labels.long(), reduction="none")  # (batch, *space)
@@ -154,7 +154,7 @@ def jaccard_loss(scores: Tensor, labels: Tensor, mask: Tensor | None = None) -> 
     >>> print(f"{jaccard_loss(scores, torch.tensor([[0, 1]])).item():.4f}")  # 1 - (1/2 + 2/5) / 2
     0.5500
     """
-    shares, truth = _shares(scores, labels)
+    shares, truth = _shares(scores, labels, mask)
     counts = 1.0 if mask is None else mask.to(shares.dtype)
     axes = (0, *range(2, scores.ndim))
     overlap = (counts * shares * truth).sum(axes)
@@ -182,23 +182,27 @@ def class_dice_loss(
     >>> print(f"{class_dice_loss(scores, torch.tensor([[0]]), smoothing=0).item():.4f}")  # (0.04 + 1) / 2
     0.5200
     """
-    shares, truth = _shares(scores, labels)
+    shares, truth = _shares(scores, labels, mask)
     if mask is not None:  # products of two fields count as the mask does
         shares, truth = (mask.to(shares.dtype).sqrt() * field for field in (shares, truth))
     return dice_loss(shares, truth, smoothing=smoothing)
 
 
-def _shares(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _shares(scores: Tensor, labels: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Give the probabilities of classes, and 1 for that which a cell has: both (batch, class, *space)."""
-    _check(scores, labels)
+    _check(scores, labels, mask)
     shares = scores.softmax(1)
     return shares, functional.one_hot(labels.long(), scores.shape[1]).movedim(-1, 1).to(shares.dtype)
 
 
-def _check(scores: Tensor, labels: Tensor) -> None:
+def _check(scores: Tensor, labels: Tensor, mask: Tensor | None) -> None:
     wanted = (len(scores), *scores.shape[2:])
     if labels.shape != wanted or labels.is_floating_point():
         raise InputError(
             f"labels of shape {tuple(labels.shape)} and type {labels.dtype} do not fit scores of shape "
             f"{tuple(scores.shape)}; give whole numbers of shape {wanted}"
+        )
+    if mask is not None and (mask.ndim != scores.ndim or mask.shape[1] != 1):
+        raise InputError(
+            f"a mask of shape {tuple(mask.shape)} does not tell of cells of {wanted}; give (batch, 1, *space)"
         )
