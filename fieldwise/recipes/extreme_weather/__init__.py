@@ -7,5 +7,6 @@ from fieldwise.recipes.extreme_weather.evaluate import evaluate
 from fieldwise.recipes.extreme_weather.predict import predict
 from fieldwise.recipes.extreme_weather.prepare import prepare
 from fieldwise.recipes.extreme_weather.train import train
+from fieldwise.recipes.extreme_weather.tune import tune
 
-__all__ = ["evaluate", "predict", "prepare", "train"]
+__all__ = ["evaluate", "predict", "prepare", "train", "tune"]

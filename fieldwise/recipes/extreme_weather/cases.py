@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fieldwise.errors import InputError
-from fieldwise.physics.extreme_weather.channels import CLASSES, UNITS
+from fieldwise.physics.extreme_weather.channels import CHANNELS, CLASSES, UNITS
 from fieldwise.physics.extreme_weather.cyclones import NEEDED
 from fieldwise.physics.extreme_weather.labels import label_by_transport, label_by_vapour
 from fieldwise.physics.extreme_weather.sphere import GlobalGrid
@@ -19,6 +19,7 @@ from fieldwise.samples.cases import Case
 from fieldwise.samples.prepared import Draft
 from fieldwise.samples.signatures import Variable
 from fieldwise.samples.weather.records import EPOCH, HOUR, TIME, Record
+from fieldwise.samples.weather.statistics import gather_statistics, write_statistics
 
 RECIPE = "extreme_weather"
 PLANTED, LABELS, LABELLER, SECOND = "planted", "labels", "labeller", "second_labeller"
@@ -129,6 +130,19 @@ def _describe(record: Record, draft: Draft, home: Path, names: Sequence[str]) ->
         times=(home / "time.npy").as_posix(),
         time=dict(TIME),
     )
+
+
+def write_stats(draft: Draft) -> None:
+    """Write stats.h5, as DeepCAM has it, of the training cases, where they have all of its channels."""
+    samples = [
+        (case, frame)
+        for case in draft.cases
+        if case.split == "training" and {*CHANNELS} <= case.files.keys()
+        for frame in range(case.frames)
+    ]
+    if samples:
+        gathered = gather_statistics(lambda sample: sample[0].stack(CHANNELS, frame=sample[1]), samples)
+        write_statistics(draft.folder / "stats.h5", gathered)
 
 
 def grid_of_case(case: Case) -> GlobalGrid:

@@ -21,7 +21,7 @@ def predict(
     split: Literal["training", "validation", "test"] = "test",
     case: str | None = None,
     bridge_steps: int = 1,
-    weights: Literal["best", "last"] = "best",
+    weights: str = "best",
     accelerator: str = "auto",
     progress: bool = True,
 ) -> Path:
@@ -31,14 +31,15 @@ def predict(
     and the same as .geojson.
 
     Args:
-        run: Run folder of a trained network.
+        run: Run folder of a trained network, or a folder of ClimateNet's.
         data: Prepared folder.
         out: FILE.nc (CF-NetCDF) or FILE.zarr of one case, or a folder for CASE.nc of each case. A run that
             is cut off goes on.
         split: Which cases.
         case: Name of one case.
         bridge_steps: For how many times in a row what is followed may be missing.
-        weights: The best by validation, or the last.
+        weights: The best by validation, the last, or a published file: ClimateNet's weights.pth with its
+            config.json beside, or a checkpoint of DeepCAM, .cpt, with its stats.h5 beside.
         accelerator: cpu, gpu or auto.
         progress: Whether to show how far it is.
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from fieldwise.errors import InputError
+from fieldwise.physics.extreme_weather.channels import CHANNELS, CLASSES
 from fieldwise.recipes.extreme_weather.cases import RECIPE
+from fieldwise.runs import hash_file
 from fieldwise.samples.cases import Case
+from fieldwise.samples.scales import Scale
+from fieldwise.samples.signatures import Signature, Variable
 from fieldwise.verbs.domains.contents import Output
 from fieldwise.verbs.predictors import Arrays, Predictor, load_predictor
 
@@ -58,10 +64,74 @@ class ClassPredictor(Predictor):
 
 
 def load_teller(run: str | Path, *, weights: str = "best", accelerator: str = "auto") -> ClassPredictor:
-    """Load what a run has trained.
+    """Load what a run has trained, or a published network.
+
+    Parameters
+    ----------
+    run
+        Run folder; or ClimateNet's, with weights.pth and config.json.
+    weights
+        The best by validation, the last, or the path of a published file: weights.pth with its config.json
+        beside, or a checkpoint of DeepCAM, .cpt, with the stats.h5 of its samples beside.
 
     >>> load_teller("model/no_such_run")
     Traceback (most recent call last):
     fieldwise.errors.InputError: model/no_such_run: ...
     """
-    return load_predictor(run, recipe=RECIPE, weights=weights, accelerator=accelerator, kind=ClassPredictor)
+    foreign = {".pth": read_climatenet, ".cpt": read_deepcam}
+    return load_predictor(
+        run,
+        recipe=RECIPE,
+        weights=weights,
+        accelerator=accelerator,
+        kind=ClassPredictor,
+        foreign=foreign,
+    )
+
+
+def read_climatenet(path: Path, device: torch.device) -> ClassPredictor:
+    """Read the network of ClimateNet whose weights.pth this is; fields and labels are those of config.json.
+
+    >>> import tempfile
+    >>> from fieldwise.interop.climatenet import save_cgnet
+    >>> from fieldwise.networks.segmentation.cgnet import CGNet
+    >>> folder, fields = Path(tempfile.mkdtemp()), {"TMQ": {"mean": 19.2, "std": 15.8}}
+    >>> save_cgnet(CGNet(1, 2, blocks=(1, 1)), folder, fields=fields, labels=["calm", "storm"])
+    >>> teller = read_climatenet(folder / "weights.pth", torch.device("cpu"))
+    >>> teller.signature.inputs[0].scale, teller.signature.facts["classes"]
+    (Scale(mean=19.2, spread=15.8), ['calm', 'storm'])
+    """
+    from fieldwise.interop.climatenet import load_cgnet, read_configuration
+
+    told, network = read_configuration(path.parent), load_cgnet(path.parent)
+    scales = {name: Scale(scale["mean"], scale["std"]) for name, scale in told["fields"].items()}
+    return _publish(network, scales, list(told["labels"]), path, device)
+
+
+def read_deepcam(path: Path, device: torch.device) -> ClassPredictor:
+    """Read the network of a checkpoint of DeepCAM; its scales are those of the stats.h5 beside it.
+
+    >>> read_deepcam(Path("no/storms.cpt"), torch.device("cpu"))
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: no/stats.h5: no such file; give the stats.h5 that belongs to the samples
+    """
+    from fieldwise.interop.deepcam import load_deeplab
+    from fieldwise.recipes.extreme_weather.train import read_ranges
+
+    ranges = read_ranges(path.parent / "stats.h5", CHANNELS)
+    scales = {name: Scale(low, (high - low) or 1.0) for name, (low, high) in ranges.items()}
+    return _publish(load_deeplab(path), scales, list(CLASSES), path, device)
+
+
+def _publish(
+    network: torch.nn.Module,
+    scales: Mapping[str, Scale],
+    classes: list[str],
+    path: Path,
+    device: torch.device,
+) -> ClassPredictor:
+    inputs = tuple(Variable(name, scale=scale) for name, scale in scales.items())
+    if getattr(network, "in_channels", len(inputs)) != len(inputs):
+        raise InputError(f"{path}: reads {network.in_channels} channels, not {', '.join(scales)}")
+    signature = Signature(RECIPE, inputs, (), stacked=True, facts={"classes": classes})
+    return ClassPredictor(network, signature, device=device, path=path, fingerprint=hash_file(path))

@@ -44,14 +44,14 @@ def prepare(
         progress: Whether to show how far it is.
 
     Returns:
-        The folder, which now holds a dataset.yaml.
+        The folder, which now holds a dataset.yaml, and stats.h5 of the training cases as DeepCAM has it.
     """
     require_at_least(0, seed=seed)
     if not 0.1 <= spacing_degrees <= 10:
         raise InputError(f"--spacing_degrees: is {spacing_degrees:g}; give 0.1 to 10")
     from tqdm import tqdm
 
-    from fieldwise.recipes.extreme_weather.cases import RECIPE, write_case
+    from fieldwise.recipes.extreme_weather.cases import RECIPE, write_case, write_stats
     from fieldwise.samples.prepared import SPLITS
     from fieldwise.verbs.prepare import check_apart, prepare_folder
 
@@ -68,8 +68,10 @@ def prepare(
         check_apart([out / split for split in SPLITS], draft.sources)
         for record in records:
             write_case(record, draft, made=source == "sandbox", labellers=labellers, progress=progress)
+        write_stats(draft)
         for place in [*(out / split for split in SPLITS), out / "sandbox"]:  # what was prepared before
             shutil.rmtree(place, ignore_errors=True)
+        (out / "stats.h5").unlink(missing_ok=True)
     if progress:
         counts = [f"{sum(len(each) for each in records if each.split == part)} {part}" for part in SPLITS]
         tqdm.write(f"times: {', '.join(counts)}; cells: {records[0].grid.shape}")

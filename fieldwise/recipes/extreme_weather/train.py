@@ -30,7 +30,7 @@ def train(
     run: Path = Path("model/extreme_weather"),
     channels: list[str] | None = None,
     target: str | None = None,
-    scales: Literal["spread", "minmax"] = "spread",
+    scales: str = "spread",
     network: str = "cgnet",
     padding: Literal["zonal", "published"] = "zonal",
     network_options: dict[str, Any] | None = None,
@@ -56,7 +56,7 @@ def train(
         target: Whose classes to learn: planted, labels, labeller or second_labeller; by default the first of
             these that the folder has.
         scales: What is taken off fields and what they are divided by: mean and `spread` of the training
-            cases, or their least value and range (`minmax`), as DeepCAM does.
+            cases, or their least value and range (`minmax`), as DeepCAM does; or those of its stats.h5.
         network: cgnet, deeplab, tiramisu, unet, or an import path.
         padding: `zonal` goes on at the other side and over the poles; `published` as the network's authors
             have it.
@@ -137,8 +137,8 @@ def check_settings(settings: dict[str, Any]) -> tuple[list[Case], list[Case]]:
     require_at_least(0, **{name: settings[name] for name in ("decay_epochs", "warmup_steps", "clip_norm")})
     if settings["target_iou"] is not None and not 0 < settings["target_iou"] <= 1:
         raise InputError(f"--target_iou: is {settings['target_iou']:g}; give a share above 0, up to 1")
-    if settings["scales"] == "minmax" and settings["augment"] != "none":
-        raise InputError("--scales minmax: winds are no vectors then; give --augment none too")
+    if settings["scales"] != "spread" and settings["augment"] != "none":
+        raise InputError(f"--scales {settings['scales']}: winds are no vectors then; give --augment none too")
     from fieldwise.recipes.extreme_weather.cases import RECIPE, is_judge, judges_of
     from fieldwise.samples.prepared import Prepared
     from fieldwise.tasks.classes import parse_class_losses
@@ -229,10 +229,32 @@ def describe_fields(
     )
     if scales == "spread":
         return signature
-    ranges = [each.range or (0.0, 1.0) for each in signature.inputs]
-    spans = [Scale(low, (high - low) or 1.0) for low, high in ranges]
-    inputs = (replace(each, scale=span) for each, span in zip(signature.inputs, spans))
-    return replace(signature, inputs=tuple(inputs))
+    ranges = {each.name: each.range or (0.0, 1.0) for each in signature.inputs}
+    ranges |= {} if scales == "minmax" else read_ranges(scales, list(ranges))
+    spans = {name: Scale(low, (high - low) or 1.0) for name, (low, high) in ranges.items()}
+    return replace(
+        signature, inputs=tuple(replace(each, scale=spans[each.name]) for each in signature.inputs)
+    )
+
+
+def read_ranges(file: str | Path, channels: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Read the least and greatest values of channels from DeepCAM's stats.h5.
+
+    >>> read_ranges("stats.h5", ["IVT"])
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: stats.h5: knows no IVT; it is of DeepCAM's channels, TMQ, U850, ...
+    """
+    from fieldwise.physics.extreme_weather.channels import CHANNELS as KNOWN
+    from fieldwise.samples.weather.statistics import read_statistics
+
+    unknown = [name for name in channels if name not in KNOWN]
+    if unknown:
+        raise InputError(
+            f"{file}: knows no {', '.join(unknown)}; it is of DeepCAM's channels, {', '.join(KNOWN)}"
+        )
+    statistics = read_statistics(file)
+    ends = zip(KNOWN, statistics.least.tolist(), statistics.greatest.tolist(), strict=True)
+    return {name: (low, high) for name, low, high in ends if name in channels}
 
 
 def describe_network(
