@@ -6,7 +6,7 @@ ExtremeWeatherBench (closed contours, transport of vapour).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,17 +16,16 @@ import pandas as pd
 from fieldwise.errors import InputError
 from fieldwise.physics.extreme_weather.channels import BACKGROUND, CYCLONE, RIVER
 from fieldwise.physics.extreme_weather.components import label_components, measure_components
+from fieldwise.physics.extreme_weather.cyclone_masks import mask_by_percentiles, mask_by_swirl
 from fieldwise.physics.extreme_weather.cyclones import (
     QUARTER_DEGREE_KM,
     find_closed_cyclones,
     find_spinning_cyclones,
     gale_on_cells,
-    mask_by_percentiles,
-    mask_by_swirl,
 )
 from fieldwise.physics.extreme_weather.rivers import find_moist_rivers, find_strong_rivers
 from fieldwise.physics.extreme_weather.sphere import GlobalGrid
-from fieldwise.physics.extreme_weather.tracks import link_events, overlap_shares
+from fieldwise.physics.extreme_weather.tracks import Hours, link_events, overlap_shares
 from fieldwise.physics.extreme_weather.transport import approximate_transport
 
 CYCLONE_KM_DAY = 1600.0
@@ -67,7 +66,7 @@ class _Rules:
 
 
 def label_by_vapour(
-    times: Iterable[Fields], hours: Sequence[float], grid: GlobalGrid, *, least_hours: float = 48.0
+    times: Iterable[Fields], hours: Hours, grid: GlobalGrid, *, least_hours: float = 48.0
 ) -> Labels:
     """Label cyclones and rivers after the labels of DeepCAM (TECA).
 
@@ -112,14 +111,14 @@ def label_by_vapour(
 
 
 def label_by_transport(
-    times: Iterable[Fields], hours: Sequence[float], grid: GlobalGrid, *, least_hours: float = 54.0
+    times: Iterable[Fields], hours: Hours, grid: GlobalGrid, *, least_hours: float = 54.0
 ) -> Labels:
     """Label cyclones after TempestExtremes and rivers after ExtremeWeatherBench.
 
     Cyclones are tracks of closed contours, with winds of 10 m/s for 54 hours; rivers are sharp and strong in
-    the transport of vapour, outside of the winds of cyclones. The transport is ``IVT`` where the fields have it, as
-    :func:`~fieldwise.physics.extreme_weather.transport.vapour_transport` makes it from winds and humidity;
-    otherwise it is taken as ``TMQ`` times the wind at 850 hPa.
+    the transport of vapour, outside of the winds of cyclones. The transport is ``IVT`` where the fields have
+    it, as :func:`~fieldwise.physics.extreme_weather.transport.vapour_transport` makes it from winds and
+    humidity; otherwise it is taken as ``TMQ`` times the wind at 850 hPa.
 
     Parameters
     ----------
@@ -155,7 +154,7 @@ def label_by_transport(
 
 
 def _label(
-    times: Iterable[Fields], hours: Sequence[float], grid: GlobalGrid, rules: _Rules, least_hours: float
+    times: Iterable[Fields], hours: Hours, grid: GlobalGrid, rules: _Rules, least_hours: float
 ) -> Labels:
     nodes: list[pd.DataFrame] = []
     marked: list[list[np.ndarray]] = []
@@ -201,7 +200,7 @@ def keep_lasting(
 
 def track_masks(
     masks: np.ndarray,
-    hours: Sequence[float],
+    hours: Hours,
     grid: GlobalGrid,
     *,
     speed_limit_km_day: float = RIVER_KM_DAY,
@@ -257,5 +256,5 @@ def track_masks(
     )
 
 
-def _step_hours(hours: Sequence[float]) -> float:
+def _step_hours(hours: Hours) -> float:
     return float(np.median(np.diff(hours))) if len(hours) > 1 else 0.0
