@@ -92,6 +92,41 @@ def lowest_near(
     return float(grid.latitude[at[0]]), float(grid.longitude[at[1]]), float(inside[row, column])
 
 
+def lowest_between_cells(
+    values: np.ndarray, grid: GlobalGrid, latitude: float, longitude: float
+) -> tuple[float, float]:
+    """Give the place of a minimum between cells, by parabolas through the lowest cell and those beside it.
+
+    So tracks go steadily and do not jump from cell to cell.
+
+    Parameters
+    ----------
+    values
+        (rows, columns).
+    grid
+        Of the values.
+    latitude, longitude
+        Middle of the lowest cell.
+
+    >>> grid = GlobalGrid.regular(121, 240)
+    >>> bowl = (grid.latitude[:, None] - 20.4) ** 2 + (grid.longitude - 179.9) ** 2
+    >>> [round(value, 6) for value in lowest_between_cells(bowl, grid, 21.0, 180.0)]
+    [20.4, 179.9]
+    """
+    row, column = grid.cell_at(latitude, longitude)
+    columns = np.arange(column - 1, column + 2) % grid.longitude.size
+    if 0 < row < grid.latitude.size - 1:
+        latitude += _vertex(values[row - 1 : row + 2, column]) * (grid.latitude[row + 1] - grid.latitude[row])
+    return float(latitude), float(longitude + _vertex(values[row, columns]) * 360 / grid.longitude.size)
+
+
+def _vertex(three: np.ndarray) -> float:
+    """Where the parabola through three values at -1, 0 and 1 is lowest, at most half a step away."""
+    before, middle, after = (float(value) for value in three)
+    bent = before - 2 * middle + after
+    return float(np.clip((before - after) / (2 * bent), -0.5, 0.5)) if bent > 0 else 0.0
+
+
 def find_spinning_cyclones(
     fields: Fields,
     grid: GlobalGrid,
@@ -160,7 +195,8 @@ def find_spinning_cyclones(
         if encloses(cold, grid, *core, rise=shown * warm_core_k, within_km=around_km) and encloses(
             thin, grid, *thick, rise=shown * thickness_m, within_km=thickness_around_km
         ):
-            nodes.append((*low, pressure, _strongest_wind(fields, grid, *low)))
+            place = lowest_between_cells(fields["PSL"], grid, *low)
+            nodes.append((*place, pressure, _strongest_wind(fields, grid, *low)))
     return pd.DataFrame(nodes, columns=list(NODES)).drop_duplicates(
         ["latitude", "longitude"], ignore_index=True
     )
@@ -210,7 +246,7 @@ def find_closed_cyclones(
     >>> away = distance_km(15.0, 0.0, grid.latitude[:, None], grid.longitude)
     >>> fields["PSL"] = 101_000 - 4000 * np.exp(-0.5 * (away / 250) ** 2)
     >>> fields["Z200"] = 12_000 + 200 * np.exp(-0.5 * (away / 250) ** 2)
-    >>> find_closed_cyclones(fields, grid)
+    >>> find_closed_cyclones(fields, grid).round(6)
        latitude  longitude  pressure_pa  wind_m_s
     0      15.0        0.0      97000.0       0.0
     """
@@ -225,7 +261,8 @@ def find_closed_cyclones(
         thick = lowest_near(thin, grid, *low, within_km=DEGREE_KM)[:2]
         if encloses(thin, grid, *thick, rise=shown * thickness_m, within_km=thickness_around_km):
             pressure = float(fields["PSL"][grid.cell_at(*low)])
-            nodes.append((*low, pressure, _strongest_wind(fields, grid, *low)))
+            place = lowest_between_cells(fields["PSL"], grid, *low)
+            nodes.append((*place, pressure, _strongest_wind(fields, grid, *low)))
     return pd.DataFrame(nodes, columns=list(NODES))
 
 

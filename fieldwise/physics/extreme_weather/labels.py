@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -168,8 +167,7 @@ def _label(
         river_masks.append(rules.rivers(fields, places))
     if len(nodes) != len(hours):
         raise InputError(f"hours: {len(hours)} of {len(nodes)} times; give one a time")
-    link = partial(link_events, hours=hours, slack_km=1.5 * grid.spacing_km)
-    tracks = link(nodes, speed_limit_km_day=CYCLONE_KM_DAY)
+    tracks = link_events(nodes, hours, speed_limit_km_day=CYCLONE_KM_DAY, slack_km=1.5 * grid.spacing_km)
     tracks = keep_lasting(tracks, rules.strong_m_s, least_hours, _step_hours(hours))
     classes = np.where(river_masks, RIVER, BACKGROUND).astype(np.uint8).reshape(-1, *grid.shape)
     step_of = {hour: step for step, hour in enumerate(hours)}
