@@ -13,7 +13,7 @@ from fieldwise.physics.extreme_weather.components import label_components
 from fieldwise.physics.extreme_weather.cyclones import depth_on_cells, gale_on_cells
 from fieldwise.physics.extreme_weather.labels import label_by_transport, label_by_vapour
 from fieldwise.physics.extreme_weather.rivers import find_moist_rivers, find_strong_rivers
-from fieldwise.physics.extreme_weather.sphere import GlobalGrid
+from fieldwise.physics.extreme_weather.sphere import GlobalGrid, distance_km
 from fieldwise.sandbox.extreme_weather import Season
 
 FILES = Path(os.environ.get("FIELDWISE_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -74,13 +74,17 @@ def test_decoys_are_refused(labelled):
 
 
 def test_tracks_follow_planted_cyclones(labelled):
-    """Each track is of one planted cyclone, and none of them has two."""
+    """Each track is of one planted cyclone, and none of them has two; places are right to a quarter cell."""
     season, moments, labels = labelled
-    owners = {}
+    owners, away = {}, []
+    truth = season.events()
     for row in labels.cyclones.itertuples():
         step = int(np.flatnonzero(season.hours == row.hour)[0])
         instance = moments[step].instances[season.grid.cell_at(row.latitude, row.longitude)]
         owners.setdefault(row.track, set()).add(int(instance))
+        places = truth[(truth["step"] == step) & (truth["label"] == CYCLONE)]
+        away.append(distance_km(row.latitude, row.longitude, places["latitude"], places["longitude"]).min())
+    assert np.mean(away) < season.grid.spacing_km / 4
     owned = [instances - {0} for instances in owners.values()]
     assert len(owned) >= 3
     assert all(len(instances) == 1 for instances in owned)

@@ -1,4 +1,4 @@
-"""Tropical cyclones by rule, at one time: candidates after TECA and after TempestExtremes, and their masks.
+"""Tropical cyclones by rule, at one time: candidates after TECA and after TempestExtremes.
 
 Radii are in kilometres and thresholds belong to a scale, not to cells: so both rules hold on grids of 0.25
 to 2.5 degrees.
@@ -17,14 +17,12 @@ from fieldwise.physics.extreme_weather.components import NEIGHBOURS
 from fieldwise.physics.extreme_weather.sphere import (
     DEGREE_KM,
     GlobalGrid,
-    bearing,
     local_maxima,
     smooth,
     vorticity,
 )
 
 NEEDED = ("TMQ", "U850", "V850", "UBOT", "VBOT", "PSL", "T200", "T500", "PRECT", "Z1000", "Z200")
-MASKED_BY = ("TMQ", "U850", "V850", "PRECT")  # whose largest values make a cyclone's mask
 SPIN_SCALE_KM = 150.0
 QUARTER_DEGREE_KM = 27.8  # the cells that published thresholds belong to
 NEAR_KM = 222.0  # 2 degrees: how far the extremes of a cyclone's fields may lie from each other
@@ -92,6 +90,41 @@ def lowest_near(
     row, column = np.unravel_index(inside.argmin(), inside.shape)
     at = window.rows[row], window.columns[column]
     return float(grid.latitude[at[0]]), float(grid.longitude[at[1]]), float(inside[row, column])
+
+
+def lowest_between_cells(
+    values: np.ndarray, grid: GlobalGrid, latitude: float, longitude: float
+) -> tuple[float, float]:
+    """Give the place of a minimum between cells, by parabolas through the lowest cell and those beside it.
+
+    So tracks go steadily and do not jump from cell to cell.
+
+    Parameters
+    ----------
+    values
+        (rows, columns).
+    grid
+        Of the values.
+    latitude, longitude
+        Middle of the lowest cell.
+
+    >>> grid = GlobalGrid.regular(121, 240)
+    >>> bowl = (grid.latitude[:, None] - 20.4) ** 2 + (grid.longitude - 179.9) ** 2
+    >>> [round(value, 6) for value in lowest_between_cells(bowl, grid, 21.0, 180.0)]
+    [20.4, 179.9]
+    """
+    row, column = grid.cell_at(latitude, longitude)
+    columns = np.arange(column - 1, column + 2) % grid.longitude.size
+    if 0 < row < grid.latitude.size - 1:
+        latitude += _vertex(values[row - 1 : row + 2, column]) * (grid.latitude[row + 1] - grid.latitude[row])
+    return float(latitude), float(longitude + _vertex(values[row, columns]) * 360 / grid.longitude.size)
+
+
+def _vertex(three: np.ndarray) -> float:
+    """Where the parabola through three values at -1, 0 and 1 is lowest, at most half a step away."""
+    before, middle, after = (float(value) for value in three)
+    bent = before - 2 * middle + after
+    return float(np.clip((before - after) / (2 * bent), -0.5, 0.5)) if bent > 0 else 0.0
 
 
 def find_spinning_cyclones(
@@ -162,7 +195,8 @@ def find_spinning_cyclones(
         if encloses(cold, grid, *core, rise=shown * warm_core_k, within_km=around_km) and encloses(
             thin, grid, *thick, rise=shown * thickness_m, within_km=thickness_around_km
         ):
-            nodes.append((*low, pressure, _strongest_wind(fields, grid, *low)))
+            place = lowest_between_cells(fields["PSL"], grid, *low)
+            nodes.append((*place, pressure, _strongest_wind(fields, grid, *low)))
     return pd.DataFrame(nodes, columns=list(NODES)).drop_duplicates(
         ["latitude", "longitude"], ignore_index=True
     )
@@ -212,7 +246,7 @@ def find_closed_cyclones(
     >>> away = distance_km(15.0, 0.0, grid.latitude[:, None], grid.longitude)
     >>> fields["PSL"] = 101_000 - 4000 * np.exp(-0.5 * (away / 250) ** 2)
     >>> fields["Z200"] = 12_000 + 200 * np.exp(-0.5 * (away / 250) ** 2)
-    >>> find_closed_cyclones(fields, grid)
+    >>> find_closed_cyclones(fields, grid).round(6)
        latitude  longitude  pressure_pa  wind_m_s
     0      15.0        0.0      97000.0       0.0
     """
@@ -227,7 +261,8 @@ def find_closed_cyclones(
         thick = lowest_near(thin, grid, *low, within_km=DEGREE_KM)[:2]
         if encloses(thin, grid, *thick, rise=shown * thickness_m, within_km=thickness_around_km):
             pressure = float(fields["PSL"][grid.cell_at(*low)])
-            nodes.append((*low, pressure, _strongest_wind(fields, grid, *low)))
+            place = lowest_between_cells(fields["PSL"], grid, *low)
+            nodes.append((*place, pressure, _strongest_wind(fields, grid, *low)))
     return pd.DataFrame(nodes, columns=list(NODES))
 
 
@@ -251,147 +286,3 @@ def check_fields(fields: Fields, grid: GlobalGrid) -> None:
 def _strongest_wind(fields: Fields, grid: GlobalGrid, latitude: float, longitude: float) -> float:
     window = grid.around(latitude, longitude, NEAR_KM + grid.spacing_km / 2)
     return float(np.hypot(fields["UBOT"][window.cells], fields["VBOT"][window.cells]).max())
-
-
-def mean_swirl(
-    fields: Fields, grid: GlobalGrid, latitude: float, longitude: float, *, within_km: float = 1200.0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Give the cyclonic wind around a place at 850 hPa, mean over rings.
-
-    Returns
-    -------
-    tuple of numpy.ndarray
-        Mean radius of the cells of each ring (km), and their mean wind (m/s); rings are as wide as cells, at
-        least 50 km.
-
-    >>> grid = GlobalGrid.regular(181, 360)
-    >>> way = bearing(20.0, 180.0, grid.latitude[:, None], grid.longitude)
-    >>> around = {"U850": -10 * np.cos(way), "V850": 10 * np.sin(way)}  # counterclockwise, but for the sphere
-    >>> radius, wind = mean_swirl(around, grid, 20.0, 180.0)
-    >>> radius[:2].round().tolist(), wind[1:3].round(1).tolist()
-    ([80.0, 176.0], [10.0, 10.0])
-    """
-    window = grid.around(latitude, longitude, within_km)
-    rows, columns = grid.latitude[window.rows, None], grid.longitude[None, window.columns]
-    outward = bearing(rows, columns, latitude, longitude) + np.pi
-    swirl = fields["V850"][window.cells] * np.sin(outward) - fields["U850"][window.cells] * np.cos(outward)
-    width = max(50.0, grid.spacing_km)
-    inside = window.distance_km <= within_km
-    ring = (window.distance_km[inside] / width).astype(int)
-    weight = grid.area_km2[window.cells][inside]
-    total = np.bincount(ring, weight)
-    mean = np.bincount(ring, weight * swirl[inside]) / np.maximum(total, 1e-12)
-    radius = np.bincount(ring, weight * window.distance_km[inside]) / np.maximum(total, 1e-12)
-    return radius[total > 0], mean[total > 0] * (-1 if latitude < 0 else 1)
-
-
-def swirl_radius(
-    fields: Fields, grid: GlobalGrid, latitude: float, longitude: float, *, wind_m_s: float
-) -> float:
-    """Give the radius (km) at which the mean cyclonic wind falls below a value, outside of its maximum.
-
-    0 where it nowhere reaches it.
-
-    >>> grid = GlobalGrid.regular(181, 360)
-    >>> from fieldwise.physics.extreme_weather.sphere import distance_km
-    >>> places = 20.0, 180.0, grid.latitude[:, None], grid.longitude
-    >>> way, speed = bearing(*places), 4000 / np.maximum(distance_km(*places), 100)
-    >>> around = {"U850": -speed * np.cos(way), "V850": speed * np.sin(way)}
-    >>> round(swirl_radius(around, grid, 20.0, 180.0, wind_m_s=10.0))  # 4000 / 10, by rings 111 km wide
-    405
-    """
-    radius, wind = mean_swirl(fields, grid, latitude, longitude)
-    top = int(wind.argmax())
-    below = np.flatnonzero(wind[top:] < wind_m_s)
-    if wind[top] < wind_m_s:
-        return 0.0
-    if not below.size:
-        return float(radius[-1])
-    at = top + int(below[0])
-    return float(np.interp(-wind_m_s, -wind[at - 1 : at + 1], radius[at - 1 : at + 1]))
-
-
-def mask_by_percentiles(
-    fields: Fields,
-    grid: GlobalGrid,
-    latitude: float,
-    longitude: float,
-    *,
-    percentile: float = 93.0,
-    margin_km: float = 734.0,
-) -> np.ndarray:
-    """Mark a cyclone after the labels of DeepCAM (TECA): where its fields are largest.
-
-    In a box that reaches 6.6 degrees beyond the radius of gales, each of vapour, both winds at 850 hPa (their
-    magnitudes) and rain gives the largest connected part above a percentile; the mask is their union. Parts
-    that come nowhere near the middle are left out: the tropics at a box's edge may hold more vapour.
-
-    Parameters
-    ----------
-    fields, grid
-        The channels in ``MASKED_BY``, and where they lie.
-    latitude, longitude
-        Of the middle.
-    percentile
-        Of the values in the box, by area.
-    margin_km
-        Of the box beyond the radius.
-
-    Returns
-    -------
-    numpy.ndarray
-        Flat indices of the marked cells.
-
-    >>> grid = GlobalGrid.regular(361, 720)
-    >>> from fieldwise.physics.extreme_weather.sphere import distance_km
-    >>> away = distance_km(15.0, 0.0, grid.latitude[:, None], grid.longitude)
-    >>> fields = {name: np.maximum(5 - away / 400, 0) for name in MASKED_BY}
-    >>> marked = mask_by_percentiles(fields, grid, 15.0, 0.0)
-    >>> round(float(away.ravel()[marked].max()))  # a disc of 7 % of the box has 219 km, cells 55 km
-    222
-    """
-    gale = swirl_radius(fields, grid, latitude, longitude, wind_m_s=gale_on_cells(grid.spacing_km))
-    half_km = gale + margin_km
-    window = grid.around(latitude, longitude, half_km * 2**0.5)
-    north = np.abs(grid.latitude[window.rows] - latitude) * DEGREE_KM <= half_km
-    east = np.abs((grid.longitude[window.columns] - longitude + 180) % 360 - 180)
-    columns = east * DEGREE_KM * np.cos(np.radians(latitude)) <= half_km
-    box = np.ix_(window.rows[north], window.columns[columns])
-    core = window.distance_km[np.ix_(north, columns)] <= NEAR_KM + grid.spacing_km / 2
-    weight, marked = grid.area_km2[box], np.zeros((north.sum(), columns.sum()), dtype=bool)
-    for name in MASKED_BY:
-        values = np.abs(fields[name][box]) if name in ("U850", "V850") else fields[name][box]
-        parts, _ = ndimage.label(values > _percentile(values, weight, percentile), structure=NEIGHBOURS)
-        areas = np.bincount(parts.ravel(), weight.ravel() * np.isin(parts, parts[core]).ravel())
-        areas[0] = 0
-        marked |= parts == areas.argmax() if areas.any() else False
-    indices = np.arange(weight.size).reshape(weight.shape)
-    rows, columns = np.unravel_index(indices[marked], weight.shape)
-    return np.ravel_multi_index((box[0].ravel()[rows], box[1].ravel()[columns]), grid.shape)
-
-
-def _percentile(values: np.ndarray, weight: np.ndarray, percentile: float) -> float:
-    order = np.argsort(values, axis=None)
-    passed = np.cumsum(weight.ravel()[order])
-    return float(values.ravel()[order][np.searchsorted(passed, percentile / 100 * passed[-1])])
-
-
-def mask_by_swirl(
-    fields: Fields, grid: GlobalGrid, latitude: float, longitude: float, *, wind_m_s: float = 15.0
-) -> np.ndarray:
-    """Mark a cyclone as a disc: out to where the mean cyclonic wind at 850 hPa falls below a value.
-
-    Returns
-    -------
-    numpy.ndarray
-        Flat indices of the marked cells; that of the middle at least.
-
-    >>> grid = GlobalGrid.regular(121, 240)
-    >>> calm = {"U850": np.zeros(grid.shape), "V850": np.zeros(grid.shape)}
-    >>> mask_by_swirl(calm, grid, 90.0, 0.0).tolist()[:2]
-    [0, 1]
-    """
-    reach = max(swirl_radius(fields, grid, latitude, longitude, wind_m_s=wind_m_s), grid.spacing_km / 2)
-    window = grid.around(latitude, longitude, reach)
-    rows, columns = np.nonzero(window.distance_km <= reach)
-    return np.ravel_multi_index((window.rows[rows], window.columns[columns]), grid.shape)

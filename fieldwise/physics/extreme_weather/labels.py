@@ -6,9 +6,8 @@ ExtremeWeatherBench (closed contours, transport of vapour).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -16,17 +15,16 @@ import pandas as pd
 from fieldwise.errors import InputError
 from fieldwise.physics.extreme_weather.channels import BACKGROUND, CYCLONE, RIVER
 from fieldwise.physics.extreme_weather.components import label_components, measure_components
+from fieldwise.physics.extreme_weather.cyclone_masks import mask_by_percentiles, mask_by_swirl
 from fieldwise.physics.extreme_weather.cyclones import (
     QUARTER_DEGREE_KM,
     find_closed_cyclones,
     find_spinning_cyclones,
     gale_on_cells,
-    mask_by_percentiles,
-    mask_by_swirl,
 )
 from fieldwise.physics.extreme_weather.rivers import find_moist_rivers, find_strong_rivers
 from fieldwise.physics.extreme_weather.sphere import GlobalGrid
-from fieldwise.physics.extreme_weather.tracks import link_events, overlap_shares
+from fieldwise.physics.extreme_weather.tracks import Hours, link_events, overlap_shares
 from fieldwise.physics.extreme_weather.transport import approximate_transport
 
 CYCLONE_KM_DAY = 1600.0
@@ -67,7 +65,7 @@ class _Rules:
 
 
 def label_by_vapour(
-    times: Iterable[Fields], hours: Sequence[float], grid: GlobalGrid, *, least_hours: float = 48.0
+    times: Iterable[Fields], hours: Hours, grid: GlobalGrid, *, least_hours: float = 48.0
 ) -> Labels:
     """Label cyclones and rivers after the labels of DeepCAM (TECA).
 
@@ -112,14 +110,14 @@ def label_by_vapour(
 
 
 def label_by_transport(
-    times: Iterable[Fields], hours: Sequence[float], grid: GlobalGrid, *, least_hours: float = 54.0
+    times: Iterable[Fields], hours: Hours, grid: GlobalGrid, *, least_hours: float = 54.0
 ) -> Labels:
     """Label cyclones after TempestExtremes and rivers after ExtremeWeatherBench.
 
     Cyclones are tracks of closed contours, with winds of 10 m/s for 54 hours; rivers are sharp and strong in
-    the transport of vapour, outside of the winds of cyclones. The transport is ``IVT`` where the fields have it, as
-    :func:`~fieldwise.physics.extreme_weather.transport.vapour_transport` makes it from winds and humidity;
-    otherwise it is taken as ``TMQ`` times the wind at 850 hPa.
+    the transport of vapour, outside of the winds of cyclones. The transport is ``IVT`` where the fields have
+    it, as :func:`~fieldwise.physics.extreme_weather.transport.vapour_transport` makes it from winds and
+    humidity; otherwise it is taken as ``TMQ`` times the wind at 850 hPa.
 
     Parameters
     ----------
@@ -155,7 +153,7 @@ def label_by_transport(
 
 
 def _label(
-    times: Iterable[Fields], hours: Sequence[float], grid: GlobalGrid, rules: _Rules, least_hours: float
+    times: Iterable[Fields], hours: Hours, grid: GlobalGrid, rules: _Rules, least_hours: float
 ) -> Labels:
     nodes: list[pd.DataFrame] = []
     marked: list[list[np.ndarray]] = []
@@ -169,8 +167,7 @@ def _label(
         river_masks.append(rules.rivers(fields, places))
     if len(nodes) != len(hours):
         raise InputError(f"hours: {len(hours)} of {len(nodes)} times; give one a time")
-    link = partial(link_events, hours=hours, slack_km=1.5 * grid.spacing_km)
-    tracks = link(nodes, speed_limit_km_day=CYCLONE_KM_DAY)
+    tracks = link_events(nodes, hours, speed_limit_km_day=CYCLONE_KM_DAY, slack_km=1.5 * grid.spacing_km)
     tracks = keep_lasting(tracks, rules.strong_m_s, least_hours, _step_hours(hours))
     classes = np.where(river_masks, RIVER, BACKGROUND).astype(np.uint8).reshape(-1, *grid.shape)
     step_of = {hour: step for step, hour in enumerate(hours)}
@@ -201,7 +198,7 @@ def keep_lasting(
 
 def track_masks(
     masks: np.ndarray,
-    hours: Sequence[float],
+    hours: Hours,
     grid: GlobalGrid,
     *,
     speed_limit_km_day: float = RIVER_KM_DAY,
@@ -257,5 +254,5 @@ def track_masks(
     )
 
 
-def _step_hours(hours: Sequence[float]) -> float:
+def _step_hours(hours: Hours) -> float:
     return float(np.median(np.diff(hours))) if len(hours) > 1 else 0.0

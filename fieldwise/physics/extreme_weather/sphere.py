@@ -317,20 +317,23 @@ def local_maxima(
 ) -> list[tuple[float, float]]:
     """Find the places, latitude and longitude, whose value is the greatest within a distance.
 
-    Those in the outermost rows, where all cells are one place, are left out.
+    Of several that are equal, the first counts; flat fields have none. Those in the outermost rows, where all
+    cells are one place, are left out.
 
     >>> grid = GlobalGrid.regular(91, 180)
     >>> values = np.zeros(grid.shape)
-    >>> values[30, [0, 1, 179, 40]] = 3, 2, 2.5, 1
-    >>> local_maxima(values, grid, within_km=300, least=0.5)
+    >>> values[30, [0, 1, 179, 40, 41]] = 3, 2, 2.5, 1, 1
+    >>> local_maxima(values, grid, within_km=300, least=-1)
     [(30.0, 0.0), (30.0, 80.0)]
     """
     wide = np.pad(values, ((0, 0), (1, 1)), mode="wrap")
     peaks = (ndimage.maximum_filter(wide, 3, mode="nearest")[:, 1:-1] == values) & (values >= least)
-    found = []
+    peaks &= ndimage.minimum_filter(wide, 3, mode="nearest")[:, 1:-1] < values
+    found: list[tuple[float, float]] = []
     for row, column in np.argwhere(peaks[1:-1]) + np.array([1, 0]):
         place = float(grid.latitude[row]), float(grid.longitude[column])
         window = grid.around(*place, within_km)
-        if values[row, column] >= values[window.cells][window.distance_km <= within_km].max():
+        greatest = values[window.cells][window.distance_km <= within_km].max()
+        if values[row, column] >= greatest and all(distance_km(*place, *one) > within_km for one in found):
             found.append(place)
     return found

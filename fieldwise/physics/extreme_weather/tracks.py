@@ -17,6 +17,7 @@ from fieldwise.errors import InputError
 from fieldwise.physics.extreme_weather.sphere import RADIUS_KM, direction_of, place_of
 
 FORBIDDEN = 1e9  # km; more than all that is allowed together
+Hours = Sequence[float] | np.ndarray
 OWN = ("track", "hour", "latitude", "longitude", "bridged", "merged_into", "split_from")
 
 
@@ -34,7 +35,7 @@ class _Track:
 class _Steps:
     """What is to be linked."""
 
-    hours: Sequence[float]
+    hours: Hours
     places: list[np.ndarray]  # (nodes, 3) unit vectors a step
     overlaps: Sequence[np.ndarray] | None
 
@@ -49,7 +50,7 @@ class _Steps:
 
 def link_events(
     steps: Sequence[pd.DataFrame],
-    hours: Sequence[float],
+    hours: Hours,
     *,
     speed_limit_km_day: float = 1600.0,
     slack_km: float = 0.0,
@@ -115,9 +116,7 @@ def link_events(
     return _tabulate(tracks, steps, linked)
 
 
-def _check(
-    steps: Sequence[pd.DataFrame], hours: Sequence[float], limit: float, slack: float, bridge: int
-) -> None:
+def _check(steps: Sequence[pd.DataFrame], hours: Hours, limit: float, slack: float, bridge: int) -> None:
     if len(steps) != len(hours) or (np.diff(hours) <= 0).any():
         raise InputError(
             f"hours: {len(hours)} of {len(steps)} times; give one a time, each later than the last"
@@ -223,7 +222,7 @@ def _bridge(
         )
         latitude, longitude = (float(value) for value in place_of((1 - share) * first + share * last))
         own = {"track": number, "hour": linked.hours[step], "latitude": latitude, "longitude": longitude}
-        rows.append(own | {"bridged": True, "merged_into": 0, "split_from": 0})
+        rows.append({**own, "bridged": True, "merged_into": 0, "split_from": 0})
     return rows
 
 

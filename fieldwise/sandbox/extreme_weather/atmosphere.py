@@ -48,7 +48,8 @@ class RedNoise:
     def _basis(self) -> np.ndarray:
         """(cells, 2 waves): cosine and sine of every wave at the knots."""
         rng = np.random.default_rng([self.seed, 0])
-        lengths = np.exp(rng.uniform(*np.log(WAVELENGTHS_KM), WAVES))
+        shortest, longest = np.log(WAVELENGTHS_KM)
+        lengths = np.exp(rng.uniform(shortest, longest, WAVES))
         ways = rng.standard_normal((WAVES, 3))
         waves = ways / np.linalg.norm(ways, axis=1, keepdims=True) * 2 * np.pi * RADIUS_KM / lengths[:, None]
         phase = KNOTS.directions.reshape(-1, 3) @ waves.T

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fieldwise.physics.extreme_weather.sphere import DEGREE_KM, GlobalGrid, Window
 
+MM_PER_H = 1 / 3.6e6  # m/s
 FINEST_KM = 85.0  # cells wider than this are means of several points
 GOLDEN = (5**0.5 - 1) / 2  # longitudes that never come near each other
 
@@ -103,6 +105,18 @@ class Draw:
     def between(self, low: float, high: float) -> float:
         """Draw a number evenly."""
         return float(self.rng.uniform(low, high))
+
+    def course(self, label: int, life_h: float, path: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
+        """Give what every event is made of: what it is, and when and where."""
+        return {
+            "kind": self.kind,
+            "number": self.number,
+            "label": label,
+            "birth_h": self.birth_h,
+            "life_h": life_h,
+            "latitude": path[0],
+            "longitude": path[1],
+        }
 
 
 def draw_event(make: Callable[[Draw], Event], *, seed: int, kind: str, number: int, per_day: float) -> Event:

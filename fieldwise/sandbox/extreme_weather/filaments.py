@@ -11,8 +11,7 @@ from scipy.special import erf
 from fieldwise.physics.extreme_weather.channels import BACKGROUND, RIVER
 from fieldwise.physics.extreme_weather.sphere import RADIUS_KM, coriolis, direction_of, distance_km
 from fieldwise.sandbox.extreme_weather.atmosphere import DENSITY
-from fieldwise.sandbox.extreme_weather.events import Draw, Event, Fields, follow
-from fieldwise.sandbox.extreme_weather.lows import MM_PER_H, _common
+from fieldwise.sandbox.extreme_weather.events import MM_PER_H, Draw, Event, Fields, follow
 
 POINTS = 161  # along the axis
 MARKED_VAPOUR = 10.0  # kg/m2 of its own: out to there a river is marked
@@ -22,10 +21,7 @@ PRESSURE_KM = 600.0  # how far from the axis its pressure reaches
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Filament(Event):
-    """A curved filament of vapour with a jet along it, balanced by pressure.
-
-    It bends on its way from ``south`` to ``north`` of its middle by ``tall`` and ``long`` degrees.
-    """
+    """A curved filament of vapour with a jet along it, balanced by pressure across."""
 
     tall: float  # degrees of latitude from its tail to its head, poleward
     long: float  # degrees of longitude, eastward
@@ -93,7 +89,7 @@ def make_river(draw: Draw) -> Filament:
     tail, life, east = draw.between(22, 27), draw.between(60, 108), draw.between(6, 11)
     path = follow(draw.side * (tail + tall / 2), draw.longitude, lambda _: (east, 0.0), life)
     return Filament(
-        **_common(draw, life, path, RIVER),
+        **draw.course(RIVER, life, path),
         reach_km=_reach(tall, long, tail + tall / 2),
         tall=tall,
         long=long,
@@ -116,7 +112,7 @@ def make_short_filament(draw: Draw) -> Filament:
     middle, life, east = draw.between(28, 44), draw.between(48, 84), draw.between(4, 9)
     path = follow(draw.side * middle, draw.longitude, lambda _: (east, 0.0), life)
     return Filament(
-        **_common(draw, life, path, BACKGROUND),
+        **draw.course(BACKGROUND, life, path),
         reach_km=_reach(tall, long, middle),
         tall=tall,
         long=long,

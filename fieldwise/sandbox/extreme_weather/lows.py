@@ -16,14 +16,13 @@ from fieldwise.physics.extreme_weather.vortices import (
     holland_pressure,
 )
 from fieldwise.sandbox.extreme_weather.atmosphere import GAS_CONSTANT, LAYERS, THICKNESS_PER_K, zonal_means
-from fieldwise.sandbox.extreme_weather.events import Draw, Event, Fields, follow
+from fieldwise.sandbox.extreme_weather.events import MM_PER_H, Draw, Event, Fields, follow
 
 MARKED_WIND = 15.0  # m/s, of a cyclone's own: out to there it is marked
 WEAKEST_WIND = 18.0  # m/s, at its strongest place: below, nothing is marked
 WARM_ABOVE = 0.8  # of the warming at 500 hPa, at 200 hPa
 COLD_ABOVE = -0.2  # of the cooling of a cold low
 DRYNESS = 0.3  # share of the usual vapour that a cold low lacks
-MM_PER_H = 1 / 3.6e6  # m/s
 
 
 def _swirl(
@@ -137,7 +136,7 @@ def make_cyclone(draw: Draw) -> Cyclone:
 
     path = follow(draw.side * begin, draw.longitude, velocity, life)
     return Cyclone(
-        **_common(draw, life, path, CYCLONE),
+        **draw.course(CYCLONE, life, path),
         reach_km=1300.0,
         peak_wind=draw.between(38, 65),
         core_km=draw.between(50, 85),
@@ -158,7 +157,7 @@ def make_cold_low(draw: Draw) -> ColdLow:
     latitude, depth = draw.between(35, 58), draw.between(1200, 2600)
     path = follow(draw.side * latitude, draw.longitude, lambda _: (east, 0.0), life)
     return ColdLow(
-        **_common(draw, life, path, BACKGROUND),
+        **draw.course(BACKGROUND, life, path),
         reach_km=3.5 * width,
         deficit_pa=depth * np.sin(np.radians(latitude)),  # so that winds are as strong at all latitudes
         width_km=width,
@@ -178,20 +177,8 @@ def make_moist_blob(draw: Draw) -> MoistBlob:
     life, east, width = draw.between(48, 96), draw.between(3, 8), draw.between(180, 270)
     path = follow(draw.side * draw.between(24, 42), draw.longitude, lambda _: (east, 0.0), life)
     return MoistBlob(
-        **_common(draw, life, path, BACKGROUND),
+        **draw.course(BACKGROUND, life, path),
         reach_km=4 * width,
         vapour=draw.between(15, 20),
         width_km=width,
     )
-
-
-def _common(draw: Draw, life: float, path: tuple[np.ndarray, np.ndarray], label: int) -> dict:
-    return {
-        "kind": draw.kind,
-        "number": draw.number,
-        "label": label,
-        "birth_h": draw.birth_h,
-        "life_h": life,
-        "latitude": path[0],
-        "longitude": path[1],
-    }

@@ -94,8 +94,8 @@ def occurrence_map(tracks: pd.DataFrame, grid: GlobalGrid, *, reach_km: float = 
     counts = np.zeros(grid.shape, dtype=int)
     for _, places in tracks.groupby("track"):
         near = np.zeros(grid.shape, dtype=bool)
-        for place in places[["latitude", "longitude"]].to_numpy():
-            window = grid.around(*place, reach_km)
+        for latitude, longitude in zip(places["latitude"], places["longitude"], strict=True):
+            window = grid.around(latitude, longitude, reach_km)
             near[window.cells] |= window.distance_km <= reach_km
         counts += near
     return counts
