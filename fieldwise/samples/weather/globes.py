@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,48 +91,52 @@ def _open_season(
     labels: Mapping[str, str],
     split: str | None,
 ) -> Record:
-    first = open_globe(paths[0])
-    known = variables or {str(each): str(each) for each in first.data_vars if each not in labels.values()}
     places: list[tuple[Path, int]] = []
     hours: list[float] = []
+    grid, known = None, dict(variables)
     for path in paths:
-        opened = open_globe(path)
-        if not all(np.array_equal(opened[axis], first[axis]) for axis in ("lat", "lon")):
-            raise InputError(f"{path}: lies on another grid than {paths[0].name}; bring both to one")
-        of_file = _hours_of(opened, path)
+        with open_globe(path) as opened:
+            axes = opened["lat"].to_numpy(), opened["lon"].to_numpy()
+            if grid is None:
+                grid = _lay_grid(path, *axes)
+                known = known or {str(each): str(each) for each in opened if each not in labels.values()}
+            elif not (np.array_equal(axes[0], grid.latitude) and np.array_equal(axes[1], grid.longitude)):
+                raise InputError(f"{path}: lies on another grid than {paths[0].name}; bring both to one")
+            of_file = _hours_of(opened, path)
         places += [(path, number) for number in range(len(of_file))]
         hours += of_file
-    try:
-        grid = GlobalGrid(first["lat"].to_numpy(), first["lon"].to_numpy())
-    except InputError as error:
-        raise InputError(f"{paths[0]}: {error}") from None
+    assert grid is not None
     reader = partial(_read, places, {**known, **labels})
     return Record(name, grid, np.array(hours), reader, tuple(paths), split)
+
+
+def _lay_grid(path: Path, latitude: np.ndarray, longitude: np.ndarray) -> GlobalGrid:
+    try:
+        return GlobalGrid(latitude, longitude)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _read(
     places: Sequence[tuple[Path, int]], variables: Mapping[str, str], place: int
 ) -> dict[str, np.ndarray]:
     path, number = places[place]
-    opened = open_globe(path)
-    missing = [theirs for theirs in variables.values() if theirs not in opened]
-    if missing:
-        raise InputError(
-            f"{path}: lacks {', '.join(missing)}; it has {', '.join(map(str, opened.data_vars))}"
-        )
     fields = {}
-    for ours, theirs in variables.items():
-        values = opened[theirs]
-        values = values.isel(time=number) if "time" in values.dims else values
-        if values.dims != ("lat", "lon"):
-            raise InputError(
-                f"{path}: {theirs} has {', '.join(map(str, values.dims))}; give lat and lon alone"
-            )
-        fields[ours] = values.to_numpy()
+    with open_globe(path) as opened:
+        missing = [theirs for theirs in variables.values() if theirs not in opened]
+        if missing:
+            there = ", ".join(map(str, opened.data_vars))
+            raise InputError(f"{path}: lacks {', '.join(missing)}; it has {there}")
+        for ours, theirs in variables.items():
+            values = opened[theirs]
+            values = values.isel(time=number) if "time" in values.dims else values
+            if values.dims != ("lat", "lon"):
+                dims = ", ".join(map(str, values.dims))
+                raise InputError(f"{path}: {theirs} has {dims}; give lat and lon alone")
+            fields[ours] = values.to_numpy()
     return fields
 
 
-@lru_cache(maxsize=8)
 def open_globe(path: Path) -> xr.Dataset:
     """Open fields on lat and lon, rows from north to south, and maybe time, by what the file is; lazily.
 
