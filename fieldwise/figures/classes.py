@@ -107,9 +107,8 @@ def _label_globe(axes: Axes, lon: np.ndarray) -> None:
     axes.set(xlim=(lon.min(), lon.max()), ylim=(-90, 90), yticks=range(-60, 61, 30))
     axes.set_xticks([place for place in range(-180, 361, 60) if lon.min() <= place <= lon.max()])
     axes.set_aspect("equal")
+    axes.set(xlabel="Longitude (°E)", ylabel="Latitude (°N)")
     axes.label_outer()
-    axes.set_xlabel("Longitude (°E)" if axes.get_subplotspec().is_last_row() else "")
-    axes.set_ylabel("Latitude (°N)" if axes.get_subplotspec().is_first_col() else "")
 
 
 def draw_confusion(confusion: ArrayLike, classes: Sequence[str], *, width_cm: float = COLUMN_CM) -> Sheet:

@@ -100,6 +100,8 @@ class EventSums:
     ----------
     area
         (rows, columns): of the cells.
+    least
+        Area from which on a part counts as an event.
 
     >>> sums = EventSums(np.ones((1, 9)))
     >>> sums.add(np.array([[1, 1, 0, 0, 0, 1, 0, 0, 0]]) > 0, np.array([[0, 1, 0, 1, 0, 0, 0, 0, 0]]) > 0)
@@ -108,6 +110,7 @@ class EventSums:
     """
 
     area: np.ndarray
+    least: float = 0.0
     true: int = 0
     hits: int = 0
     predicted: int = 0
@@ -125,7 +128,7 @@ class EventSums:
         parts = label_components(mask).ravel()
         whole = np.bincount(parts, self.area.ravel())[1:]
         covered = np.bincount(parts, (self.area * other).ravel())[1:]
-        return covered >= COVERED * whole
+        return (covered >= COVERED * whole)[whole >= self.least]
 
     @property
     def found(self) -> float:

@@ -22,8 +22,9 @@ def evaluate(
     """Judge predicted classes against planted masks, or labels, and against the labellers, and these too.
 
     Scores are the overlap (intersection over union) of each class and its mean, image by image and pooled
-    over all cells, and the shares of true events found and of predicted events that are false. What one
-    labeller scores against another is what can be known of the truth at best where nothing is planted.
+    over all cells, and the shares of true events found and of predicted events that are false: connected
+    parts of 200,000 km2 or more, time by time. What one labeller scores against another is what can be known
+    of the truth at best where nothing is planted.
 
     Args:
         run: Run folder; scores.json, scores.csv and figures go there.

@@ -18,6 +18,7 @@ from fieldwise.samples.cases import Case
 from fieldwise.scores.tracks import write_geojson, write_tracks
 
 KINDS = {"cyclones": (CYCLONE, CYCLONE_KM_DAY, "TS"), "rivers": (RIVER, RIVER_KM_DAY, "NR")}
+LEAST_KM2 = 2e5  # of an event at a time; as ClimateNet has it, 250 of its cells
 NEAR_KM = 300.0  # of the middle of an event, in which its wind and pressure are looked for
 
 Fields = Callable[[str, int], np.ndarray]
@@ -36,7 +37,12 @@ def follow_events(
     """
     number, speed, _ = KINDS[kind]
     return track_masks(
-        classes == number, hours.tolist(), grid, speed_limit_km_day=speed, bridge_steps=bridge_steps
+        classes == number,
+        hours.tolist(),
+        grid,
+        speed_limit_km_day=speed,
+        least_km2=LEAST_KM2,
+        bridge_steps=bridge_steps,
     )
 
 

@@ -20,7 +20,7 @@ from fieldwise.recipes.extreme_weather.cases import (
     grid_of_case,
     judges_of,
 )
-from fieldwise.recipes.extreme_weather.events import follow_events
+from fieldwise.recipes.extreme_weather.events import LEAST_KM2, follow_events
 from fieldwise.recipes.extreme_weather.predictor import CLASS
 from fieldwise.samples.cases import Case
 from fieldwise.scores import ClassSums, EventSums, ReliabilitySums, make_score
@@ -78,7 +78,7 @@ def score_cases(cases: list[Pair], *, progress: bool) -> Judged:
     pairs = list_pairs(known)
     area, kinds = grid_of_case(case).area_km2, range(1, len(classes))
     overlaps = {pair: ClassSums(classes) for pair in pairs}
-    events = {(*pair, kind): EventSums(area) for pair in pairs for kind in kinds}
+    events = {(*pair, kind): EventSums(area, LEAST_KM2) for pair in pairs for kind in kinds}
     reliability = {classes[kind]: ReliabilitySums() for kind in kinds}
     for case, predicted in tqdm(cases, desc="judging", unit="case", disable=not progress):
         case.check_has(known, why="judging beside other cases")
@@ -97,8 +97,8 @@ def score_cases(cases: list[Pair], *, progress: bool) -> Judged:
     for against, name in pairs:
         rows += overlaps[against, name].rows(JUDGES[against], name)
         for kind in kinds:
-            sums = events[against, name, kind]
-            for measure, value in (("found", sums.found), ("false", sums.false)):
+            seen = events[against, name, kind]
+            for measure, value in (("found", seen.found), ("false", seen.false)):
                 rows.append(make_score(JUDGES[against], measure, "1", name, value, at=classes[kind]))
     facts = {"images": overlaps[pairs[0]].images, "learnt": JUDGES[known[0]]}
     return Judged(classes, rows, facts, known[0], overlaps[pairs[0]].confusion, reliability)

@@ -77,7 +77,7 @@ def train(
     Returns:
         Path of the best checkpoint.
     """
-    settings = {name: value for name, value in locals().items() if name != "training"} | training
+    settings: dict[str, Any] = {k: value for k, value in locals().items() if k != "training"} | training
     learnt, judged = check_settings(settings)
     from functools import partial
 
@@ -87,7 +87,7 @@ def train(
     from fieldwise.tasks.classes import MONITOR, ClassTask, parse_class_losses
     from fieldwise.verbs.train import train_run, watched_by
 
-    signature = describe_fields(learnt, channels or CHANNELS, settings["target"], scales=scales)
+    signature = describe_fields(learnt, channels or CHANNELS, str(settings["target"]), scales=scales)
     frames = list_frames(learnt, signature)
     sampler = FrameSampler(len(frames), seed=training["seed"], symmetries=SYMMETRIES[augment])
     options: Any = {"batch_size": training["batch_size"], "vectors": signature.vectors()}
@@ -212,11 +212,11 @@ def describe_fields(
         for each in group_fields(channels, units=units, pairs=adjacent)
     ]
     classes = cases[0].facts["classes"]
-    counts = sum(
-        np.bincount(case.stack([target], frame=frame).astype(int).ravel(), minlength=len(classes))
-        for case in cases
-        for frame in range(case.frames)
-    )
+    counts = np.zeros(len(classes), dtype=int)
+    for case in cases:
+        for frame in range(case.frames):
+            told = case.stack([target], frame=frame).astype(int).ravel()
+            counts += np.bincount(told, minlength=len(classes))
     signature = fit_signature(
         RECIPE,
         cases,
