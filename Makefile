@@ -12,7 +12,7 @@ NOTEBOOKS ?= $(ALL_NOTEBOOKS)
 OUT ?= model/notebooks
 JUPYTER_SETTINGS := labconfig/default_setting_overrides.json jupyter_server_config.json
 
-.PHONY: help install packages gmt demo demo-ice-flow demo-structure-formation test lint types layers unit notebooks pairs index address chainer clean
+.PHONY: help install packages gmt demo demo-ice-flow demo-structure-formation demo-extreme-weather test lint types layers unit notebooks pairs index address chainer clean
 .DEFAULT_GOAL := help
 
 help: ## Show this menu
@@ -75,6 +75,9 @@ demo-ice-flow: packages ## Emulate the flow of made glaciers, judged on valleys 
 demo-structure-formation: packages ## Emulate gravity in made universes, judged on boxes it has not seen (10 minutes)
 	$(RUN_NOTEBOOKS) --names structure_formation
 
+demo-extreme-weather: packages ## Find storms and rivers in made seasons, judged on one it has not seen (10 minutes)
+	$(RUN_NOTEBOOKS) --names extreme_weather
+
 test: install lint types layers unit ## Run everything: style, types, layers, tests, doctests, features, notebooks
 
 lint: $(VENV)/installed ## Check style
@@ -108,4 +111,4 @@ pairs: $(VENV)/installed ## Write the notebooks anew from their paired scripts
 	  $(BIN)/jupytext --to notebook --update $$script.py; done
 
 clean: ## Remove what runs have written to model/, not the data
-	@rm -rf $(addprefix model/,checkpoints logs figures notebooks tuning ice_flow members structure_formation published *.tif *.nc *.json *.yaml *.db)
+	@rm -rf $(addprefix model/,checkpoints logs figures notebooks tuning ice_flow members structure_formation extreme_weather published *.tif *.nc *.json *.yaml *.db)

@@ -104,6 +104,6 @@ def test_citation_names_the_paper_of_each_application():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert (citation["version"], citation["license"]) == (project["version"], project["license"])
     dois = {reference["doi"] for reference in citation["references"]}
-    for name in ("paper_figures", "ice_flow", "structure_formation"):
+    for name in ("paper_figures", "ice_flow", "structure_formation", "extreme_weather"):
         text = jupytext.read(ROOT / f"{name}.ipynb").cells[0].source
         assert any(doi in text for doi in dois), name

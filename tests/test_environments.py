@@ -161,6 +161,7 @@ def show_recipe(*words):
         (["demo", "SEED=8"], "--parameters seed=8 --names data_prep srgan_train deepbedmap paper_figures"),
         (["demo-ice-flow"], "--names ice_flow"),
         (["demo-structure-formation"], "--names structure_formation"),
+        (["demo-extreme-weather"], "--names extreme_weather"),
         (
             ["notebooks", "NOTEBOOKS=a b", "PARAMETERS=c=3 d=e", "SEED=8"],
             "--parameters c=3 d=e seed=8 --names a b",

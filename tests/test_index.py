@@ -23,6 +23,7 @@ WITHOUT_EXAMPLE = {
         "the verbs, both trainings, figures of maps, weights from files; see the tests",
     ),
     "recipes.ice_flow": (5, "the five verbs, and what they do to whole data sets; shown by the notebooks"),
+    "recipes.extreme_weather": (9, "the five verbs, and what writes their files; see the tests"),
     "recipes.structure_formation": (8, "the five verbs, and what reads their files; shown by the notebook"),
     "sandbox": (3, "makes or reads whole data sets; shown by the notebooks"),
     "runs": (4, "needs a training, or an experiment at Comet; see the tests"),

@@ -154,3 +154,16 @@ def test_structure_formation_ends_with_tables_in_two_and_three_dimensions(home):
     ):
         rows = pick(read_scores(home / "boxes_model" / folder / "scores.json")["scores"], against="test")
         assert value_of(rows, measure="relative_l2", name=rival) > 0
+
+
+def test_extreme_weather_ends_with_the_overlap(home):
+    data, run = str(home / "weather"), str(home / "weather_model")
+    small = {"spacing_degrees": 5.6, "days": 1.5, "max_epochs": 1}
+    small |= {"network_options": {"blocks": 2, "filters": 2}}
+    printed = execute("extreme_weather", home, data=data, run=run, seed=3, **small)
+    for words in ("IoU per image", "tropical cyclone", "second_labeller", "planted masks"):
+        assert words in printed
+    assert f"scores: {run}/scores.json" in printed
+    rows = read_scores(home / "weather_model" / "scores.json")["scores"]
+    mean = [row for row in pick(rows, against="planted masks", measure="iou_per_image") if "at" not in row]
+    assert all(0 < row["value"] <= 1 for row in mean)

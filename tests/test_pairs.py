@@ -14,6 +14,7 @@ NAMES = [
     "paper_figures",
     "ice_flow",
     "structure_formation",
+    "extreme_weather",
     "test_ipynb",
 ]
 

@@ -11,6 +11,7 @@ tell apart (Crameri 2018); every colour bar names its quantity and unit; panels 
 """
 
 from fieldwise.figures.architecture import draw_architecture
+from fieldwise.figures.classes import draw_class_maps, draw_confusion, draw_reliability
 from fieldwise.figures.comparisons import draw_comparison, draw_inputs, draw_tiles
 from fieldwise.figures.curves import (
     draw_error_histogram,
@@ -43,8 +44,10 @@ __all__ = [
     "choose_boxes",
     "choose_places",
     "draw_architecture",
+    "draw_class_maps",
     "draw_closeups",
     "draw_comparison",
+    "draw_confusion",
     "draw_densities",
     "draw_error_histogram",
     "draw_flight",
@@ -54,6 +57,7 @@ __all__ = [
     "draw_map",
     "draw_members",
     "draw_perspectives",
+    "draw_reliability",
     "draw_roughness",
     "draw_shaded",
     "draw_slices",

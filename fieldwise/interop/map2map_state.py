@@ -14,9 +14,6 @@ never unpickled.
 
 from __future__ import annotations
 
-import pickle
-import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +22,12 @@ from torch import Tensor, nn
 
 from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError, first_line
+from fieldwise.interop.torch_state import State, fill_network, name_some, pick_state, read_plain
 from fieldwise.networks.valid.patchgan import PatchGAN, PatchGAN42
 from fieldwise.networks.valid.srgan import SuperResolutionDiscriminator, SuperResolutionGenerator
 from fieldwise.networks.valid.unet import UNet
 from fieldwise.networks.valid.vnet import VNet
 
-State = Mapping[str, Tensor]
 NETWORKS: dict[str, type[nn.Module]] = {
     "unet": UNet,
     "vnet": VNet,
@@ -94,7 +91,7 @@ def load_map2map(path: str | Path, kind: str | None = None) -> nn.Module:
     state = read_state(path, kind)
     found = next((name for mark, name in MARKS.items() if mark in state), None)
     if found is None:
-        raise InputError(f"{path}: holds no network of map2map ({_name_some(state)}); {REMEDY}")
+        raise InputError(f"{path}: holds no network of map2map ({name_some(state)}); {REMEDY}")
     if kind not in (None, found):
         raise InputError(f"{path}: holds a {found}, not a {kind}; leave kind out or take another file")
     try:
@@ -103,9 +100,7 @@ def load_map2map(path: str | Path, kind: str | None = None) -> nn.Module:
             network = NETWORKS[found](**options)
     except (KeyError, IndexError, InputError) as error:
         raise InputError(f"{path}: is no whole {found} ({first_line(error)}); {REMEDY}") from None
-    _check(path, found, state, network.state_dict())
-    network.load_state_dict(state, assign=True)
-    return network.eval()
+    return fill_network(path, found, network, state, REMEDY)
 
 
 def read_state(path: str | Path, kind: str | None = None) -> dict[str, Tensor]:
@@ -115,7 +110,11 @@ def read_state(path: str | Path, kind: str | None = None) -> dict[str, Tensor]:
     Traceback (most recent call last):
     fieldwise.errors.InputError: model/README.md: cannot be read as plain tensors (...); give ...
     """
-    return _fold_spectral_norms(_pick_state(path, _read(path), kind), path)
+    content = read_plain(path, REMEDY)
+    adversary = kind in ADVERSARIES and isinstance(content, dict) and "adv_model" in content
+    return _fold_spectral_norms(
+        pick_state(path, content, REMEDY, part="adv_model" if adversary else "model"), path
+    )
 
 
 def save_map2map(
@@ -159,33 +158,6 @@ def _give_state(network: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def _read(path: str | Path) -> Any:
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such file; {REMEDY}")
-    try:
-        with warnings.catch_warnings(action="ignore"):  # of old kinds of files, which are read or refused
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, LookupError, AttributeError, TypeError) as error:
-        reason = f"{type(error).__name__}: {first_line(error)[:80]}"
-    except pickle.UnpicklingError as error:
-        told = [line for line in str(error).splitlines() if "Unsupported" in line or "GLOBAL" in line]
-        reason = (told or [first_line(error)])[0].strip()[:80]
-    raise InputError(f"{path}: cannot be read as plain tensors ({reason}); {REMEDY}")
-
-
-def _pick_state(path: str | Path, content: Any, kind: str | None) -> dict[str, Tensor]:
-    """Take the weights of the network that is asked for, named without "module."."""
-    if isinstance(content, dict) and "model" in content:
-        part = "adv_model" if kind in ADVERSARIES and "adv_model" in content else "model"
-        content = content[part]
-    if not isinstance(content, dict) or not content:
-        raise InputError(f"{path}: holds no weights; {REMEDY}")
-    for key, value in content.items():
-        if not isinstance(value, Tensor) or value.layout is not torch.strided or value.is_complex():
-            raise InputError(f"{path}: {str(key)[:60]} is no plain tensor; {REMEDY}")
-    return {str(key).removeprefix("module."): value for key, value in content.items()}
-
-
 def _fold_spectral_norms(state: dict[str, Tensor], path: str | Path) -> dict[str, Tensor]:
     """Divide weights by their spectral norm u W v, where the file holds them apart (Miyato et al. 2018)."""
     for name in [key.removesuffix("_orig") for key in state if key.endswith(".weight_orig")]:
@@ -212,26 +184,3 @@ def _read_options(kind: str, state: State) -> dict[str, Any]:
     inner = f"blocks.{blocks - 1}.conv.5.weight" if kind == "generator" else "block9.0.weight"
     least, most = sorted([first[0], state[inner].shape[0]])
     return options | {"scale_factor": 2**blocks, "most_features": most, "least_features": least}
-
-
-def _check(path: str | Path, kind: str, state: dict[str, Tensor], wanted: State) -> None:
-    """Refuse weights that are not those of a network; bring the others to its types."""
-    for word, names in (
-        ("lacks", wanted.keys() - state.keys()),
-        ("has besides", state.keys() - wanted.keys()),
-    ):
-        if names:
-            raise InputError(f"{path}: the {kind} {word} {_name_some(sorted(names))}; {REMEDY}")
-    for name, like in wanted.items():
-        if state[name].shape != like.shape:
-            shapes = f"{tuple(state[name].shape)}, not {tuple(like.shape)}"
-            raise InputError(f"{path}: {name} has the shape {shapes}; {REMEDY}")
-        state[name] = state[name].to(like.dtype, copy=True, memory_format=torch.contiguous_format)
-        if not state[name].isfinite().all():
-            raise InputError(f"{path}: {name} holds numbers that are not finite; {REMEDY}")
-
-
-def _name_some(names: Any, most: int = 3) -> str:
-    listed = [str(name)[:60] for name in names]
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more

@@ -22,6 +22,7 @@ from fieldwise.networks.cells import Everywhere, Packed, choose_cells
 
 LEAKY_SLOPE = 0.01  # of the rectifier below zero
 CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+KERNELS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 class ConvNet(nn.Module):
@@ -166,8 +167,23 @@ def draw_glorot_weights(network: nn.Module) -> None:
     1.0
     """
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+        if isinstance(module, KERNELS):
             nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def draw_he_weights(network: nn.Module) -> None:
+    """Draw all kernels as He et al. (2015) do for rectifiers, normally, and set the biases to zero.
+
+    >>> layer = nn.Conv2d(50, 200, 3)
+    >>> draw_he_weights(layer)
+    >>> round(layer.weight.std().item() / (2 / (9 * 50)) ** 0.5, 1)
+    1.0
+    """
+    for module in network.modules():
+        if isinstance(module, KERNELS):
+            nn.init.kaiming_normal_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
 

@@ -1,8 +1,8 @@
 """A network that looks at the fields at several resolutions: the U-Net, in two or three dimensions.
 
 ``UNet(in_channels, out_channels, *, blocks=4, filters=32, kernel_size=3, activation="leaky_relu",
-dropout=0.0, dimensions=2)`` maps (batch, in_channels, y, x), or (batch, in_channels, z, y, x), to as many
-cells of out_channels, frames of any size.
+dropout=0.0, dimensions=2, padding="published")`` maps (batch, in_channels, y, x), or (batch, in_channels, z,
+y, x), to as many cells of out_channels, frames of any size.
 
 After Ronneberger et al. 2015, arXiv:1505.04597: each block has two convolutions; on the way down every block
 halves the resolution and doubles the features, on the way up it is the reverse, and what the way down has
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fieldwise.errors import InputError
 from fieldwise.networks.cells import order_in_memory
 from fieldwise.networks.convnet import (
     check_channels,
@@ -24,6 +25,7 @@ from fieldwise.networks.convnet import (
     make_activation,
     make_dropout,
 )
+from fieldwise.networks.convolutions.padding import PaddedConvolution, check_globe, choose_beyond
 
 POOLINGS: dict[int, type[nn.MaxPool2d] | type[nn.MaxPool3d]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 ENLARGEMENTS: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
@@ -45,11 +47,15 @@ class UNet(nn.Module):
         Features of the first block; each next one has twice as many.
     kernel_size, activation, dropout, dimensions
         As of `fieldwise.networks.convnet.ConvNet`.
+    padding : str
+        "published": zeros beyond the map; "zonal": the globe goes on, see
+        `fieldwise.networks.convolutions.padding`.
 
     Raises
     ------
     InputError
-        If an option is out of range, or a batch has other channels than the network reads.
+        If an option is out of range, or a batch has other channels than the network reads or, of the globe,
+        a size that cannot be halved so often.
 
     Notes
     -----
@@ -76,17 +82,23 @@ class UNet(nn.Module):
         activation: str = "leaky_relu",
         dropout: float = 0.0,
         dimensions: int = 2,
+        padding: str = "published",
     ) -> None:
         super().__init__()
         check_sizes(in_channels=in_channels, out_channels=out_channels, blocks=blocks, filters=filters)
         convolution = choose_convolution(dimensions, kernel_size)
         enlargement = ENLARGEMENTS[dimensions]
         self.in_channels, self.blocks, self.dimensions = in_channels, blocks, dimensions
+        self.zonal = choose_beyond(padding, "zeros") == "zonal"
+        if self.zonal and dimensions == 3:
+            raise InputError("padding zonal is for maps; take dimensions 2, or padding published")
         widths = [filters * 2**block for block in range(blocks)]  # 32, 64, 128, 256
 
         def make_block(features: int, width: int) -> nn.ModuleList:
             return nn.ModuleList(
-                convolution(channels, width, kernel_size, padding=kernel_size // 2)
+                PaddedConvolution(channels, width, kernel_size, beyond="zonal", bias=True)
+                if self.zonal
+                else convolution(channels, width, kernel_size, padding=kernel_size // 2)
                 for channels in (features, width)
             )
 
@@ -102,6 +114,8 @@ class UNet(nn.Module):
     def forward(self, fields: Tensor) -> Tensor:
         """Map (batch, in_channels, [z,] y, x) to (batch, out_channels, [z,] y, x)."""
         check_channels(fields, self.in_channels, self.dimensions)
+        if self.zonal:
+            check_globe(fields, 2 ** (self.blocks - 1))
         sizes = fields.shape[2:]
         margins = [(-size % 2 ** (self.blocks - 1)) // 2 for size in sizes]
         widened = self._widen(order_in_memory(fields), margins)

@@ -21,6 +21,7 @@ BUILT_IN = {
     "bed_topography": "a fine map of the bed under ice (DeepBedMap)",
     "ice_flow": "velocity of glaciers from their shape, as a solver would give it",
     "structure_formation": "displacements of matter from initial conditions, and finer ones (map2map)",
+    "extreme_weather": "storms and rivers in weather, cell by cell, and their tracks (DeepCAM, ClimateNet)",
 }
 VERBS = {
     "prepare": "turn files into a prepared folder to learn from, and data to judge on",
@@ -35,7 +36,7 @@ def find_recipes() -> dict[str, str]:
     """List the recipes that are there by name, each with a caption, without loading any.
 
     >>> [name for name in find_recipes() if name in BUILT_IN]
-    ['bed_topography', 'ice_flow', 'structure_formation']
+    ['bed_topography', 'ice_flow', 'structure_formation', 'extreme_weather']
     """
     return {**BUILT_IN, **{name: f"from {entry.value}" for name, entry in _entry_points().items()}}
 

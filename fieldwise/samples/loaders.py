@@ -308,12 +308,25 @@ class PatchSampler(Sampler[Cut]):
             yield int(frame), int(top), int(left), int(random.choice(self.symmetries))
 
 
+class FrameSampler(EpochSampler):
+    """Shuffle whole frames of one size for :class:`Patches`, as :class:`EpochSampler` does samples.
+
+    >>> sorted(FrameSampler(3, seed=1))
+    [(0, 0, 0, 0), (1, 0, 0, 0), (2, 0, 0, 0)]
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield every frame once, in the order of this epoch."""
+        for number in super().__iter__():
+            yield number % self.length, 0, 0, number // self.length
+
+
 def make_patch_loader(
     frames: Sequence[Frame],
     *,
     batch_size: int = 1,
     cells: int | None = None,
-    sampler: PatchSampler | None = None,
+    sampler: PatchSampler | FrameSampler | None = None,
     vectors: Vectors = NO_VECTORS,
 ) -> DataLoader:
     """Serve batches of patches as a sampler draws them; without one, whole frames one after the other.

@@ -2,6 +2,7 @@
 
 from fieldwise.fields.resampling import sample_at_points
 from fieldwise.scores.bands import BandPowerSums
+from fieldwise.scores.classes import ClassSums, EventSums, ReliabilitySums
 from fieldwise.scores.clustering import (
     bispectrum,
     density_bins,
@@ -69,11 +70,14 @@ from fieldwise.scores.vectors import compare_observed, cosines_of, direction_cos
 
 __all__ = [
     "BandPowerSums",
+    "ClassSums",
     "EnsembleSums",
     "ErrorSums",
+    "EventSums",
     "Known",
     "OutputSums",
     "Read",
+    "ReliabilitySums",
     "RoughnessSums",
     "SpectrumSums",
     "bias",

@@ -28,6 +28,8 @@ WORDS = {
     "coverage_90": "coverage of the 90 % interval",
     "crps": "CRPS",
     "iou": "IoU",
+    "iou_per_image": "IoU per image",
+    "iou_pooled": "IoU pooled",
     "psnr": "PSNR",
     "ssim": "SSIM",
 }

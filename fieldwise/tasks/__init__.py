@@ -2,7 +2,8 @@
 
 from fieldwise.tasks.adversarial import AdversarialTask
 from fieldwise.tasks.checkpoints import load_checkpoint
+from fieldwise.tasks.classes import ClassTask
 from fieldwise.tasks.devices import choose_device
 from fieldwise.tasks.field import FieldTask
 
-__all__ = ["AdversarialTask", "FieldTask", "choose_device", "load_checkpoint"]
+__all__ = ["AdversarialTask", "ClassTask", "FieldTask", "choose_device", "load_checkpoint"]

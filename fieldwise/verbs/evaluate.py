@@ -115,7 +115,13 @@ def _format(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
-def open_predicted(prediction: str | Path, cases: Iterable[Case], names: Iterable[str]) -> list[xr.Dataset]:
+def open_predicted(
+    prediction: str | Path,
+    cases: Iterable[Case],
+    names: Iterable[str],
+    *,
+    truth: Iterable[str] | None = None,
+) -> list[xr.Dataset]:
     """Open what was predicted for each case: of a folder CASE.nc, or the one file of one case.
 
     Parameters
@@ -124,6 +130,8 @@ def open_predicted(prediction: str | Path, cases: Iterable[Case], names: Iterabl
         What the verb predict wrote.
     names
         Fields that are to be judged.
+    truth
+        Fields of the cases that they are judged by; by default those of their own names.
 
     Raises
     ------
@@ -151,7 +159,7 @@ def open_predicted(prediction: str | Path, cases: Iterable[Case], names: Iterabl
         path = prediction / f"{case.name}.nc" if prediction.is_dir() else prediction
         if not path.exists() or (path == prediction and len(cases) > 1):
             raise InputError(f"{prediction}: holds no {case.name}.nc; predict all cases of {case.split}")
-        case.check_has(names, why="judging")
+        case.check_has(names if truth is None else truth, why="judging")
         found.append(_open_predicted(path, case, names))
     return found
 

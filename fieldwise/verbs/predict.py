@@ -27,7 +27,7 @@ from fieldwise.samples.cases import Case, Cells
 from fieldwise.samples.prepared import DESCRIPTION
 from fieldwise.verbs.domains.blocks import lay_out_case, round_up
 from fieldwise.verbs.domains.clocks import measure
-from fieldwise.verbs.domains.contents import Lattice, MapFile, Times
+from fieldwise.verbs.domains.contents import Globe, Lattice, MapFile, Times
 from fieldwise.verbs.domains.halos import LONGEST_CELLS, MARGIN, choose_halo
 from fieldwise.verbs.domains.partials import Partial, Plan, Unit, open_partial
 from fieldwise.verbs.domains.room import check_room, choose_block
@@ -226,11 +226,13 @@ def describe_file(
     target, spacing = plan.layout.target, plan.layout.spacing
     timed = case.times is not None or case.frames > 1
     when = Times(case.frame_times[list(plan.frames)], case.time) if timed else None
-    grid: Grid | Lattice = (
-        Lattice(target.shape, spacing, case.spacing_units, target.starts)
-        if plan.layout.domain is None
-        else Grid(*plan.layout.bounds(target), spacing, case.crs or "")
-    )
+    grid: Grid | Lattice
+    if plan.layout.domain is not None:
+        grid = Grid(*plan.layout.bounds(target), spacing, case.crs or "")
+    elif "globe" in case.facts and target.shape == case.shape:
+        grid = Globe.of(case.facts["globe"])
+    else:
+        grid = Lattice(target.shape, spacing, case.spacing_units, target.starts)
     facts = {"halo_cells": str(plan.halo_cells), "predictor": predictor.fingerprint} | dict(attributes)
     return MapFile(tuple(predictor.outputs), grid, when, facts)
 

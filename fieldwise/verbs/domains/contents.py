@@ -139,6 +139,42 @@ class Lattice:
 
 
 @dataclass(frozen=True)
+class Globe(Lattice):
+    """Cells of the whole globe, by latitude and longitude.
+
+    >>> globe = Globe.of({"latitude": [45.0, -45.0], "longitude": [0.0, 120.0, 240.0]})
+    >>> globe.dims, globe.coordinates()["lat"].attrs["units"]
+    (('lat', 'lon'), 'degrees_north')
+    """
+
+    latitude: tuple[float, ...] = ()
+    longitude: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, globe: Mapping[str, Any]) -> Globe:
+        """Take what the description of a prepared folder says of its globe."""
+        axes = tuple(globe["latitude"]), tuple(globe["longitude"])
+        return cls(tuple(map(len, axes)), 180 / len(axes[0]), "degrees", (0, 0), *axes)
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Names of the axes."""
+        return "lat", "lon"
+
+    def coordinates(self) -> dict[str, xr.DataArray]:
+        """Give the coordinate of each axis with its attributes."""
+        named = (("lat", "latitude", "north", self.latitude), ("lon", "longitude", "east", self.longitude))
+        return {
+            dim: xr.DataArray(
+                np.array(places),
+                dims=dim,
+                attrs={"units": f"degrees_{way}", "standard_name": name, "long_name": name},
+            )
+            for dim, name, way, places in named
+        }
+
+
+@dataclass(frozen=True)
 class MapFile:
     """What a file of maps holds: variables on a grid, at times or without.
 

@@ -1,0 +1,1 @@
+"""Storms and rivers of the atmosphere: the sphere, vortices, transport of vapour, rules and tracks."""

@@ -1,0 +1,177 @@
+"""Predicted classes beside those of whoever tells them: scores, words and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from tqdm import tqdm
+
+from fieldwise.errors import InputError
+from fieldwise.recipes.extreme_weather.cases import (
+    JUDGES,
+    LABELLER,
+    SECOND,
+    grid_of_case,
+    judges_of,
+)
+from fieldwise.recipes.extreme_weather.events import LEAST_KM2, follow_events
+from fieldwise.recipes.extreme_weather.predictor import CLASS
+from fieldwise.samples.cases import Case
+from fieldwise.scores import ClassSums, EventSums, ReliabilitySums, make_score
+from fieldwise.scores.tables import Row, pick
+from fieldwise.verbs.evaluate import open_predicted
+
+Pair = tuple[Case, xr.Dataset]  # a case, and what was predicted for it
+PREDICTION = "prediction"
+SHOWN = "TMQ"  # below the masks of maps
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a judgement came to."""
+
+    classes: list[str]
+    rows: list[dict[str, Any]]
+    facts: dict[str, Any]
+    truth: str  # who is trusted most
+    confusion: np.ndarray
+    reliability: dict[str, ReliabilitySums]  # by class
+
+
+def open_cases(prediction: str | Path, cases: list[Case]) -> list[Pair]:
+    """Open what was predicted for each case, and refuse cases that nobody has labelled.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> open_cases("model/prediction", make_prepared({"TMQ": np.zeros((1, 2, 2))}).cases())
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: case region: nobody tells its classes; prepare it with labels, or ...
+    """
+    for case in cases:
+        if not judges_of(case):
+            raise InputError(
+                f"case {case}: nobody tells its classes; prepare it with labels, or --labellers true"
+            )
+    return list(zip(cases, open_predicted(prediction, cases, [CLASS], truth=()), strict=True))
+
+
+def score_cases(cases: list[Pair], *, progress: bool) -> Judged:
+    """Score all cases together: the prediction, and labellers, against whoever is trusted more.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> from fieldwise.scores import value_of
+    >>> globe = {"latitude": [75.0, 25.0, -25.0, -75.0], "longitude": [0.0, 90.0, 180.0, 270.0]}
+    >>> fields, classes = {"planted": np.eye(4)[None]}, ["background", "tropical cyclone"]
+    >>> (case,) = make_prepared(fields, globe=globe, classes=classes).cases()
+    >>> drawn = xr.Dataset({"class": (("time", "lat", "lon"), np.eye(4)[None].astype("int8"))})
+    >>> judged = score_cases([(case, drawn)], progress=False)
+    >>> value_of(judged.rows, measure="iou_per_image", at="tropical cyclone"), judged.facts
+    (1.0, {'images': 1, 'learnt': 'planted masks'})
+    """
+    case = cases[0][0]
+    known, classes = judges_of(case), list(case.facts["classes"])
+    pairs = list_pairs(known)
+    area, kinds = grid_of_case(case).area_km2, range(1, len(classes))
+    overlaps = {pair: ClassSums(classes) for pair in pairs}
+    events = {(*pair, kind): EventSums(area, LEAST_KM2) for pair in pairs for kind in kinds}
+    reliability = {classes[kind]: ReliabilitySums() for kind in kinds}
+    for case, predicted in tqdm(cases, desc="judging", unit="case", disable=not progress):
+        case.check_has(known, why="judging beside other cases")
+        for frame in range(case.frames):
+            told = dict(zip(known, case.stack(known, frame=frame).astype(np.uint8), strict=True))
+            told[PREDICTION] = predicted[CLASS][frame].values
+            for against, name in pairs:
+                overlaps[against, name].add(told[name], told[against])
+                for kind in kinds:
+                    events[against, name, kind].add(told[name] == kind, told[against] == kind)
+            for kind, sums in zip(kinds, reliability.values()):
+                shares = f"probability_of_{classes[kind].replace(' ', '_')}"
+                if shares in predicted:
+                    sums.add(predicted[shares][frame].values, told[known[0]] == kind)
+    rows = []
+    for against, name in pairs:
+        rows += overlaps[against, name].rows(JUDGES[against], name)
+        for kind in kinds:
+            seen = events[against, name, kind]
+            for measure, value in (("found", seen.found), ("false", seen.false)):
+                rows.append(make_score(JUDGES[against], measure, "1", name, value, at=classes[kind]))
+    facts = {"images": overlaps[pairs[0]].images, "learnt": JUDGES[known[0]]}
+    return Judged(classes, rows, facts, known[0], overlaps[pairs[0]].confusion, reliability)
+
+
+def list_pairs(known: list[str]) -> list[tuple[str, str]]:
+    """List against whom who is judged: the most trusted and the labeller, against which all others stand.
+
+    >>> for pair in list_pairs(["planted", "labeller", "second_labeller"]):
+    ...     print(*pair)
+    planted prediction
+    planted labeller
+    planted second_labeller
+    labeller prediction
+    labeller second_labeller
+    """
+    rules = [name for name in (LABELLER, SECOND) if name in known]
+    against = dict.fromkeys([known[0], *rules[:1]])
+    return [
+        (judge, name)
+        for judge in against
+        for name in [PREDICTION, *rules]
+        if name == PREDICTION or known.index(name) > known.index(judge)
+    ]
+
+
+def say(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Say in a line for each truth how well it is met, beside the best labeller.
+
+    >>> told = ("prediction", 0.8), ("labeller", 0.6)
+    >>> list(say([make_score("labels", "iou_per_image", "1", *one) for one in told]))
+    ['labels: IoU per image of the prediction 0.800, of the labeller 0.600']
+    """
+    for against in dict.fromkeys(row["against"] for row in rows):
+        found: list[Row] = [
+            row for row in pick(rows, against=against, measure="iou_per_image") if "at" not in row
+        ]
+        told = ", ".join(f"of the {row['name'].replace('_', ' ')} {row['value']:.3f}" for row in found)
+        yield f"{against}: IoU per image {told}"
+
+
+def draw_judgement(folder: Path, cases: list[Pair], judged: Judged, *, frames: int) -> Iterator[Path]:
+    """Draw maps of some times of each case, how classes are mixed up, and how far probabilities hold."""
+    from fieldwise.figures import draw_confusion, draw_reliability, try_to_draw
+
+    for case, predicted in cases:
+        for frame in np.linspace(0, case.frames - 1, min(frames, case.frames)).round().astype(int):
+            draw = partial(_draw_maps, case, predicted, int(frame), judged)
+            yield from try_to_draw(folder / f"{case.name}_{frame:03d}", draw)[-1:]
+    confusion = partial(draw_confusion, judged.confusion, judged.classes)
+    yield from try_to_draw(folder / "confusion", confusion)[-1:]
+    curves = {name: sums.table() for name, sums in judged.reliability.items() if sums.counts.any()}
+    if curves:
+        yield from try_to_draw(folder / "reliability", partial(draw_reliability, curves))[-1:]
+
+
+def _draw_maps(case: Case, predicted: xr.Dataset, frame: int, judged: Judged) -> Any:
+    from fieldwise.figures import draw_class_maps
+
+    grid, shown = grid_of_case(case), SHOWN if SHOWN in case.files else next(iter(case.files))
+    field = xr.DataArray(
+        case.stack([shown], frame=frame)[0],
+        {"lat": grid.latitude, "lon": grid.longitude},
+        name=shown,
+        attrs={
+            "units": case.variables[shown].units,
+            "long_name": "column water vapour" if shown == SHOWN else shown,
+        },
+    )
+    masks = {
+        JUDGES[judged.truth]: case.stack([judged.truth], frame=frame)[0],
+        PREDICTION: predicted[CLASS][frame].values,
+    }
+    classes = predicted[CLASS][: frame + 1].values
+    tracks = follow_events(classes, case.frame_times[: frame + 1], grid, "cyclones")
+    return draw_class_maps(field, masks, judged.classes, tracks=tracks)

@@ -1,0 +1,1 @@
+"""Weather of the whole sphere, one file a time: DeepCAM's samples."""
