@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from fieldwise.cli import main
+from fieldwise.recipes.bed_topography.train import complete
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "features/README.md"]
@@ -68,6 +69,7 @@ def test_the_demo_by_hand_is_the_demo(capsys):
         capsys.readouterr()
         assert main([*words, "--print_config"]) == 0
         given = yaml.safe_load(capsys.readouterr().out)
+        given = complete(given, "generator") if words[1] == "train" else given
         for name, entry in papermill.inspect_notebook(ROOT / f"{notebooks[words[1]]}.ipynb").items():
             if name in given and name not in FREE:
                 assert given[name] == ast.literal_eval(entry["default"]), name

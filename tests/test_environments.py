@@ -123,7 +123,7 @@ COMES_WITH = {
     "sqlalchemy": "optuna",
     "traitlets": "ipykernel",
 }
-WHERE_PRESENT = {"torchvision", "google", "tensorflow"}
+WHERE_PRESENT = {"torchvision", "google", "tensorflow", "triton"}
 
 
 def test_what_the_code_imports_is_listed():

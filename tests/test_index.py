@@ -25,7 +25,10 @@ WITHOUT_EXAMPLE = {
     "recipes.ice_flow": (5, "the five verbs, and what they do to whole data sets; shown by the notebooks"),
     "recipes.extreme_weather": (9, "the five verbs, and what writes their files; see the tests"),
     "recipes.structure_formation": (8, "the five verbs, and what reads their files; shown by the notebook"),
-    "sandbox": (3, "makes or reads whole data sets; shown by the notebooks"),
+    "sandbox": (
+        8,
+        "makes or reads whole data sets; an event is made by `draw_event`, which is given its maker",
+    ),
     "runs": (4, "needs a training, or an experiment at Comet; see the tests"),
     "downloads": (1, "needs a server"),
     "verbs": (1, "searches, which needs many trainings; see docs/own_application.md"),

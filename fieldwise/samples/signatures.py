@@ -252,22 +252,22 @@ class Signature:
         Traceback (most recent call last):
         fieldwise.errors.InputError: best.ckpt: was trained on density with 1 channel at 4 Mpc h-1; ...
         """
+        units = case.spacing_units
+        trained_units = self.facts.get("spacing_units", units)
         missing = [wanted.name for wanted in self.inputs if wanted.name not in case.variables]
+        for wanted in self.inputs:
+            found = case.variables.get(wanted.name, wanted)
+            if (found.channels, found.spacing) != (wanted.channels, wanted.spacing):
+                raise InputError(
+                    f"{source}: was trained on {wanted.name} with {_describe(wanted, trained_units)}; "
+                    f"{case.folder} holds {_describe(found, units)}"
+                )
         if missing:
             inputs = f"input{'s' * (len(missing) > 1)} {', '.join(missing)}"
             raise InputError(
                 f"{source}: needs the {inputs}, which {case.folder} does not hold; name what they take in "
                 "the FILE.yaml, and prepare again"
             )
-        units = case.spacing_units
-        trained_units = self.facts.get("spacing_units", units)
-        for wanted in self.inputs:
-            found = case.variables[wanted.name]
-            if (found.channels, found.spacing) != (wanted.channels, wanted.spacing):
-                raise InputError(
-                    f"{source}: was trained on {wanted.name} with {_describe(wanted, trained_units)}; "
-                    f"{case.folder} holds {_describe(found, units)}"
-                )
 
     def check_same(self, other: Signature, source: str | Path) -> None:
         """Refuse to go on from a checkpoint of another signature; `other` is that of the data now.
