@@ -46,7 +46,7 @@ bounds = None  # west, south, east, north; None for the whole region
 block_cells = 256
 ensemble_members = 16  # beds drawn by a network that knows what it does not know; 0 leaves them out
 ensemble_epochs = 2  # in which it goes on learning from this region
-seed = 7
+ensemble_seed = 7
 
 # %%
 import json
@@ -107,7 +107,12 @@ for row in pick(scores["scores"], against="held-out picks", measure="rmse"):
 if ensemble_members:
     home = Path(run) / "members"
     bed_topography.train(
-        data=Path(data), run=home, max_epochs=ensemble_epochs, seed=seed, tracker="none", resume=False
+        data=Path(data),
+        run=home,
+        max_epochs=ensemble_epochs,
+        seed=ensemble_seed,
+        tracker="none",
+        resume=False,
     )
     drawn = bed_topography.predict(
         run=home,

@@ -275,6 +275,7 @@ def test_what_moves_the_ice_turns_with_the_tiles(options, monkeypatch):
 def test_train_refuses(own_files, tmp_path, refusal, weight, message):
     data = tmp_path / "data"
     bed_topography.prepare(source=str(own_files), out=data, step_cells=8, progress=False)
-    line = refusal("train", "--data", data, "--run", tmp_path / "run", "--flux_weight", weight)
+    words = ["--data", data, "--run", tmp_path / "run", "--network", "generator", "--flux_weight", weight]
+    line = refusal("train", *words)
     assert re.search(message, line), line
     assert not (tmp_path / "run").exists()

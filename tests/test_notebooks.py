@@ -60,7 +60,7 @@ def test_chain_ends_with_a_table_and_the_paths(executed, home):
     weights = torch.load(home / "model" / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     count = sum(values.numel() for name, values in weights.items() if name.startswith("network."))
     assert re.search(rf"Generator +{count:,} +\(published +8,907,749\)", executed["srgan_train"])
-    assert "fieldwise bed_topography train --inputs " in executed["srgan_train"]
+    assert "fieldwise bed_topography train --network generator --inputs " in executed["srgan_train"]
 
 
 def test_map_is_a_cloud_optimised_geotiff(executed, home):

@@ -261,12 +261,12 @@ def test_prepare_of_what_is_not_there(tmp_path, refusal):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("function", ["copy", "replace", "to_zarr"])
+@pytest.mark.parametrize("function", ["order_as_cog", "replace", "to_zarr"])
 def test_disk_full_while_preparing(own_files, tmp_path, monkeypatch, function, refusal):
     """Full while a raster, any file, or the tiles are written."""
     import xarray
 
-    owner = {"copy": rasters.rasterio.shutil, "replace": os, "to_zarr": xarray.Dataset}[function]
+    owner = {"order_as_cog": rasters, "replace": os, "to_zarr": xarray.Dataset}[function]
     words = ["prepare", "--source", own_files, "--out", tmp_path / "out", "--step_cells", 8]
     with monkeypatch.context() as patch:
         patch.setattr(owner, function, disk_full)
