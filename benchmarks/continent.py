@@ -2,7 +2,7 @@
 
 Run it with `python benchmarks/continent.py` (2000 x 2000 cells, a generator of two blocks, one to two minutes
 on two cores), without a network with `--without_network`, and on a GPU with
-`python benchmarks/continent.py --cells 6000 --num_residual_blocks 12 --folder /tmp/continent`. It makes the
+`python benchmarks/continent.py --cells 6000 --num_residual_blocks 12 --folder FOLDER`. It makes the
 published inputs as smooth fields with some noise, tiled as real mosaics are, each at a spacing of its own,
 and a generator of random weights; then it runs the verb predict, tells the seconds of each part and what they
 come to for the 18000 x 22000 cells of Antarctica. Parts of several threads go on at the same time, so the
