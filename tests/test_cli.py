@@ -326,7 +326,7 @@ def test_help_lists_installed_recipes(capsys, monkeypatch):
     entry = importlib.metadata.EntryPoint("means", "tools.means_of_fields", "fieldwise.recipes")
     monkeypatch.setattr("fieldwise.recipes._entry_points", lambda: {"means": entry})
     assert "  means           from tools.means_of_fields\n" in usage()
-    assert "structure_formation, means, " in refusal(capsys, "mean")
+    assert "extreme_weather, means, " in refusal(capsys, "mean")
 
 
 def test_without_a_list_the_usual_verbs_count(capsys, made):
