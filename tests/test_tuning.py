@@ -1,5 +1,6 @@
 """A search: what it searches, what it leaves, what is given up, what its command does."""
 
+import inspect
 import re
 import shlex
 import shutil
@@ -35,7 +36,8 @@ ERROR = Target("val_rmse_m", "validation RMSE", "m", hopeless=find_hopeless)
 
 
 def test_ranges_are_those_published():
-    assert {name: bed_topography.tune.__kwdefaults__[name] for name in PUBLISHED} == PUBLISHED
+    options = inspect.signature(bed_topography.tune).parameters
+    assert {name: options[name].default for name in PUBLISHED} == PUBLISHED
 
 
 def test_suggestions_lie_in_the_ranges_and_differ():

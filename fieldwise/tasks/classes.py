@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fieldwise.errors import InputError
-from fieldwise.tasks.field import FieldTask, meet
+from fieldwise.tasks.field import FieldTask, meet, parse_sum
 
 HOME = "fieldwise.losses.classes"
 CLASS_LOSSES = {
@@ -66,13 +65,11 @@ class ClassTask(FieldTask):
             if weights is not None and "weights" in inspect.signature(term).parameters:
                 self.terms[name] = functools.partial(_weighted, term, self)
 
-    def add_up(self, prediction: Tensor, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the weighted sum of the losses, and each without its weight."""
+    def measure_terms(self, prediction: Tensor, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return each loss by name, without its weight."""
         labels = batch["targets"][:, 0].long()
         scores = prediction.float()  # what is rare has probabilities that half precision cannot tell
-        terms = {name: term(scores, labels, batch.get("mask")) for name, term in self.terms.items()}
-        total = functools.reduce(torch.add, (self.losses[name] * value for name, value in terms.items()))
-        return total, terms
+        return {name: term(scores, labels, batch.get("mask")) for name, term in self.terms.items()}
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
         """Judge one batch: its loss, and how predicted and true classes overlap."""
@@ -110,17 +107,8 @@ def parse_class_losses(text: str) -> dict[str, float]:
     Traceback (most recent call last):
     fieldwise.errors.InputError: --loss: 'mae' is no loss of classes; give cross_entropy, focal, jaccard, ...
     """
-    losses: dict[str, float] = {}
-    for term in text.split("+"):
-        weight, _, name = (part.strip() for part in term.rpartition("*"))
-        try:
-            value = float(weight) if weight else 1.0
-        except ValueError:
-            value = -1.0
-        if not 0 < value < float("inf") or not (name in CLASS_LOSSES or "." in name):
-            raise InputError(
-                f"--loss: {term.strip()!r} is no loss of classes; give {', '.join(CLASS_LOSSES)}, an import "
-                "path, or a sum such as cross_entropy+0.5*jaccard"
-            )
-        losses[name] = losses.get(name, 0.0) + value
-    return losses
+    offered = (
+        f"no loss of classes; give {', '.join(CLASS_LOSSES)}, an import path, or a sum such as "
+        "cross_entropy+0.5*jaccard"
+    )
+    return parse_sum(text, dict(zip(CLASS_LOSSES, CLASS_LOSSES)), offered)

@@ -207,14 +207,18 @@ class FieldTask(lightning.LightningModule):
 
     def add_up(self, prediction: Tensor, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted sum of the losses, and each without its weight."""
-        terms = {
+        terms = self.measure_terms(prediction, batch)
+        total = functools.reduce(torch.add, (self.losses[name] * value for name, value in terms.items()))
+        return total, terms
+
+    def measure_terms(self, prediction: Tensor, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return each loss by name, without its weight."""
+        return {
             name: term(prediction, batch["targets"], batch.get("mask"))
             if name in LOSSES
             else term(prediction, batch, self.signature)
             for name, term in self.terms.items()
         }
-        total = functools.reduce(torch.add, (self.losses[name] * value for name, value in terms.items()))
-        return total, terms
 
     def regularise(self, loss: Tensor) -> Tensor:
         """Add the weighted sum of squares of all kernels to a loss."""
@@ -340,18 +344,34 @@ def parse_losses(text: str, **named: str) -> dict[str, float]:
     fieldwise.errors.InputError: --loss: 'huber' is no loss; give mae, mse, an import path, or a sum ...
     """
     simple = [name for name in LOSSES if name not in OF_MEMBERS]
+    offered = f"no loss; give {', '.join([*simple, *named])}, an import path, or a sum such as mae+0.1*mse"
+    return parse_sum(text, {**dict(zip(simple, simple)), **named}, offered)
+
+
+def parse_sum(text: str, known: Mapping[str, str], offered: str) -> dict[str, float]:
+    """Read a sum of losses by name or import path: what each name stands for, and its weight.
+
+    Parameters
+    ----------
+    text
+        Names, each with a weight before it or not.
+    known
+        Names and what they stand for; any import path may be given besides.
+    offered
+        What another name is not, and what to give instead, for the message.
+
+    >>> parse_sum("mae + 0.1*energy", {"mae": "mae", "energy": "own.energy_loss"}, "no loss; give another")
+    {'mae': 1.0, 'own.energy_loss': 0.1}
+    """
     losses: dict[str, float] = {}
     for term in text.split("+"):
-        weight, _, name = term.strip().rpartition("*")
-        name = named.get(name.strip(), name.strip())
+        weight, _, name = (part.strip() for part in term.rpartition("*"))
         try:
             value = float(weight) if weight else 1.0
         except ValueError:
             value = -1.0
-        if value <= 0 or not (name in simple or "." in name):
-            raise InputError(
-                f"--loss: {term.strip()!r} is no loss; give {', '.join([*simple, *named])}, an import path, "
-                "or a sum such as mae+0.1*mse"
-            )
-        losses[name] = losses.get(name, 0.0) + value
+        if not 0 < value < math.inf or not (name in known or "." in name):
+            raise InputError(f"--loss: {term.strip()!r} is {offered}")
+        meant = known.get(name, name)
+        losses[meant] = losses.get(meant, 0.0) + value
     return losses

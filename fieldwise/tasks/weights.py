@@ -75,3 +75,14 @@ def read_weights(path: str | Path) -> dict[str, Any]:
         ) from None
     full = {name: each.float() if each.dtype == torch.float16 else each for name, each in state.items()}
     return {"state_dict": full, "facts": described.pop("facts", {}), "hyper_parameters": described}
+
+
+def read_trained(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint of a run, or a file of weights that :func:`save_weights` wrote, by its suffix.
+
+    >>> read_trained("nowhere.safetensors")
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: nowhere.safetensors: holds no weights (...); give a .safetensors of fieldwise
+    """
+    path = Path(path)
+    return read_weights(path) if path.suffix == SUFFIX else read_checkpoint(path)

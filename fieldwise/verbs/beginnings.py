@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from fieldwise.errors import InputError
 from fieldwise.interop.map2map_state import read_state
-from fieldwise.tasks.checkpoints import pick_network, read_checkpoint
-from fieldwise.tasks.weights import SUFFIX, read_weights
+from fieldwise.tasks.checkpoints import pick_network
+from fieldwise.tasks.weights import SUFFIX, read_trained
 
 
 def begin_task(make_task: Callable[..., Any], path: Path, *, strict: bool = True) -> Callable[..., Any]:
@@ -75,4 +75,4 @@ def _read(path: Path) -> dict[str, Tensor]:
     """Read the weights of a network, by name."""
     if path.suffix not in (".ckpt", SUFFIX):
         return read_state(path)
-    return pick_network((read_checkpoint if path.suffix == ".ckpt" else read_weights)(path)["state_dict"])
+    return pick_network(read_trained(path)["state_dict"])

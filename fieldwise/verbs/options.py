@@ -69,6 +69,46 @@ TRAINING: Training = {
 }
 
 
+class Searching(TypedDict, total=False):
+    """How any search for hyper-parameters is carried out, whatever is learnt.
+
+    Args:
+        data: Prepared folder.
+        study: File of the study, .db (SQLite). The runs of its trials and its figures go to the folder of the
+            same name; of the weights, only those of the best trial are kept.
+        trials: How many trials the study shall hold in the end, those given up early counted.
+        fixed: Other options of train, the same for all trials, such as --fixed.weight_decay 1.
+        min_epochs: Epochs before a trial can be given up for doing worse than others.
+        seed: Of the search, and of the weights and order in each trial.
+        accelerator: cpu, gpu or auto.
+        tracker: Who is told of each trial; see train.
+        progress: Whether to tell of each trial.
+    """
+
+    data: Path
+    study: Path
+    trials: int
+    fixed: dict[str, Any] | None
+    min_epochs: int
+    seed: int
+    accelerator: str
+    tracker: Literal["none", "tensorboard", "comet"]
+    progress: bool
+
+
+SEARCHING: Searching = {
+    "data": Path("data"),
+    "study": Path("model/tuning.db"),
+    "trials": 60,
+    "fixed": None,
+    "min_epochs": 1,
+    "seed": 42,
+    "accelerator": "auto",
+    "tracker": "tensorboard",
+    "progress": True,
+}
+
+
 def with_options(
     kind: Any, defaults: Mapping[str, Any], **own: Any
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -187,6 +187,27 @@ def identify_case(case: Case) -> str:
     said = hashlib.sha256(json.dumps(case.describe()).encode()).hexdigest()
     description = case.folder / DESCRIPTION
     return f"{case} {said}" + (f" {hash_file(description)}" if description.exists() else "")
+
+
+def check_out(out: Path, cases: Sequence[Case], suffixes: Collection[str], kinds: str) -> None:
+    """Refuse a file that cannot hold what is asked for, before anything is computed; a folder holds all.
+
+    Parameters
+    ----------
+    suffixes
+        Of files.
+    kinds
+        The same for the message: what is written as which.
+
+    >>> check_out(Path("flow.png"), [], (".nc",), "velocities are written as .nc")
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: flow.png: velocities are written as .nc, or into a folder as CASE.nc
+    """
+    if out.suffix and out.suffix not in suffixes:
+        raise InputError(f"{out}: {kinds}, or into a folder as CASE.nc")
+    if out.suffix in suffixes and len(cases) > 1:
+        names = ", ".join(case.name for case in cases)
+        raise InputError(f"{out}: one file takes one case; choose --case among {names}, or give a folder")
 
 
 def choose_frames(case: Case, frames: int | Sequence[int] | None) -> tuple[int, ...]:

@@ -94,10 +94,11 @@ class FoldingSuperResolver(StochasticSuperResolver):
         folded = []
         for each, ratio in zip(self.inputs, self.ratios):
             field = fields[each.name]
-            if level is not None and each.name == self.level_by:
-                field = level.log()
-            elif level is not None and each.name in self.levelled:
-                field = field / functional.interpolate(level, scale_factor=ratio)
+            if level is not None:
+                if each.name == self.level_by:
+                    field = level.log()
+                elif each.name in self.levelled:
+                    field = field / functional.interpolate(level, scale_factor=ratio)
             folded.append(functional.pixel_unshuffle(field, ratio))
         drawn = super().forward(torch.cat(folded, dim=1), noise, style)
         if level is None:

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Unpack
+
+from fieldwise.verbs.options import SEARCHING, Searching, with_options
 
 
+@with_options(Searching, SEARCHING)
 def tune(
     *,
-    data: Path = Path("data"),
-    study: Path = Path("model/tuning.db"),
-    trials: int = 60,
     learning_rate: tuple[float, float] = (1e-4, 2e-4),
     num_residual_blocks: tuple[int, int] = (8, 14),
     residual_scaling: tuple[float, float] = (0.1, 0.5),
     batch_size: tuple[int, ...] | int = (64, 128),
     max_epochs: tuple[int, int] = (90, 150),
-    fixed: dict[str, Any] | None = None,
-    min_epochs: int = 1,
-    seed: int = 42,
-    accelerator: str = "auto",
-    tracker: Literal["none", "tensorboard", "comet"] = "tensorboard",
-    progress: bool = True,
+    **searching: Unpack[Searching],
 ) -> dict[str, Any]:
     """Search for the hyper-parameters of the least validation error, of the generator; print what trains so.
 
@@ -30,21 +24,11 @@ def tune(
     processes share the work. One that was cut off goes on. Held-out surveys have no say in the search.
 
     Args:
-        data: Prepared folder.
-        study: File of the study, .db (SQLite). The runs of its trials and its figures go to the folder of the
-            same name; of the weights, only those of the best trial are kept.
-        trials: How many trials the study shall hold in the end, those given up early counted.
         learning_rate: Least and greatest; searched on a logarithmic scale.
         num_residual_blocks: Least and greatest.
         residual_scaling: Least and greatest.
         batch_size: Sizes to choose from.
         max_epochs: Least and greatest.
-        fixed: Other options of train, the same for all trials, such as --fixed.weight_decay 1.
-        min_epochs: Epochs before a trial can be given up for doing worse than others.
-        seed: Of the search, and of the weights and order in each trial.
-        accelerator: cpu, gpu or auto.
-        tracker: Who is told of each trial; see train.
-        progress: Whether to tell of each trial.
 
     Returns:
         Options of train that did best.
@@ -55,6 +39,7 @@ def tune(
     from fieldwise.verbs.trials import Log, Target, list_choices
     from fieldwise.verbs.tune import search
 
+    searching["fixed"] = {"network": "generator", **(searching["fixed"] or {})}
     return search(
         train,
         check=lambda asked: check_settings(complete(asked, "generator"), open_region(asked["data"])),
@@ -67,15 +52,7 @@ def tune(
             "batch_size": list_choices(batch_size),
             "max_epochs": max_epochs,
         },
-        data=data,
-        study=study,
-        trials=trials,
-        fixed={"network": "generator", **(fixed or {})},
-        min_epochs=min_epochs,
-        seed=seed,
-        accelerator=accelerator,
-        tracker=tracker,
-        progress=progress,
+        **searching,
     )
 
 

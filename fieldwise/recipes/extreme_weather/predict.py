@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from fieldwise.errors import InputError, require_at_least
-
-if TYPE_CHECKING:
-    from fieldwise.samples.cases import Case
+from fieldwise.errors import require_at_least
 
 SUFFIXES = (".nc", ".zarr")
 
@@ -51,11 +48,11 @@ def predict(
     from fieldwise.recipes.extreme_weather.events import write_events
     from fieldwise.recipes.extreme_weather.predictor import load_teller
     from fieldwise.samples.prepared import Prepared
-    from fieldwise.verbs.predict import predict_to
+    from fieldwise.verbs.predict import check_out, predict_to
 
     out = Path(out)
     cases = Prepared(data, recipe=RECIPE).cases(split, name=case)
-    _check_out(out, cases)
+    check_out(out, cases, SUFFIXES, "classes are written as .nc or .zarr")
     teller = load_teller(run, weights=weights, accelerator=accelerator)
     for each in cases:
         each.check_has(teller.signature.fields("inputs"), why=f"the network {teller.path}")
@@ -64,12 +61,3 @@ def predict(
         predict_to(path, teller, each, block_cells=max(each.shape), halo_cells=0, progress=progress)
         print(write_events(path, each, bridge_steps=bridge_steps))
     return out
-
-
-def _check_out(out: Path, cases: list[Case]) -> None:
-    """Refuse a file that cannot hold what is asked for, before anything is computed."""
-    if out.suffix and out.suffix not in SUFFIXES:
-        raise InputError(f"{out}: classes are written as .nc or .zarr, or into a folder as CASE.nc")
-    if out.suffix in SUFFIXES and len(cases) > 1:
-        names = ", ".join(case.name for case in cases)
-        raise InputError(f"{out}: one file takes one case; choose --case among {names}, or give a folder")

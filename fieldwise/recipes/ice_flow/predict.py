@@ -83,14 +83,10 @@ def predict(
 
 def _check_out(out: Path, cases: list[Case], frame: int | None) -> None:
     """Refuse a file that cannot hold what is asked for, before anything is computed."""
-    from fieldwise.verbs.predict import choose_frames
+    from fieldwise.verbs.predict import check_out, choose_frames
 
     frames = [choose_frames(case, frame) for case in cases]
-    if out.suffix and out.suffix not in SUFFIXES:
-        raise InputError(f"{out}: velocities are written as .nc, .zarr or .tif, or into a folder as CASE.nc")
-    if out.suffix in SUFFIXES and len(cases) > 1:
-        names = ", ".join(case.name for case in cases)
-        raise InputError(f"{out}: one file takes one case; choose --case among {names}, or give a folder")
+    check_out(out, cases, SUFFIXES, "velocities are written as .nc, .zarr or .tif")
     if out.suffix == ".tif" and len(frames[0]) > 1:
         raise InputError(f"{out}: one .tif takes one frame; choose with --frame, or write .nc")
 

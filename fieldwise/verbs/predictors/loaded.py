@@ -14,8 +14,8 @@ from fieldwise.networks.imports import import_by_path
 from fieldwise.runs import hash_file
 from fieldwise.samples.signatures import Signature
 from fieldwise.tasks import choose_device
-from fieldwise.tasks.checkpoints import PREFIX, pick_network, read_checkpoint
-from fieldwise.tasks.weights import SUFFIX, read_weights
+from fieldwise.tasks.checkpoints import PREFIX, pick_network
+from fieldwise.tasks.weights import SUFFIX, read_trained
 from fieldwise.verbs.predictors.applied import Predictor
 
 Kind = TypeVar("Kind", bound=Predictor)
@@ -95,7 +95,7 @@ def _find_published(run: Path, weights: Weights, foreign: Mapping[str, Loader]) 
 def _from_checkpoint(
     checkpoint: Path, device: torch.device, *, recipe: str, kind: type[Kind], run: Path | None = None
 ) -> Kind:
-    content = (read_weights if checkpoint.suffix == SUFFIX else read_checkpoint)(checkpoint)
+    content = read_trained(checkpoint)
     options, state = content["hyper_parameters"], content["state_dict"]
     signature = Signature.from_dict(options.get("signature") or {}, checkpoint)
     if signature.recipe != recipe:

@@ -33,9 +33,8 @@ from fieldwise.samples.prepared import Prepared
 from fieldwise.samples.scales import LengthScale, Scale
 from fieldwise.samples.signatures import Signature
 from fieldwise.tasks import FieldTask
-from fieldwise.tasks.checkpoints import read_checkpoint
 from fieldwise.tasks.field import make_network
-from fieldwise.tasks.weights import SUFFIX, read_weights
+from fieldwise.tasks.weights import read_trained
 from fieldwise.verbs.beginnings import begin_task
 from fieldwise.verbs.options import TRAINING
 from fieldwise.verbs.train import train_run
@@ -147,7 +146,7 @@ def _choose_beginning(
         signature = describe(learnt, settings["inputs"])
         return signature, choose_network(signature, settings["features"], settings["blocks"])
     path = _path_of(settings["init"])
-    content = (read_weights if path.suffix == SUFFIX else read_checkpoint)(path)["hyper_parameters"]
+    content = read_trained(path)["hyper_parameters"]
     signature = Signature.from_dict(content.get("signature") or {}, path)
     for case in learnt:
         signature.check_prepared(case, path)
@@ -198,11 +197,9 @@ def describe(cases: Sequence[Case], names: Sequence[str] | None = None) -> Signa
     known: dict[str, Any] = {name: LengthScale(knee) for name, knee in VECTORS.items()}
     known |= dict.fromkeys(("bed_relief", SPREAD, INVERSION, "radar_departure"), scale)
     known |= {"radar_picked": Scale(0.0, 1.0), "radar_distance": Scale(0.0, FAR_M)}
-    known |= {
-        each.name: Scale(0.0, each.scale.spread)
-        for each in signature.inputs
-        if each.name == "surface_relief" and isinstance(each.scale, Scale)
-    }
+    fitted: dict[str, Any] = {each.name: each.scale for each in signature.inputs}
+    if "surface_relief" in fitted:  # levelled too, so what is 0 stays 0
+        known["surface_relief"] = replace(fitted["surface_relief"], mean=0.0)
     inputs = tuple(
         replace(each, scale=known.get(each.name, each.scale), range=None) for each in signature.inputs
     )
