@@ -10,6 +10,7 @@ from fieldwise.errors import InputError
 from fieldwise.networks.convolutions.padding import (
     PaddedConvolution,
     PaddedEnlargement,
+    apply_to_globe,
     choose_beyond,
     continue_globe,
     continue_map,
@@ -108,3 +109,19 @@ def test_what_cannot_be_is_named():
         continue_globe(torch.zeros(1, 1, 4, 7), 1)
     with pytest.raises(InputError, match="padding is 'reflect'; take published or zonal"):
         choose_beyond("reflect", "zeros")
+
+
+@pytest.mark.parametrize("step", [2, 4])  # 6 rows are read as 6 and 8
+def test_rows_that_are_wanting_are_those_beyond_the_poles(step):
+    """What the network reads is the sphere, as far as it reaches; what it gives is cut to what it was given."""
+    seen = []
+
+    def network(fields):
+        seen.append(fields)
+        return fields
+
+    answer = apply_to_globe(network, on_sphere()[..., :ROWS, :], step)
+    torch.testing.assert_close(answer, on_sphere())
+    more = seen[0].shape[2] - ROWS
+    assert more == -ROWS % step
+    torch.testing.assert_close(seen[0], on_sphere(1)[:, :, 1 - more // 2 : ROWS + 1 + more // 2, 1:-1])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,20 @@ from fieldwise.drafts import replace_when_done
 class WholeCheckpoints(TorchCheckpointIO):
     """Written beside their place: Lightning writes to /tmp and copies, which a full disk cuts in half."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.watchers: list[Callable[[str], None]] = []  # told when one begins, "start", and ends, "stop"
+
     def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint."""
+        for tell in self.watchers:
+            tell("start")
         content = io.BytesIO()  # torch's own writing to a file hides the reason when the disk is full
         torch.save(checkpoint, content)
         with replace_when_done(path) as partial:
             partial.write_bytes(content.getbuffer())
+        for tell in self.watchers:
+            tell("stop")
 
 
 class MovableCheckpoint(ModelCheckpoint):
@@ -55,6 +65,44 @@ class Patience(EarlyStopping):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up how long nothing has improved."""
         super().load_state_dict(state_dict | {"patience": self.patience})
+
+
+class Target(Callback):
+    """Ends training once a metric of the validation samples has come to a value.
+
+    Parameters
+    ----------
+    metric
+        The larger, the better.
+    value
+        To be reached.
+    option
+        That names the value on the command line.
+
+    >>> Target("val_iou", 0.82, option="target_iou").reached(0.83)
+    True
+    """
+
+    def __init__(self, metric: str, value: float, *, option: str) -> None:
+        self.metric, self.value, self.option, self.best = metric, value, option, -math.inf
+
+    def reached(self, value: float) -> bool:
+        """Take note of a further value, and tell whether the target has been reached."""
+        self.best = max(self.best, value)
+        return self.best >= self.value
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the epoch's value; the callbacks that write checkpoints come after this one."""
+        if not trainer.sanity_checking and self.reached(float(trainer.callback_metrics[self.metric])):
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what a checkpoint keeps."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what an earlier run has come to."""
+        self.best = state_dict["best"]
 
 
 class SeedEpochs(Callback):

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Of a run, not of what is learnt.
-OPERATIONAL = {"data", "run", "resume", "accelerator", "devices", "compile", "progress", "tracker"}
+OPERATIONAL = {"data", "run", "resume", "accelerator", "devices", "compile", "progress", "tracker"} | {
+    "sync_batch_norm"
+}
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -31,6 +33,7 @@ class Training(TypedDict, total=False):
         resume: Go on from the last checkpoint in the run folder, if there is one.
         accelerator: cpu, gpu or auto.
         devices: How many of them.
+        sync_batch_norm: Whether the batch norms of several GPUs see what all of them do.
         precision: Of the numbers; auto takes bf16-mixed where the device has it, within tolerance.
         compile: Whether to compile the networks, after which a GPU takes fewer and larger steps; it takes a
             minute or more, and what cannot be compiled runs as it is.
@@ -47,6 +50,7 @@ class Training(TypedDict, total=False):
     resume: bool
     accelerator: str
     devices: int | str
+    sync_batch_norm: bool
     precision: Literal["auto", "32-true", "64-true", "16-mixed", "bf16-mixed"]
     compile: bool
     progress: bool
@@ -62,6 +66,7 @@ TRAINING: Training = {
     "resume": True,
     "accelerator": "auto",
     "devices": "auto",
+    "sync_batch_norm": False,
     "precision": "auto",
     "compile": False,
     "progress": True,

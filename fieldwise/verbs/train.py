@@ -152,6 +152,8 @@ def check_training(training: Mapping[str, Any]) -> None:
     device = choose_device(training["accelerator"])
     if training["precision"] == "16-mixed" and device.type == "cpu":
         raise InputError("--precision: 16-mixed needs a GPU; give bf16-mixed or 32-true")
+    if training["sync_batch_norm"] and device.type == "cpu":
+        raise InputError("--sync_batch_norm: needs GPUs; leave it out")
 
 
 def _make_task(make_task: Callable[..., FieldTask], signature: Signature, loader: Any, *, seed: int) -> Any:
@@ -162,7 +164,8 @@ def _make_task(make_task: Callable[..., FieldTask], signature: Signature, loader
 
     seed_everything(seed, verbose=False)
     task = make_task(signature=signature.to_dict())
-    if getattr(loader, "batch_size", None) == 1 and has_batch_norm(task):
+    alone = getattr(loader, "batch_size", None) == 1 and not task.lone_samples
+    if alone and has_batch_norm(task):
         part = next(name for name, each in task.named_children() if has_batch_norm(each))
         raise InputError(
             f"--batch_size: is 1, from which the batch norm in the {part} learns nothing; give 2 or more"
@@ -188,12 +191,16 @@ def _check_resumable(last: Path, task: FieldTask, signature: Signature) -> int:
 
 
 def _find_remedy(last: Path, done: int, training: Training) -> str | None:
-    """Say what makes a run go on that has ended: all its epochs are done, or its patience ran out."""
+    """Say what makes a run go on that has ended: its epochs are done, its patience, or its target reached."""
+    from fieldwise.runs.checkpoints import Target
     from fieldwise.tasks.checkpoints import read_checkpoint
 
     if done >= training["max_epochs"]:
         return "raise --max_epochs to go on"
     states = read_checkpoint(last).get("callbacks", {})
+    for each in WATCHING.get():
+        if isinstance(each, Target) and states.get(each.state_key, {"best": -math.inf})["best"] >= each.value:
+            return f"raise --{each.option} to go on"
     waited = [state["wait_count"] for state in states.values() if "wait_count" in state]
     patience = training["patience"]
     ran_out = patience is not None and any(count >= patience for count in waited)
@@ -257,6 +264,7 @@ def _make_trainer(task: Any, run: Path, monitor: str, training: Training, **more
         accumulate=accumulate,
         accelerator=training["accelerator"],
         devices=training["devices"],
+        sync_batch_norm=training["sync_batch_norm"],
         progress=training["progress"],
         tracker=training["tracker"],
         **more,

@@ -15,21 +15,28 @@ import xarray as xr
 from fieldwise.drafts import check_plain_name
 from fieldwise.errors import InputError, first_line
 from fieldwise.physics.extreme_weather.sphere import GlobalGrid
+from fieldwise.physics.extreme_weather.transport import vapour_transport
 from fieldwise.samples.rules import Rule, check_table, is_table, read_rules
 from fieldwise.samples.sources import WORDS
 from fieldwise.samples.weather.records import EPOCH, Record
 
 NAMES = {"latitude": "lat", "longitude": "lon", "valid_time": "time", "y": "lat", "x": "lon"}
+PARTS = ("eastward", "northward", "humidity")  # of the transport of vapour
 LABELS = "labels_0"  # what classes of one's own are called, as in DeepCAM's samples
 CASES = Rule(lambda value: is_table(value) and bool(value), "an entry for each season")
 TEXT = Rule(lambda value: isinstance(value, str), "the name of a variable in the files")
 LENGTHS = {"second": 1 / 3600, "minute": 1 / 60, "min": 1 / 60, "hour": 1.0, "h": 1.0, "day": 24.0}
+UNITS_HPA = {"hpa": 1.0, "millibars": 1.0, "millibar": 1.0, "mb": 1.0, "mbar": 1.0, "pa": 0.01}
 START = pd.Timestamp(EPOCH)
 RULES = {
     "split": Rule(lambda value: value in WORDS, "one of training, validation, test"),
     "path": Rule(lambda value: isinstance(value, str), "a file, or a pattern such as 2005/*.nc"),
     "variables": Rule(is_table, "lines such as `TMQ: tcwv`"),
     "labels": TEXT,
+    "transport": Rule(
+        lambda value: is_table(value) and {*value} == {*PARTS} and all(isinstance(each, str) for each in value.values()),
+        "{eastward: u, northward: v, humidity: q}, variables on pressure levels",
+    ),
 }
 
 
@@ -45,6 +52,10 @@ def read_seasons(file: str | Path) -> list[Record]:
             variables:              # by default those of the names of channels
               TMQ: tcwv
             labels: LABELS          # variable with classes, if there is one
+            transport:              # winds and specific humidity on levels, to be made IVT of, if at hand
+              {eastward: u, northward: v, humidity: q}
+
+    Levels below the ground are left out where PS, the pressure there, is among the fields.
 
     Raises
     ------
@@ -77,7 +88,8 @@ def read_seasons(file: str | Path) -> list[Record]:
             raise InputError(f"{file}: case {name}: there is no file {entry['path']}; check the path")
         wanted = dict(entry.get("variables", {}))
         labels = {LABELS: entry["labels"]} if "labels" in entry else {}
-        record = _open_season(str(name), paths, wanted, labels, WORDS.get(entry.get("split", "")))
+        transport = dict(entry.get("transport", {}))
+        record = _open_season(str(name), paths, wanted, labels, transport, WORDS.get(entry.get("split", "")))
         records.append(record)
     if len({record.split is None for record in records}) > 1:
         raise InputError(f"{file}: some cases have a split and some have none; give all of them one, or none")
@@ -89,6 +101,7 @@ def _open_season(
     paths: Sequence[Path],
     variables: Mapping[str, str],
     labels: Mapping[str, str],
+    transport: Mapping[str, str],
     split: str | None,
 ) -> Record:
     places: list[tuple[Path, int]] = []
@@ -99,14 +112,15 @@ def _open_season(
             axes = opened["lat"].to_numpy(), opened["lon"].to_numpy()
             if grid is None:
                 grid = _lay_grid(path, *axes)
-                known = known or {str(each): str(each) for each in opened if each not in labels.values()}
+                beside = {*labels.values(), *transport.values()}
+                known = known or {str(each): str(each) for each in opened if each not in beside}
             elif not (np.array_equal(axes[0], grid.latitude) and np.array_equal(axes[1], grid.longitude)):
                 raise InputError(f"{path}: lies on another grid than {paths[0].name}; bring both to one")
             of_file = _hours_of(opened, path)
         places += [(path, number) for number in range(len(of_file))]
         hours += of_file
     assert grid is not None
-    reader = partial(_read, places, {**known, **labels})
+    reader = partial(_read, places, {**known, **labels}, transport)
     return Record(name, grid, np.array(hours), reader, tuple(paths), split)
 
 
@@ -118,12 +132,12 @@ def _lay_grid(path: Path, latitude: np.ndarray, longitude: np.ndarray) -> Global
 
 
 def _read(
-    places: Sequence[tuple[Path, int]], variables: Mapping[str, str], place: int
+    places: Sequence[tuple[Path, int]], variables: Mapping[str, str], transport: Mapping[str, str], place: int
 ) -> dict[str, np.ndarray]:
     path, number = places[place]
     fields = {}
     with open_globe(path) as opened:
-        missing = [theirs for theirs in variables.values() if theirs not in opened]
+        missing = [theirs for theirs in (*variables.values(), *transport.values()) if theirs not in opened]
         if missing:
             there = ", ".join(map(str, opened.data_vars))
             raise InputError(f"{path}: lacks {', '.join(missing)}; it has {there}")
@@ -134,7 +148,30 @@ def _read(
                 dims = ", ".join(map(str, values.dims))
                 raise InputError(f"{path}: {theirs} has {dims}; give lat and lon alone")
             fields[ours] = values.to_numpy()
+        if transport:
+            at = opened.isel(time=number, missing_dims="ignore")
+            parts = {name: at[transport[name]] for name in PARTS}
+            fields["IVT"] = _carry(path, parts, fields.get("PS"))
     return fields
+
+
+def _carry(path: Path, parts: Mapping[str, xr.DataArray], ground_pa: np.ndarray | None) -> np.ndarray:
+    """Give the transport of vapour, kg m-1 s-1, of winds and humidity on levels."""
+    for field in parts.values():
+        if field.dims[1:] != ("lat", "lon") or field.dims[0] not in field.coords:
+            dims = ", ".join(map(str, field.dims))
+            raise InputError(f"{path}: {field.name} has {dims}; give pressure levels, lat and lon")
+    levels = parts["humidity"][parts["humidity"].dims[0]]
+    pressure_hpa = levels.to_numpy() * UNITS_HPA.get(str(levels.attrs.get("units", "hPa")).lower(), np.nan)
+    if not np.isfinite(pressure_hpa).all():
+        raise InputError(f"{path}: levels {levels.name} are in {levels.attrs['units']}; give them in hPa or Pa")
+    eastward, northward, humidity = (field.to_numpy().astype(float) for field in parts.values())
+    if ground_pa is not None:
+        humidity = np.where(100 * pressure_hpa[:, None, None] > ground_pa, np.nan, humidity)
+    try:
+        return np.hypot(*vapour_transport(eastward, northward, humidity, pressure_hpa))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def open_globe(path: Path) -> xr.Dataset:
