@@ -2,11 +2,10 @@
 
     python benchmarks/segmentation_speed.py --cells 768 1152 --steps 2 --rounds 1
 
-The loop is of the kind that DeepCAM's is (Kurth et al. 2018): a data set that opens an HDF5 file a sample and
-brings channels to between 0 and 1, weighted cross-entropy, Adam, float32, and the mean IoU of a validation
-sample at the end. It trains the same network without zonal padding, its maps in PyTorch's usual order. Ours is
-what `fieldwise extreme_weather train` runs: the prepared folder, the task, Lightning. Both begin each round with
-a step that is not timed.
+The loop is of the kind that DeepCAM's is (Kurth et al. 2018): a data set that opens an HDF5 file a sample
+and brings channels to between 0 and 1, weighted cross-entropy, Adam, float32, and the mean IoU of a sample of
+validation at the end. It trains the same network, its maps in PyTorch's usual order. Ours is what `fieldwise
+extreme_weather train` runs: the prepared folder, the task, Lightning. The first step of each is not timed.
 """
 
 from __future__ import annotations
@@ -98,7 +97,9 @@ class Clock(Callback):
 
     seconds = 0.0
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if batch_idx == 0:
             self.seconds = -time.perf_counter()
 
@@ -106,12 +107,16 @@ class Clock(Callback):
         self.seconds += time.perf_counter()
 
 
-def train_ours(loader: DataLoader, judged: DataLoader, signature: Any, padding: str, precision: str, steps: int) -> float:
+def train_ours(
+    loader: DataLoader, judged: DataLoader, signature: Any, padding: str, precision: str, steps: int
+) -> float:
     """Give the seconds of the same through task and trainer."""
     torch.manual_seed(1)
     path, options = describe_network("deeplab", signature, padding, {})
     weights = class_weights(FREQUENCIES).tolist()
-    task = ClassTask(network=path, network_options=options, class_weights=weights, weight_decay=1e-6, clip_norm=0.0)
+    task = ClassTask(
+        network=path, network_options=options, class_weights=weights, weight_decay=1e-6, clip_norm=0.0
+    )
     clock = Clock()
     trainer = Trainer(
         max_epochs=1,
@@ -172,7 +177,15 @@ def main() -> None:
         if not options.reading_only:
             made: list[Callable[[], float]] = [
                 partial(train_plainly, plain, plain_judged, options.steps),
-                partial(train_ours, ours, ours_judged, signature, options.padding, options.precision, options.steps),
+                partial(
+                    train_ours,
+                    ours,
+                    ours_judged,
+                    signature,
+                    options.padding,
+                    options.precision,
+                    options.steps,
+                ),
             ]
             compare("training", made, options.rounds, options.steps)
 
@@ -182,7 +195,10 @@ def compare(what: str, pair: list[Callable[[], float]], rounds: int, count: int)
     seconds = [[run() for run in pair] for _ in range(rounds)]
     theirs, ours = (statistics.median(side) for side in zip(*seconds, strict=True))
     ratio = statistics.median(one / other for one, other in seconds)
-    print(f"{what}: plain {count / theirs:.3f} samples/s, ours {count / ours:.3f}, {ratio:.2f} times faster", flush=True)
+    print(
+        f"{what}: plain {count / theirs:.3f} samples/s, ours {count / ours:.3f}, {ratio:.2f} times faster",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

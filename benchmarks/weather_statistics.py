@@ -1,6 +1,6 @@
 """Time and memory of the statistics of channels over more and more of DeepCAM's files, by threads.
 
-    python benchmarks/weather_statistics.py --files 32 128 --threads 1 2 --cells 384 576
+python benchmarks/weather_statistics.py --files 32 128 --threads 1 2 --cells 384 576
 """
 
 from __future__ import annotations

@@ -17,7 +17,10 @@ from fieldwise.verbs.train import train_run, watched_by
 
 QUIET = {"accelerator": "cpu", "tracker": "none", "precision": "32-true", "progress": False}
 SIGNATURE = Signature("own", (Variable("thk"),), (Variable("speed"),), stacked=True)
-LINEAR = {"network": "torch.nn.Conv2d", "network_options": {"in_channels": 1, "out_channels": 1, "kernel_size": 1}}
+LINEAR = {
+    "network": "torch.nn.Conv2d",
+    "network_options": {"in_channels": 1, "out_channels": 1, "kernel_size": 1},
+}
 
 
 def descend(gradients, start, **options):
@@ -52,7 +55,9 @@ def test_lamb_moves_weights_that_are_zero():
 
 
 def test_steps_are_shortened_layer_by_layer_and_never_made_longer():
-    long, short, zero = (torch.nn.Parameter(torch.tensor(values)) for values in ([3.0, 4.0], [6.0, 8.0], [0.0]))
+    long, short, zero = (
+        torch.nn.Parameter(torch.tensor(values)) for values in ([3.0, 4.0], [6.0, 8.0], [0.0])
+    )
     for weights, gradient in ((long, [30.0, 40.0]), (short, [0.1, 0.0]), (zero, [7.0])):
         weights.grad = torch.tensor(gradient)
     shorten_by_layer(torch.optim.SGD([long, short, zero], lr=0.5), share=0.01)

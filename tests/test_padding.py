@@ -113,7 +113,7 @@ def test_what_cannot_be_is_named():
 
 @pytest.mark.parametrize("step", [2, 4])  # 6 rows are read as 6 and 8
 def test_rows_that_are_wanting_are_those_beyond_the_poles(step):
-    """What the network reads is the sphere, as far as it reaches; what it gives is cut to what it was given."""
+    """What the network reads is the sphere, as far as it goes; what it gives is cut to what was given."""
     seen = []
 
     def network(fields):

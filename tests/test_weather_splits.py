@@ -1,5 +1,6 @@
 """Records of weather parted by years or as DeepCAM does, and the transport of vapour made of its parts."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def test_years_are_in_one_split_whatever_the_run():
 def test_a_year_begins_after_a_gap_and_reads_its_own_places():
     hours = 24.0 * np.arange(4 * 365)
     parts = part_by_years([make_record(hours)], SHARES, gap_h=240)
-    for earlier, later in zip(parts, parts[1:]):
+    for earlier, later in itertools.pairwise(parts):
         assert later.hours[0] - earlier.hours[-1] >= 240
     for part in parts:
         assert [24.0 * place for place in part.places] == part.hours.tolist()
@@ -61,7 +62,9 @@ def test_deepcam_has_as_many_samples_as_are_published():
     """121,266 for training (Kurth et al.) and 15,158 for validation, of runs one after the other."""
     sizes = [100_000, 51_583]
     parts = part_as_deepcam([make_record(3.0 * np.arange(size), f"run_{size}") for size in sizes])
-    counts = {split: sum(len(part) for part in parts if part.split == split) for split in ("training", "test")}
+    counts = {
+        split: sum(len(part) for part in parts if part.split == split) for split in ("training", "test")
+    }
     assert counts == {"training": 121_266, "test": 15_159}
 
 
@@ -147,7 +150,11 @@ def test_prepare_keeps_the_transport_that_is_known(tmp_path):
         ({"levels": (1000.0, 500.0, 850.0)}, ("", ""), "give two levels or more in order"),
         ({}, ("humidity: q", "humidity: tcwv"), "tcwv has lat, lon; give pressure levels, lat and lon"),
         ({}, ("humidity: q", "humidity: hus"), "lacks hus; it has u, v, q, tcwv"),
-        ({}, ("humidity: q", "vapour: q"), r"transport is .*; give \{eastward: u, northward: v, humidity: q\}"),
+        (
+            {},
+            ("humidity: q", "vapour: q"),
+            r"transport is .*; give \{eastward: u, northward: v, humidity: q\}",
+        ),
     ],
 )
 def test_levels_that_do_not_fit_are_named(tmp_path, options, change, words):

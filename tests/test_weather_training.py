@@ -96,7 +96,7 @@ def test_a_run_that_reaches_its_target_stops_and_says_so(data, tmp_path, capsys)
 
 
 def test_batch_norm_learns_from_one_globe_at_a_time(data, tmp_path):
-    """A globe has cells enough for it; the storm, which is plain to see, is found by running statistics too."""
+    """A globe has cells enough; the storm, which is plain to see, is found by running statistics too."""
     options = {"network": "cgnet", "network_options": {"blocks": [1, 1]}, "channels": ["TMQ", "PSL"]}
     options |= {**TINY, "batch_size": 1, "max_epochs": 12, "learning_rate": 0.01}
     extreme_weather.train(data=data, run=tmp_path, **options)

@@ -59,9 +59,10 @@ class UNet(nn.Module):
 
     Notes
     -----
-    A frame is widened by zeros, alike on both sides (a globe by rows from beyond its poles), to a multiple of 2 ** (blocks - 1) cells, and the result
-    is cut back; a single cell too many goes to the far side. Max-pooling and enlargement by 2 x 2 cells treat
-    all directions alike, so `fieldwise.networks.equivariant.Symmetrised` makes the network equivariant.
+    A frame is widened by zeros, alike on both sides, to a multiple of 2 ** (blocks - 1) cells, a globe by
+    rows from beyond its poles, and the result is cut back; a single cell too many goes to the far side.
+    Max-pooling and enlargement by 2 x 2 cells treat all directions alike, so
+    `fieldwise.networks.equivariant.Symmetrised` makes the network equivariant.
 
     Examples
     --------

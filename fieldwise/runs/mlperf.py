@@ -1,7 +1,7 @@
 """A training told as MLPerf's benchmarks tell theirs: an event a line, with times in milliseconds.
 
 The events are those of DeepCAM in MLPerf HPC (https://github.com/mlcommons/hpc), the lines those of MLPerf's
-own library: ``:::MLLOG`` and an object of JSON. Each part of a run that was cut off has a beginning of its own.
+own library: ``:::MLLOG`` and an object of JSON. Each part of a run that was cut off begins anew.
 """
 
 from __future__ import annotations
@@ -68,9 +68,12 @@ class MLPerfLog(Callback):
         self.batch_size, self.metric, self.target = batch_size, metric, target
         self.every, self.accuracy = every, accuracy
         self.begun, self.running, self.reached = time.time(), False, target is None
+        self.silent = False  # as all processes but the first are
 
     def tell(self, key: str, value: Any = None, *, at: float | None = None, **where: int) -> None:
-        """Write one event; what its key ends in tells an interval's beginning and end from a point in time."""
+        """Write one event; its key tells the beginning and end of an interval from a point in time."""
+        if self.silent:
+            return
         kind = KINDS.get(key.rpartition("_")[2], "POINT_IN_TIME")
         milliseconds = round(1000 * (time.time() if at is None else at))
         event = {"namespace": "", "time_ms": milliseconds, "event_type": kind, "key": key, "value": value}
@@ -80,9 +83,7 @@ class MLPerfLog(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell what is submitted, and with which settings."""
-        if not trainer.is_global_zero:
-            trainer.callbacks.remove(self)
-            return
+        self.silent = not trainer.is_global_zero
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.tell("init_start", at=self.begun)
         submission = {"benchmark": self.benchmark, "org": "none", "division": "open", "status": "research"}

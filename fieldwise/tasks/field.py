@@ -83,9 +83,10 @@ class FieldTask(lightning.LightningModule):
     clip_norm : float
         Largest norm of all gradients together; longer ones are shortened to it. 0 leaves them as they are.
     clip_share : float
-        Largest step in a tensor, as a share of the length of its weights: :func:`shorten_by_layer`. 0 for any.
+        Largest step in a tensor, as a share of the length of its weights; 0 for any. See
+        :func:`fieldwise.tasks.optimizers.shorten_by_layer`.
     gradient_lag : bool
-        Whether a step is taken along the gradient of the step before: :class:`GradientLag`.
+        Whether a step is taken along the gradient of the step before.
     l2 : float
         Weight of the sum of squares of all kernels (not of biases) in the loss.
 

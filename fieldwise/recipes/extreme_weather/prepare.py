@@ -36,8 +36,8 @@ def prepare(
         seed: Seed of the sandbox.
         spacing_degrees: Of the sandbox's cells, rounded so that their numbers are multiples of 16.
         days: Of the sandbox's seasons together, one for each split, with other events in each.
-        split: How runs are parted: each into three periods, all by calendar years, or whole runs; or at random,
-            the lists of DeepCAM's own split_data.py, with which what is tested on has been seen.
+        split: How runs are parted: each into three periods, all by calendar years, or whole runs; or at
+            random, by the lists of DeepCAM's own split_data.py, with which the test has been seen before.
         shares: Of the times for training, validation and test; DeepCAM's are 80, 10 and 10 of 100.
         gap_hours: Left out between two periods of a run, so that no event is in both.
         labellers: Whether to label by two rules (after TECA, and after TempestExtremes and

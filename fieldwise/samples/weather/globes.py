@@ -34,7 +34,9 @@ RULES = {
     "variables": Rule(is_table, "lines such as `TMQ: tcwv`"),
     "labels": TEXT,
     "transport": Rule(
-        lambda value: is_table(value) and {*value} == {*PARTS} and all(isinstance(each, str) for each in value.values()),
+        lambda value: (
+            is_table(value) and {*value} == {*PARTS} and all(isinstance(each, str) for each in value.values())
+        ),
         "{eastward: u, northward: v, humidity: q}, variables on pressure levels",
     ),
 }
@@ -164,7 +166,9 @@ def _carry(path: Path, parts: Mapping[str, xr.DataArray], ground_pa: np.ndarray 
     levels = parts["humidity"][parts["humidity"].dims[0]]
     pressure_hpa = levels.to_numpy() * UNITS_HPA.get(str(levels.attrs.get("units", "hPa")).lower(), np.nan)
     if not np.isfinite(pressure_hpa).all():
-        raise InputError(f"{path}: levels {levels.name} are in {levels.attrs['units']}; give them in hPa or Pa")
+        raise InputError(
+            f"{path}: levels {levels.name} are in {levels.attrs['units']}; give them in hPa or Pa"
+        )
     eastward, northward, humidity = (field.to_numpy().astype(float) for field in parts.values())
     if ground_pa is not None:
         humidity = np.where(100 * pressure_hpa[:, None, None] > ground_pa, np.nan, humidity)
