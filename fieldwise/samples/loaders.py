@@ -238,6 +238,8 @@ def _stack(patches: Sequence[Nested]) -> Nested:
         name: _stack([patch[name] for patch in patches])
         if isinstance(value, dict)
         else np.stack([patch[name] for patch in patches])
+        if len(patches) > 1
+        else value[None]  # large ones come alone, and need not be copied
         for name, value in patches[0].items()
     }
 

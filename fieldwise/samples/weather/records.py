@@ -234,7 +234,7 @@ def part_as_deepcam(records: Sequence[Record]) -> list[Record]:
     >>> season = replace(season, files=[Path(f"{number:02d}.h5") for number in range(100)])
     >>> parts = part_as_deepcam([season])
     >>> [(part.name, len(part)) for part in parts], parts[2].hours[:3].tolist()
-    ([('run_1_training', 80), ('run_1_validation', 10), ('run_1_test', 10)], [0.0, 3.0, 87.0])
+    ([('run_1_training', 80), ('run_1_validation', 10), ('run_1_test', 10)], [3.0, 42.0, 87.0])
     """
     names = sorted(path.name for record in records for path in record.files)
     np.random.RandomState(DEEPCAM_SEED).shuffle(names)
