@@ -109,7 +109,14 @@ def test_a_run_holds_settings_weights_metrics_curves_and_provenance(trained):
     config = yaml.safe_load((trained / "config.yaml").read_text())
     assert config == {
         **{"learning_rate": 0.01, "run": str(trained), "max_epochs": 3, "batch_size": 64, "accumulate": 1},
-        **{"patience": None, "seed": 42, "resume": True, "accelerator": "cpu", "devices": "auto"},
+        **{
+            "patience": None,
+            "seed": 42,
+            "resume": True,
+            "accelerator": "cpu",
+            "devices": "auto",
+            "sync_batch_norm": False,
+        },
         **{"precision": "32-true", "compile": False, "progress": False, "tracker": "tensorboard"},
     }
     assert Signature.from_dict(load_checkpoint(trained / "checkpoints" / "best.ckpt", FieldTask).signature)

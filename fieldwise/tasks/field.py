@@ -68,10 +68,8 @@ class FieldTask(lightning.LightningModule):
         Of the optimiser.
     decay_epochs : int
         Epochs in which the learning rate falls to nothing along half a cosine; 0 keeps it as it is.
-    decay_at : list of int, optional
-        Epochs, from 0, at each of which it is multiplied by `decay_factor`.
-    decay_factor : float
-        See there.
+    decay_at, decay_factor : list of int, float
+        Epochs, from 0, at each of which the rate is multiplied by the factor.
     warmup_steps : int
         Steps in which the learning rate rises to what it is to be; with any, it then falls from step to step
         instead of from epoch to epoch, as few long epochs need.
@@ -149,9 +147,11 @@ class FieldTask(lightning.LightningModule):
             OPTIMIZERS.get(optimizer, optimizer), kind=torch.optim.Optimizer
         )
         self.optimizer_options = {"weight_decay": weight_decay, **(optimizer_options or {})}
+        make_optimizer(
+            self.optimizer_class, [nn.Parameter()], learning_rate, self.optimizer_options
+        )  # or refuse
         self.learning_rate, self.decay_epochs = learning_rate, decay_epochs
-        self.decay_at, self.decay_factor = decay_at or [], decay_factor
-        self.warmup_steps = warmup_steps
+        self.decay_at, self.decay_factor, self.warmup_steps = decay_at or [], decay_factor, warmup_steps
         self.plateau = PlateauDecay(plateau_epochs, plateau_factor)
         self.clip_norm, self.clip_share, self.l2 = clip_norm, clip_share, l2
         self.lag = GradientLag() if gradient_lag else None

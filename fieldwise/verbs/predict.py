@@ -166,7 +166,11 @@ def predict_to(
         check_room(out, plan, members=members)
         partial = open_partial(out, plan, describe_file(ensemble, case, plan, attributes or {}))
         readers = readers or (min(os.cpu_count() or 2, MOST_READERS) if on_gpu else 2)
-        _compute(partial, ensemble, case, readers, progress, seconds if seconds is not None else [])
+        try:
+            _compute(partial, ensemble, case, readers, progress, seconds if seconds is not None else [])
+        except InputError:
+            partial.drop_unbegun()
+            raise
         _finish(partial, out)
     many = f"{len(chosen)} frame{'s' * (len(chosen) != 1)}"
     if tell:
