@@ -11,7 +11,6 @@ extreme_weather train` runs: the prepared folder, the task, Lightning. The first
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -69,17 +68,22 @@ class PlainSamples(Dataset):
         return self.share * (np.transpose(data, (2, 0, 1)) - self.low), labels.astype(np.int64)
 
 
-def train_plainly(loader: DataLoader, judged: DataLoader, steps: int) -> float:
+def now() -> np.ndarray:
+    """Give the seconds of clock and processor."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+def train_plainly(loader: DataLoader, judged: DataLoader, steps: int) -> np.ndarray:
     """Give the seconds of so many steps and a validation, after one to warm up."""
     torch.manual_seed(1)
     with patch.object(deeplab, "order_in_memory", lambda fields: fields):
         network = deeplab.DeepLab(len(CHANNELS), 3)
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-6)
         criterion = torch.nn.CrossEntropyLoss(weight=class_weights(FREQUENCIES), reduction="none")
-        started = 0.0
+        started = now()
         for step, (inputs, labels) in enumerate(loader):
             if step == 1:
-                started = time.perf_counter()
+                started = now()
             optimizer.zero_grad()
             criterion(network(inputs), labels).mean().backward()
             optimizer.step()
@@ -89,27 +93,27 @@ def train_plainly(loader: DataLoader, judged: DataLoader, steps: int) -> float:
         with torch.no_grad():
             for inputs, labels in judged:
                 iou_of_images(network(inputs).argmax(1), labels, 3)
-        return time.perf_counter() - started
+        return now() - started
 
 
 class Clock(Callback):
     """Times an epoch and its validation, but for the first step."""
 
-    seconds = 0.0
+    seconds = np.zeros(2)
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if batch_idx == 0:
-            self.seconds = -time.perf_counter()
+            self.seconds = -now()
 
     def on_validation_end(self, *_: Any) -> None:
-        self.seconds += time.perf_counter()
+        self.seconds += now()
 
 
 def train_ours(
     loader: DataLoader, judged: DataLoader, signature: Any, padding: str, precision: str, steps: int
-) -> float:
+) -> np.ndarray:
     """Give the seconds of the same through task and trainer."""
     torch.manual_seed(1)
     path, options = describe_network("deeplab", signature, padding, {})
@@ -134,14 +138,14 @@ def train_ours(
     return clock.seconds
 
 
-def time_reading(loader: DataLoader, count: int) -> float:
+def time_reading(loader: DataLoader, count: int) -> np.ndarray:
     """Give the seconds a sample of reading alone, what is read already lying in memory."""
     for _ in loader:
         pass
-    started = time.perf_counter()
+    started = now()
     for _ in loader:
         pass
-    return (time.perf_counter() - started) / count
+    return (now() - started) / count
 
 
 def main() -> None:
@@ -175,7 +179,7 @@ def main() -> None:
         ours_judged = make_patch_loader(list_frames(judged, signature))
         compare("reading", [partial(time_reading, plain, 1), partial(time_reading, ours, 1)], 3, count)
         if not options.reading_only:
-            made: list[Callable[[], float]] = [
+            made: list[Callable[[], np.ndarray]] = [
                 partial(train_plainly, plain, plain_judged, options.steps),
                 partial(
                     train_ours,
@@ -190,15 +194,16 @@ def main() -> None:
             compare("training", made, options.rounds, options.steps)
 
 
-def compare(what: str, pair: list[Callable[[], float]], rounds: int, count: int) -> None:
+def compare(what: str, pair: list[Callable[[], np.ndarray]], rounds: int, count: int) -> None:
     """Let both take turns, and print how many samples they go through in a second."""
-    seconds = [[run() for run in pair] for _ in range(rounds)]
-    theirs, ours = (statistics.median(side) for side in zip(*seconds, strict=True))
-    ratio = statistics.median(one / other for one, other in seconds)
-    print(
-        f"{what}: plain {count / theirs:.3f} samples/s, ours {count / ours:.3f}, {ratio:.2f} times faster",
-        flush=True,
-    )
+    seconds = np.array(
+        [[run() for run in pair] for _ in range(rounds)]
+    )  # (round, plain or ours, clock or processor)
+    for number, kind in enumerate(("clock", "processor")):
+        theirs, ours = np.median(seconds[:, :, number], axis=0)
+        ratio = np.median(seconds[:, 0, number] / seconds[:, 1, number])
+        rates = f"plain {count / theirs:.3f} samples/s, ours {count / ours:.3f}"
+        print(f"{what}, {kind}: {rates}, {ratio:.2f} times faster", flush=True)
 
 
 if __name__ == "__main__":

@@ -65,6 +65,14 @@ def test_steps_are_shortened_layer_by_layer_and_never_made_longer():
     assert (short.grad.tolist(), zero.grad.tolist()) == ([pytest.approx(0.1), 0.0], [7.0])
 
 
+class Forgetful(torch.nn.Sequential):
+    """A network that draws by chance while it learns."""
+
+    def __init__(self):
+        super().__init__(torch.nn.Conv2d(1, 1, 1), torch.nn.Dropout(0.5))
+        self.weight = self[0].weight
+
+
 class Note(Callback):
     """Notes weight and rate after each step, and breaks off where it is told to."""
 
@@ -75,18 +83,21 @@ class Note(Callback):
         self.weights.append(pl_module.network.weight.item())
         self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
-    def on_train_epoch_start(self, trainer, pl_module):
-        if trainer.current_epoch == self.stop_after:
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if (trainer.current_epoch, batch_idx) == self.stop_after:
             raise KeyboardInterrupt
 
 
-def train(run, *, samples=8, batch_size=2, accumulate=1, max_epochs=1, stop_after=None, **options):
+def train(
+    run, *, samples=8, batch_size=2, accumulate=1, save_batches=None, max_epochs=1, stop_after=None, **options
+):
     inputs = np.random.default_rng(0).normal(size=(samples, 1, 4, 4)).astype(np.float32)
     arrays = {"inputs": inputs, "targets": 2 * inputs}
     loaders = make_loader(arrays, batch_size=batch_size, shuffle_seed=1), make_loader(arrays, batch_size=8)
     note = Note(stop_after=stop_after)
     task = partial(options.pop("kind", FieldTask), **{"learning_rate": 0.05, **LINEAR, **options})
     how = {"run": run, "settings": {}, "max_epochs": max_epochs, "accumulate": accumulate, **QUIET}
+    how["save_batches"] = save_batches
     with watched_by(note):
         train_run(task, loaders, SIGNATURE, **how)
     return note
@@ -129,10 +140,23 @@ def test_warm_up_counts_steps_and_not_the_batches_of_one(tmp_path):
 def test_a_run_cut_off_goes_on_to_the_same_bits(tmp_path, options):
     whole = train(tmp_path / "whole", max_epochs=3, **options)
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "parts", max_epochs=3, stop_after=1, **options)
+        train(tmp_path / "parts", max_epochs=3, stop_after=(1, 0), **options)
     later = train(tmp_path / "parts", max_epochs=3, **options)
     assert later.weights == whole.weights[-len(later.weights) :]
     assert len(later.weights) == 8
+
+
+@pytest.mark.parametrize("cut", [(0, 3), (1, 1), (1, 3)])
+def test_a_run_cut_off_within_an_epoch_goes_on_to_the_same_bits(tmp_path, cut):
+    """Saved after the second of four batches; what is drawn by chance, order and held gradients go on too."""
+    network = {"network": f"{__name__}.Forgetful", "network_options": {}}
+    options = {"max_epochs": 2, "save_batches": 2, "gradient_lag": True, "optimizer": "lamb", **network}
+    whole = train(tmp_path / "whole", **options)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "parts", stop_after=cut, **options)
+    later = train(tmp_path / "parts", **options)
+    assert later.weights == whole.weights[-len(later.weights) :]
+    assert len(later.weights) == 8 - 4 * cut[0] - 2 * (cut[1] // 2)
 
 
 @pytest.mark.parametrize(

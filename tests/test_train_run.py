@@ -108,7 +108,14 @@ def trained(tmp_path_factory):
 def test_a_run_holds_settings_weights_metrics_curves_and_provenance(trained):
     config = yaml.safe_load((trained / "config.yaml").read_text())
     assert config == {
-        **{"learning_rate": 0.01, "run": str(trained), "max_epochs": 3, "batch_size": 64, "accumulate": 1},
+        **{
+            "learning_rate": 0.01,
+            "run": str(trained),
+            "max_epochs": 3,
+            "batch_size": 64,
+            "accumulate": 1,
+            "save_batches": None,
+        },
         **{
             "patience": None,
             "seed": 42,

@@ -114,10 +114,12 @@ class SeedEpochs(Callback):
         Of the run.
     first
         Epoch that the run begins with, or goes on with.
+    every
+        Batches within an epoch after which it goes by their number too; 0 for none.
     """
 
-    def __init__(self, seed: int, *, first: int = 0) -> None:
-        self.seed, self.first = seed, first
+    def __init__(self, seed: int, *, first: int = 0, every: int = 0) -> None:
+        self.seed, self.first, self.every = seed, first, every
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set the seed of the first epoch, before its order is drawn."""
@@ -128,8 +130,37 @@ class SeedEpochs(Callback):
         if trainer.current_epoch != self.first:
             self._set(trainer, trainer.current_epoch)
 
-    def _set(self, trainer: Trainer, epoch: int) -> None:
-        words = np.random.SeedSequence([self.seed, epoch, trainer.global_rank]).generate_state(3)
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Set the seed where a run may go on within an epoch."""
+        if self.every and batch_idx and batch_idx % self.every == 0:
+            self._set(trainer, trainer.current_epoch, batch_idx)
+
+    def _set(self, trainer: Trainer, epoch: int, *within: int) -> None:
+        words = np.random.SeedSequence([self.seed, epoch, trainer.global_rank, *within]).generate_state(3)
         torch.manual_seed(int(words[0]))
         np.random.seed(words[1])
         random.seed(int(words[2]))
+
+
+class SaveWithin(Callback):
+    """Writes the last checkpoint within an epoch too.
+
+    Parameters
+    ----------
+    path
+        Of the checkpoint.
+    every
+        Batches, as of :class:`SeedEpochs`.
+    """
+
+    def __init__(self, path: str | Path, *, every: int) -> None:
+        self.path, self.every = Path(path), every
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write it, where batches follow."""
+        if (batch_idx + 1) % self.every == 0 and not trainer.is_last_batch:
+            trainer.save_checkpoint(self.path)

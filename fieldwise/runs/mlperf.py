@@ -105,6 +105,8 @@ class MLPerfLog(Callback):
         self.tell("init_stop")
         self.tell("run_start")
         self.running = True
+        if trainer.fit_loop.restarted_mid_epoch:
+            self.tell("epoch_start", **_place(trainer))
         writer: Any = trainer.strategy.checkpoint_io
         writer.watchers.append(lambda event: self.tell(f"save_{event}", **_place(trainer)))
 

@@ -28,6 +28,8 @@ class Training(TypedDict, total=False):
         max_epochs: Passes over the training samples.
         batch_size: Samples a step.
         accumulate: Batches whose gradients are added up for one step: as a batch that many times as large.
+        save_batches: Batches after which the last checkpoint is written within an epoch too, so that a long
+            one can be cut off; by default after epochs alone.
         patience: Epochs without improvement on the validation samples after which training stops.
         seed: Of weights and order.
         resume: Go on from the last checkpoint in the run folder, if there is one.
@@ -45,6 +47,7 @@ class Training(TypedDict, total=False):
     max_epochs: int
     batch_size: int
     accumulate: int
+    save_batches: int | None
     patience: int | None
     seed: int
     resume: bool
@@ -61,6 +64,7 @@ TRAINING: Training = {
     "max_epochs": 100,
     "batch_size": 64,
     "accumulate": 1,
+    "save_batches": None,
     "patience": None,
     "seed": 42,
     "resume": True,

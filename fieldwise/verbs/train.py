@@ -103,7 +103,7 @@ def train_run(
         _tell(f"{run}: nothing to do, {_describe_best(run, monitor)}; {remedy}")
         return best
     precision = _choose_precision(task, loaders[0], training)
-    told = _watch(every, picture, WATCHING.get(), seed=training["seed"], first=done)
+    told = _watch(every, picture, WATCHING.get(), first=done)
     more = {"precision": precision, "callbacks": told, "share_samples": not _shares_samples(loaders[0])}
     trainer = _make_trainer(task, run, monitor, training, anew=not last, **more)
     if trainer.is_global_zero:
@@ -136,7 +136,7 @@ def check_training(training: Mapping[str, Any]) -> None:
     Traceback (most recent call last):
     fieldwise.errors.InputError: --devices: is x; give a number or auto
     """
-    counts = ("max_epochs", "batch_size", "accumulate", "patience")
+    counts = ("max_epochs", "batch_size", "accumulate", "save_batches", "patience")
     require_at_least(1, **{name: training[name] for name in counts})
     require_at_least(0, seed=training["seed"])
     if training["seed"] >= 2**32:
@@ -187,7 +187,8 @@ def _check_resumable(last: Path, task: FieldTask, signature: Signature) -> int:
     )
     if shapes != wanted:
         raise InputError(f"{last}: holds another network; choose another --run, or --resume false")
-    return int(checkpoint.get("epoch", -1)) + 1
+    batches = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.batch_progress", {})
+    return int(checkpoint.get("epoch", -1)) + bool(batches.get("is_last_batch", True))
 
 
 def _find_remedy(last: Path, done: int, training: Training) -> str | None:
@@ -233,16 +234,17 @@ def _compile(task: FieldTask) -> None:
             network.compile()
 
 
-def _watch(
-    settings: Mapping[str, Any], picture: Any, callbacks: Sequence[Any], *, seed: int, first: int
-) -> list[Any]:
+def _watch(settings: Mapping[str, Any], picture: Any, callbacks: Sequence[Any], *, first: int) -> list[Any]:
     """List the callbacks of every training, and further ones."""
-    from fieldwise.runs.checkpoints import SeedEpochs
+    from fieldwise.runs.checkpoints import SaveWithin, SeedEpochs
     from fieldwise.runs.loggers import RecordRun
     from fieldwise.runs.pictures import draw_samples
 
     record = RecordRun(settings, picture=picture or draw_samples)
-    return [SeedEpochs(seed, first=first), record, *callbacks]
+    group = settings["accumulate"]
+    every = -(-(settings["save_batches"] or 0) // group) * group  # no gradients are half added up
+    saving = [SaveWithin(settings["run"] / "checkpoints" / "last.ckpt", every=every)] if every else []
+    return [SeedEpochs(settings["seed"], first=first, every=every), record, *callbacks, *saving]
 
 
 def _shares_samples(loader: Any) -> bool:
