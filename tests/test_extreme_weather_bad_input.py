@@ -177,7 +177,7 @@ def test_settings_that_do_not_fit(refused, data, tmp_path, options, words):
 
 
 def test_a_globe_that_cannot_be_halved_is_refused_zonally(refused, data, tmp_path):
-    """16 rows are not a multiple of 2 to the 5th."""
+    """32 columns do not become 2 to the 5th times coarser and even in number; rows would be added."""
     options = ["--network_options", "{blocks: 6, filters: 2}"]
     line = refused("train", "--data", data, "--run", tmp_path / "run", *TRAINED, *options)
     assert "take padding published" in line

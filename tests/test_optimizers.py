@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import Callback
 
 from fieldwise.errors import InputError
+from fieldwise.runs import make_trainer
 from fieldwise.samples.loaders import make_loader
 from fieldwise.samples.signatures import Signature, Variable
 from fieldwise.tasks import AdversarialTask, FieldTask
@@ -178,6 +179,13 @@ def test_a_discriminator_takes_no_lagging_gradients():
     judge = {"discriminator": "torch.nn.Conv2d", "discriminator_options": LINEAR["network_options"]}
     with pytest.raises(InputError, match="are not for a discriminator"):
         AdversarialTask(gradient_lag=True, **judge, **LINEAR)
+
+
+def test_batch_norms_of_several_processes_are_made_one_by_a_flag(tmp_path):
+    options = {"max_epochs": 1, "monitor": "val_loss", "accelerator": "cpu", "devices": 2, "progress": False}
+    for wanted in (True, False):
+        trainer = make_trainer(tmp_path, tracker="none", sync_batch_norm=wanted, **options)
+        assert (trainer.strategy._layer_sync is not None) == wanted
 
 
 def test_rates_that_do_not_fall():
