@@ -231,7 +231,7 @@ def _read(
     for name, side in (("inputs", signature.inputs), ("targets", signature.outputs)):
         window = _widen(cells, case.shape, padding) if name == "inputs" else cells
         if name == "inputs" and not signature.stacked:
-            scaled = signature.apply(case.read(side, window=window, frame=frame), name)
+            scaled = signature.apply(case.read(side, window=window, frame=frame), "inputs")
             sample[name] = {each: np.float32(values) for each, values in scaled.items()}
         else:
             sample[name] = _read_scaled(case, side, window, frame)

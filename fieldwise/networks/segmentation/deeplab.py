@@ -98,9 +98,8 @@ class DeepLab(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.upsample = DECODERS[decoder](out_channels, output_stride=output_stride, beyond=beyond)
         draw_he_weights(self)
-        self.to(
-            memory_format=torch.channels_last
-        )  # as maps are: 56 million weights are not turned in each step
+        # Weights in the order of maps need not be turned in each step, all 56 million of them.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, fields: Tensor) -> Tensor:
         """Map (batch, in_channels, y, x) to (batch, out_channels, y, x)."""
