@@ -77,7 +77,7 @@ def train_plainly(loader: DataLoader, judged: DataLoader, steps: int) -> np.ndar
     """Give the seconds of so many steps and a validation, after one to warm up."""
     torch.manual_seed(1)
     with patch.object(deeplab, "order_in_memory", lambda fields: fields):
-        network = deeplab.DeepLab(len(CHANNELS), 3)
+        network = deeplab.DeepLab(len(CHANNELS), 3).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-6)
         criterion = torch.nn.CrossEntropyLoss(weight=class_weights(FREQUENCIES), reduction="none")
         started = now()

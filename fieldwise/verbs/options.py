@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Of a run, not of what is learnt.
-OPERATIONAL = {"data", "run", "resume", "accelerator", "devices", "compile", "progress", "tracker"} | {
-    "sync_batch_norm"
-}
+OPERATIONAL = {"data", "run", "resume", "accelerator", "devices", "sync_batch_norm"}
+OPERATIONAL |= {"compile", "progress", "tracker"}
 P = ParamSpec("P")
 R = TypeVar("R")
 
