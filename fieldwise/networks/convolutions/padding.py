@@ -169,7 +169,12 @@ class PaddedConvolution(nn.Conv2d):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (batch, in_channels, y, x) to (batch, out_channels, y / stride, x / stride), rounded up."""
-        return super().forward(continue_map(features, self.margin, self.beyond))
+        widened = continue_map(features, self.margin, self.beyond)
+        if self.groups == 1 or self.dilation == (1, 1) or widened.device.type != "cpu":
+            return super().forward(widened)
+        # In bf16 the gradient of such weights holds what the memory did before (PyTorch 2.13, channels last).
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(widened.to(self.weight.dtype))
 
 
 class PaddedEnlargement(nn.ConvTranspose2d):
