@@ -147,9 +147,7 @@ class FieldTask(lightning.LightningModule):
             OPTIMIZERS.get(optimizer, optimizer), kind=torch.optim.Optimizer
         )
         self.optimizer_options = {"weight_decay": weight_decay, **(optimizer_options or {})}
-        make_optimizer(
-            self.optimizer_class, [nn.Parameter()], learning_rate, self.optimizer_options
-        )  # or refuse
+        make_optimizer(self.optimizer_class, [nn.Parameter()], learning_rate, self.optimizer_options)
         self.learning_rate, self.decay_epochs = learning_rate, decay_epochs
         self.decay_at, self.decay_factor, self.warmup_steps = decay_at or [], decay_factor, warmup_steps
         self.plateau = PlateauDecay(plateau_epochs, plateau_factor)

@@ -164,11 +164,10 @@ def _carry(path: Path, parts: Mapping[str, xr.DataArray], ground_pa: np.ndarray 
             dims = ", ".join(map(str, field.dims))
             raise InputError(f"{path}: {field.name} has {dims}; give pressure levels, lat and lon")
     levels = parts["humidity"][parts["humidity"].dims[0]]
-    pressure_hpa = levels.to_numpy() * UNITS_HPA.get(str(levels.attrs.get("units", "hPa")).lower(), np.nan)
-    if not np.isfinite(pressure_hpa).all():
-        raise InputError(
-            f"{path}: levels {levels.name} are in {levels.attrs['units']}; give them in hPa or Pa"
-        )
+    units = str(levels.attrs.get("units", "hPa"))
+    if units.lower() not in UNITS_HPA:
+        raise InputError(f"{path}: levels {levels.name} are in {units}; give them in hPa or Pa")
+    pressure_hpa = levels.to_numpy() * UNITS_HPA[units.lower()]
     eastward, northward, humidity = (field.to_numpy().astype(float) for field in parts.values())
     if ground_pa is not None:
         humidity = np.where(100 * pressure_hpa[:, None, None] > ground_pa, np.nan, humidity)
