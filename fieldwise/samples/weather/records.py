@@ -196,7 +196,7 @@ def part_by_years(records: Sequence[Record], shares: Sequence[float], gap_h: flo
     InputError
         Where there are fewer than three years.
 
-    >>> hours = 24.0 * np.arange(4 * 366)
+    >>> hours = 24.0 * np.arange(4 * 365)
     >>> season = Record("run_1", GlobalGrid.regular(5, 8), hours, lambda place: {})
     >>> parts = part_by_years([season], (0.8, 0.1, 0.1), gap_h=240.0)
     >>> [(part.name, str(EPOCH + int(part.hours[0]) * HOUR)) for part in parts][1:]
