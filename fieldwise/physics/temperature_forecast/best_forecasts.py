@@ -121,14 +121,14 @@ def mean_rank(world: TemperatureWorld, alike: np.ndarray) -> np.ndarray:
     """
     variance = 2 * world.spread_k**2 * (1 - alike) + 2 * world.noise_k**2
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
-    total = 0.5 * mean_of_folded(np.zeros(()), variance)  # nights
-    for node, weight in zip(nodes, weights, strict=True):
-        shaded = world.warming_k * world.shading * np.cos(np.pi / 2 * node)
-        wide = variance[..., None, None]
-        total = total + weight / 4 * _mean_over_cloud(
-            alike, lambda c, d, s=shaded, v=wide: mean_of_folded(s * (c - d), v)
-        )
-    return total / 2
+    shades = world.warming_k * world.shading * np.cos(np.pi / 2 * nodes)  # of the hours of daylight
+
+    def apart(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        wide, difference = variance[..., None, None], first - second
+        days = [w * mean_of_folded(s * difference, wide) for s, w in zip(shades, weights, strict=True)]
+        return mean_of_folded(np.zeros(()), wide) / 2 + np.sum(days, axis=0) / 4
+
+    return _mean_over_cloud(alike, apart) / 2
 
 
 def mean_of_folded(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:

@@ -159,7 +159,7 @@ def _find_in_grib(path: Path, wanted: Wanted) -> Series | None:
     messages = [each for each in list_messages(path) if each.name in wanted.names]
     if wanted.level_hpa is None:
         chosen = [each for each in messages if each.kind == "surface"]
-        by_hour = {each.hour: (each,) for each in chosen}
+        by_hour: dict[float, tuple[Message, ...]] = {each.hour: (each,) for each in chosen}
         hours = sorted(each.hour for each in chosen)
     else:
         by_hour, hours = _levels_of(path, messages, wanted.level_hpa)

@@ -31,6 +31,7 @@ UNITS |= {"10u": "m s**-1", "10v": "m s**-1", "sp": "Pa", "msl": "Pa", "tcc": "1
 UNITS |= {"z": "m**2 s**-2"}
 SURFACES_1 = {100: "pressure", 109: "model"}
 SURFACES_2 = {100: "pressure", 105: "model"}
+BLOCK = 4096  # bytes; no padding is longer
 TIME_UNITS = {0: 1 / 60, 1: 1.0, 2: 24.0, 10: 3.0, 11: 6.0, 12: 12.0, 13: 1 / 3600}
 Kind = Literal["surface", "pressure", "model"]
 
@@ -99,7 +100,12 @@ def _scan(path: Path, size: int) -> Iterator[Message]:
     with path.open("rb") as file:
         while offset < size:
             file.seek(offset)
-            start = file.read(16)
+            padding = file.read(BLOCK)
+            begin = padding.lstrip(b"\0")  # files of MARS are padded to whole blocks
+            if not begin:
+                break
+            offset += len(padding) - len(begin)
+            start = begin[:16]
             edition = start[7] if len(start) == 16 and start[:4] == b"GRIB" else 0
             if edition not in (1, 2):
                 raise InputError(f"{path}: is no GRIB, or damaged, at byte {offset}; fetch it again")
