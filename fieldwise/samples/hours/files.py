@@ -43,7 +43,7 @@ class Wanted:
     units: str | None = None
 
     @classmethod
-    def named(cls, name: str, **said: Any) -> Wanted:
+    def named(cls, name: str, /, **said: Any) -> Wanted:
         """Look for a variable by its name here, or by what is said of it."""
         names, level = ALIASES.get(name, ((name,), None))
         if "name" in said:
