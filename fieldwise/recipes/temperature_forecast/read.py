@@ -42,6 +42,8 @@ def part_hours(
         Where hours are missing, splits overlap, or one is left without a whole sequence.
     """
     hours = extracted.hours
+    if gaps == "refuse" and extracted.lacking:
+        raise InputError(f"{'; '.join(extracted.lacking[:3])}; fetch them, or give --gaps split")
     if split is not None and fold is not None:
         raise InputError("--split: names the months of splits, and --fold parts by folds; give one of them")
     if split is not None:

@@ -48,7 +48,9 @@ class Wanted:
         names, level = ALIASES.get(name, ((name,), None))
         if "name" in said:
             names = (str(said["name"]),)
-        return cls(name, (*names, name), said.get("level_hpa", level), said.get("units"))
+        return cls(
+            name, tuple(dict.fromkeys((*names, name))), said.get("level_hpa", level), said.get("units")
+        )
 
 
 @dataclass(frozen=True)

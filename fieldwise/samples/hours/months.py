@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ class Extracted:
         Of each variable.
     notes
         What was converted.
+    lacking
+        Which variables lack hours that others have: these hours are left out.
     """
 
     files: Mapping[Path, np.ndarray] = field(repr=False)
@@ -47,6 +50,7 @@ class Extracted:
     longitude: np.ndarray = field(repr=False)
     units: dict[str, str]
     notes: list[str]
+    lacking: list[str] = field(default_factory=list)
 
     def frames(self, cells: slice) -> Iterator[dict[str, np.ndarray]]:
         """Give the fields of hours at some places among all, one hour after the other."""
@@ -100,9 +104,10 @@ def extract_months(
     failed = [failure for failure in failures if failure]
     if failed:
         more = f"; and {len(failed) - TOLD} more" if len(failed) > TOLD else ""
+        others = f"the others stay in {out / FOLDER}, " if len(failed) < len(months) else ""
         raise InputError(
-            f"{len(failed)} of {len(months)} months failed: {'; '.join(failed[:TOLD])}{more}; the others "
-            f"stay in {out / FOLDER}, mend these and run again"
+            f"{len(failed)} of {len(months)} months failed: {'; '.join(failed[:TOLD])}{more}; {others}mend "
+            "what is wrong and run again"
         )
     return join_months(list(targets.values()))
 
@@ -136,20 +141,21 @@ def extract_month(month: str, files: Sequence[Path], request: Request) -> xr.Dat
     origin = int(EPOCH.astype(int))
     span = first - origin, end - origin
     notes: dict[str, None] = {}
-    fields, common = {}, None
+    fields: dict[str, xr.DataArray] = {}
     for wanted in request.variables:
         series = [each for path in files if (each := find_series(path, wanted)) is not None]
         if not series:
             raise InputError(request.lacking([wanted.name]))
         fields[wanted.name] = _gather(series, wanted, request, span, notes)
-        hours = fields[wanted.name]["time"].to_numpy()
-        common = hours if common is None else np.intersect1d(common, hours)
-    if common is None or not len(common):
-        raise InputError("holds no hour that has all variables; fetch it again")
-    for name, values in fields.items():
-        lost = np.setdiff1d(np.unique(np.concatenate([v["time"] for v in fields.values()])), values["time"])
-        if lost.size:
-            notes[f"{name}: lacks {lost.size} hours that others have, first {time_of(lost[0])}"] = None
+    hours = {name: values["time"].to_numpy() for name, values in fields.items()}
+    common, every = (functools.reduce(join, hours.values()) for join in (np.intersect1d, np.union1d))
+    if not len(common):
+        raise InputError("no hour has all variables; fetch it again")
+    lacking = [
+        f"{name}: lacks {len(every) - len(own)} hours that others have, first {time_of(lost[0])}"
+        for name, own in hours.items()
+        if (lost := np.setdiff1d(every, own)).size
+    ]
     try:
         joined = xr.merge(
             [values.sel(time=common) for values in fields.values()], join="exact", compat="override"
@@ -157,7 +163,7 @@ def extract_month(month: str, files: Sequence[Path], request: Request) -> xr.Dat
     except ValueError:
         raise InputError("variables lie on different grids; bring them to one") from None
     joined["time"].attrs.update(TIME)
-    return joined.assign_attrs(notes=list(notes) or "")
+    return joined.assign_attrs(notes=list(notes) or "", lacking=lacking or "")
 
 
 def _gather(
@@ -231,7 +237,7 @@ def join_months(files: Sequence[Path]) -> Extracted:
         Where a file is damaged, or grids or units differ.
     """
     found: dict[Path, np.ndarray] = {}
-    notes: dict[str, None] = {}
+    told: dict[str, dict[str, None]] = {"notes": {}, "lacking": {}}
     axes, units = None, None
     for path in files:
         with _open(path) as opened:
@@ -247,10 +253,11 @@ def join_months(files: Sequence[Path]) -> Extracted:
                 )
             axes, units = axes or own, of_file
             found[path] = opened["time"].to_numpy()
-            notes |= dict.fromkeys(np.atleast_1d(opened.attrs.get("notes", "")).tolist())
+            for name, lines in told.items():
+                lines |= dict.fromkeys(each for each in np.atleast_1d(opened.attrs[name]).tolist() if each)
     assert axes is not None
     assert units is not None
-    return Extracted(found, np.concatenate([*found.values()]), *axes, units, [note for note in notes if note])
+    return Extracted(found, np.concatenate([*found.values()]), *axes, units, *map(list, told.values()))
 
 
 def _open(path: Path) -> xr.Dataset:
