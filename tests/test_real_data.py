@@ -140,8 +140,7 @@ def test_nioghalvfjerds(tmp_path):
 def test_a_month_of_era5_has_the_known_baselines(tmp_path):
     """Mean squared errors (K2) that another program found, at 1, 3, 6, 9 and 12 hours.
 
-    Forecasts start on days 25 to 31, from 0 UTC on, and see the day before; what is learnt is learnt on days 1
-    to 20.
+    Forecasts start on days 25 to 31, from 0 UTC on, and see the day before; they are fitted to days 1 to 20.
     """
     file = FILES / "era5-2mt-2019-03-uk.grib"
     if not file.exists():

@@ -12,7 +12,7 @@ from scipy import fft
 from fieldwise.physics.temperature_forecast.best_forecasts import cover, mean_of_folded, normal_nodes
 from fieldwise.physics.temperature_forecast.worlds import TemperatureWorld
 
-NODES = 12  # of Gaussian quadrature over the cloud of a cell
+NODES = 8  # of Gaussian quadrature over the cloud of a cell
 
 
 class Branch(NamedTuple):

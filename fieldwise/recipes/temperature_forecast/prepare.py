@@ -60,7 +60,7 @@ def prepare(
     from tqdm import tqdm
 
     from fieldwise.recipes.temperature_forecast.cases import RECIPE, write_case
-    from fieldwise.recipes.temperature_forecast.made import make_sandbox
+    from fieldwise.recipes.temperature_forecast.made import make_sandbox, write_exact
     from fieldwise.recipes.temperature_forecast.read import describe, part_hours
     from fieldwise.samples.hours.months import extract_months
     from fieldwise.samples.hours.requests import read_request
@@ -84,6 +84,9 @@ def prepare(
         draft.facts |= facts
         draft.sources = list(request.files) if request else []
         written = [write_case(stretch, draft, progress=progress) for stretch in stretches]
+        for stretch in stretches:
+            if stretch.split == "test":
+                write_exact(stretch, draft)
         if described:
             (draft.folder / "metadata.json").write_text(json.dumps(described, indent=2))
         for name in SPLITS:  # what was prepared before

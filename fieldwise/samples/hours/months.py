@@ -84,6 +84,17 @@ def extract_months(
     ------
     InputError
         Where a month cannot be extracted, after all others are.
+
+    >>> import tempfile
+    >>> from fieldwise.samples.hours.requests import read_request
+    >>> folder, axes = Path(tempfile.mkdtemp()), {"lat": [1.0, 0.0], "lon": [0.0, 1.0]}
+    >>> times = {"time": ("time", np.arange(740, 748), {"units": "hours since 2000-01-01"})}
+    >>> field = (("time", "lat", "lon"), np.full((8, 2, 2), 6.85), {"units": "degC"})
+    >>> _ = xr.Dataset({"t2m": field}, times | axes).to_netcdf(folder / "a.nc", engine="h5netcdf")
+    >>> _ = (folder / "own.yaml").write_text("{path: a.nc, variables: [t2m]}")
+    >>> extracted = extract_months(read_request(folder / "own.yaml"), folder)
+    >>> len(extracted.files), extracted.notes, next(extracted.frames(slice(0, 1)))["t2m"].round(2).tolist()
+    (2, ['t2m: brought from degC to K'], [[280.0, 280.0], [280.0, 280.0]])
     """
     import dask
     from tqdm import tqdm

@@ -87,7 +87,16 @@ class Request:
 
 
 def names_in(path: Path) -> list[str]:
-    """Name the variables of a file, as it calls them."""
+    """Name the variables of a file, as it calls them.
+
+    >>> import tempfile
+    >>> import xarray as xr
+    >>> path, axes = Path(tempfile.mkdtemp()) / "a.nc", {"lat": [1.0, 0.0], "lon": [0.0, 1.0]}
+    >>> fields = {"t2m": (("lat", "lon"), np.zeros((2, 2))), "crs": ((), 0)}
+    >>> _ = xr.Dataset(fields, axes).to_netcdf(path, engine="h5netcdf")
+    >>> names_in(path)
+    ['t2m']
+    """
     if path.suffix in GRIB:
         return sorted({message.name for message in list_messages(path)})
     with open_globe(path) as opened:
