@@ -149,9 +149,9 @@ def test_a_month_that_fails_is_told_and_the_others_stay(tmp_path, monkeypatch):
     before = january.stat().st_mtime_ns
     broken.write_bytes(whole)
     done = []
-    extract_month = months.extract_month
+    extract_month = months._extract_month
     monkeypatch.setattr(
-        months, "extract_month", lambda month, *rest: done.append(month) or extract_month(month, *rest)
+        months, "_extract_month", lambda month, *rest: done.append(month) or extract_month(month, *rest)
     )
     check_truth(*extract(tmp_path, "era5"), HOURS)
     assert done == ["2013-02"]

@@ -40,6 +40,14 @@ def part_hours(
     ------
     InputError
         Where hours are missing, splits overlap, or one is left without a whole sequence.
+
+    >>> extracted = Extracted({}, np.arange(240.0), np.array([1.0, 0.0]), np.array([0.0, 1.0]), {"t2m": "K"}, [])
+    >>> options = {"split": None, "folds": 5, "fold": 4, "buffer_h": 12, "gaps": "refuse"}
+    >>> for stretch in part_hours(extracted, shares=(0.6, 0.2, 0.2), **options):
+    ...     print(stretch.split, stretch.name)
+    validation 2000-01-01T00_to_2000-01-02T11
+    training 2000-01-03T00_to_2000-01-08T11
+    test 2000-01-09T00_to_2000-01-10T23
     """
     hours = extracted.hours
     if gaps == "refuse" and extracted.lacking:

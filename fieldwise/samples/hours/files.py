@@ -93,9 +93,10 @@ def find_series(path: str | Path, wanted: Wanted) -> Series | None:
     >>> import tempfile
     >>> import xarray as xr
     >>> path, levels = Path(tempfile.mkdtemp()) / "a.nc", {"level": [700.0, 1000.0]}
-    >>> axes = {"time": ("time", [5], {"units": "hours since 2000-01-01"}), "lat": [1.0, 0.0], "lon": [0.0, 1.0]}
-    >>> field = (("time", "level", "lat", "lon"), np.array([270.0, 290.0]).reshape(1, 2, 1, 1) * np.ones((2, 2)))
-    >>> _ = xr.Dataset({"t": field}, axes | levels).to_netcdf(path, engine="h5netcdf")
+    >>> time = {"time": ("time", [5], {"units": "hours since 2000-01-01"})}
+    >>> values = np.array([270.0, 290.0]).reshape(1, 2, 1, 1) * np.ones((2, 2))
+    >>> field, axes = (("time", "level", "lat", "lon"), values), {"lat": [1.0, 0.0], "lon": [0.0, 1.0]}
+    >>> _ = xr.Dataset({"t": field}, time | axes | levels).to_netcdf(path, engine="h5netcdf")
     >>> series = find_series(path, Wanted.named("t850"))
     >>> series.hours.tolist(), series.read([0], np.array([0]), np.array([1])).round(1).tolist()
     ([5.0], [[[280.9]]])

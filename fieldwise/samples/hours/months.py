@@ -120,7 +120,7 @@ def extract_months(
             f"{len(failed)} of {len(months)} months failed: {'; '.join(failed[:TOLD])}{more}; {others}mend "
             "what is wrong and run again"
         )
-    return join_months(list(targets.values()))
+    return _join(list(targets.values()))
 
 
 def _name(out: Path, month: str, files: Sequence[Path], request: Request) -> Path:
@@ -132,7 +132,7 @@ def _name(out: Path, month: str, files: Sequence[Path], request: Request) -> Pat
 
 def _try(month: str, files: Sequence[Path], request: Request, target: Path) -> str | None:
     try:
-        dataset = extract_month(month, files, request)
+        dataset = _extract_month(month, files, request)
         with replace_when_done(target) as partial:
             dataset.to_netcdf(partial, engine="h5netcdf")
     except (InputError, OSError, RuntimeError, ValueError, KeyError) as error:
@@ -140,7 +140,7 @@ def _try(month: str, files: Sequence[Path], request: Request, target: Path) -> s
     return None
 
 
-def extract_month(month: str, files: Sequence[Path], request: Request) -> xr.Dataset:
+def _extract_month(month: str, files: Sequence[Path], request: Request) -> xr.Dataset:
     """Extract the variables of a month, (time, lat, lon), in units that are known here.
 
     Raises
@@ -239,7 +239,7 @@ def _bring(
     return brought.astype(np.float32), units
 
 
-def join_months(files: Sequence[Path]) -> Extracted:
+def _join(files: Sequence[Path]) -> Extracted:
     """Put extracted months one after the other; their grids must be one.
 
     Raises
