@@ -41,7 +41,8 @@ def part_hours(
     InputError
         Where hours are missing, splits overlap, or one is left without a whole sequence.
 
-    >>> extracted = Extracted({}, np.arange(240.0), np.array([1.0, 0.0]), np.array([0.0, 1.0]), {"t2m": "K"}, [])
+    >>> axes = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+    >>> extracted = Extracted({}, np.arange(240.0), *axes, {"t2m": "K"}, [])
     >>> options = {"split": None, "folds": 5, "fold": 4, "buffer_h": 12, "gaps": "refuse"}
     >>> for stretch in part_hours(extracted, shares=(0.6, 0.2, 0.2), **options):
     ...     print(stretch.split, stretch.name)
