@@ -290,6 +290,9 @@ def test_prepared_folder_over_months_and_gaps(tmp_path):
         "validation": {"2013": [2]},
         "test": {"2013": [2]},
     }
+    tree = temperature_forecast.prepare(**options, **shares, gaps="split", tree=True)
+    assert tree == tmp_path / "data" / "PreprocessedData" / told["dataset"]
+    assert Prepared(tree).description["globe"] == prepared.description["globe"]
     globe = prepared.description["globe"]
     assert globe["latitude"] == [51.0, 50.5, 50.0, 49.5, 49.0]
 

@@ -27,6 +27,7 @@ def prepare(
     buffer_hours: int = 24,
     gaps: Literal["refuse", "split"] = "refuse",
     workers: int | None = None,
+    tree: bool = False,
     progress: bool = True,
 ) -> Path:
     """Bring hourly weather into one order, and part it by periods that keep a whole sequence apart.
@@ -50,6 +51,8 @@ def prepare(
         buffer_hours: Kept apart between splits: a whole sequence, so that none is in two.
         gaps: Whether hours that are missing within a period are refused, or part it.
         workers: Months that are extracted at a time; by default one a core.
+        tree: Whether `out` is the root of a tree as AMBS has it: the folder, named after years, months, size,
+            corner and variables, then lies in its PreprocessedData.
         progress: Whether to show how far it is.
 
     Returns:
@@ -74,11 +77,12 @@ def prepare(
         )
     else:
         request = read_request(source)
-        check_apart([out / name for name in SPLITS], request.files)
         extracted = extract_months(request, out, workers=workers, progress=progress)
         parting: Any = {"shares": shares, "split": split, "folds": folds, "fold": fold, "gaps": gaps}
         stretches = part_hours(extracted, buffer_h=buffer_hours, **parting)
         described = describe(extracted, stretches)
+        out = out / "PreprocessedData" / described["dataset"] if tree else out
+        check_apart([out / name for name in SPLITS], request.files)
         facts = {"dataset": described["dataset"], "notes": extracted.notes}
     with prepare_folder(out, recipe=RECIPE, source=str(source), seed=seed) as draft:
         draft.facts |= facts

@@ -135,7 +135,7 @@ def _find_in_dataset(path: Path, wanted: Wanted) -> Series | None:
         levels = next((axis for axis in LEVELS if axis in field.dims), None)
         if (levels is None) != (wanted.level_hpa is None) and name != wanted.name:
             return None
-        hours = np.asarray(hours_of(opened, path))
+        hours = np.round(hours_of(opened, path), 4)  # days are no whole numbers of hours, to the last bit
 
     def read(places: Sequence[int], rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         with open_globe(path) as opened:
