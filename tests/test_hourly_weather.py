@@ -98,8 +98,9 @@ def test_all_formats_give_the_same(tmp_path):
     (tmp_path / "many.grib").write_bytes(b"".join(messages))
     write_netcdf(tmp_path / "a.nc", HOURS[:5])
     write_netcdf(tmp_path / "b.nc", HOURS[5:], name="2m_temperature")
-    dataset_of(HOURS).to_zarr(tmp_path / "store.zarr", zarr_format=2)
-    for path in ("many.grib", "'[ab].nc'", "store.zarr"):
+    for version in (2, 3):
+        dataset_of(HOURS).to_zarr(tmp_path / f"store{version}.zarr", zarr_format=version, consolidated=False)
+    for path in ("many.grib", "'[ab].nc'", f"'{tmp_path}/[ab].nc'", "store2.zarr", "store3.zarr"):
         check_truth(*extract(tmp_path, path), HOURS)
 
 
