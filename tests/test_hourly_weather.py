@@ -99,7 +99,8 @@ def test_all_formats_give_the_same(tmp_path):
     write_netcdf(tmp_path / "a.nc", HOURS[:5])
     write_netcdf(tmp_path / "b.nc", HOURS[5:], name="2m_temperature")
     for version in (2, 3):
-        dataset_of(HOURS).to_zarr(tmp_path / f"store{version}.zarr", zarr_format=version, consolidated=version == 2)
+        kind = {"zarr_format": version, "consolidated": version == 2}
+        dataset_of(HOURS).to_zarr(tmp_path / f"store{version}.zarr", **kind)
     for path in ("many.grib", "'[ab].nc'", f"'{tmp_path}/[ab].nc'", "store2.zarr", "store3.zarr"):
         check_truth(*extract(tmp_path, path), HOURS)
 
@@ -264,6 +265,21 @@ def test_months_and_days_are_read(tmp_path):
         "training 2013-02-01T00 to 2013-02-28T23",
         "test 2013-03-01T00 to 2013-03-02T23",
     ]
+
+
+def test_only_months_that_are_named_are_extracted(tmp_path):
+    """A month that is broken does not matter where no split names it."""
+    write_netcdf(tmp_path / "era5" / "2013" / "02" / "a.nc", range(48, 48 + 28 * 24))
+    (tmp_path / "era5" / "2013" / "03").mkdir()
+    (tmp_path / "era5" / "2013" / "03" / "a.nc").write_text("broken")
+    request_of(tmp_path, "era5")
+    days = {"train": ["2013-02-01", "2013-02-10"], "val": ["2013-02-12", "2013-02-15"]}
+    days |= {"test": ["2013-02-20", "2013-02-28"]}
+    (tmp_path / "split.json").write_text(json.dumps({name: [ends] for name, ends in days.items()}))
+    source = {"source": str(tmp_path / "own.yaml"), "split": tmp_path / "split.json"}
+    out = temperature_forecast.prepare(**source, out=tmp_path / "data", progress=False)
+    frames = [case.frames for case in Prepared(out).cases()]
+    assert frames == [240, 4 * 24, 9 * 24]
 
 
 def test_prepared_folder_over_months_and_gaps(tmp_path):

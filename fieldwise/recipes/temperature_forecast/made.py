@@ -10,7 +10,7 @@ import numpy as np
 from fieldwise.errors import InputError
 from fieldwise.recipes.temperature_forecast.cases import CONTEXT_H, HORIZON_H, Stretch
 from fieldwise.samples.prepared import SPLITS, Draft
-from fieldwise.samples.weather.records import EPOCH, HOUR, check_shares
+from fieldwise.samples.weather.records import EPOCH, HOUR
 from fieldwise.sandbox.temperature_forecast import UNITS, MadeWeather, MovingBlobs, make_weather
 
 YEAR, MONTH = 2001, 6  # when the first split begins; the others follow a year apart
@@ -38,7 +38,6 @@ def make_sandbox(
     >>> len(facts["best_possible"]["t2m"]["mse"])
     24
     """
-    check_shares(shares)
     if world == "blobs" and (wind != "steady" or margin_cells):
         raise InputError("--world: blobs know no --wind and no --margin_cells; leave these out")
     stretches = []

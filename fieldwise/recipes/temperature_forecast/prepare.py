@@ -68,12 +68,14 @@ def prepare(
     from fieldwise.recipes.temperature_forecast.made import make_sandbox, write_exact
     from fieldwise.recipes.temperature_forecast.read import describe, open_months, part_hours
     from fieldwise.samples.prepared import SPLITS
+    from fieldwise.samples.weather.records import check_shares
     from fieldwise.verbs.prepare import check_apart, prepare_folder
 
+    check_shares(shares)
     out = Path(out)
     files: tuple[Path, ...] = ()
     if source != "sandbox":
-        extracted, files = open_months(source, out, workers=workers, progress=progress)
+        extracted, files = open_months(source, out, split=split, workers=workers, progress=progress)
         parting: Any = {"shares": shares, "split": split, "folds": folds, "fold": fold, "gaps": gaps}
         stretches = part_hours(extracted, buffer_h=buffer_hours, **parting)
         facts = describe(extracted, stretches)

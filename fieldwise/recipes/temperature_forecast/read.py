@@ -17,6 +17,7 @@ from fieldwise.samples.hours.periods import (
     Period,
     cut_runs,
     keep_apart,
+    months_of,
     part_by_folds,
     part_by_shares,
     read_periods,
@@ -26,16 +27,25 @@ from fieldwise.samples.hours.requests import read_request
 
 
 def open_months(
-    file: str | Path, out: Path, *, workers: int | None = None, progress: bool = False
+    file: str | Path,
+    out: Path,
+    *,
+    split: Path | None = None,
+    workers: int | None = None,
+    progress: bool = False,
 ) -> tuple[Extracted, tuple[Path, ...]]:
     """Extract what a FILE.yaml asks for, or open what is extracted already; name the files it came from too.
+
+    Where splits name their months, only these are extracted.
 
     >>> open_months("era5.yaml", Path("data"))
     Traceback (most recent call last):
     fieldwise.errors.InputError: era5.yaml: no such file
     """
-    request = read_request(file)
-    return extract_months(request, out, workers=workers, progress=progress), request.files
+    request, only = read_request(file), None
+    if split is not None:
+        only = months_of(hour for period in read_periods(split) for hour in range(period.first, period.end))
+    return extract_months(request, out, only=only, workers=workers, progress=progress), request.files
 
 
 def part_hours(
@@ -110,13 +120,13 @@ def describe(extracted: Extracted, stretches: Sequence[Stretch]) -> dict[str, An
     >>> described["dataset"], described["data_split"]
     ('Y2000M01to01-2_2-50.00N350.00E-t2m', {'test': {'2000': [1]}})
     """
-    months = _months_of(extracted.hours)
+    months = months_of(extracted.hours)
     latitude, longitude = extracted.latitude, extracted.longitude
     corner, shape = (float(latitude[-1]), float(longitude[0])), (len(latitude), len(longitude))
     split: dict[str, dict[str, list[int]]] = {}
     for stretch in stretches:
         years = split.setdefault(stretch.split, {})
-        for month in _months_of(stretch.hours):
+        for month in months_of(stretch.hours):
             years.setdefault(month[:4], []).append(int(month[5:]))
     return {
         "dataset": name_data_set(months, shape, corner, extracted.units),
@@ -128,7 +138,3 @@ def describe(extracted: Extracted, stretches: Sequence[Stretch]) -> dict[str, An
         "notes": extracted.notes,
         "stretches": {stretch.name: stretch.split for stretch in stretches},
     }
-
-
-def _months_of(hours: np.ndarray) -> list[str]:
-    return list(dict.fromkeys(time_of(hour)[:7] for hour in hours))

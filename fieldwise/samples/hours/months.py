@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,7 +66,12 @@ class Extracted:
 
 
 def extract_months(
-    request: Request, out: Path, *, workers: int | None = None, progress: bool = False
+    request: Request,
+    out: Path,
+    *,
+    only: Container[str] | None = None,
+    workers: int | None = None,
+    progress: bool = False,
 ) -> Extracted:
     """Extract all months into ``OUT/ExtractedData/[Y]/[M]``; those that are there stay as they are.
 
@@ -76,6 +81,8 @@ def extract_months(
         What to extract.
     out
         Folder.
+    only
+        Months that are needed, as 2019-03; by default all that there are.
     workers
         How many at a time; by default as many as there are cores, or as a Dask cluster in use has.
     progress
@@ -102,7 +109,9 @@ def extract_months(
     import dask
     from tqdm.dask import TqdmCallback
 
-    months = request.months()
+    months = {name: files for name, files in request.months().items() if only is None or name in only}
+    if not months:
+        raise InputError(f"{request.place}: has none of the months that splits name; fetch them")
     targets = {month: _name(out, month, files, request) for month, files in months.items()}
     left = [month for month in months if not targets[month].exists()]
     work = dask.delayed(_try, traverse=False)

@@ -142,6 +142,15 @@ def join_periods(periods: Iterable[Period]) -> list[Period]:
     return joined
 
 
+def months_of(hours: Iterable[float]) -> list[str]:
+    """List the months that hours lie in, in order.
+
+    >>> months_of(range(700, 1500, 24))
+    ['2000-01', '2000-02', '2000-03']
+    """
+    return list(dict.fromkeys(time_of(hour)[:7] for hour in hours))
+
+
 def keep_apart(periods: Sequence[Period], buffer_h: int) -> list[Period]:
     """Shorten periods so that so many hours lie between any two splits.
 
