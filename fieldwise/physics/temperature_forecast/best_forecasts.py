@@ -9,6 +9,7 @@ Who sees less, such as twelve noisy maps, does worse or as well, never better: t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -143,6 +144,7 @@ def mean_of_folded(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
     )
 
 
+@functools.lru_cache
 def normal_nodes(number: int = NODES) -> tuple[np.ndarray, np.ndarray]:
     """Give points and weights that average over a standard normal variable.
 

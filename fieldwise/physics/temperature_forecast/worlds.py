@@ -116,7 +116,7 @@ class TemperatureWorld:
         True
         """
         east, south = self.wavenumbers
-        return modes * np.exp(-1j * (east * displacement[0] + south * displacement[1]))
+        return modes * np.exp(-1j * displacement[0] * east) * np.exp(-1j * displacement[1] * south)
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """Draw the modes of a field of the world's spectrum, of variance 1."""
