@@ -15,25 +15,24 @@ forecast; `fieldwise.networks.forecasting.discriminators.VideoDiscriminator` giv
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from fieldwise.errors import InputError
 from fieldwise.networks.convnet import check_sizes
+from fieldwise.networks.convolutions.fast import store_channels_last
 from fieldwise.networks.convolutions.padding import PaddedConvolution, PaddedEnlargement
 from fieldwise.networks.forecasting.cdna import compose, make_kernels, move
 from fieldwise.networks.forecasting.convlstm import ConvLSTMCell, Memory
 from fieldwise.networks.forecasting.frames import (
-    check_sequences,
+    SequenceNetwork,
     draw_numbers,
     fold_time,
-    keep_sizes,
     roll_out,
     unfold_time,
 )
-from fieldwise.networks.valid.periodic import put_kernels_last
 from fieldwise.networks.valid.srgan import Noise, draw_noise
 
 CELLS = 5  # on a side of the first kernel, and of those of the memories
@@ -49,7 +48,7 @@ class Course(NamedTuple):
     codes: Tensor
 
 
-class SAVP(nn.Module):
+class SAVP(SequenceNetwork):
     """Reads all known frames, then its own, each with a random code; gives the next one.
 
     Parameters
@@ -98,12 +97,11 @@ class SAVP(nn.Module):
         code_features: int = 64,
         padding: str = "reflect",
     ) -> None:
-        super().__init__()
-        keep_sizes(self, channels, forcing=forcing, context=context, horizon=horizon, padding=padding)
+        super().__init__(channels, forcing=forcing, context=context, horizon=horizon, padding=padding)
         check_sizes(features=features, levels=levels, kernels=kernels, code=code, code_features=code_features)
-        self.padding, self.kernel_size, self.code = padding, kernel_size, code
+        self.kernel_size, self.code = kernel_size, code
         widths = [features * 2**level for level in range(levels)]
-        how = {"code": code, "padding": padding}
+        how: dict[str, Any] = {"code": code, "padding": padding}
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         before = 2 * channels + 2 * forcing  # each frame beside the first one
         for level, width in enumerate(widths):
@@ -117,7 +115,7 @@ class SAVP(nn.Module):
         self.new_map = _make_head(features, features, channels, padding)
         self.masks = _make_head(features, features, kernels + OTHERS, padding, beside=channels)
         self.encoder = TransitionEncoder(2 * channels, code_features, code)
-        put_kernels_last(self)
+        store_channels_last(self)
 
     def forward(
         self,
@@ -139,7 +137,7 @@ class SAVP(nn.Module):
         code : Tensor, optional
             The codes themselves, (batch, context + horizon - 1, code), such as those of the truth.
         """
-        horizon = check_sequences(self, inputs, horizon, forcing, truth, fed)
+        horizon = self.check(inputs, horizon, forcing, truth, fed)
         transitions = inputs.shape[1] + horizon - 1
         if code is None:
             code = self.draw_code(inputs, transitions, noise)
@@ -172,7 +170,8 @@ class SAVP(nn.Module):
         times = frames.shape[1]
         code = course.codes[:, transition : transition + times]
         first = course.first[:, None].expand(-1, times, -1, -1, -1)
-        features, kept, seen = torch.cat([frames, first], dim=2), [], []
+        features, seen = torch.cat([frames, first], dim=2), []
+        kept: list[Memory] = []
 
         def recall() -> Memory | None:
             return None if memories is None else memories[len(kept)]
