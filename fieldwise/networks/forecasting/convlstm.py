@@ -199,7 +199,7 @@ class ConvLSTMCell(nn.Module):
         kept: list[Memory] = []
         for each in gates:
             if memory is not None:  # there is nothing to recall at first
-                each = each + self.of_hidden(memory.hidden)
+                each = self.of_hidden(memory.hidden).add_(each)
             memory = self._remember(each, memory)
             kept.append(memory)
         return unfold_time(torch.cat([each.hidden for each in kept]), times), kept[-1]
@@ -207,11 +207,47 @@ class ConvLSTMCell(nn.Module):
     def _remember(self, gates: Tensor, memory: Memory | None) -> Memory:
         if self.norms:
             gates = self.norms[0](gates)
-        opened, made = gates.split([3 * self.features, self.features], dim=1)
-        write, keep, show = torch.sigmoid(opened).chunk(3, dim=1)
-        cell = write * torch.tanh(made)
-        if memory is not None:
-            cell = torch.addcmul(cell, keep, memory.cell)
+        cell, show = _Renewal.apply(gates, None if memory is None else memory.cell)
         if self.norms:
             cell = self.norms[1](cell)
         return Memory(cell, show * torch.tanh(cell))
+
+
+class _Renewal(torch.autograd.Function):
+    """Gates and cell to the new cell and what of it is shown; backward all gates' gradients fill one array.
+
+    By functions of torch one by one, their parts would be joined again in the backward pass, which costs as
+    much as all the rest of what is not convolved.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
+        features = gates.shape[1] // 4
+        opened, made = torch.sigmoid(gates[:, : 3 * features]), torch.tanh(gates[:, 3 * features :])
+        write, keep, show = opened.chunk(3, dim=1)
+        cell = write * made
+        if before is not None:
+            cell.addcmul_(keep, before)
+        ctx.save_for_backward(opened, made, before)
+        return cell, show
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None]:
+        of_cell, of_show = gradients
+        opened, made, before = ctx.saved_tensors
+        features, (write, keep, _) = made.shape[1], opened.chunk(3, dim=1)
+        sizes = len(made), 4 * features, *made.shape[2:]
+        all_gates = torch.empty(
+            sizes, dtype=made.dtype, device=made.device, memory_format=torch.channels_last
+        )
+        of_gates = all_gates.split(features, dim=1)
+        torch.mul(of_cell, made, out=of_gates[0])
+        if before is None:
+            of_gates[1].zero_()
+        else:
+            torch.mul(of_cell, before, out=of_gates[1])
+        of_gates[2].copy_(of_show)
+        of_opened = all_gates[:, : 3 * features]
+        torch.ops.aten.sigmoid_backward.grad_input(of_opened, opened, grad_input=of_opened)
+        torch.ops.aten.tanh_backward.grad_input(of_cell * write, made, grad_input=of_gates[3])
+        return all_gates, None if before is None else of_cell * keep
