@@ -50,7 +50,7 @@ class StochasticConvLSTM(SequenceNetwork):
     numbers : int
         That hold for the whole map, for each frame that is made.
     read_frames : int, optional
-        How many of the known frames are read, the last ones; by default all.
+        How many of the known frames are read, the last ones; None for all.
 
     Raises
     ------
@@ -83,7 +83,7 @@ class StochasticConvLSTM(SequenceNetwork):
         noise_reach: int = 9,
         planes: int = 4,
         numbers: int = 2,
-        read_frames: int | None = None,
+        read_frames: int | None = 4,
         padding: str = "reflect",
     ) -> None:
         super().__init__(channels, forcing=forcing, context=context, horizon=horizon, padding=padding)
