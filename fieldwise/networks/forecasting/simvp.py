@@ -190,4 +190,4 @@ class FrameLayer(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Map (batch, in_channels, y, x) to (batch, features, y, x), finer or coarser."""
         made = self.norm(self.shuffle(self.convolution(features)))
-        return nn.functional.silu(put_channels_last(made), inplace=True)
+        return nn.functional.silu(put_channels_last(made))
