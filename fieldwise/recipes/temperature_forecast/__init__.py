@@ -1,0 +1,9 @@
+"""Temperature maps of the next hours, told from those of the last ones.
+
+After Gong et al. (2022), https://doi.org/10.5194/gmd-15-8931-2022.
+"""
+
+from fieldwise.recipes.temperature_forecast.compare import compare
+from fieldwise.recipes.temperature_forecast.evaluate import evaluate
+
+__all__ = ["compare", "evaluate"]
