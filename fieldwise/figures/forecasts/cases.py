@@ -47,7 +47,7 @@ def draw_cases(
     --------
     >>> map_of = np.random.default_rng(0).normal(280.0, 5.0, (8, 10))
     >>> figure = draw_cases({"50 %": ("MSE 1.2", map_of, map_of + 1)}, quantity="2 m temperature (K)")
-    >>> figure.axes[0].get_title()
+    >>> figure.axes[0].get_title("left")
     '50 %\\nMSE 1.2'
     """
     from fieldwise.figures.sheets import styled_sheet
@@ -61,7 +61,7 @@ def draw_cases(
     rows.append([np.subtract(second, first) for first, second in zip(*rows)])
     both = common_limits(map(xr.DataArray, [*rows[0], *rows[1]]))
     around_zero = common_limits(map(xr.DataArray, rows[2]), symmetric=True)
-    high = aspect * (extent[3] - extent[2]) / (extent[1] - extent[0])
+    high = aspect * abs(extent[3] - extent[2]) / (extent[1] - extent[0])
     panel = (width_cm - 1.5) / len(cases)
     with styled_sheet(width_cm, 3 * panel * min(high, HIGHEST) + 4.6) as sheet:
         grid = sheet.subplots(3, len(cases), squeeze=False, sharex=True, sharey=True)
@@ -73,12 +73,22 @@ def draw_cases(
                 image = axes.imshow(values, extent=extent, aspect=aspect, **look)
                 axes.set_facecolor(MISSING)
             grid[row, 0].annotate(
-                name, (-0.42, 0.5), xycoords="axes fraction", rotation=90, ha="right", va="center", weight="bold"
+                name,
+                (-0.42, 0.5),
+                xycoords="axes fraction",
+                rotation=90,
+                ha="right",
+                va="center",
+                weight="bold",
             )
             if row:
                 unit = quantity.rpartition("(")[2].rstrip(")")
-                draw_bar(sheet, image, list(grid[: row + 1].flat) if row == 1 else list(grid[2]),
-                         quantity if row == 1 else f"Forecast less observed ({unit})")
+                draw_bar(
+                    sheet,
+                    image,
+                    list(grid[: row + 1].flat) if row == 1 else list(grid[2]),
+                    quantity if row == 1 else f"Forecast less observed ({unit})",
+                )
         for axes, (name, (words, *_)) in zip(grid[0], cases.items(), strict=True):
             axes.set_title(f"{name}\n{words}", fontsize=6.5)
         _label(grid, globe)

@@ -31,7 +31,7 @@ def draw_leads(
     level: float | None = None,
     width_cm: float = PAGE_CM,
 ) -> Sheet:
-    """Draw scores over the lead, a panel a measure, with intervals as bands; a name looks alike in all panels.
+    """Draw scores over the lead, a panel a measure, with intervals as bands; a name looks alike in all.
 
     Parameters
     ----------
@@ -200,7 +200,12 @@ def draw_latency(
         axes = sheet.subplots()
         for (name, place), marker in zip(points.items(), MARKERS * len(points)):
             axes.plot(
-                *place, linestyle="none", marker=marker, markersize=4, color=looks[name]["color"], label=title(name)
+                *place,
+                linestyle="none",
+                marker=marker,
+                markersize=4,
+                color=looks[name]["color"],
+                label=title(name),
             )
         for name, value in (lines or {}).items():
             axes.axhline(value, linewidth=0.8, label=title(name), **looks[name])

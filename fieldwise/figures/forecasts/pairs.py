@@ -52,7 +52,7 @@ def draw_conditional_quantiles(
     >>> middle = np.arange(270.5, 290.5)
     >>> table = {"middle": middle, "count": np.full(20, 50), "quantiles": middle + [[-2], [0], [2]]}
     >>> figure = draw_conditional_quantiles(table, table, quantity="2 m temperature (K)", lead_h=12)
-    >>> figure.axes[0].get_title()
+    >>> figure.axes[0].get_title("left")
     '(a) What came, given the forecast'
     """
     from fieldwise.figures.sheets import draw_legend, styled_sheet
@@ -83,7 +83,7 @@ def _draw_quantiles(axes: Axes, table: Table, limits: tuple[float, float]) -> No
     for name, values in zip(("5 %", "50 %", "95 %"), table["quantiles"], strict=True):
         axes.plot(table["middle"], values, label=name, **looks[name])
     axes.set(xlim=limits, ylim=limits)
-    axes.set_aspect("equal")
+    axes.set_box_aspect(1)
 
 
 def _draw_marginal(axes: Axes, table: Table, highest: float) -> None:

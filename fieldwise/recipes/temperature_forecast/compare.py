@@ -63,7 +63,9 @@ def compare(
     latencies = {name: read_latency(run) for name, run in names.items()}
     together = join_runs(results)
     bootstrap, days = resample_blocks(together, days=block_days, draws=draws, seed=seed)
-    skill, differences = (f(together, list(results), bootstrap) for f in (partial(skill_of, reference=reference), differ))
+    skill, differences = (
+        f(together, list(results), bootstrap) for f in (partial(skill_of, reference=reference), differ)
+    )
     rows = score_leads(together, bootstrap)
     rows += _rows_of("skill_score", "1", skill, together)
     rows += _rows_of("mse_difference", together["mse"].attrs["units"], differences, together)
@@ -181,7 +183,9 @@ def _rows_of(
 
     rows = []
     for name, scores in named.items():
-        for lead, (value, low, high) in zip(tell_hours(together["fcst_hour"]), scores.T.tolist(), strict=True):
+        for lead, (value, low, high) in zip(
+            tell_hours(together["fcst_hour"]), scores.T.tolist(), strict=True
+        ):
             sure = {} if np.isnan(low) else {"low": low, "high": high}
             rows.append(make_score(AGAINST, measure, unit, name, value, lead_h=lead, **sure))
     return rows
@@ -221,7 +225,9 @@ def _draw(
     sheets: dict[str, Any] = {
         "leads": partial(draw_leads, panels_of(together, bootstrap), leads_h),
         "skill": partial(draw_leads, {"Skill score of the MSE": skill}, leads_h, level=0.0),
-        "differences": partial(draw_leads, {f"MSE less that of {first} ({units})": differences}, leads_h, level=0.0),
+        "differences": partial(
+            draw_leads, {f"MSE less that of {first} ({units})": differences}, leads_h, level=0.0
+        ),
     }
     errors = together["mse"].isel(fcst_hour=-1).mean("init_time")
     points = {

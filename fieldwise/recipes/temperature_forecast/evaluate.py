@@ -24,15 +24,15 @@ def evaluate(
     figures: bool = True,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Judge forecasts by lead and by the hour of the day, beside persistence, climatology and the best possible.
+    """Judge forecasts by lead and hour of the day, beside persistence, climatology and the best possible.
 
     Baselines are fitted on the training cases: yesterday's same hour, the same moved by the damped change
     since yesterday, the mean of month and hour, and the last map. All are judged from the same init times,
     those with a day before them. Intervals are those from 5 to 95 % of blocks of days drawn again and again;
     whether forecasts are better than damped persistence is told by their paired differences.
 
-    PSNR and SSIM have the range of the training data; `psnr_published` and `ssim_published` have the ranges of
-    1 and 2 that published scores have. results.nc keeps the scores of every init time, for `compare`.
+    PSNR and SSIM have the range of the training data; `psnr_published` and `ssim_published` have the ranges
+    of 1 and 2 that published scores have. results.nc keeps the scores of every init time, for `compare`.
 
     Args:
         run: Run folder; scores.json, scores.csv, results.nc and figures go there.
@@ -66,7 +66,10 @@ def evaluate(
     from fieldwise.verbs.evaluate import judge
 
     prepared = Prepared(data, recipe=RECIPE)
-    opened, training = open_forecasts(prediction, prepared.cases(split), target=target), prepared.cases("training")
+    opened, training = (
+        open_forecasts(prediction, prepared.cases(split), target=target),
+        prepared.cases("training"),
+    )
     first = opened[0]
     references = fit_references(
         training,

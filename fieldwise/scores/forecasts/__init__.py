@@ -1,4 +1,4 @@
-"""Forecasts over lead times: what they are compared with, how far they are from what came, how sure that is."""
+"""Forecasts over lead times: what they are compared with, how far off they are, and how sure that is."""
 
 from fieldwise.scores.forecasts.baselines import DampedPersistence, persist_day, persist_last
 from fieldwise.scores.forecasts.blocks import (

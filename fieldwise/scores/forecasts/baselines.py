@@ -67,8 +67,8 @@ def place_a_day_before(lead: int, *, day: int = DAY) -> int:
 class DampedPersistence:
     """Yesterday's same hour, moved by a part of how much warmer it is now than it was yesterday.
 
-    It forecasts x(t + L − 24) + r [x(t) − x(t − 24)]; the share r of each lead is that of least squares over
-    all cells and training times, and falls from 1 as the lead grows.
+    It forecasts x(t + L − 24) + r [x(t) − x(t − 24)]; the share r of each lead and cell is that of least
+    squares over all training times, and falls from 1 as the lead grows.
 
     Parameters
     ----------
@@ -76,27 +76,20 @@ class DampedPersistence:
         Number of leads, in frames.
     day
         Frames that make up one.
-    weights
-        Of the cells, such as their areas; equal where not given.
 
     Examples
     --------
     >>> warming = [np.array([float(hour)]) for hour in range(30)]  # by as much every day
     >>> damped = DampedPersistence(horizon=3)
     >>> damped.add(warming)
-    >>> damped.shares.tolist(), damped.predict(warming)[:, 0].tolist()
+    >>> damped.shares[:, 0].tolist(), damped.predict(warming)[:, 0].tolist()
     ([1.0, 1.0, 1.0], [30.0, 31.0, 32.0])
     """
 
     horizon: int
     day: int = DAY
-    weights: np.ndarray | None = None
-    products: np.ndarray = field(init=False, repr=False)
-    squares: float = field(default=0.0, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        """Begin with nothing."""
-        self.products = np.zeros(self.horizon)
+    products: np.ndarray | None = field(default=None, init=False, repr=False)  # (lead, ...)
+    squares: np.ndarray | None = field(default=None, init=False, repr=False)
 
     def add(self, frames: Iterable[np.ndarray]) -> None:
         """Add the frames of one stretch of time in their order; few are in memory at once."""
@@ -105,35 +98,41 @@ class DampedPersistence:
             latest.append(np.asarray(frame, dtype=np.float64))
             if len(latest) == latest.maxlen:
                 self._add(list(latest))
+        if len(latest) == latest.maxlen:
+            latest.popleft()
+        while len(latest) > self.day + 1:  # the last init times have not all leads
+            self._add(list(latest))
+            latest.popleft()
 
     def _add(self, frames: list[np.ndarray]) -> None:
         history, future = frames[: self.day + 1], frames[self.day + 1 :]
         change = history[-1] - history[0]
-        weighted = change if self.weights is None else change * self.weights
-        self.squares += float(np.vdot(change, weighted))
+        if self.products is None or self.squares is None:
+            self.products, self.squares = np.zeros((2, self.horizon, *change.shape))
+        self.squares[: len(future)] += change**2
         for lead, frame in enumerate(future, start=1):
             before = history[place_a_day_before(lead, day=self.day)]
-            self.products[lead - 1] += np.vdot(frame - before, weighted)
+            self.products[lead - 1] += (frame - before) * change
 
     @property
     def is_fitted(self) -> bool:
-        """Whether any stretch was long enough: a day, the horizon and a frame."""
-        return self.squares > 0
+        """Whether any stretch was long enough for all leads: a day, the horizon and a frame."""
+        return self.squares is not None and bool(self.squares[-1].any())
 
     @property
     def shares(self) -> np.ndarray:
-        """The share r of each lead, (lead,)."""
-        if not self.is_fitted:
+        """The share r of each lead and cell, (lead, ...); 0 in a cell that never changes from day to day."""
+        if self.products is None or self.squares is None or not self.is_fitted:
             raise InputError(
                 f"no stretch of training has {self.day + 1 + self.horizon} frames that change from day to "
                 "day, so persistence cannot be damped; give longer ones"
             )
-        return self.products / self.squares
+        nothing = np.zeros_like(self.products)
+        return np.divide(self.products, self.squares, out=nothing, where=self.squares > 0)
 
     def predict(self, history: Sequence[np.ndarray]) -> np.ndarray:
         """Forecast from a history of more than a day."""
         if len(history) <= self.day:
             raise InputError(f"history of {len(history)} frames is too short; give {self.day + 1} at least")
         change = history[-1] - history[-1 - self.day]
-        shares = self.shares.reshape(-1, *(1,) * np.ndim(change))
-        return persist_day(history, horizon=self.horizon, day=self.day) + shares * change
+        return persist_day(history, horizon=self.horizon, day=self.day) + self.shares * change

@@ -1,7 +1,8 @@
 """How far forecasts are from what came, frame by frame: (..., y, x) twice makes (...).
 
-Means over cells count each by its weight, such as its area, (y, x); all cells alike where there is none.
-What looks at neighbours (similarity) has no weights.
+What came may lack leading dimensions: several forecasts of it, (name, lead, y, x), are judged at once. Means
+over cells count each by its weight, such as its area, (y, x); all cells alike where there is none. What looks
+at neighbours (similarity) has no weights.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def mean_absolute_error(
 
 def _differences(forecast: ArrayLike, observed: ArrayLike) -> np.ndarray:
     predicted, came = np.asarray(forecast, dtype=np.float64), np.asarray(observed, dtype=np.float64)
-    if predicted.shape != came.shape or came.ndim < 2:
+    if came.ndim < 2 or predicted.shape[predicted.ndim - came.ndim :] != came.shape:
         raise InputError(f"forecast {predicted.shape} and observed {came.shape} differ; give (..., y, x)")
     return predicted - came
 
@@ -101,8 +102,8 @@ def structural_similarity(
 ) -> np.ndarray:
     """Give the SSIM of Wang et al. (2004), the mean over all windows of 7 x 7 cells within the map.
 
-    In each window, of equal weights, (2 μₓμᵧ + C₁)(2 σₓᵧ + C₂) / ((μₓ² + μᵧ² + C₁)(σₓ² + σᵧ² + C₂)), with sample
-    (co)variances, C₁ = (0.01 R)² and C₂ = (0.03 R)²: as scikit-image has it by default.
+    In each window, of equal weights, (2 μₓμᵧ + C₁)(2 σₓᵧ + C₂) / ((μₓ² + μᵧ² + C₁)(σₓ² + σᵧ² + C₂)), with
+    sample (co)variances, C₁ = (0.01 R)² and C₂ = (0.03 R)²: as scikit-image has it by default.
 
     Parameters
     ----------
@@ -123,7 +124,7 @@ def structural_similarity(
     >>> blurred = ndimage.uniform_filter(observed, (0, 3, 3))
     >>> structural_similarity(np.stack([observed, blurred]), np.stack(2 * [observed]),
     ...                       data_range=30.0).round(2).tolist()
-    [[1.0], [0.53]]
+    [[1.0], [0.23]]
     """
     _differences(forecast, observed)  # refuses what cannot be compared
     x, y = np.asarray(forecast, dtype=np.float64), np.asarray(observed, dtype=np.float64)
@@ -178,7 +179,7 @@ def anomaly_correlation(
     _differences(forecast, observed)
     normal = np.asarray(climatology, dtype=np.float64)
     predicted, came = np.asarray(forecast) - normal, np.asarray(observed) - normal
-    common = mean_over_cells(predicted * came, weights)
+    common = np.asarray(mean_over_cells(predicted * came, weights))
     sizes = mean_over_cells(predicted**2, weights) * mean_over_cells(came**2, weights)
     return np.divide(common, np.sqrt(sizes), out=np.full(common.shape, np.nan), where=sizes > 0)
 
@@ -213,9 +214,9 @@ def gradient_ratio(
     """
     _differences(forecast, observed)
     predicted, came = (mean_over_cells(_steepness(each, narrowing), weights) for each in (forecast, observed))
-    return np.divide(predicted, came, out=np.full(came.shape, np.nan), where=came > 0)
+    return np.divide(predicted, came, out=np.full(predicted.shape, np.nan), where=came > 0)
 
 
 def _steepness(values: ArrayLike, narrowing: ArrayLike) -> np.ndarray:
     down, across = np.gradient(np.asarray(values, dtype=np.float64), axis=(-2, -1))
-    return np.hypot(down, across / narrowing)
+    return np.sqrt(down**2 + (across / narrowing) ** 2)

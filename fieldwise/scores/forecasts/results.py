@@ -1,8 +1,8 @@
 """The scores of every init time, lead and forecast: what is averaged, how sure that is, and what is compared.
 
-They are a dataset: each measure is (name, init_time, fcst_hour), NaN where it has no meaning. Beside init_time
-stands its case: two cases may have the same times. ``best_possible_MEASURE`` is (fcst_hour), where known, and
-``rank_count`` (fcst_hour, rank) counts how many members lay below what came.
+They are a dataset: each measure is (name, init_time, fcst_hour), NaN where it has no meaning. Beside
+init_time stands its case: two cases may have the same times. ``best_possible_MEASURE`` is (fcst_hour), where
+known, and ``rank_count`` (fcst_hour, rank) counts how many members lay below what came.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def read_results(run: str | Path) -> xr.Dataset:
     --------
     >>> read_results("model/no_such_run")
     Traceback (most recent call last):
-    fieldwise.errors.InputError: model/no_such_run: holds no results.nc; judge it with `fieldwise ... evaluate`
+    fieldwise.errors.InputError: model/no_such_run: holds no results.nc; judge it with ...
     """
     path = Path(run) / RESULTS
     if not path.exists():
@@ -176,9 +176,7 @@ def list_measures(results: xr.Dataset) -> list[str]:
     return [str(key) for key, each in results.data_vars.items() if each.dims == DIMS and key != SPREAD]
 
 
-def mean_scores(
-    results: xr.Dataset, measure: str, bootstrap: BlockBootstrap | None
-) -> dict[str, np.ndarray]:
+def mean_scores(results: xr.Dataset, measure: str, bootstrap: BlockBootstrap | None) -> dict[str, np.ndarray]:
     """Give the mean over init times of a measure and its interval, by name: (3, lead) of value, low, high.
 
     The spread of members over the error of their mean, ``spread_skill``, is a ratio of means. Names that
@@ -292,7 +290,7 @@ def share_forecasts(results: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     ...         scores.add("march", hour, {"mse": {"prediction": [0.1 * hour]}})
     ...     made[label] = scores.dataset()
     >>> {label: each["init_time"].values.tolist() for label, each in share_forecasts(made).items()}
-    {'first': [1.0, 2.0], 'second': [1.0, 2.0]}
+    {'first': [1, 2], 'second': [1, 2]}
     """
     first, *others = results
     for label in others:

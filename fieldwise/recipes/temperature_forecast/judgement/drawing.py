@@ -74,7 +74,9 @@ def draw_judgement(
         sheets["ranks"] = partial(draw_ranks, counts)
     if (latency := read_latency(run)) is not None:
         points = {"prediction": (latency["seconds_per_forecast"], _at_last_lead(results, "prediction"))}
-        sheets["accuracy_latency"] = partial(draw_latency, points, lines_of(results), **_latency_words(results))
+        sheets["accuracy_latency"] = partial(
+            draw_latency, points, lines_of(results), **_latency_words(results)
+        )
     for name, draw in sheets.items():
         yield from try_to_draw(folder / name, draw)
     yield from draw_deciles(folder, opened, references, results, quantity=quantity)
@@ -94,7 +96,10 @@ def panels_of(results: xr.Dataset, bootstrap: BlockBootstrap | None) -> dict[str
     ['MSE (K2)']
     """
     panels = {}
-    measures = [*(each for each in PANELS if each in results), *(["spread_skill"] if SPREAD in results else [])]
+    measures = [
+        *(each for each in PANELS if each in results),
+        *(["spread_skill"] if SPREAD in results else []),
+    ]
     for measure in measures:
         unit = results[measure].attrs["units"] if measure in results else "1"
         named = mean_scores(results, measure, bootstrap)
@@ -129,9 +134,7 @@ def lines_of(results: xr.Dataset) -> dict[str, float]:
     """
     names = results["name"].values.tolist()
     lines = {
-        name: _at_last_lead(results, name)
-        for name in ("damped_persistence", "climatology")
-        if name in names
+        name: _at_last_lead(results, name) for name in ("damped_persistence", "climatology") if name in names
     }
     best = {BEST: float(results[f"{BEST}_mse"][-1])} if f"{BEST}_mse" in results else {}
     return lines | best

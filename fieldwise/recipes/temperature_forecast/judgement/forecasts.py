@@ -95,7 +95,7 @@ class Opened:
         return places
 
     def choose(self, *, history: int) -> np.ndarray:
-        """Give the places in the file of init times with so many frames before them and all leads observed."""
+        """Give the places in the file of init times with so many frames before, and all leads observed."""
         frames = self.frames
         return np.flatnonzero((frames >= history) & (frames + self.steps.max() < self.case.frames))
 
@@ -201,9 +201,7 @@ def _open(path: Path, case: Case, target: str | None) -> Opened:
     return Opened(case, path, dataset, chosen, hours, dataset["fcst_hour"].to_numpy().astype(float))
 
 
-def read_forecasts(
-    opened: Sequence[Opened], references: References, *, history: int
-) -> Iterator[Forecast]:
+def read_forecasts(opened: Sequence[Opened], references: References, *, history: int) -> Iterator[Forecast]:
     """Read all forecasts that can be judged, one after the other.
 
     Parameters

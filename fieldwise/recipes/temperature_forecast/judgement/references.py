@@ -47,7 +47,9 @@ class Cells:
             return cls()
         latitude = np.asarray(case.facts["globe"]["latitude"], dtype=np.float64)
         if latitude.size != case.shape[0]:
-            raise InputError(f"case {case}: has {case.shape[0]} rows at {latitude.size} latitudes; prepare again")
+            raise InputError(
+                f"case {case}: has {case.shape[0]} rows at {latitude.size} latitudes; prepare again"
+            )
         return cls(area_weights(latitude, case.shape[1]), np.cos(np.deg2rad(latitude))[:, None])
 
 
@@ -83,7 +85,8 @@ class References:
         Parameters
         ----------
         history
-            (hour, y, x) up to the init time; where it is no longer than a day, those that need one are absent.
+            (hour, y, x) up to the init time. Where it is no longer than a day, those
+            that need one are left out.
         normal
             (lead, y, x) climatology.
         """
@@ -124,7 +127,7 @@ def fit_references(
     >>> from fieldwise.samples.examples import make_prepared
     >>> days = np.arange(72.0).reshape(72, 1, 1) * np.ones((1, 2, 2))  # each a day's step warmer
     >>> references = fit_references(make_prepared({"t2m": days}).cases(), "t2m", horizon=2)
-    >>> references.damped.shares.tolist(), references.data_range
+    >>> references.damped.shares[:, 0, 0].tolist(), references.data_range
     ([1.0, 1.0], 71.0)
     """
     case = cases[0]
@@ -132,7 +135,7 @@ def fit_references(
         each.check_has([target], why="a baseline")
     day = round(DAY_H / float(case.facts.get("step_h", 1)))
     cells = Cells.of(case, by_area=by_area)
-    damped = DampedPersistence(horizon, day, cells.weights)
+    damped = DampedPersistence(horizon, day)
     sums, limits = ClimatologySums((case.shape[0], case.shape[1])), [np.inf, -np.inf]
 
     def frames(case: Case) -> Iterator[np.ndarray]:

@@ -126,7 +126,7 @@ def judge_forecasts(
     >>> from fieldwise.recipes.temperature_forecast.judgement.examples import make_forecasts
     >>> judged, facts = judge_forecasts(*make_forecasts())
     >>> facts["n_init_times"], facts["n_left_out"], judged.scores.dataset().sizes["fcst_hour"]
-    (11, 25, 2)
+    (34, 24, 2)
     """
     day = references.day
     history = day if any(each.choose(history=day).size for each in opened) else 0
@@ -174,8 +174,7 @@ def score_maps(forecast: Forecast, references: References) -> dict[str, dict[str
     """
     cells, names = references.cells, list(forecast.maps)
     maps = np.stack([forecast.maps[name] for name in names])  # (name, lead, y, x)
-    observed = np.broadcast_to(forecast.observed, maps.shape)
-    normal = np.broadcast_to(forecast.normal, maps.shape)
+    observed, normal = forecast.observed, forecast.normal
     squares = mean_squared_error(maps, observed, weights=cells.weights)
     data_range = references.data_range
     found = {
@@ -243,7 +242,11 @@ def best_possible(opened: Opened) -> dict[str, list[float]]:
     """
     known = opened.case.facts.get("best_possible", {}).get(opened.target, {})
     steps = opened.steps - 1
-    return {measure: [values[step] for step in steps] for measure, values in known.items() if steps.max() < len(values)}
+    return {
+        measure: [values[step] for step in steps]
+        for measure, values in known.items()
+        if steps.max() < len(values)
+    }
 
 
 def say(results: xr.Dataset, bootstrap: BlockBootstrap | None, days: int) -> Iterator[str]:
@@ -273,7 +276,7 @@ def say(results: xr.Dataset, bootstrap: BlockBootstrap | None, days: int) -> Ite
         if f"{BEST}_{measure}" in results:
             best = results[f"{BEST}_{measure}"].to_numpy()
             found = results[measure].sel(name="prediction").to_numpy()
-            if np.isfinite(found).all():
+            if measure == "mse" or SPREAD in results:
                 yield from _say_best(leads, found, best, label, bootstrap)
 
 
@@ -283,16 +286,20 @@ def _say_best(
     """Say how many times the best possible a score is; call out what chance does not explain."""
     ratios = found.mean(axis=0) / best
     shown = choose_leads(leads)
-    (first, *others) = [f"{ratio:.2f}{{}} at {lead:g} h" for lead, ratio in zip(leads, ratios) if lead in shown]
-    yield f"{label} is " + ", ".join([first.format(" of the best possible"), *(each.format("") for each in others)])
+    (first, *others) = [
+        f"{ratio:.2f}{{}} at {lead:g} h" for lead, ratio in zip(leads, ratios) if lead in shown
+    ]
+    yield f"{label} is " + ", ".join(
+        [first.format(" of the best possible"), *(each.format("") for each in others)]
+    )
     if bootstrap is None:
         return
     below = best - found.mean(axis=0) > ERRORS_BELOW * bootstrap.means(found).std(axis=0)
     if below.any():
         where = ", ".join(f"{lead:g}" for lead, is_below in zip(leads, below) if is_below)
         yield (
-            f"{label} at {where} h is below the best possible by more than sampling error: the network has seen "
-            "the answer"
+            f"{label} at {where} h is below the best possible by more than sampling error: the "
+            "network has seen the answer"
         )
 
 
