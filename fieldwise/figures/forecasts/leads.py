@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fieldwise.errors import InputError
-from fieldwise.figures.curves import looks_of
+from fieldwise.figures.curves import LARGEST_LINEAR, looks_of
 from fieldwise.figures.panels import COLUMN_CM, PAGE_CM, check_named, letter, title, unit_text
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ BAND = 0.18  # opacity
 LEGEND_CM = 0.45  # height of a line of it
 MARKERS = "os^Dv<>P"
 FIRST = "best_possible"  # drawn in black: what cannot be beaten
+MOST_TICKS = 8
 FEW_LEADS = 16  # up to which each has a dot
 
 
@@ -70,8 +71,7 @@ def draw_leads(
                 axes.axhline(level, color="0.6", linewidth=0.5, linestyle="dashed")
             for name, values in curves.items():
                 _draw_band(axes, name, leads, np.atleast_2d(np.asarray(values, np.float64)), looks[name])
-            _label_leads(axes, leads)
-            axes.set_ylabel(unit_text(label))
+            _label_axes(axes, leads, label)
             if len(panels) > 1:
                 axes.set_title(f"({chr(ord('a') + index)})")
         _name_lines(sheet, grid[: len(panels)], columns=5 if columns > 1 else 2)
@@ -92,12 +92,18 @@ def _draw_band(axes: Axes, name: str, leads: np.ndarray, values: np.ndarray, loo
     axes.plot(leads, values[0], label=title(name), **look, **dots)
 
 
-def _label_leads(axes: Axes, leads: np.ndarray) -> None:
-    from matplotlib.ticker import MaxNLocator
+def _label_axes(axes: Axes, leads: np.ndarray, label: str) -> None:
+    """Name both axes; scores that differ by far are spread on a logarithm."""
+    from matplotlib.ticker import LogLocator, MultipleLocator, NullFormatter
 
-    axes.set_xlabel("Lead (h)")
-    steps = [1, 2, 3, 6, 10] if leads.max() <= 12 else [1.2, 2.4, 6, 10]
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, *steps] if steps[0] != 1 else steps))
+    step = next((step for step in (1, 3, 6, 12, 24) if leads.max() <= MOST_TICKS * step), 48)
+    axes.xaxis.set_major_locator(MultipleLocator(step))
+    axes.set(xlabel="Lead (h)", ylabel=unit_text(label))
+    values = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for line in axes.lines])
+    if np.nanmin(values) > 0 and np.nanmax(values) > LARGEST_LINEAR * np.nanmin(values):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter("{x:.8g}")
 
 
@@ -107,7 +113,8 @@ def _name_lines(sheet: Sheet, panels: list[Axes], *, columns: int) -> None:
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
         named = {**dict(zip(labels, handles, strict=True)), **named}
-    sheet.legend(named.values(), named.keys(), loc="outside upper left", ncols=columns)
+    rows = -(-len(named) // columns)
+    sheet.legend(named.values(), named.keys(), loc="outside upper left", ncols=-(-len(named) // rows))
 
 
 def draw_hours(

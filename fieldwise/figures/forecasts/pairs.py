@@ -55,7 +55,7 @@ def draw_conditional_quantiles(
     >>> figure.axes[0].get_title("left")
     '(a) What came, given the forecast'
     """
-    from fieldwise.figures.sheets import draw_legend, styled_sheet
+    from fieldwise.figures.sheets import styled_sheet
 
     tables = (given_forecast, given_observed)
     if not all(table["middle"].size for table in tables):
@@ -65,36 +65,36 @@ def draw_conditional_quantiles(
     limits = float(values.min() - room), float(values.max() + room)
     share = max(float((table["count"] / table["count"].sum()).max()) for table in tables)
     names = ("forecast", "observed")
-    with styled_sheet(width_cm, width_cm / 2 + 0.9) as sheet:
-        for index, (axes, table) in enumerate(zip(sheet.subplots(1, 2), tables)):
+    with styled_sheet(width_cm, 0.62 * width_cm) as sheet:
+        upper, lower = sheet.subplots(2, 2, sharex="col", sharey="row", height_ratios=[4, 1])
+        for index, table in enumerate(tables):
             given, other = names[index], names[1 - index]
-            _draw_quantiles(axes, table, limits)
-            _draw_marginal(axes, table, 5 * share)
+            _draw_quantiles(upper[index], table, limits)
+            _draw_marginal(lower[index], table, share)
             words = ("What came, given the forecast", "What was forecast, given what came")[index]
-            axes.set_title(f"({'ab'[index]}) {words}", pad=16)
-            axes.set(xlabel=f"{quantity}, {given}, {lead_h:g} h ahead", ylabel=f"{quantity}, {other}")
-            draw_legend(axes, width_cm=width_cm / 2)
+            upper[index].set_title(f"({'ab'[index]}) {words}")
+            upper[index].set_ylabel(f"{quantity}, {other}")
+            lower[index].set_xlabel(f"{quantity}, {given}, {lead_h:g} h ahead")
+        lower[0].set_ylabel("Share (%)")
+        sheet.legend(*upper[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
+        sheet.align_ylabels(lower)
     return sheet
 
 
 def _draw_quantiles(axes: Axes, table: Table, limits: tuple[float, float]) -> None:
     looks = looks_of(["", "95 %", "50 %", "5 %"])
-    axes.plot(limits, limits, color="0.6", linewidth=0.5, linestyle="dashed")
-    for name, values in zip(("5 %", "50 %", "95 %"), table["quantiles"], strict=True):
-        axes.plot(table["middle"], values, label=name, **looks[name])
+    for name, values in reversed([*zip(("5 %", "50 %", "95 %"), table["quantiles"], strict=True)]):
+        axes.plot(table["middle"], values, label=f"{name} quantile", **looks[name])
+    axes.plot(limits, limits, color="0.6", linewidth=0.5, linestyle="dashed", label="Equal")
     axes.set(xlim=limits, ylim=limits)
-    axes.set_box_aspect(1)
+    axes.tick_params(labelleft=True)
 
 
-def _draw_marginal(axes: Axes, table: Table, highest: float) -> None:
-    """Draw the shares of the bins, so that the most frequent one takes a fifth of the height."""
+def _draw_marginal(axes: Axes, table: Table, most: float) -> None:
+    """Draw how often each bin is, in percent."""
     width = float(np.diff(table["middle"]).min()) if table["middle"].size > 1 else 1.0
-    behind = axes.twinx()
-    behind.bar(table["middle"], table["count"] / table["count"].sum(), width, color=BARS, linewidth=0)
-    behind.set(ylim=(0, highest), yticks=[])
-    behind.set_zorder(axes.get_zorder() - 1)
-    axes.patch.set_visible(False)
-    axes.bar([], [], color=BARS, label="Share of the bin")
+    axes.bar(table["middle"], 100 * table["count"] / table["count"].sum(), width, color=BARS, linewidth=0)
+    axes.set_ylim(0, 105 * most)
 
 
 def draw_ranks(counts: Mapping[str, ArrayLike], *, width_cm: float = COLUMN_CM) -> Sheet:

@@ -29,6 +29,7 @@ from fieldwise.scores.forecasts import (
     structural_similarity,
     tell_differences,
     tell_hours,
+    tell_leads,
 )
 from fieldwise.scores.forecasts.measures import PUBLISHED_RANGES, WINDOW
 from fieldwise.scores.forecasts.results import AGAINST, BEST, SPREAD
@@ -296,10 +297,11 @@ def _say_best(
         return
     below = best - found.mean(axis=0) > ERRORS_BELOW * bootstrap.means(found).std(axis=0)
     if below.any():
-        where = ", ".join(f"{lead:g}" for lead, is_below in zip(leads, below) if is_below)
+        told = tell_leads(leads, np.where(below, "below", "possible")).split("; ")
+        where = " and ".join(part.removeprefix("below ") for part in told if part.startswith("below"))
         yield (
-            f"{label} at {where} h is below the best possible by more than sampling error: the "
-            "network has seen the answer"
+            f"{label} is below the best possible by more than sampling error {where}: the network has seen "
+            "the answer"
         )
 
 
