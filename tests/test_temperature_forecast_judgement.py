@@ -110,7 +110,8 @@ def test_words_tell_what_the_scores_mean(prepared, tmp_path, capsys):
     assert "MSE against damped persistence: better at 1 and 2 h (paired, blocks of 1 day)" in said
     assert "MSE is 0.10 of the best possible at 1 h, 0.05 at 2 h" in said
     assert (
-        "MSE at 1, 2 h is below the best possible by more than sampling error: the network has seen" in said
+        "MSE is below the best possible by more than sampling error at 1 and 2 h: the network has seen"
+        in said
     )
 
 

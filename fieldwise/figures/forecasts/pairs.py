@@ -114,8 +114,10 @@ def draw_ranks(counts: Mapping[str, ArrayLike], *, width_cm: float = COLUMN_CM) 
     --------
     >>> figure = draw_ranks({"1 h": [5, 5, 5], "12 h": [9, 2, 4]})
     >>> figure.axes[0].get_ylabel()
-    'Frequency over that of a perfect ensemble'
+    'Relative frequency'
     """
+    from matplotlib.ticker import MaxNLocator
+
     from fieldwise.figures.sheets import draw_legend, styled_sheet
 
     check_named(counts, "ranks")
@@ -128,8 +130,11 @@ def draw_ranks(counts: Mapping[str, ArrayLike], *, width_cm: float = COLUMN_CM) 
             if not values.sum() > 0:
                 raise InputError(f"{name}: no rank was counted; judge members and what came")
             edges = np.arange(values.size + 1) - 0.5
-            axes.stairs(values / values.mean(), edges, label=title(name), linewidth=1.0, **looks[name])
-        axes.set(xlabel="Members below what came", ylabel="Frequency over that of a perfect ensemble")
+            axes.stairs(
+                values / values.mean(), edges, label=title(name), baseline=None, linewidth=1.0, **looks[name]
+            )
+        axes.set(xlabel="Members below what came", ylabel="Relative frequency")
         axes.set(xlim=(-0.5, values.size - 0.5), ylim=(0, None))
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         draw_legend(axes, width_cm=width_cm)
     return sheet

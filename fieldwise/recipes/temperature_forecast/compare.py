@@ -122,8 +122,12 @@ def join_runs(results: Mapping[str, xr.Dataset]) -> xr.Dataset:
     own = [each.sel(name=["prediction"]).assign_coords(name=[label]) for label, each in results.items()]
     shared = [name for name in first["name"].values if name not in ("prediction", "member")]
     best = [str(name) for name, each in first.data_vars.items() if each.dims == ("fcst_hour",)]
-    measured = [str(name) for name, each in first.data_vars.items() if "name" in each.dims]
-    kept = [each[[name for name in measured if name in each]] for each in (*own, first.sel(name=shared))]
+    measured = {
+        str(name) for each in results.values() for name in each.data_vars if "name" in each[name].dims
+    }
+    kept = [
+        each[[name for name in each.data_vars if name in measured]] for each in (*own, first.sel(name=shared))
+    ]
     joined = xr.concat(kept, "name", join="outer", data_vars="all", coords="minimal", compat="override")
     joined.attrs = dict(first.attrs)
     return joined.assign(first[best])
@@ -222,12 +226,11 @@ def _draw(
     folder, leads_h = Path(out) / "figures", together["fcst_hour"].to_numpy()
     units = unit_text(together["mse"].attrs["units"])
     first = next(iter(latencies))
+    paired = {first: np.zeros(leads_h.size), **differences}
     sheets: dict[str, Any] = {
         "leads": partial(draw_leads, panels_of(together, bootstrap), leads_h),
         "skill": partial(draw_leads, {"Skill score of the MSE": skill}, leads_h, level=0.0),
-        "differences": partial(
-            draw_leads, {f"MSE less that of {first} ({units})": differences}, leads_h, level=0.0
-        ),
+        "differences": partial(draw_leads, {f"MSE less that of {first} ({units})": paired}, leads_h),
     }
     errors = together["mse"].isel(fcst_hour=-1).mean("init_time")
     points = {
