@@ -12,8 +12,9 @@ from fieldwise.figures import panels
 from fieldwise.recipes.temperature_forecast.compare import compare
 from fieldwise.recipes.temperature_forecast.evaluate import evaluate
 from fieldwise.recipes.temperature_forecast.judgement.examples import make_hours, write_forecasts
+from fieldwise.recipes.temperature_forecast.judgement.scores import say
 from fieldwise.scores import pick, read_scores, value_of
-from fieldwise.scores.forecasts import read_results
+from fieldwise.scores.forecasts import ForecastScores, read_results, resample_blocks
 
 RECIPE = "fieldwise.recipes.temperature_forecast"
 LEADS = (1, 2)
@@ -115,19 +116,21 @@ def test_words_tell_what_the_scores_mean(prepared, tmp_path, capsys):
     )
 
 
-def test_best_forecast_is_not_suspected(prepared, tmp_path, capsys):
-    """Errors as large as the best possible ones, over few cells: by chance they lie below or above."""
-    (case,) = prepared.cases("test")
-    path = write_forecasts(tmp_path / "second.nc", case)
-    forecasts = xr.load_dataset(path, engine="h5netcdf", decode_times=False)
-    noise = np.random.default_rng(5).normal(size=forecasts["t2m"].shape)
-    noise *= np.sqrt(np.array([0.1, 0.2]))[:, None, None] / np.sqrt(1.001)
-    forecasts["t2m"] += noise - 0.5
-    forecasts.to_netcdf(path, engine="h5netcdf")
-    evaluate(run=tmp_path, data=prepared.folder, prediction=path, figures=False, progress=False)
-    said = capsys.readouterr().out
-    assert "MSE is 1.00 of the best possible" in said
-    assert "has seen" not in said
+@pytest.mark.parametrize(("share", "suspected"), [(1.0, 0), (0.6, 40)])
+def test_only_what_chance_does_not_explain_is_suspected(share, suspected):
+    """Errors of eight days, each day's as large as a tenth of the best possible more or less, by chance."""
+    counted = 0
+    for seed in range(40):
+        days = share * (1 + 0.1 * np.random.default_rng(seed).normal(size=8))
+        scores = ForecastScores([1, 2], units="K", target="t2m")
+        for hour in range(8 * 24):
+            squares = days[hour // 24] * np.array([0.1, 0.2])
+            scores.add("march", hour, {"mse": {"prediction": squares, "persistence": 8 + 0 * squares}})
+        results = scores.dataset()
+        results["best_possible_mse"] = ("fcst_hour", [0.1, 0.2])
+        words = [*say(results, *resample_blocks(results, days=7, draws=50, seed=0))]
+        counted += any("has seen the answer" in line for line in words)
+    assert counted == suspected
 
 
 def test_area_weights_follow_the_latitude(prepared, tmp_path):

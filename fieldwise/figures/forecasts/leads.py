@@ -216,11 +216,11 @@ def draw_latency(
             )
         for name, value in (lines or {}).items():
             axes.axhline(value, linewidth=0.8, label=title(name), **looks[name])
-        seconds = [place[0] for place in points.values()]
+        least, most = (end(place[0] for place in points.values()) for end in (min, max))
         axes.set_xscale("log")
-        axes.set_xlim(min(seconds) / 3, max(seconds) * 3)
+        axes.set_xlim(least / 3, most * 3)
         axes.set_ylim(0, None)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(seconds) < 20 * min(seconds) else (1,)))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if most < 20 * least else (1,)))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set(xlabel="Time of a forecast (s)", ylabel=unit_text(label))

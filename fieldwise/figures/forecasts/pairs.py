@@ -126,15 +126,14 @@ def draw_ranks(counts: Mapping[str, ArrayLike], *, width_cm: float = COLUMN_CM) 
         axes = sheet.subplots()
         axes.axhline(1, color="0.6", linewidth=0.5, linestyle="dashed")
         for name, values in counts.items():
-            values = np.asarray(values, dtype=np.float64)
-            if not values.sum() > 0:
+            shares = np.asarray(values, dtype=np.float64)
+            if not shares.sum() > 0:
                 raise InputError(f"{name}: no rank was counted; judge members and what came")
-            edges = np.arange(values.size + 1) - 0.5
-            axes.stairs(
-                values / values.mean(), edges, label=title(name), baseline=None, linewidth=1.0, **looks[name]
-            )
+            edges = np.arange(shares.size + 1) - 0.5
+            look = {"baseline": None, "linewidth": 1.0, **looks[name]}
+            axes.stairs(shares / shares.mean(), edges, label=title(name), **look)
         axes.set(xlabel="Members below what came", ylabel="Relative frequency")
-        axes.set(xlim=(-0.5, values.size - 0.5), ylim=(0, None))
+        axes.set(xlim=(-0.5, shares.size - 0.5), ylim=(0, None))
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         draw_legend(axes, width_cm=width_cm)
     return sheet

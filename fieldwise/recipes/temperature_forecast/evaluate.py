@@ -52,7 +52,7 @@ def evaluate(
         What stands in scores.json: the scores as rows, and further facts.
     """
     require_at_least(1, block_days=block_days, draws=draws)
-    from fieldwise.recipes.temperature_forecast.judgement.drawing import draw_judgement
+    from fieldwise.recipes.temperature_forecast.judgement.drawing import draw_judgement, read_latency
     from fieldwise.recipes.temperature_forecast.judgement.forecasts import RECIPE, open_forecasts
     from fieldwise.recipes.temperature_forecast.judgement.references import fit_references
     from fieldwise.recipes.temperature_forecast.judgement.scores import (
@@ -70,7 +70,7 @@ def evaluate(
         open_forecasts(prediction, prepared.cases(split), target=target),
         prepared.cases("training"),
     )
-    first = opened[0]
+    first, latency = opened[0], read_latency(run)
     references = fit_references(
         training,
         first.target,
@@ -83,7 +83,7 @@ def evaluate(
     results = judged.results(best_possible(first))
     bootstrap, days = resample_blocks(results, days=block_days, draws=draws, seed=seed)
     rows = [*score_leads(results, bootstrap), *judged.spectrum_rows()]
-    draw = partial(draw_judgement, Path(run), opened, references, judged, results, bootstrap)
+    draw = partial(draw_judgement, Path(run), opened, references, judged, results, bootstrap, latency)
     write_results(results, run)
     return judge(
         [*rows, *score_hours(results)],

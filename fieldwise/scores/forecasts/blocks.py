@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
 from fieldwise.errors import InputError
 
@@ -111,15 +112,30 @@ class BlockBootstrap:
 
     def means(self, scores: ArrayLike) -> np.ndarray:
         """Give the mean of the init times of each draw, (init time, ...) to (draw, ...); NaN is left out."""
-        values = np.asarray(scores, dtype=np.float64)
-        flat = values.reshape(len(values), -1)
+        totals, counts = self._sums(scores)
+        with np.errstate(invalid="ignore"):
+            drawn = (self.times_drawn @ totals) / (self.times_drawn @ counts)
+        return drawn.reshape(self.draws, *np.shape(scores)[1:])
+
+    def _sums(self, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        """Give the sum of the scores of each block and how many these are, (block, ...) flat."""
+        flat = np.asarray(scores, dtype=np.float64).reshape(np.shape(scores)[0], -1)
         known = np.isfinite(flat)
         totals, counts = np.zeros((2, self.count, flat.shape[1]))
         np.add.at(totals, self.blocks, np.where(known, flat, 0.0))
         np.add.at(counts, self.blocks, known)
-        with np.errstate(invalid="ignore"):
-            drawn = (self.times_drawn @ totals) / (self.times_drawn @ counts)
-        return drawn.reshape(self.draws, *values.shape[1:])
+        return totals, counts
+
+    def lies_below(self, scores: ArrayLike, bound: ArrayLike, *, chance: float = 0.001) -> np.ndarray:
+        """Tell where the mean score, (init time, lead), lies below a bound, (lead,), by more than chance.
+
+        By Student's t-test of the means of blocks, which knows how little a few blocks tell of the spread.
+        """
+        totals, counts = self._sums(scores)
+        means = totals / counts
+        error = means.std(axis=0, ddof=1) / np.sqrt(self.count)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return stats.t.cdf((means.mean(axis=0) - bound) / error, self.count - 1) < chance
 
     def interval(self, scores: ArrayLike) -> np.ndarray:
         """Give the interval from 5 to 95 % of the mean score, (init time, ...) to (2, ...)."""

@@ -219,4 +219,4 @@ def gradient_ratio(
 
 def _steepness(values: ArrayLike, narrowing: ArrayLike) -> np.ndarray:
     down, across = np.gradient(np.asarray(values, dtype=np.float64), axis=(-2, -1))
-    return np.sqrt(down**2 + (across / narrowing) ** 2)
+    return np.sqrt(down**2 + (across / np.asarray(narrowing)) ** 2)

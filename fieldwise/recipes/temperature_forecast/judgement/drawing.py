@@ -16,6 +16,7 @@ from fieldwise.recipes.temperature_forecast.judgement.forecasts import Opened
 from fieldwise.recipes.temperature_forecast.judgement.references import References
 from fieldwise.recipes.temperature_forecast.judgement.scores import Judged, choose_leads
 from fieldwise.scores.forecasts import BlockBootstrap, mean_by_hour, mean_scores
+from fieldwise.scores.forecasts.quantiles import Side
 from fieldwise.scores.forecasts.results import BEST, SPREAD
 from fieldwise.scores.tables import label_of, make_score
 
@@ -24,6 +25,7 @@ PANELS = ("mse", "acc", "ssim", "gradient_ratio", "bias", "crps")
 DECILES = tuple(range(10, 101, 10))
 A_SHEET = 5  # cases
 LEAST_PAIRS = 200  # of a bin, for its quantiles to be drawn
+SIDES: tuple[Side, ...] = ("forecast", "observed")
 LABELS = {"t2m": "2 m temperature"}
 
 
@@ -34,6 +36,7 @@ def draw_judgement(
     judged: Judged,
     results: xr.Dataset,
     bootstrap: BlockBootstrap | None,
+    latency: Mapping[str, Any] | None = None,
 ) -> Iterator[Path]:
     """Draw all figures of a judgement into the folder `figures` of a run; what cannot be drawn is told.
 
@@ -46,40 +49,46 @@ def draw_judgement(
     >>> next(drawn).name
     'leads.png'
     """
-    from fieldwise.figures import draw_spectra, try_to_draw
-    from fieldwise.figures.forecasts import (
-        draw_conditional_quantiles,
-        draw_hours,
-        draw_latency,
-        draw_leads,
-        draw_ranks,
-    )
+    from fieldwise.figures import try_to_draw
+    from fieldwise.figures.forecasts import draw_hours, draw_latency, draw_leads
 
-    folder, units = run / "figures", judged.scores.units
-    leads_h, shown = judged.scores.leads_h, choose_leads(judged.scores.leads_h)
-    quantity = f"{LABELS.get(judged.scores.target, judged.scores.target)} ({units})"
-    sheets: dict[str, Any] = {"leads": partial(draw_leads, panels_of(results, bootstrap), leads_h)}
-    sheets["hours"] = partial(draw_hours, _hours_of(results, shown), label=label_of(_row(results, "mse")))
-    for lead, pairs in judged.pairs.items():
-        tables = [pairs.table(given=given, least=LEAST_PAIRS) for given in ("forecast", "observed")]  # type: ignore[arg-type]
-        if all(table["count"].size for table in tables):
-            draw = partial(draw_conditional_quantiles, *tables, quantity=quantity, lead_h=lead)
-            sheets[f"quantiles_{lead:02g}h"] = draw
-    for name, leads in judged.spectra.items():
-        spectra = {f"{lead:g} h": leads[lead] for lead in shown}
-        words: Any = {"power_units": f"{units}² cell²", "wavenumber_units": "radians a cell"}
-        sheets[f"spectra_{name}"] = partial(draw_spectra, spectra, **words)
-    if judged.ranks is not None:
-        counts = {f"{lead:g} h": judged.ranks[leads_h.tolist().index(lead)] for lead in shown}
-        sheets["ranks"] = partial(draw_ranks, counts)
-    if (latency := read_latency(run)) is not None:
+    folder, leads_h = run / "figures", judged.scores.leads_h
+    quantity = f"{LABELS.get(judged.scores.target, judged.scores.target)} ({judged.scores.units})"
+    label = label_of(_row(results, "mse"))
+    sheets: dict[str, Any] = {
+        "leads": partial(draw_leads, panels_of(results, bootstrap), leads_h),
+        "hours": partial(draw_hours, _hours_of(results, choose_leads(leads_h)), label=label),
+        **_list_sheets(judged, quantity),
+    }
+    if latency is not None:
         points = {"prediction": (latency["seconds_per_forecast"], _at_last_lead(results, "prediction"))}
-        sheets["accuracy_latency"] = partial(
-            draw_latency, points, lines_of(results), **_latency_words(results)
-        )
+        words = f"{label} at {leads_h[-1]:g} h"
+        sheets["accuracy_latency"] = partial(draw_latency, points, lines_of(results), label=words)
     for name, draw in sheets.items():
         yield from try_to_draw(folder / name, draw)
     yield from draw_deciles(folder, opened, references, results, quantity=quantity)
+
+
+def _list_sheets(judged: Judged, quantity: str) -> dict[str, Any]:
+    """List the figures of pairs of values, spectra and ranks."""
+    from fieldwise.figures import draw_spectra
+    from fieldwise.figures.forecasts import draw_conditional_quantiles, draw_ranks
+
+    leads_h, sheets = judged.scores.leads_h.tolist(), {}
+    shown = choose_leads(leads_h)
+    for lead, pairs in judged.pairs.items():
+        tables = [pairs.table(given=given, least=LEAST_PAIRS) for given in SIDES]
+        if all(table["count"].size for table in tables):
+            draw: Any = partial(draw_conditional_quantiles, *tables, quantity=quantity, lead_h=lead)
+            sheets[f"quantiles_{lead:02g}h"] = draw
+    words: Any = {"power_units": f"{judged.scores.units}² cell²", "wavenumber_units": "radians a cell"}
+    for name, leads in judged.spectra.items():
+        spectra: Any = {f"{lead:g} h": leads[lead] for lead in shown}
+        sheets[f"spectra_{name}"] = partial(draw_spectra, spectra, **words)
+    if judged.ranks is not None:
+        counts = {f"{lead:g} h": judged.ranks[leads_h.index(lead)] for lead in shown}
+        sheets["ranks"] = partial(draw_ranks, counts)
+    return sheets
 
 
 def _row(results: xr.Dataset, measure: str) -> dict[str, Any]:
@@ -138,11 +147,6 @@ def lines_of(results: xr.Dataset) -> dict[str, float]:
     }
     best = {BEST: float(results[f"{BEST}_mse"][-1])} if f"{BEST}_mse" in results else {}
     return lines | best
-
-
-def _latency_words(results: xr.Dataset) -> dict[str, str]:
-    lead = float(results["fcst_hour"][-1])
-    return {"label": f"{label_of(_row(results, 'mse'))} at {lead:g} h"}
 
 
 def read_latency(run: str | Path) -> Mapping[str, Any] | None:

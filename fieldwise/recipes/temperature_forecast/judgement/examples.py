@@ -59,11 +59,14 @@ def write_forecasts(
     starts = np.arange(case.frames - horizon)
     future = np.stack([truth[start + 1 : start + 1 + horizon] for start in starts])
     dims = ("init_time", "fcst_hour", "lat", "lon")
-    made = {"t2m": (dims, future + np.float32(error))}
+    made: dict[str, Any] = {"t2m": (dims, future + np.float32(error))}
     if members:
         noise = np.random.default_rng(seed).normal(0, error, (len(starts), members, *future.shape[1:]))
         drawn = future[:, None] + noise.astype(np.float32)
-        made = {"t2m": (dims, drawn.mean(axis=1)), "t2m_member": (("init_time", "member", *dims[1:]), drawn)}
+        made = {
+            "t2m": (dims, drawn.mean(axis=1)),
+            "t2m_member": (("init_time", "member", *dims[1:]), drawn),
+        }
     places = {
         "init_time": ("init_time", case.frame_times[starts], dict(TIME)),
         "fcst_hour": np.arange(1, horizon + 1),

@@ -39,7 +39,6 @@ SHOWN = ("mse", "acc", "ssim", "gradient_ratio", "bias", "crps", "coverage_90", 
 SPECTRA = ("prediction", "member")
 BIN_K = 1.0
 BINS = 50  # over the range of what is not a temperature
-ERRORS_BELOW = 4.0  # standard errors below the best possible, from which on chance is no excuse
 HALF = "half the Nyquist wavenumber"
 RIVALS = ("damped_persistence", "persistence", "last_value")
 
@@ -295,7 +294,7 @@ def _say_best(
     )
     if bootstrap is None:
         return
-    below = best - found.mean(axis=0) > ERRORS_BELOW * bootstrap.means(found).std(axis=0)
+    below = bootstrap.lies_below(found, best)
     if below.any():
         told = tell_leads(leads, np.where(below, "below", "possible")).split("; ")
         where = " and ".join(part.removeprefix("below ") for part in told if part.startswith("below"))
