@@ -25,6 +25,7 @@ WITHOUT_EXAMPLE = {
     "recipes.ice_flow": (5, "the five verbs, and what they do to whole data sets; shown by the notebooks"),
     "recipes.extreme_weather": (9, "the five verbs, and what writes their files; see the tests"),
     "recipes.structure_formation": (8, "the five verbs, and what reads their files; shown by the notebook"),
+    "recipes.temperature_forecast": (2, "the verbs; see the tests"),
     "sandbox": (
         8,
         "makes or reads whole data sets; an event is made by `draw_event`, which is given its maker",

@@ -57,38 +57,24 @@ def draw_cases(
     if len(shapes) > 1:
         raise InputError(f"maps have {' and '.join(map(str, sorted(shapes)))} cells; give one grid")
     extent, aspect = _extent(globe, shapes.pop())
-    rows = [[maps[0] for _, *maps in cases.values()], [maps[1] for _, *maps in cases.values()]]
-    rows.append([np.subtract(second, first) for first, second in zip(*rows)])
-    both = common_limits(map(xr.DataArray, [*rows[0], *rows[1]]))
-    around_zero = common_limits(map(xr.DataArray, rows[2]), symmetric=True)
-    high = aspect * abs(extent[3] - extent[2]) / (extent[1] - extent[0])
-    panel = (width_cm - 1.5) / len(cases)
-    with styled_sheet(width_cm, 3 * panel * min(high, HIGHEST) + 4.6) as sheet:
+    observed, forecast = ([maps[number] for maps in cases.values()] for number in (1, 2))
+    difference = [np.subtract(*pair) for pair in zip(forecast, observed, strict=True)]
+    both = common_limits(map(xr.DataArray, [*observed, *forecast]))
+    around_zero = common_limits(map(xr.DataArray, difference), symmetric=True)
+    slender = aspect * abs(extent[3] - extent[2]) / (extent[1] - extent[0])
+    height_cm = 3 * (width_cm - 1.5) / len(cases) * min(slender, HIGHEST) + 4.6
+    with styled_sheet(width_cm, height_cm) as sheet:
         grid = sheet.subplots(3, len(cases), squeeze=False, sharex=True, sharey=True)
-        for row, (name, maps) in enumerate(zip(ROWS, rows, strict=True)):
-            look: dict[str, Any] = {"norm": linear_norm(both), "cmap": EVEN}
-            if row == 2:
-                look = {"norm": linear_norm(around_zero), "cmap": AROUND_ZERO}
+        for row, maps in enumerate((observed, forecast, difference)):
+            limits, colours = (both, EVEN) if row < 2 else (around_zero, AROUND_ZERO)
+            look: dict[str, Any] = {"norm": linear_norm(limits), "cmap": colours}
             for axes, values in zip(grid[row], maps, strict=True):
                 image = axes.imshow(values, extent=extent, aspect=aspect, **look)
                 axes.set_facecolor(MISSING)
-            grid[row, 0].annotate(
-                name,
-                (-0.42, 0.5),
-                xycoords="axes fraction",
-                rotation=90,
-                ha="right",
-                va="center",
-                weight="bold",
-            )
-            if row:
-                unit = quantity.rpartition("(")[2].rstrip(")")
-                draw_bar(
-                    sheet,
-                    image,
-                    list(grid[: row + 1].flat) if row == 1 else list(grid[2]),
-                    quantity if row == 1 else f"Forecast less observed ({unit})",
-                )
+            if row == 1:
+                draw_bar(sheet, image, list(grid[:2].flat), quantity)
+        units = quantity.rpartition("(")[2].rstrip(")")
+        draw_bar(sheet, image, list(grid[2]), f"Forecast less observed ({units})")
         for axes, (name, (words, *_)) in zip(grid[0], cases.items(), strict=True):
             axes.set_title(f"{name}\n{words}", fontsize=6.5)
         _label(grid, globe)
@@ -117,5 +103,7 @@ def _label(grid: np.ndarray, globe: Mapping[str, Sequence[float]] | None) -> Non
             axis.set_major_formatter("{x:.8g}")
     for axes in grid[-1]:
         axes.set_xlabel("Longitude (°E)" if globe else "Column")
-    for axes in grid[:, 0]:
+    for name, axes in zip(ROWS, grid[:, 0], strict=True):
         axes.set_ylabel("Latitude (°N)" if globe else "Row")
+        place: dict[str, Any] = {"xycoords": "axes fraction", "rotation": 90, "ha": "right", "va": "center"}
+        axes.annotate(name, (-0.42, 0.5), weight="bold", **place)

@@ -63,9 +63,8 @@ def compare(
     latencies = {name: read_latency(run) for name, run in names.items()}
     together = join_runs(results)
     bootstrap, days = resample_blocks(together, days=block_days, draws=draws, seed=seed)
-    skill, differences = (
-        f(together, list(results), bootstrap) for f in (partial(skill_of, reference=reference), differ)
-    )
+    skill = skill_of(together, list(results), bootstrap, reference=reference)
+    differences = differ(together, list(results), bootstrap)
     rows = score_leads(together, bootstrap)
     rows += _rows_of("skill_score", "1", skill, together)
     rows += _rows_of("mse_difference", together["mse"].attrs["units"], differences, together)

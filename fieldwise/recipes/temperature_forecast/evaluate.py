@@ -66,19 +66,11 @@ def evaluate(
     from fieldwise.verbs.evaluate import judge
 
     prepared = Prepared(data, recipe=RECIPE)
-    opened, training = (
-        open_forecasts(prediction, prepared.cases(split), target=target),
-        prepared.cases("training"),
-    )
-    first, latency = opened[0], read_latency(run)
-    references = fit_references(
-        training,
-        first.target,
-        horizon=int(first.steps.max()),
-        by_area=area_weights,
-        climatology=climatology,
-        progress=progress,
-    )
+    opened, latency = open_forecasts(prediction, prepared.cases(split), target=target), read_latency(run)
+    first = opened[0]
+    options: Any = {"by_area": area_weights, "climatology": climatology, "progress": progress}
+    horizon = int(first.steps.max())
+    references = fit_references(prepared.cases("training"), first.target, horizon=horizon, **options)
     judged, facts = judge_forecasts(opened, references, progress=progress)
     results = judged.results(best_possible(first))
     bootstrap, days = resample_blocks(results, days=block_days, draws=draws, seed=seed)

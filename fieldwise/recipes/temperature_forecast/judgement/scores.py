@@ -35,7 +35,7 @@ from fieldwise.scores.forecasts.measures import PUBLISHED_RANGES, WINDOW
 from fieldwise.scores.forecasts.results import AGAINST, BEST, SPREAD
 
 SHOWN_H = (1, 3, 6, 9, 12, 18, 24, 36, 48)  # leads that tables and figures show
-SHOWN = ("mse", "acc", "ssim", "gradient_ratio", "bias", "crps", "coverage_90", "spread_skill")
+SHOWN = ("mse", "acc", "ssim", "gradient_ratio", "bias", "crps", "coverage_90", "spread_skill", "skill_score")
 SPECTRA = ("prediction", "member")
 BIN_K = 1.0
 BINS = 50  # over the range of what is not a temperature
