@@ -97,6 +97,15 @@ def test_members_that_are_like_what_came(judged):
     assert ranks.sel(fcst_hour=1).argmax().item() == 10
 
 
+def test_crps_of_an_ensemble_is_not_that_of_its_mean(prepared, tmp_path):
+    """Where members were not kept, nothing is said of it; that of one map is its mean absolute error."""
+    path = write_forecasts(tmp_path / "second.nc", prepared.cases("test")[0])
+    spoil(path, lambda forecasts: forecasts.assign(t2m_spread=forecasts["t2m"]))
+    scores = evaluate(run=tmp_path, data=prepared.folder, prediction=path, figures=False, progress=False)
+    assert not pick(scores["scores"], measure="crps", name="prediction")
+    assert pick(scores["scores"], measure="crps", name="last_value")
+
+
 def test_figures_are_drawn(judged):
     drawn = {path.stem for path in (judged / "drawn" / "figures").glob("*.png")}
     expected = {"leads", "hours", "ranks", "quantiles_02h", "spectra_prediction", "spectra_member"}
@@ -225,9 +234,12 @@ def with_a_gap(forecasts):
         ),
         (lambda forecasts: forecasts.drop_attrs(), "second.nc: init_time: time is counted in ''"),
         (
-            lambda forecasts: forecasts.isel(init_time=slice(-1, None)).assign_coords(fcst_hour=[100, 200]),
+            lambda forecasts: forecasts.isel(init_time=[-1]).assign_coords(
+                init_time=forecasts["init_time"][[-1]] + 1
+            ),
             "of no init time all 2 leads were observed in 144 frames",
         ),
+        (lambda forecasts: forecasts.assign_coords(fcst_hour=[3, 6]), "fcst_hour is 3, 6; predict each step"),
     ],
 )
 def test_forecasts_that_do_not_fit_are_refused(prepared, tmp_path, change, said):

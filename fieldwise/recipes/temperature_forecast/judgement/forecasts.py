@@ -40,6 +40,8 @@ class Forecast:
         (member, lead, y, x), or None.
     normal
         (lead, y, x) climatology.
+    of_ensemble
+        Whether the prediction is the mean of members, be they kept or not.
     """
 
     case: str
@@ -49,6 +51,7 @@ class Forecast:
     maps: dict[str, np.ndarray]
     members: np.ndarray | None
     normal: np.ndarray
+    of_ensemble: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,8 @@ class Opened:
             members = self._values(f"{self.target}_member", place)
             maps["member"] = members[0]
         maps |= references.forecast(history, normal)
-        return Forecast(case.name, float(self.init_h[place]), valid, observed, maps, members, normal)
+        known = (float(self.init_h[place]), valid, observed, maps, members, normal)
+        return Forecast(case.name, *known, of_ensemble=f"{self.target}_spread" in self.dataset)
 
     def _values(self, name: str, place: int) -> np.ndarray:
         chosen = self.dataset[name].isel(init_time=place)
@@ -198,7 +202,11 @@ def _open(path: Path, case: Case, target: str | None) -> Opened:
         hours = count_hours(dataset["init_time"].to_numpy(), said.get("units", ""))
     except InputError as error:
         raise InputError(f"{path}: init_time: {error}") from None
-    return Opened(case, path, dataset, chosen, hours, dataset["fcst_hour"].to_numpy().astype(float))
+    opened = Opened(case, path, dataset, chosen, hours, dataset["fcst_hour"].to_numpy().astype(float))
+    if opened.steps.tolist() != list(range(1, opened.steps.size + 1)):
+        told = ", ".join(f"{lead:g}" for lead in opened.leads_h)
+        raise InputError(f"{path}: fcst_hour is {told}; predict each step of the data from the first on")
+    return opened
 
 
 def read_forecasts(opened: Sequence[Opened], references: References, *, history: int) -> Iterator[Forecast]:

@@ -190,7 +190,10 @@ def score_maps(forecast: Forecast, references: References) -> dict[str, dict[str
         ranges = (data_range, PUBLISHED_RANGES["ssim"])
         similarity = structural_similarity(maps, observed, data_range=ranges)
         found |= dict(zip(("ssim", "ssim_published"), similarity, strict=True))
-    return {measure: dict(zip(names, values, strict=True)) for measure, values in found.items()}
+    scores = {measure: dict(zip(names, values, strict=True)) for measure, values in found.items()}
+    if forecast.of_ensemble:  # that of one map is not that of an ensemble
+        del scores["crps"]["prediction"]
+    return scores
 
 
 def score_members(
