@@ -121,12 +121,13 @@ def judge_forecasts(
     Returns
     -------
     tuple
-        What was gathered, and facts: ``n_init_times``, ``n_left_out``, ``data_range``.
+        What was gathered, and facts: how many init times were judged, how many lack a day before or a time to
+        come, of how many the climatology is that of other months, and the range of the data.
 
     >>> from fieldwise.recipes.temperature_forecast.judgement.examples import make_forecasts
     >>> judged, facts = judge_forecasts(*make_forecasts())
-    >>> facts["n_init_times"], facts["n_left_out"], judged.scores.dataset().sizes["fcst_hour"]
-    (34, 24, 2)
+    >>> facts["n_init_times"], facts["n_left_out"], facts["n_of_months_not_in_training"]
+    (34, 24, 34)
     """
     day = references.day
     history = day if any(each.choose(history=day).size for each in opened) else 0
@@ -149,8 +150,13 @@ def judge_forecasts(
     for forecast in tqdm(read, total=total, desc="judging", unit="forecast", disable=not progress):
         judged.add(forecast, references, periodic=first.case.periodic)
     left_out = sum(each.init_h.size for each in opened) - total
-    facts = {"n_init_times": total, "n_left_out": left_out, "data_range": references.data_range}
-    return judged, facts
+    foreign = ~references.climatology.knows_month(judged.scores.dataset()["init_time"])
+    return judged, {
+        "n_init_times": total,
+        "n_left_out": left_out,
+        "n_of_months_not_in_training": int(foreign.sum()),
+        "data_range": references.data_range,
+    }
 
 
 def choose_leads(leads_h: ArrayLike) -> list[float]:
@@ -276,31 +282,34 @@ def say(results: xr.Dataset, bootstrap: BlockBootstrap | None, days: int) -> Ite
         told = tell_differences(leads, (own - other).mean(axis=0), bootstrap.interval(own - other))
         yield f"{words}: {told} (paired, blocks of {days} day{'s' * (days > 1)})"
     for measure, label in (("mse", "MSE"), ("crps", "CRPS")):
-        if f"{BEST}_{measure}" in results:
+        if f"{BEST}_{measure}" in results and (measure == "mse" or SPREAD in results):
             best = results[f"{BEST}_{measure}"].to_numpy()
             found = results[measure].sel(name="prediction").to_numpy()
-            if measure == "mse" or SPREAD in results:
-                yield from _say_best(leads, found, best, label, bootstrap)
+            members = results.sizes.get("rank", 1) - 1 if measure == "mse" else 0
+            yield from _say_best(leads, found, best, label, bootstrap, members=members)
 
 
 def _say_best(
-    leads: Sequence[float], found: np.ndarray, best: np.ndarray, label: str, bootstrap: BlockBootstrap | None
+    leads: Sequence[float],
+    found: np.ndarray,
+    best: np.ndarray,
+    label: str,
+    bootstrap: BlockBootstrap | None,
+    *,
+    members: int,
 ) -> Iterator[str]:
     """Say how many times the best possible a score is; call out what chance does not explain."""
-    ratios = found.mean(axis=0) / best
-    shown = choose_leads(leads)
-    (first, *others) = [
-        f"{ratio:.2f}{{}} at {lead:g} h" for lead, ratio in zip(leads, ratios) if lead in shown
-    ]
-    yield f"{label} is " + ", ".join(
-        [first.format(" of the best possible"), *(each.format("") for each in others)]
-    )
+    if (best > 0).all():
+        ratios = dict(zip(leads, found.mean(axis=0) / best, strict=True))
+        told = ", ".join(f"{ratios[lead]:.2f} at {lead:g} h" for lead in choose_leads(leads))
+        least = f" (the mean of {members} members: {1 + 1 / members:.2f} at least)" if members else ""
+        yield f"{label} is {told.replace(' at', ' of the best possible at', 1)}{least}"
     if bootstrap is None:
         return
     below = bootstrap.lies_below(found, best)
     if below.any():
-        told = tell_leads(leads, np.where(below, "below", "possible")).split("; ")
-        where = " and ".join(part.removeprefix("below ") for part in told if part.startswith("below"))
+        spans = tell_leads(leads, np.where(below, "below", "possible")).split("; ")
+        where = " and ".join(span.removeprefix("below ") for span in spans if span.startswith("below"))
         yield (
             f"{label} is below the best possible by more than sampling error {where}: the network has seen "
             "the answer"
