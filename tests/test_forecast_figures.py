@@ -37,8 +37,12 @@ def test_scores_over_the_lead_have_bands_and_one_look_for_a_name():
 
 
 def test_scores_that_differ_by_far_are_on_a_logarithm():
-    far = draw_leads({"MSE (K2)": {"prediction": 0.1 * LEADS, "persistence": 20 + 0 * LEADS}}, LEADS)
-    below_zero = draw_leads({"Bias (K)": {"prediction": 0.1 * LEADS - 0.2}}, LEADS)
+    far = draw_leads(
+        {"MSE (K2)": {"prediction": 0.1 * LEADS, "persistence": 20 + 0 * LEADS}},
+        LEADS,
+        logarithmic=["MSE (K2)"],
+    )
+    below_zero = draw_leads({"Bias (K)": {"prediction": 0.1 * LEADS - 0.2}}, LEADS, logarithmic=["Bias (K)"])
     assert far.axes[0].get_yscale() == "log"
     assert below_zero.axes[0].get_yscale() == "linear"
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fieldwise.errors import InputError
-from fieldwise.figures.curves import LARGEST_LINEAR, looks_of
+from fieldwise.figures.curves import LARGEST_LINEAR, LINE_COLOURS, looks_of
 from fieldwise.figures.panels import COLUMN_CM, PAGE_CM, check_named, letter, title, unit_text
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def draw_leads(
     panels: Mapping[str, Mapping[str, ArrayLike]],
     leads_h: ArrayLike,
     *,
+    logarithmic: Collection[str] = (),
     level: float | None = None,
     width_cm: float = PAGE_CM,
 ) -> Sheet:
@@ -38,6 +39,7 @@ def draw_leads(
     ----------
     panels : label of the vertical axis -> name -> (lead,) score, or (3, lead) score and the ends of a band
     leads_h : (lead,) hours
+    logarithmic : labels of panels that are spread on a logarithm where scores differ by far
     level : value of a thin line, such as 0 of a difference
     width_cm : of the figure; a single panel has the width of a column at most
 
@@ -71,7 +73,7 @@ def draw_leads(
                 axes.axhline(level, color="0.6", linewidth=0.5, linestyle="dashed")
             for name, values in curves.items():
                 _draw_band(axes, name, leads, np.atleast_2d(np.asarray(values, np.float64)), looks[name])
-            _label_axes(axes, leads, label)
+            _label_axes(axes, leads, label, logarithmic=label in logarithmic)
             if len(panels) > 1:
                 axes.set_title(f"({chr(ord('a') + index)})")
         _name_lines(sheet, grid[: len(panels)], columns=5 if columns > 1 else 2)
@@ -80,7 +82,12 @@ def draw_leads(
 
 def _looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Give each name its look; black is that of what cannot be beaten."""
-    return looks_of([FIRST, *(name for name in dict.fromkeys(names) if name != FIRST)])
+    chosen = [FIRST, *(name for name in dict.fromkeys(names) if name != FIRST)]
+    markers = {"markersize": 2.2}
+    return {
+        name: {**look, **markers, "marker": MARKERS[number // len(LINE_COLOURS) % len(MARKERS)]}
+        for number, (name, look) in enumerate(looks_of(chosen).items())
+    }
 
 
 def _draw_band(axes: Axes, name: str, leads: np.ndarray, values: np.ndarray, look: dict[str, Any]) -> None:
@@ -88,11 +95,11 @@ def _draw_band(axes: Axes, name: str, leads: np.ndarray, values: np.ndarray, loo
         raise InputError(f"{name} has {values.shape} scores for {leads.size} leads; give one a lead")
     if len(values) == 3 and np.isfinite(values[1:]).any():
         axes.fill_between(leads, values[1], values[2], color=look["color"], alpha=BAND, linewidth=0)
-    dots: dict[str, Any] = {"marker": "o", "markersize": 2.2} if leads.size <= FEW_LEADS else {}
-    axes.plot(leads, values[0], label=title(name), **look, **dots)
+    dots = {} if leads.size <= FEW_LEADS else {"marker": ""}
+    axes.plot(leads, values[0], label=title(name), **{**look, **dots})
 
 
-def _label_axes(axes: Axes, leads: np.ndarray, label: str) -> None:
+def _label_axes(axes: Axes, leads: np.ndarray, label: str, *, logarithmic: bool) -> None:
     """Name both axes; scores that differ by far are spread on a logarithm."""
     from matplotlib.ticker import LogLocator, MultipleLocator, NullFormatter
 
@@ -100,7 +107,7 @@ def _label_axes(axes: Axes, leads: np.ndarray, label: str) -> None:
     axes.xaxis.set_major_locator(MultipleLocator(step))
     axes.set(xlabel="Lead (h)", ylabel=unit_text(label))
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for line in axes.lines])
-    if np.nanmin(values) > 0 and np.nanmax(values) > LARGEST_LINEAR * np.nanmin(values):
+    if logarithmic and np.nanmin(values) > 0 and np.nanmax(values) > LARGEST_LINEAR * np.nanmin(values):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_minor_formatter(NullFormatter())
@@ -111,8 +118,8 @@ def _name_lines(sheet: Sheet, panels: list[Axes], *, columns: int) -> None:
     """Name all lines once, above the panels."""
     named: dict[str, Any] = {}
     for axes in panels:
-        handles, labels = axes.get_legend_handles_labels()
-        named = {**dict(zip(labels, handles, strict=True)), **named}
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            named.setdefault(label, handle)
     rows = -(-len(named) // columns)
     sheet.legend(named.values(), named.keys(), loc="outside upper left", ncols=-(-len(named) // rows))
 
@@ -157,7 +164,8 @@ def draw_hours(
         for index, (axes, (name, curves)) in enumerate(zip(grid, panels.items())):
             for curve, scores in curves.items():
                 hours = sorted(scores)
-                axes.plot(hours, [scores[hour] for hour in hours], label=title(curve), **looks[curve])
+                look = {**looks[curve], "marker": ""}
+                axes.plot(hours, [scores[hour] for hour in hours], label=title(curve), **look)
             axes.set_title(letter(index, name) if len(panels) > 1 else title(name))
             axes.set(xlabel="Valid at hour of the day (UTC)", xlim=(0, 23), xticks=range(0, 24, 6))
             axes.set_ylim(0, None)
@@ -215,7 +223,7 @@ def draw_latency(
                 label=title(name),
             )
         for name, value in (lines or {}).items():
-            axes.axhline(value, linewidth=0.8, label=title(name), **looks[name])
+            axes.axhline(value, linewidth=0.8, label=title(name), **{**looks[name], "marker": ""})
         least, most = (end(place[0] for place in points.values()) for end in (min, max))
         axes.set_xscale("log")
         axes.set_xlim(least / 3, most * 3)

@@ -225,9 +225,11 @@ def _draw(
     folder, leads_h = Path(out) / "figures", together["fcst_hour"].to_numpy()
     units = unit_text(together["mse"].attrs["units"])
     first = next(iter(latencies))
+    names = [name for name in together["name"].values if name not in ("persistence", "last_value")]
+    shown = panels_of(together.sel(name=names), bootstrap)
     paired = {first: np.zeros(leads_h.size), **differences}
     sheets: dict[str, Any] = {
-        "leads": partial(draw_leads, panels_of(together, bootstrap), leads_h),
+        "leads": partial(draw_leads, shown, leads_h, logarithmic=[next(iter(shown))]),
         "skill": partial(draw_leads, {"Skill score of the MSE": skill}, leads_h, level=0.0),
         "differences": partial(draw_leads, {f"MSE less that of {first} ({units})": paired}, leads_h),
     }

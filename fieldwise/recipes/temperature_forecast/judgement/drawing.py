@@ -56,7 +56,7 @@ def draw_judgement(
     quantity = f"{LABELS.get(judged.scores.target, judged.scores.target)} ({judged.scores.units})"
     label = label_of(_row(results, "mse"))
     sheets: dict[str, Any] = {
-        "leads": partial(draw_leads, panels_of(results, bootstrap), leads_h),
+        "leads": partial(draw_leads, panels_of(results, bootstrap), leads_h, logarithmic=[label]),
         "hours": partial(draw_hours, _hours_of(results, choose_leads(leads_h)), label=label),
         **_list_sheets(judged, quantity),
     }
