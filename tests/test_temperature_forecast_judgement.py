@@ -1,6 +1,7 @@
 """Forecasts judged from files to scores, words, figures and a comparison; what is bad is refused."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -140,6 +141,31 @@ def test_only_what_chance_does_not_explain_is_suspected(share, suspected):
         words = [*say(results, *resample_blocks(results, days=7, draws=50, seed=0))]
         counted += any("has seen the answer" in line for line in words)
     assert counted == suspected
+
+
+@pytest.mark.parametrize(("share", "suspected"), [(0.02, False), (-0.02, True)])
+def test_the_exact_forecast_of_the_same_times_is_a_sharper_bound(tmp_path, capsys, share, suspected):
+    """On an easy stretch the exact forecast errs less than expected: in pairs, 2 % tell."""
+    prepared = make_hours(hours=24 * 6, folder=tmp_path / "data")
+    (case,) = prepared.cases("test")
+    path = write_forecasts(tmp_path / "second.nc", case, error=0.2)
+    day = np.arange(case.frames) // 24
+    exact = 0.04 / (1 + share + 0.002 * np.sin(day))
+    np.save(tmp_path / "data" / "exact.npy", np.repeat(exact[:, None], 24, axis=1))
+    described = (tmp_path / "data" / "dataset.yaml").read_text()
+    files = "best_possible: {t2m: {mse: [0.1, 0.2], files: {second: exact.npy}}}\n"
+    kept = re.sub(r"(?m)^best_possible:\n(?:[ -].*\n)*", files, described)
+    assert files in kept
+    (tmp_path / "data" / "dataset.yaml").write_text(kept)
+    given = {"data": prepared.folder, "prediction": path, "figures": False, "progress": False}
+    scores = evaluate(run=tmp_path / "run", **given)["scores"]
+    expected = 0.04 / (1 + share)
+    assert value_of(scores, measure="mse", name="best_possible", lead_h=2) == pytest.approx(
+        expected, rel=3e-3
+    )
+    said = capsys.readouterr().out
+    assert f"MSE is {1 + share:.2f} of the best possible at 1 h" in said
+    assert ("has seen the answer" in said) == suspected
 
 
 def test_area_weights_follow_the_latitude(prepared, tmp_path):

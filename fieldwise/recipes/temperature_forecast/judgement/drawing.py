@@ -143,7 +143,9 @@ def lines_of(results: xr.Dataset) -> dict[str, float]:
     """
     names = results["name"].values.tolist()
     lines = {
-        name: _at_last_lead(results, name) for name in ("damped_persistence", "climatology") if name in names
+        name: _at_last_lead(results, name)
+        for name in ("damped_persistence", "climatology", BEST)
+        if name in names
     }
     best = {BEST: float(results[f"{BEST}_mse"][-1])} if f"{BEST}_mse" in results else {}
     return lines | best

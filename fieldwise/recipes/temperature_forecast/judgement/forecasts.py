@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from fieldwise.drafts import check_inside
 from fieldwise.errors import InputError, first_line, times
 from fieldwise.recipes.temperature_forecast.judgement.references import References
 from fieldwise.samples.cases import Case
@@ -42,6 +43,8 @@ class Forecast:
         (lead, y, x) climatology.
     of_ensemble
         Whether the prediction is the mean of members, be they kept or not.
+    exact
+        (lead,) MSE of the exact forecast from this init time on, where the data knows it.
     """
 
     case: str
@@ -52,6 +55,7 @@ class Forecast:
     members: np.ndarray | None
     normal: np.ndarray
     of_ensemble: bool = False
+    exact: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,16 @@ class Opened:
             )
         return places
 
+    @cached_property
+    def exact(self) -> np.ndarray | None:
+        """The MSE of the exact forecast from each frame on, (frame, lead), where the data knows it."""
+        best = self.case.facts.get("best_possible", {}).get(self.target, {})
+        file = best.get("files", {}).get(self.case.name)
+        if file is None:
+            return None
+        errors = np.load(check_inside(self.case.folder, file, f"{self.case}: best_possible"))
+        return errors if errors.shape[1] >= self.steps.max() else None
+
     def choose(self, *, history: int) -> np.ndarray:
         """Give the places in the file of init times with so many frames before, and all leads observed."""
         frames = self.frames
@@ -117,7 +131,8 @@ class Opened:
             maps["member"] = members[0]
         maps |= references.forecast(history, normal)
         known = (float(self.init_h[place]), valid, observed, maps, members, normal)
-        return Forecast(case.name, *known, of_ensemble=f"{self.target}_spread" in self.dataset)
+        exact = None if self.exact is None else self.exact[frame, self.steps - 1]
+        return Forecast(case.name, *known, f"{self.target}_spread" in self.dataset, exact)
 
     def _values(self, name: str, place: int) -> np.ndarray:
         chosen = self.dataset[name].isel(init_time=place)

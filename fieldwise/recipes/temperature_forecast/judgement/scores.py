@@ -72,6 +72,8 @@ class Judged:
             for measure, each in more.items():
                 scores[measure] = {**scores.get(measure, {}), **each}
             self.ranks = counts if self.ranks is None else self.ranks + counts
+        if forecast.exact is not None:
+            scores["mse"][BEST] = forecast.exact
         self.scores.add(forecast.case, forecast.init_h, scores)
         for number, lead in enumerate(self.scores.leads_h.tolist()):
             if lead in self.pairs:
@@ -88,10 +90,17 @@ class Judged:
                 sums.add(both[0][None], both[1][None])
 
     def results(self, best: Mapping[str, Sequence[float]]) -> xr.Dataset:
-        """Give all scores as one dataset, beside the best possible ones: measure to (lead,)."""
+        """Give all scores as one dataset, beside the best possible ones: measure to (lead,).
+
+        Where the error of the exact forecast is known of every init time, it stands for the expected one.
+        """
         results = self.scores.dataset()
+        exact = BEST in results["name"] and bool(results["mse"].sel(name=BEST).notnull().all())
+        if not exact:
+            results = results.sel(name=[name for name in results["name"].values if name != BEST])
         for measure, values in best.items():
-            results[f"{BEST}_{measure}"] = ("fcst_hour", np.asarray(values, dtype=np.float64))
+            if measure != "mse" or not exact:
+                results[f"{BEST}_{measure}"] = ("fcst_hour", np.asarray(values, dtype=np.float64))
         if self.ranks is not None:
             results["rank_count"] = (("fcst_hour", "rank"), self.ranks)
         return results
@@ -282,8 +291,9 @@ def say(results: xr.Dataset, bootstrap: BlockBootstrap | None, days: int) -> Ite
         told = tell_differences(leads, (own - other).mean(axis=0), bootstrap.interval(own - other))
         yield f"{words}: {told} (paired, blocks of {days} day{'s' * (days > 1)})"
     for measure, label in (("mse", "MSE"), ("crps", "CRPS")):
-        if f"{BEST}_{measure}" in results and (measure == "mse" or SPREAD in results):
-            best = results[f"{BEST}_{measure}"].to_numpy()
+        exact = measure == "mse" and BEST in names
+        if exact or (f"{BEST}_{measure}" in results and (measure == "mse" or SPREAD in results)):
+            best = (results["mse"].sel(name=BEST) if exact else results[f"{BEST}_{measure}"]).to_numpy()
             found = results[measure].sel(name="prediction").to_numpy()
             members = results.sizes.get("rank", 1) - 1 if measure == "mse" else 0
             yield from _say_best(leads, found, best, label, bootstrap, members=members)
@@ -298,15 +308,15 @@ def _say_best(
     *,
     members: int,
 ) -> Iterator[str]:
-    """Say how many times the best possible a score is; call out what chance does not explain."""
+    """Say how many times the best, (lead,) or (init time, lead), a score is; call out what is below it."""
     if (best > 0).all():
-        ratios = dict(zip(leads, found.mean(axis=0) / best, strict=True))
+        ratios = dict(zip(leads, found.mean(axis=0) / np.atleast_2d(best).mean(axis=0), strict=True))
         told = ", ".join(f"{ratios[lead]:.2f} at {lead:g} h" for lead in choose_leads(leads))
         least = f" (the mean of {members} members: {1 + 1 / members:.2f} at least)" if members else ""
         yield f"{label} is {told.replace(' at', ' of the best possible at', 1)}{least}"
     if bootstrap is None:
         return
-    below = bootstrap.lies_below(found, best)
+    below = bootstrap.lies_below(found - best, 0.0)
     if below.any():
         spans = tell_leads(leads, np.where(below, "below", "possible")).split("; ")
         where = " and ".join(span.removeprefix("below ") for span in spans if span.startswith("below"))
