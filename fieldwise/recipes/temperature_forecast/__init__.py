@@ -1,8 +1,10 @@
-"""Hourly maps of temperature some hours ahead, from the maps of the hours before.
+"""Temperature maps of the next hours, told from those of the last ones.
 
 After Gong et al. (2022), https://doi.org/10.5194/gmd-15-8931-2022.
 """
 
+from fieldwise.recipes.temperature_forecast.compare import compare
+from fieldwise.recipes.temperature_forecast.evaluate import evaluate
 from fieldwise.recipes.temperature_forecast.prepare import prepare
 
-__all__ = ["prepare"]
+__all__ = ["compare", "evaluate", "prepare"]
