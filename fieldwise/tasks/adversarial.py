@@ -267,7 +267,7 @@ class AdversarialTask(FieldTask):
         scores = judge(real), judge(fake)
         loss = discriminator_loss(*scores, game=self.game, smoothing=self.label_smoothing)
         if self.penalty != "none" and number % self.penalty_every == 0:
-            with _evaluating(opponent):
+            with evaluating(opponent):
                 if self.penalty == "r1":
                     steep = r1_penalty(judge, real)
                 else:
@@ -282,7 +282,7 @@ class AdversarialTask(FieldTask):
         if opponent is None:
             return self.add_up(prediction, batch)[0]
         judge = self._brief(opponent, batch)
-        with _evaluating(opponent):
+        with evaluating(opponent):
             with torch.no_grad():
                 real_scores = judge(self._blur(self.show(batch["targets"], batch)))
             fake_scores = judge(self._blur(self.show(prediction, batch)))
@@ -361,8 +361,14 @@ def has_batch_norm(network: nn.Module) -> bool:
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Let a network scale by its running statistics, and leave them as they are."""
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Let a network scale by its running statistics, and leave them as they are.
+
+    >>> network = nn.BatchNorm2d(1)
+    >>> with evaluating(network):
+    ...     network.training
+    False
+    """
     was_training = network.training
     network.eval()
     try:
