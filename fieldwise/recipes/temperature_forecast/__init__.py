@@ -4,7 +4,8 @@ After Gong et al. (2022), https://doi.org/10.5194/gmd-15-8931-2022.
 """
 
 from fieldwise.recipes.temperature_forecast.predict import predict
+from fieldwise.recipes.temperature_forecast.prepare import prepare
 from fieldwise.recipes.temperature_forecast.train import train
 from fieldwise.recipes.temperature_forecast.tune import tune
 
-__all__ = ["predict", "train", "tune"]
+__all__ = ["predict", "prepare", "train", "tune"]
