@@ -3,17 +3,13 @@
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
-from small_forecasts import CELLS, QUIET, TINY, Drift, make_world
+from small_forecasts import CELLS, TINY, Drift, make_world
 
 from fieldwise.errors import InputError
 from fieldwise.recipes.temperature_forecast import predict, train
@@ -234,7 +230,7 @@ def test_no_hour_beyond_the_context_reaches_a_forecast(data, run, noisy, tmp_pat
 
 
 def test_a_prediction_that_is_killed_goes_on(data, noisy, tmp_path, monkeypatch):
-    """Killed after some forecasts are on disk; the second go computes the rest: the file is that of one go."""
+    """Killed after some forecasts are on disk; the second go computes the rest of what one go does."""
     monkeypatch.setattr("fieldwise.verbs.domains.partials.GROUP_BYTES", 1)
     options = {"run": noisy, "data": data, "members": 2, "progress": False}
     whole = predict(out=tmp_path / "whole.nc", **options)
@@ -283,5 +279,5 @@ def test_what_prediction_refuses(data, run, tmp_path, options, message):
 
 def test_a_case_that_lacks_what_the_network_reads(run, tmp_path):
     data = make_world(tmp_path / "data", (24, 24, 24), sunny=False).folder
-    with pytest.raises(InputError, match="lacks sunshine, which the network .* needs"):
+    with pytest.raises(InputError, match=r"lacks sunshine, which the network .* needs"):
         predict(run=run, data=data, out=tmp_path / "f.nc", progress=False)

@@ -57,8 +57,8 @@ class Span:
         for case in cases:
             if case.frames < length:
                 raise InputError(
-                    f"--context {self.context} --horizon {self.horizon}: take {length} frames, and case {case} "
-                    f"has {case.frames}; give fewer, or prepare longer cases"
+                    f"--context {self.context} --horizon {self.horizon}: take {length} frames, and case "
+                    f"{case} has {case.frames}; give fewer, or prepare longer cases"
                 )
 
 

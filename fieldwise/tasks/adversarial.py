@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch.nn.utils.parametrizations import spectral_norm as normalise
 
 from fieldwise.errors import InputError, require_at_least
 from fieldwise.losses.games import GAMES, adversarial_loss, discriminator_loss, gradient_penalty, r1_penalty
+from fieldwise.networks.layers import evaluating
 from fieldwise.networks.valid.blocks import narrow
 from fieldwise.networks.valid.styled import WEIGHTED, style_map
 from fieldwise.tasks.field import FieldTask, check_rate, find_style, make_network, meet
@@ -358,23 +358,6 @@ def has_batch_norm(network: nn.Module) -> bool:
     (True, False)
     """
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Let a network scale by its running statistics, and leave them as they are.
-
-    >>> network = nn.BatchNorm2d(1)
-    >>> with evaluating(network):
-    ...     network.training
-    False
-    """
-    was_training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(was_training)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from fieldwise.errors import require_at_least
 from fieldwise.networks.forecasting.discriminators import VideoDiscriminator
-from fieldwise.tasks.adversarial import AdversarialTask, evaluating
+from fieldwise.networks.layers import evaluating
+from fieldwise.tasks.adversarial import AdversarialTask
 from fieldwise.tasks.rollout import RolloutTask
 
 

@@ -19,32 +19,44 @@ NETWORKS = {
     "vae": f"{HOME}.vae.VAE",
     "convlstm_gan": f"{HOME}.convlstm.ConvLSTM",
     "weatherbench": f"{HOME}.weatherbench.WeatherBenchCNN",
+    "stochastic_convlstm": f"{HOME}.stochastic.StochasticConvLSTM",
+    "stochastic_simvp": f"{HOME}.stochastic.StochasticSimVP",
 }
-# How each is trained where nothing else is asked for: what all share, and what its authors have otherwise.
+OPTIONS: dict[str, dict[str, Any]] = {"simvp_mixer": {"translator": "convmixer"}}
+DISCRIMINATORS = {
+    "sequence": f"{HOME}.discriminators.SequenceDiscriminator",
+    "video": f"{HOME}.discriminators.VideoDiscriminator",
+    "savp": "fieldwise.tasks.rivals.PairOfJudges",
+}
+# How a network is trained where nothing else is asked for, and what its authors have otherwise.
 USUAL: dict[str, Any] = {
     "loss": None,
-    "learning_rate": 1e-3,
+    "members": 1,
     "optimizer_options": {},
+    "learning_rate": 1e-3,
+    "decay_epochs": 0,
     "feedback": "free",
+    "kl_weight": 0.0,
     "discriminator": "none",
-    "adversarial_weight": 0.0,
+    "adversarial_weight": 1.0,
     "game": "bce",
 }
+DRAWN = {"members": 2}
 PUBLISHED: dict[str, dict[str, Any]] = {
-    "convlstm_gan": {"loss": "0.6*mse", "discriminator": "video", "adversarial_weight": 0.4},
+    "convlstm_gan": {"loss": "0.6*mse", "discriminator": "sequence", "adversarial_weight": 0.4},
+    "vae": {"kl_weight": 0.01},
     "savp": {
         "loss": "100*mae",
-        "learning_rate": 2e-4,
         "optimizer_options": {"betas": [0.5, 0.999]},
+        "learning_rate": 2e-4,
         "feedback": "scheduled",
+        "kl_weight": 0.01,
         "discriminator": "savp",
-        "adversarial_weight": 0.2,
+        "adversarial_weight": 0.2,  # 0.1 for either judge: scores are a mean over both
         "game": "least_squares",
     },
-}
-DISCRIMINATORS = {
-    "video": f"{HOME}.discriminators.VideoDiscriminator",
-    "savp": f"{HOME}.savp.SAVPDiscriminator",
+    "stochastic_convlstm": DRAWN,
+    "stochastic_simvp": DRAWN,
 }
 
 
@@ -56,6 +68,8 @@ def choose_training(network: str, given: Mapping[str, Any]) -> dict[str, Any]:
     (0.0005, '0.6*mse', 'bce')
     """
     usual = USUAL | PUBLISHED.get(network, {})
+    if network == "savp":
+        usual["decay_epochs"] = given["max_epochs"]  # to nothing: its authors end at 8e-8
     return {name: value if given.get(name) is None else given[name] for name, value in usual.items()}
 
 
@@ -72,18 +86,20 @@ def find_network(network: str) -> str:
     return path
 
 
-def fit_network(path: str, signature: Signature, padding: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def fit_network(
+    network: str, signature: Signature, padding: str, options: Mapping[str, Any]
+) -> dict[str, Any]:
     """Give the arguments of a network that fits a signature: of those that all have, the ones it takes.
 
     >>> from fieldwise.samples.signatures import Variable
     >>> facts = {"context": 12, "horizon": 6, "forcing": []}
     >>> signature = Signature("own", (Variable("t2m"),), (Variable("t2m"),), facts=facts)
-    >>> fit_network("fieldwise.networks.convnet.ConvNet", signature, "zeros", {"out_channels": 1})
-    {'out_channels': 1}
+    >>> fit_network("simvp_mixer", signature, "zeros", {"features": 8})
+    {'channels': 1, 'forcing': 0, 'context': 12, 'horizon': 6, 'padding': 'zeros', 'translator': 'convmixer',
+     'features': 8}
     """
     from fieldwise.networks.imports import import_by_path
 
-    taken = inspect.signature(import_by_path(path)).parameters
     facts = signature.facts
     arguments = {
         "channels": len(signature.fields("outputs")),
@@ -92,4 +108,34 @@ def fit_network(path: str, signature: Signature, padding: str, options: Mapping[
         "horizon": facts["horizon"],
         "padding": padding,
     }
-    return {name: value for name, value in arguments.items() if name in taken} | dict(options)
+    taken = inspect.signature(import_by_path(find_network(network))).parameters
+    open_ended = any(each.kind == inspect.Parameter.VAR_KEYWORD for each in taken.values())
+    known = {name: value for name, value in arguments.items() if name in taken or open_ended}
+    return known | OPTIONS.get(network, {}) | dict(options)
+
+
+def choose_task(settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Give the import path of the task, and what it takes of a discriminator.
+
+    >>> choose_task({"discriminator": "none"})
+    ('fieldwise.tasks.rollout.RolloutTask', {})
+    >>> choose_task({"discriminator": "critic"})
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: --discriminator: 'critic' is unknown; give none, sequence, video, savp or ...
+    """
+    name = settings["discriminator"]
+    if name == "none":
+        return "fieldwise.tasks.rollout.RolloutTask", {}
+    path = DISCRIMINATORS.get(name, name)
+    if "." not in path:
+        offered = ", ".join(["none", *DISCRIMINATORS])
+        raise InputError(f"--discriminator: {name!r} is unknown; give {offered} or an import path")
+    if (name == "savp") != (settings["network"] == "savp"):
+        raise InputError(f"--discriminator {name} --network {settings['network']}: savp goes with savp alone")
+    options = {
+        "discriminator": path,
+        "discriminator_options": {"channels": 1, **(settings["discriminator_options"] or {})},
+        **{name: settings[name] for name in ("game", "adversarial_weight")},
+    }
+    kind = "SAVPTask" if name == "savp" else "AdversarialRolloutTask"
+    return f"fieldwise.tasks.rivals.{kind}", options

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from fieldwise.drafts import check_plain_name
 from fieldwise.errors import InputError, require_at_least
+from fieldwise.recipes.temperature_forecast.cases import RECIPE, SUNSHINE
 
 if TYPE_CHECKING:
     from fieldwise.samples.cases import Case
     from fieldwise.samples.sequences import Span
     from fieldwise.samples.signatures import Signature
 
-RECIPE = "temperature_forecast"
 BESIDE = ("t850", "tcc")  # fields that are forecast with the target, where the folder has them
-FORCING = ("sunshine",)  # known of the hours to come
 TASK_OPTIONS = (
     "members",
     "others_weight",
+    "kl_weight",
     "feedback",
     "feedback_steps",
     "optimizer",
@@ -49,8 +49,8 @@ class Plan:
         What the network reads and gives.
     span
         Of a sequence.
-    task
-        Arguments of the task but for the signature.
+    kind, task
+        Import path of the task, and its arguments but for the signature.
     """
 
     settings: dict[str, Any]
@@ -58,6 +58,7 @@ class Plan:
     judged: list[Case]
     signature: Signature
     span: Span
+    kind: str
     task: dict[str, Any]
 
 
@@ -71,17 +72,18 @@ def check_settings(given: Mapping[str, Any]) -> Plan:
     Traceback (most recent call last):
     fieldwise.errors.InputError: --context: is 0; give at least 1
     """
-    from fieldwise.recipes.temperature_forecast.networks import choose_training, find_network, fit_network
+    from fieldwise.recipes.temperature_forecast import networks
     from fieldwise.samples.prepared import Prepared
     from fieldwise.samples.sequences import Span
     from fieldwise.verbs.train import check_training
 
-    settings = {**given, **choose_training(given["network"], given)}
+    settings = {**given, **networks.choose_training(given["network"], given)}
     span = Span(settings["context"], settings["horizon"], settings["stride"])
     require_at_least(1, members=settings["members"])
     require_at_least(0, **{name: settings[name] for name in ("decay_epochs", "warmup_steps", "clip_norm")})
     check_training(settings)
-    path = find_network(settings["network"])
+    networks.find_network(settings["network"])
+    kind, rival = networks.choose_task(settings)
     losses = parse_forecast_losses(settings["loss"], settings["members"])
     prepared = Prepared(settings["data"], recipe=RECIPE)
     learnt, judged = prepared.cases("training"), prepared.cases("validation")
@@ -93,10 +95,14 @@ def check_settings(given: Mapping[str, Any]) -> Plan:
         settings["padding"] = "circular" if all(case.periodic for case in learnt) else "reflect"
     told = {name: settings[name] for name in ("target", "fields", "forcing", "context", "horizon")}
     signature = describe_fields(learnt, **told)
-    arguments = fit_network(path, signature, settings["padding"], settings["network_options"] or {})
-    task = {"network": path, "network_options": arguments, "losses": losses, "context": span.context}
-    task |= {"horizon": span.horizon} | {name: settings[name] for name in TASK_OPTIONS}
-    return Plan(settings, learnt, judged, signature, span, task)
+    options = [settings["padding"], settings["network_options"] or {}]
+    task = {
+        "network": networks.find_network(settings["network"]),
+        "network_options": networks.fit_network(settings["network"], signature, *options),
+        "losses": losses,
+        **{name: settings[name] for name in ("context", "horizon", *TASK_OPTIONS)},
+    }
+    return Plan(settings, learnt, judged, signature, span, kind, task | rival)
 
 
 def parse_forecast_losses(loss: str | None, members: int) -> dict[str, float]:
@@ -131,7 +137,7 @@ def choose_fields(
     """
     there = [name for name in BESIDE if name in case.files and name != target]
     told = list(dict.fromkeys([target, *(there if fields is None else fields)]))
-    known = [name for name in FORCING if name in case.files] if forcing is None else list(forcing)
+    known = [name for name in (SUNSHINE,) if name in case.files] if forcing is None else list(forcing)
     both = [name for name in known if name in told]
     if both:
         raise InputError(

@@ -61,7 +61,7 @@ def predict(
     """
     require_at_least(1, every=every, members=members)
     require_at_least(0, seed=seed)
-    from fieldwise.recipes.temperature_forecast.plan import RECIPE
+    from fieldwise.recipes.temperature_forecast.cases import RECIPE
     from fieldwise.recipes.temperature_forecast.predictor import load_forecaster
     from fieldwise.samples.prepared import Prepared
     from fieldwise.verbs.predict import check_out, predict_to
@@ -172,6 +172,7 @@ def record_latency(run: Path, forecaster: ForecastPredictor, seconds: list[float
     """Write what a forecast takes, the median over all but the first, which warms up, to latency.json."""
     import numpy as np
 
+    from fieldwise.networks.layers import count_parameters
     from fieldwise.runs.provenance import write_json
 
     content = {
@@ -180,6 +181,6 @@ def record_latency(run: Path, forecaster: ForecastPredictor, seconds: list[float
         "members": members,
         "horizon": forecaster.horizon,
         "device": forecaster.device.type,
-        "parameters": sum(each.numel() for each in forecaster.network.parameters()),
+        "parameters": count_parameters(forecaster.network),
     }
     return write_json(content, run / "latency.json")

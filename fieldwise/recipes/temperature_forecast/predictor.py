@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fieldwise.recipes.temperature_forecast.plan import RECIPE
+from fieldwise.recipes.temperature_forecast.cases import RECIPE
 from fieldwise.samples.cases import Case
 from fieldwise.samples.sequences import stack_frames
 from fieldwise.samples.signatures import Variable
@@ -109,8 +109,8 @@ class ForecastPredictor(Predictor):
     def _draw_of(arrays: Arrays) -> np.ndarray:
         """Give seed and member: the seed differs from forecast to forecast, as a function of when it begins.
 
-        >>> draws = [ForecastPredictor._draw_of({BEGIN: np.array(hour)}) for hour in (7.0, 7.0, 8.0)]
-        >>> (draws[0] == draws[1]).all(), (draws[0] == draws[2]).all()
+        >>> draws = [ForecastPredictor._draw_of({BEGIN: np.array(h)}).tolist() for h in (7.0, 7.0, 8.0)]
+        >>> draws[0] == draws[1], draws[0] == draws[2]
         (True, False)
         """
         seed, member = arrays.get(DRAW, np.zeros(2, dtype=int)).tolist()

@@ -27,14 +27,19 @@ def train(
     network_options: dict[str, Any] | None = None,
     loss: str | None = None,
     others_weight: float = 0.1,
-    members: int = 1,
+    members: int | None = None,
     feedback: Literal["free", "scheduled"] | None = None,
     feedback_steps: float = 900.0,
+    kl_weight: float | None = None,
+    discriminator: str | None = None,
+    discriminator_options: dict[str, Any] | None = None,
+    adversarial_weight: float | None = None,
+    game: Literal["relativistic", "bce", "least_squares", "wasserstein"] | None = None,
     optimizer: str = "adam",
     optimizer_options: dict[str, Any] | None = None,
     learning_rate: float | None = None,
     weight_decay: float = 0.0,
-    decay_epochs: int = 0,
+    decay_epochs: int | None = None,
     warmup_steps: int = 0,
     clip_norm: float = 1.0,
     **training: Unpack[Training],
@@ -57,23 +62,32 @@ def train(
         context: Hours that are read.
         horizon: Hours that are forecast.
         stride: Hours between the beginnings of two sequences to learn from.
-        network: convlstm, predrnn, simvp, simvp_mixer, savp, vae, convlstm_gan, weatherbench, or an import
-            path.
+        network: convlstm, predrnn, simvp, simvp_mixer, savp, vae, convlstm_gan, weatherbench,
+            stochastic_convlstm, stochastic_simvp, or an import path. Where options below have no default,
+            a network's is what its authors take.
         padding: What convolutions read beyond the edges; auto: `circular` of a world that goes on at its
             other side, otherwise `reflect`.
         network_options: Further arguments of the network, by name.
         loss: mse, mae, an import path, or a sum such as mse+0.1*mae; of ensembles crps or proper_score. By
-            default what the network's authors take, otherwise mse, and crps of ensembles.
+            default mse, and crps of ensembles.
         others_weight: Weight of the other fields beside the target in it.
-        members: Forecasts that a network with noise draws of each sequence in training, as an ensemble.
+        members: Forecasts that a network with noise draws of each sequence in training, as an ensemble; by
+            default 1, of stochastic_convlstm and stochastic_simvp 2.
         feedback: Whether the network goes on from its own maps in training, `free`, or from true ones at
-            first, of which ever fewer are shown (`scheduled`), as by default savp.
+            first, of which ever fewer are shown, `scheduled`, as by default savp.
         feedback_steps: k of that schedule: of k / (k + exp(step / k)) of the maps the truth is shown.
+        kl_weight: Weight of how far codes are from those that a forecast draws, of savp and vae.
+        discriminator: Who tells forecasts from true sequences: none, sequence (of ConvLSTM-GAN), video, savp
+            (two of the latter, with savp alone), or an import path.
+        discriminator_options: Its further arguments, by name.
+        adversarial_weight: Weight of its opinion.
+        game: What is played against it.
         optimizer: adam, adamw or an import path.
         optimizer_options: Its further arguments, by name.
         learning_rate: Of the optimiser; by default 1e-3, of savp 2e-4.
         weight_decay: Of the optimiser.
-        decay_epochs: Epochs in which the rate falls to nothing along half a cosine; 0: it stays.
+        decay_epochs: Epochs in which the rate falls to nothing along half a cosine; 0: it stays. By default
+            0, of savp all.
         warmup_steps: Steps in which it rises to what it is to be.
         clip_norm: Largest norm of the gradient; 0 for any.
 
@@ -84,19 +98,20 @@ def train(
     plan = check_settings(settings)
     from functools import partial
 
+    from fieldwise.networks.imports import import_by_path
     from fieldwise.samples.sequences import make_sequence_loaders
-    from fieldwise.tasks.rollout import RolloutTask
     from fieldwise.verbs.train import train_run
 
     order: Any = {"batch_size": training["batch_size"], "seed": training["seed"]}
     return train_run(
-        partial(RolloutTask, **plan.task),
+        partial(import_by_path(plan.kind), **plan.task),
         make_sequence_loaders(
             plan.learnt, plan.judged, plan.signature, plan.span, forcing=plan.settings["forcing"], **order
         ),
         plan.signature,
         run=find_run(Path(run), experiment, resume=training["resume"]),
         settings={name: value for name, value in plan.settings.items() if name not in training},
+        monitor="val_error" if "discriminator" in plan.task else "val_loss",
         picture=draw_forecasts,
         sources=[Path(data) / "provenance.json"],
         **training,

@@ -39,7 +39,8 @@ def tune(
     Returns:
         Options of train that did best.
     """
-    from fieldwise.recipes.temperature_forecast.plan import RECIPE, check_settings
+    from fieldwise.recipes.temperature_forecast.cases import RECIPE
+    from fieldwise.recipes.temperature_forecast.plan import check_settings
     from fieldwise.recipes.temperature_forecast.train import train
     from fieldwise.verbs.trials import Log, Target, list_choices
     from fieldwise.verbs.tune import search
