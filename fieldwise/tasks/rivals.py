@@ -86,7 +86,7 @@ class SAVPTask(AdversarialRolloutTask):
 
     def encode(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Give mean and logarithm of the variance of the truth's codes, (batch, transition, code)."""
-        return self.network.encode(torch.cat([batch["inputs"], batch["targets"]], dim=1))
+        return super().encode({"inputs": torch.cat([batch["inputs"], batch["targets"]], dim=1)})
 
     def add_up(self, prediction: Tensor, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted sum of the losses of the forecast with codes of the truth, and each."""

@@ -141,7 +141,8 @@ class RolloutTask(FieldTask):
 
     def encode(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Give mean and logarithm of the variance of the codes that training knows: of the context alone."""
-        return self.network.encode(batch["inputs"])
+        network: Any = self.network
+        return network.encode(batch["inputs"])
 
     @staticmethod
     def _pick(

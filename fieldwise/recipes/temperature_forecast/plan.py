@@ -170,9 +170,17 @@ def describe_fields(
     """
     from fieldwise.samples.frames import fit_signature
 
-    facts = {"target": target, "context": context, "horizon": horizon, "forcing": list(forcing)}
-    facts["step_h"] = cases[0].facts.get("step_h", 1)
-    signature = fit_signature(RECIPE, cases, inputs=[*fields, *forcing], outputs=[], **facts)
+    signature = fit_signature(
+        RECIPE,
+        cases,
+        inputs=[*fields, *forcing],
+        outputs=[],
+        target=target,
+        context=context,
+        horizon=horizon,
+        forcing=list(forcing),
+        step_h=cases[0].facts.get("step_h", 1),
+    )
     return replace(signature, outputs=signature.inputs[: len(fields)])
 
 
