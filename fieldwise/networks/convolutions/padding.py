@@ -52,9 +52,23 @@ def continue_map(fields: Tensor, cells: int, beyond: str) -> Tensor:
         return fields
     if beyond == "zonal":
         return continue_globe(fields, cells)
+    if beyond != "zeros" and cells >= min(fields.shape[-2:]):
+        return _continue_far(fields, cells, beyond)
     if beyond == "circular":
         return wrap_around(fields, cells)
     return functional.pad(fields, (cells,) * 4, mode="reflect" if beyond == "reflect" else "constant")
+
+
+def _continue_far(fields: Tensor, cells: int, beyond: str) -> Tensor:
+    """Continue a map by more cells than it has, by mirrors of mirrors or around it several times."""
+    for axis in (-2, -1):
+        size = fields.shape[axis]
+        index = torch.arange(-cells, size + cells, device=fields.device)
+        if beyond == "reflect":
+            index = index % max(2 * size - 2, 1)
+            index = torch.minimum(index, 2 * size - 2 - index)
+        fields = fields.index_select(axis, index % size)
+    return fields
 
 
 def continue_globe(fields: Tensor, cells: int) -> Tensor:

@@ -1,7 +1,7 @@
 """Maps that are moved: convolutional dynamic neural advection (CDNA).
 
-After Finn et al. 2016, arXiv:1605.07157. A kernel says which share of a cell goes where, the same for all cells
-of a map. The next map is made of several that were moved so, and of others, each with its mask.
+After Finn et al. 2016, arXiv:1605.07157. A kernel says which share of a cell goes where, the same for all
+cells of a map. The next map is made of several that were moved so, and of others, each with its mask.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def make_kernels(numbers: Tensor, size: int) -> Tensor:
 
     Examples
     --------
-    >>> make_kernels(torch.zeros(1, 9), 3)[0, 0].tolist()
+    >>> make_kernels(torch.zeros(1, 9), 3)[0, 0].round(decimals=6).tolist()
     [[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
     """
     kernels = numbers.unflatten(1, (-1, size, size))

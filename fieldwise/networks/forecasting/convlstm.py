@@ -1,6 +1,7 @@
 """ConvLSTM: a long short-term memory whose products are convolutions.
 
-After Shi et al. 2015, arXiv:1506.04214, without weights from the memory to the gates, which are squashed once:
+After Shi et al. 2015, arXiv:1506.04214, without weights from the memory to the gates. Each gate is squashed
+once:
 
     i, f, o = sigmoid, g = tanh of (inputs * W + hidden * U + bias);  c' = f c + i g;  h' = o tanh(c')
 
@@ -11,21 +12,20 @@ padding="reflect")``; see `fieldwise.networks.forecasting.frames` for what it re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from fieldwise.networks.convnet import check_sizes
+from fieldwise.networks.convolutions.fast import store_channels_last
 from fieldwise.networks.convolutions.padding import PaddedConvolution
 from fieldwise.networks.forecasting.frames import (
-    check_sequences,
+    SequenceNetwork,
     fold_time,
-    keep_sizes,
     roll_out,
     unfold_time,
 )
-from fieldwise.networks.valid.periodic import put_kernels_last
 
 
 class Memory(NamedTuple):
@@ -35,7 +35,7 @@ class Memory(NamedTuple):
     hidden: Tensor
 
 
-class ConvLSTM(nn.Module):
+class ConvLSTM(SequenceNetwork):
     """Reads all known frames, then its own; a linear mix of the last features is the change to the next.
 
     Parameters
@@ -83,8 +83,7 @@ class ConvLSTM(nn.Module):
         kernel_size: int = 5,
         padding: str = "reflect",
     ) -> None:
-        super().__init__()
-        keep_sizes(self, channels, forcing=forcing, context=context, horizon=horizon, padding=padding)
+        super().__init__(channels, forcing=forcing, context=context, horizon=horizon, padding=padding)
         self.core = ConvLSTMStack(
             channels + 2 * forcing,
             channels,
@@ -104,7 +103,7 @@ class ConvLSTM(nn.Module):
         fed: Tensor | None = None,
     ) -> Tensor:
         """Map (batch, context, channels, y, x) to (batch, horizon, channels, y, x)."""
-        horizon = check_sequences(self, inputs, horizon, forcing, truth, fed)
+        horizon = self.check(inputs, horizon, forcing, truth, fed)
         return roll_out(self.advance, inputs, horizon=horizon, forcing=forcing, truth=truth, fed=fed)
 
     def advance(
@@ -141,7 +140,7 @@ class ConvLSTMStack(nn.Module):
             for number in range(layers)
         )
         self.head = PaddedConvolution(features, out_channels, 1, beyond=padding, bias=True)
-        put_kernels_last(self)
+        store_channels_last(self)
 
     def forward(
         self, frames: Tensor, memories: Sequence[Memory] | None = None
@@ -184,14 +183,14 @@ class ConvLSTMCell(nn.Module):
     ) -> None:
         super().__init__()
         self.features = features
-        how = {"beyond": padding}
-        self.of_inputs = PaddedConvolution(in_channels, 4 * features, kernel_size, bias=not normed, **how)
-        self.of_hidden = PaddedConvolution(features, 4 * features, kernel_size, bias=False, **how)
+        made = 4 * features
+        self.of_inputs = PaddedConvolution(in_channels, made, kernel_size, beyond=padding, bias=not normed)
+        self.of_hidden = PaddedConvolution(features, made, kernel_size, beyond=padding)
         self.norms = nn.ModuleList(
-            nn.InstanceNorm2d(count, affine=True) for count in (4 * features, features) if normed
+            nn.InstanceNorm2d(count, affine=True) for count in (made, features) if normed
         )
-        of_gates = self.norms[0] if normed else self.of_inputs
-        of_gates.bias.data[features : 2 * features] = 1
+        of_gates: Any = self.norms[0] if normed else self.of_inputs
+        nn.init.ones_(of_gates.bias.data[features : 2 * features])
 
     def forward(self, frames: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
         """Map (batch, time, in_channels, y, x) to the hidden features, (batch, time, features, y, x)."""
@@ -200,7 +199,7 @@ class ConvLSTMCell(nn.Module):
         kept: list[Memory] = []
         for each in gates:
             if memory is not None:  # there is nothing to recall at first
-                each = each + self.of_hidden(memory.hidden)
+                each = self.of_hidden(memory.hidden).add_(each)
             memory = self._remember(each, memory)
             kept.append(memory)
         return unfold_time(torch.cat([each.hidden for each in kept]), times), kept[-1]
@@ -208,11 +207,47 @@ class ConvLSTMCell(nn.Module):
     def _remember(self, gates: Tensor, memory: Memory | None) -> Memory:
         if self.norms:
             gates = self.norms[0](gates)
-        opened, made = gates.split([3 * self.features, self.features], dim=1)
-        write, keep, show = torch.sigmoid(opened).chunk(3, dim=1)
-        cell = write * torch.tanh(made)
-        if memory is not None:
-            cell = torch.addcmul(cell, keep, memory.cell)
+        cell, show = _Renewal.apply(gates, None if memory is None else memory.cell)
         if self.norms:
             cell = self.norms[1](cell)
         return Memory(cell, show * torch.tanh(cell))
+
+
+class _Renewal(torch.autograd.Function):
+    """Gates and cell to the new cell and what of it is shown; backward all gates' gradients fill one array.
+
+    By functions of torch one by one, their parts would be joined again in the backward pass, which costs as
+    much as all the rest of what is not convolved.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
+        features = gates.shape[1] // 4
+        opened, made = torch.sigmoid(gates[:, : 3 * features]), torch.tanh(gates[:, 3 * features :])
+        write, keep, show = opened.chunk(3, dim=1)
+        cell = write * made
+        if before is not None:
+            cell.addcmul_(keep, before)
+        ctx.save_for_backward(opened, made, before)
+        return cell, show
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None]:
+        of_cell, of_show = gradients
+        opened, made, before = ctx.saved_tensors
+        features, (write, keep, _) = made.shape[1], opened.chunk(3, dim=1)
+        sizes = len(made), 4 * features, *made.shape[2:]
+        all_gates = torch.empty(
+            sizes, dtype=made.dtype, device=made.device, memory_format=torch.channels_last
+        )
+        of_gates = all_gates.split(features, dim=1)
+        torch.mul(of_cell, made, out=of_gates[0])
+        if before is None:
+            of_gates[1].zero_()
+        else:
+            torch.mul(of_cell, before, out=of_gates[1])
+        of_gates[2].copy_(of_show)
+        of_opened = all_gates[:, : 3 * features]
+        torch.ops.aten.sigmoid_backward.grad_input(of_opened, opened, grad_input=of_opened)
+        torch.ops.aten.tanh_backward.grad_input(of_cell * write, made, grad_input=of_gates[3])
+        return all_gates, None if before is None else of_cell * keep

@@ -39,7 +39,7 @@ class VideoDiscriminator(nn.Module):
     >>> judge = VideoDiscriminator(2, features=4)
     >>> score, features = judge.judge(torch.zeros(3, 6, 2, 16, 24))
     >>> score.shape, len(features), features[-1].shape
-    (torch.Size([3, 1]), 7, torch.Size([3, 32, 1, 2, 3]))
+    (torch.Size([3, 1]), 7, torch.Size([3, 32, 2, 2, 3]))
     """
 
     def __init__(self, channels: int, *, features: int = 32) -> None:

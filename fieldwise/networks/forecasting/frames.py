@@ -30,67 +30,74 @@ PADDINGS = ("reflect", "circular", "zeros", "zonal")
 Advance = Callable[[Tensor, Any, int], tuple[Tensor, Any]]
 
 
-def keep_sizes(
-    network: nn.Module, channels: int, *, forcing: int, context: int, horizon: int, padding: str
-) -> None:
-    """Check what all networks are made with, and note it on the network.
+class SequenceNetwork(nn.Module):
+    """What all networks of this folder are made with.
 
-    >>> keep_sizes(nn.Module(), 3, forcing=1, context=12, horizon=12, padding="periodic")
+    Parameters
+    ----------
+    channels : int
+        Fields read and given, scaled to order one.
+    forcing : int
+        Fields that are known for the future too.
+    context, horizon : int
+        Frames that are known and that are made.
+    padding : str
+        What lies beyond the map: "reflect", "circular", "zeros" or "zonal" (the globe).
+
+    >>> SequenceNetwork(3, forcing=1, context=12, horizon=12, padding="periodic")
     Traceback (most recent call last):
     fieldwise.errors.InputError: padding is 'periodic'; take reflect, circular, zeros or zonal
     """
-    check_sizes(channels=channels, forcing=forcing + 1, context=context, horizon=horizon)
-    if padding not in PADDINGS:
-        raise InputError(f"padding is {padding!r}; take {', '.join(PADDINGS[:-1])} or {PADDINGS[-1]}")
-    network.channels, network.forcing = channels, forcing  # type: ignore[assignment]
-    network.context, network.horizon = context, horizon  # type: ignore[assignment]
 
+    def __init__(self, channels: int, *, forcing: int, context: int, horizon: int, padding: str) -> None:
+        super().__init__()
+        check_sizes(channels=channels, forcing=forcing + 1, context=context, horizon=horizon)
+        if padding not in PADDINGS:
+            raise InputError(f"padding is {padding!r}; take {', '.join(PADDINGS[:-1])} or {PADDINGS[-1]}")
+        self.channels, self.forcing, self.padding = channels, forcing, padding
+        self.context, self.horizon = context, horizon
 
-def check_sequences(
-    network: Any,
-    inputs: Tensor,
-    horizon: int | None = None,
-    forcing: Tensor | None = None,
-    truth: Tensor | None = None,
-    fed: Tensor | None = None,
-) -> int:
-    """Refuse sequences that do not go together, or with the network; give the number of frames to make.
+    def check(
+        self,
+        inputs: Tensor,
+        horizon: int | None = None,
+        forcing: Tensor | None = None,
+        truth: Tensor | None = None,
+        fed: Tensor | None = None,
+    ) -> int:
+        """Refuse sequences that do not go together, or with the network; give how many frames to make.
 
-    >>> from types import SimpleNamespace
-    >>> network = SimpleNamespace(channels=2, forcing=1, horizon=6)
-    >>> inputs = torch.zeros(1, 4, 2, 8, 8)
-    >>> check_sequences(network, inputs, forcing=torch.zeros(1, 10, 1, 8, 8))
-    6
-    >>> check_sequences(network, inputs, 12, forcing=torch.zeros(1, 10, 1, 8, 8))
-    Traceback (most recent call last):
-    fieldwise.errors.InputError: forcing is (1, 10, 1, 8, 8), not (1, 16, 1, 8, 8) (batch, time, channel, ...
-    """
-    horizon = network.horizon if horizon is None else horizon
-    check_sizes(horizon=horizon)
-    if inputs.ndim != 5 or inputs.shape[2] != network.channels or not inputs.shape[1]:
-        wanted = f"(batch, context, {network.channels}, y, x)"
-        raise InputError(
-            f"the network reads {wanted}, not {tuple(inputs.shape)}; give the inputs that it was trained on"
-        )
-    batch, context, channels, *cells = inputs.shape
-    wanted = {"truth": (batch, horizon, channels, *cells)}
-    if network.forcing:
-        wanted["forcing"] = (batch, context + horizon, network.forcing, *cells)
-    for name, given in (("forcing", forcing), ("truth", truth)):
-        shape = wanted.get(name)
-        if (shape is None) != (given is None) and name == "forcing":
+        >>> network = SequenceNetwork(2, forcing=1, context=4, horizon=6, padding="reflect")
+        >>> inputs = torch.zeros(1, 4, 2, 8, 8)
+        >>> network.check(inputs, forcing=torch.zeros(1, 10, 1, 8, 8))
+        6
+        >>> network.check(inputs, 12, forcing=torch.zeros(1, 10, 1, 8, 8))
+        Traceback (most recent call last):
+        fieldwise.errors.InputError: forcing is (1, 10, 1, 8, 8), not (1, 16, 1, 8, 8); give a frame ...
+        """
+        horizon = self.horizon if horizon is None else horizon
+        check_sizes(horizon=horizon)
+        if inputs.ndim != 5 or inputs.shape[2] != self.channels or not inputs.shape[1]:
             raise InputError(
-                f"the network was made for {network.forcing} fields that are known ahead; give forcing "
-                f"{shape or 'None'}"
+                f"the network reads (batch, context, {self.channels}, y, x), not {tuple(inputs.shape)}; give "
+                "the inputs that it was trained on"
             )
-        if given is not None and shape is not None and tuple(given.shape) != shape:
-            raise InputError(
-                f"{name} is {tuple(given.shape)}, not {shape} (batch, time, channel, y, x); give one frame "
-                f"for each hour of {'context and horizon' if name == 'forcing' else 'the horizon'}"
+        batch, context, channels, *cells = inputs.shape
+        known = (batch, context + horizon, self.forcing, *cells) if self.forcing else None
+        _check_shape("forcing", forcing, known, "a frame for each hour of context and horizon")
+        if truth is not None or fed is not None:
+            _check_shape(
+                "truth", truth, (batch, horizon, channels, *cells), "a frame for each hour to be made"
             )
-    if fed is not None and (truth is None or tuple(fed.shape) != (batch, horizon)):
-        raise InputError(f"fed is {tuple(fed.shape)}; give ({batch}, {horizon}) with truth beside it")
-    return horizon
+        if fed is not None:
+            _check_shape("fed", fed, (batch, horizon), "True where the true frame before is to be read")
+        return horizon
+
+
+def _check_shape(name: str, given: Tensor | None, wanted: tuple[int, ...] | None, remedy: str) -> None:
+    found = None if given is None else tuple(given.shape)
+    if found != wanted:
+        raise InputError(f"{name} is {found}, not {wanted}; give {remedy if wanted else 'none'}")
 
 
 def pair_forcing(forcing: Tensor | None) -> Tensor | None:

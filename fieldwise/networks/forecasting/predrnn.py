@@ -1,7 +1,8 @@
 """PredRNN: ConvLSTM with a second memory that goes through all layers of a frame, and on to the next frame.
 
-After Wang et al. 2022, arXiv:2103.09504: spatiotemporal LSTM cells with a zigzag memory. Layers of 128 features, kernels of 5 cells and patches of 4
-have the 23.84 million parameters that OpenSTL (arXiv:2306.11249) lists.
+After Wang et al. 2022, arXiv:2103.09504: spatiotemporal LSTM cells with a zigzag memory. Four layers of 128
+features, kernels of 5 cells and patches of 4 have the 23.84 million parameters that OpenSTL lists
+(arXiv:2306.11249).
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from torch.nn import functional
 
 from fieldwise.errors import InputError
 from fieldwise.networks.convnet import check_sizes
+from fieldwise.networks.convolutions.fast import store_channels_last
 from fieldwise.networks.convolutions.padding import PaddedConvolution
-from fieldwise.networks.forecasting.frames import check_sequences, keep_sizes, roll_out
-from fieldwise.networks.valid.periodic import put_channels_last, put_kernels_last
+from fieldwise.networks.forecasting.frames import SequenceNetwork, roll_out
+from fieldwise.networks.valid.periodic import put_channels_last
 
 KEEPING = 1.0  # added to what the gates of forgetting are made of: at first memories are kept
 
@@ -29,7 +31,7 @@ class Memories(NamedTuple):
     zigzag: Tensor | None
 
 
-class PredRNN(nn.Module):
+class PredRNN(SequenceNetwork):
     """Reads the known frames one by one, then its own; what it makes is the change to the next.
 
     Parameters
@@ -73,8 +75,7 @@ class PredRNN(nn.Module):
         patch: int = 1,
         padding: str = "reflect",
     ) -> None:
-        super().__init__()
-        keep_sizes(self, channels, forcing=forcing, context=context, horizon=horizon, padding=padding)
+        super().__init__(channels, forcing=forcing, context=context, horizon=horizon, padding=padding)
         check_sizes(features=features, layers=layers, patch=patch)
         self.patch, first = patch, (channels + 2 * forcing) * patch**2
         self.cells = nn.ModuleList(
@@ -82,7 +83,7 @@ class PredRNN(nn.Module):
             for number in range(layers)
         )
         self.head = PaddedConvolution(features, channels * patch**2, 1, beyond=padding)
-        put_kernels_last(self)
+        store_channels_last(self)
 
     def forward(
         self,
@@ -94,7 +95,7 @@ class PredRNN(nn.Module):
         fed: Tensor | None = None,
     ) -> Tensor:
         """Map (batch, context, channels, y, x) to (batch, horizon, channels, y, x)."""
-        horizon = check_sequences(self, inputs, horizon, forcing, truth, fed)
+        horizon = self.check(inputs, horizon, forcing, truth, fed)
         if any(size % self.patch for size in inputs.shape[3:]):
             raise InputError(
                 f"maps of {tuple(inputs.shape[3:])} cells have no whole patches of {self.patch}; give patch 1"

@@ -3,8 +3,9 @@
 After Lee et al. 2018, arXiv:1804.01523, with the widths of its code: CDNA of the previous map, the first and
 a new one, masks, ConvLSTM in most layers. Other than there
 
-- the random code acts after the norms. Planes of it that are joined to the inputs of a convolution, as was
-  done, are taken out again by the norm of each map that follows, but for the edge of the map;
+- the random code acts after the norms, and so do the means of each map that is read, such as how high the sun
+  stands. What is joined to the inputs of a convolution as planes of one number, as codes were, is taken out
+  again by the norm of each map that follows, but for its edge;
 - kernels come of the means of the coarsest features and of the code: maps of any size can be read;
 - of the known frames only the last one is made into a map: masks, kernels and new maps of the others serve
   nothing. All layers but the recurrent products read the known frames at once.
@@ -15,25 +16,24 @@ forecast; `fieldwise.networks.forecasting.discriminators.VideoDiscriminator` giv
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from fieldwise.errors import InputError
 from fieldwise.networks.convnet import check_sizes
+from fieldwise.networks.convolutions.fast import store_channels_last
 from fieldwise.networks.convolutions.padding import PaddedConvolution, PaddedEnlargement
 from fieldwise.networks.forecasting.cdna import compose, make_kernels, move
 from fieldwise.networks.forecasting.convlstm import ConvLSTMCell, Memory
 from fieldwise.networks.forecasting.frames import (
-    check_sequences,
+    SequenceNetwork,
     draw_numbers,
     fold_time,
-    keep_sizes,
     roll_out,
     unfold_time,
 )
-from fieldwise.networks.valid.periodic import put_kernels_last
 from fieldwise.networks.valid.srgan import Noise, draw_noise
 
 CELLS = 5  # on a side of the first kernel, and of those of the memories
@@ -49,7 +49,7 @@ class Course(NamedTuple):
     codes: Tensor
 
 
-class SAVP(nn.Module):
+class SAVP(SequenceNetwork):
     """Reads all known frames, then its own, each with a random code; gives the next one.
 
     Parameters
@@ -98,12 +98,12 @@ class SAVP(nn.Module):
         code_features: int = 64,
         padding: str = "reflect",
     ) -> None:
-        super().__init__()
-        keep_sizes(self, channels, forcing=forcing, context=context, horizon=horizon, padding=padding)
+        super().__init__(channels, forcing=forcing, context=context, horizon=horizon, padding=padding)
         check_sizes(features=features, levels=levels, kernels=kernels, code=code, code_features=code_features)
-        self.padding, self.kernel_size, self.code = padding, kernel_size, code
+        self.kernel_size, self.code = kernel_size, code
         widths = [features * 2**level for level in range(levels)]
-        how = {"code": code, "padding": padding}
+        told = code + channels + 2 * forcing
+        how: dict[str, Any] = {"told": told, "padding": padding}
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         before = 2 * channels + 2 * forcing  # each frame beside the first one
         for level, width in enumerate(widths):
@@ -113,11 +113,11 @@ class SAVP(nn.Module):
             self.up.append(CodedLayer(before, width, enlarging=True, memory=level < levels - 1, **how))
             before = 2 * width
         self.codes = nn.LSTM(code, code, batch_first=True)
-        self.kernels = nn.Linear(widths[-1] + code, kernels * kernel_size**2)
+        self.kernels = nn.Linear(widths[-1] + told, kernels * kernel_size**2)
         self.new_map = _make_head(features, features, channels, padding)
         self.masks = _make_head(features, features, kernels + OTHERS, padding, beside=channels)
         self.encoder = TransitionEncoder(2 * channels, code_features, code)
-        put_kernels_last(self)
+        store_channels_last(self)
 
     def forward(
         self,
@@ -139,7 +139,7 @@ class SAVP(nn.Module):
         code : Tensor, optional
             The codes themselves, (batch, context + horizon - 1, code), such as those of the truth.
         """
-        horizon = check_sequences(self, inputs, horizon, forcing, truth, fed)
+        horizon = self.check(inputs, horizon, forcing, truth, fed)
         transitions = inputs.shape[1] + horizon - 1
         if code is None:
             code = self.draw_code(inputs, transitions, noise)
@@ -170,34 +170,36 @@ class SAVP(nn.Module):
     ) -> tuple[Tensor, list[Memory]]:
         """Make the frame after the last of `frames`, (batch, time, channels + 2 forcing, y, x)."""
         times = frames.shape[1]
-        code = course.codes[:, transition : transition + times]
+        means = frames.mean((-2, -1))
+        told = torch.cat([course.codes[:, transition : transition + times].to(means.dtype), means], dim=2)
         first = course.first[:, None].expand(-1, times, -1, -1, -1)
-        features, kept, seen = torch.cat([frames, first], dim=2), [], []
+        features, seen = torch.cat([frames, first], dim=2), []
+        kept: list[Memory] = []
 
         def recall() -> Memory | None:
             return None if memories is None else memories[len(kept)]
 
         for layer in self.down:
             seen.append(features)
-            features, memory = layer(features, code, recall())
+            features, memory = layer(features, told, recall())
             kept.append(memory)
         coarsest = features[:, -1].mean((-2, -1))
         for number, layer in enumerate(self.up):
             rows, columns = seen[-1 - number].shape[-2:]
             if layer.memory is None:  # of the last layer only the last frame is needed
-                features, code = features[:, -1:], code[:, -1:]
+                features, told = features[:, -1:], told[:, -1:]
             if number:
                 features = torch.cat([features, seen[-number][:, -features.shape[1] :]], dim=2)
-            features, memory = layer(features, code, recall() if layer.memory else None, (rows, columns))
+            features, memory = layer(features, told, recall() if layer.memory else None, (rows, columns))
             kept += [memory] if layer.memory else []
-        made = self._compose(features[:, -1], coarsest, code[:, -1], frames[:, -1, : self.channels], course)
+        made = self._compose(features[:, -1], coarsest, told[:, -1], frames[:, -1, : self.channels], course)
         return made, kept
 
     def _compose(
-        self, features: Tensor, coarsest: Tensor, code: Tensor, previous: Tensor, course: Course
+        self, features: Tensor, coarsest: Tensor, told: Tensor, previous: Tensor, course: Course
     ) -> Tensor:
         """Make a map of the previous one moved, itself, the first and a new one."""
-        numbers = self.kernels(torch.cat([coarsest, code.to(coarsest.dtype)], dim=1))
+        numbers = self.kernels(torch.cat([coarsest, told.to(coarsest.dtype)], dim=1))
         moved = move(previous, make_kernels(numbers.float(), self.kernel_size), beyond=self.padding)
         new = self.new_map(features).to(moved.dtype)
         maps = torch.cat([moved, torch.stack([previous, course.first, new], dim=1)], dim=1)
@@ -214,7 +216,7 @@ def _make_head(read: int, width: int, given: int, padding: str, *, beside: int =
 
 
 class CodedLayer(nn.Module):
-    """A convolution, a norm, what the code adds, a rectifier, and a memory or none.
+    """A convolution, a norm, what a few numbers add, a rectifier, and a memory or none.
 
     Parameters
     ----------
@@ -222,8 +224,8 @@ class CodedLayer(nn.Module):
         Channels read and given.
     kernel_size : int
         Cells on a side of the kernel.
-    code : int
-        Numbers of a transition.
+    told : int
+        Numbers that hold for the whole map.
     padding : str
         What lies beyond the map.
     stride : int
@@ -235,7 +237,7 @@ class CodedLayer(nn.Module):
 
     Examples
     --------
-    >>> layer = CodedLayer(4, 8, code=2, padding="circular", stride=2, memory=True)
+    >>> layer = CodedLayer(4, 8, told=2, padding="circular", stride=2, memory=True)
     >>> made, memory = layer(torch.zeros(1, 5, 4, 7, 8), torch.zeros(1, 5, 2))
     >>> made.shape, memory.cell.shape
     (torch.Size([1, 5, 8, 4, 4]), torch.Size([1, 8, 4, 4]))
@@ -247,7 +249,7 @@ class CodedLayer(nn.Module):
         features: int,
         kernel_size: int = 3,
         *,
-        code: int,
+        told: int,
         padding: str,
         stride: int = 1,
         enlarging: bool = False,
@@ -260,7 +262,7 @@ class CodedLayer(nn.Module):
             else PaddedConvolution(read, features, kernel_size, stride=stride, beyond=padding)
         )
         self.norm = nn.InstanceNorm2d(features, affine=True)
-        self.of_code = nn.Linear(code, features, bias=False)
+        self.of_numbers = nn.Linear(told, features, bias=False)
         self.memory = (
             ConvLSTMCell(features, features, CELLS, padding=padding, normed=True) if memory else None
         )
@@ -268,11 +270,11 @@ class CodedLayer(nn.Module):
     def forward(
         self,
         frames: Tensor,
-        code: Tensor,
+        told: Tensor,
         memory: Memory | None = None,
         cells: tuple[int, int] | None = None,
     ) -> tuple[Tensor, Memory | None]:
-        """Map (batch, time, read, y, x) and (batch, time, code) to (batch, time, features, y, x).
+        """Map (batch, time, read, y, x) and (batch, time, told) to (batch, time, features, y, x).
 
         Parameters
         ----------
@@ -285,7 +287,7 @@ class CodedLayer(nn.Module):
         features = self.convolution(fold_time(frames))
         if cells is not None:
             features = features[..., : cells[0], : cells[1]]
-        features = self.norm(features) + self.of_code(code.transpose(0, 1).flatten(0, 1))[:, :, None, None]
+        features = self.norm(features) + self.of_numbers(told.transpose(0, 1).flatten(0, 1))[:, :, None, None]
         made = unfold_time(torch.relu(features), times)
         return (made, None) if self.memory is None else self.memory(made, memory)
 

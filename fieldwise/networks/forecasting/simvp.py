@@ -15,23 +15,23 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.networks.convnet import check_sizes
+from fieldwise.networks.convolutions.fast import store_channels_last
 from fieldwise.networks.convolutions.padding import PaddedConvolution
 from fieldwise.networks.forecasting.frames import (
-    check_sequences,
+    SequenceNetwork,
     coarsen,
     fold_time,
-    keep_sizes,
     roll_on,
     unfold_time,
 )
 from fieldwise.networks.forecasting.translators import make_translator
-from fieldwise.networks.valid.periodic import put_channels_last, put_kernels_last
+from fieldwise.networks.valid.periodic import put_channels_last
 
 Disturb = Callable[[Tensor, int], Tensor]
 GROUPS = 2  # of features that are normed together
 
 
-class SimVP(nn.Module):
+class SimVP(SequenceNetwork):
     """Encode each known frame, translate all together, decode each frame that is to be made.
 
     Parameters
@@ -78,8 +78,7 @@ class SimVP(nn.Module):
         translator_blocks: int = 8,
         padding: str = "reflect",
     ) -> None:
-        super().__init__()
-        keep_sizes(self, channels, forcing=forcing, context=context, horizon=horizon, padding=padding)
+        super().__init__(channels, forcing=forcing, context=context, horizon=horizon, padding=padding)
         check_sizes(features=features // GROUPS, stages=stages, translator_blocks=translator_blocks)
         self.features, halving = features, [bool(number % 2) for number in range(stages)]
         self.step = 2 ** sum(halving)
@@ -95,7 +94,7 @@ class SimVP(nn.Module):
             for double in reversed(halving)
         )
         self.head = PaddedConvolution(features + forcing, channels, 1, beyond=padding, bias=True)
-        put_kernels_last(self)
+        store_channels_last(self)
 
     def forward(
         self,
@@ -107,7 +106,7 @@ class SimVP(nn.Module):
         fed: Tensor | None = None,
     ) -> Tensor:
         """Map (batch, context, channels, y, x) to (batch, horizon, channels, y, x); `truth` is not read."""
-        horizon = check_sequences(self, inputs, horizon, forcing, truth, fed)
+        horizon = self.check(inputs, horizon, forcing, truth, fed)
         return roll_on(
             lambda frames, known, number: self.answer(frames, known),
             inputs,
@@ -142,13 +141,12 @@ class SimVP(nn.Module):
 
         Besides: the fine ones of the last frame, (batch, features, y, x), and rows and columns of each layer.
         """
-        context, features, sizes, details = frames.shape[1], fold_time(frames), [], None
+        made, sizes = [fold_time(frames)], []
         for layer in self.encoder:
-            sizes.append(features.shape[2:])
-            features = layer(features)
-            details = features[-len(frames) :] if details is None else details
-        coarse = unfold_time(features, context).flatten(1, 2)
-        return put_channels_last(coarse), details, sizes  # type: ignore[return-value]
+            sizes.append(made[-1].shape[2:])
+            made.append(layer(made[-1]))
+        coarse = unfold_time(made[-1], frames.shape[1]).flatten(1, 2)
+        return put_channels_last(coarse), made[1][-len(frames) :], sizes
 
     def decode(self, coarse: Tensor, details: Tensor, sizes: list[torch.Size]) -> Tensor:
         """Give fine features of each frame that is to be made, (horizon * batch, features, y, x)."""

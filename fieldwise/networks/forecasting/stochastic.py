@@ -20,10 +20,9 @@ from fieldwise.networks.convnet import check_sizes
 from fieldwise.networks.convolutions.padding import PaddedConvolution
 from fieldwise.networks.forecasting.convlstm import ConvLSTMStack, Memory
 from fieldwise.networks.forecasting.frames import (
-    check_sequences,
+    SequenceNetwork,
     draw_numbers,
     draw_plane,
-    keep_sizes,
     roll_on,
     roll_out,
 )
@@ -33,7 +32,7 @@ from fieldwise.networks.valid.srgan import Noise, draw_noise
 DISTURBANCE = 0.3  # standard deviation of the amplitudes of noise, at first
 
 
-class StochasticConvLSTM(nn.Module):
+class StochasticConvLSTM(SequenceNetwork):
     """ConvLSTM that reads noise beside each frame; a linear convolution of both is added to what it makes.
 
     Parameters
@@ -82,8 +81,7 @@ class StochasticConvLSTM(nn.Module):
         read_frames: int | None = None,
         padding: str = "reflect",
     ) -> None:
-        super().__init__()
-        keep_sizes(self, channels, forcing=forcing, context=context, horizon=horizon, padding=padding)
+        super().__init__(channels, forcing=forcing, context=context, horizon=horizon, padding=padding)
         check_sizes(planes=planes, numbers=numbers + 1, read_frames=read_frames or 1)
         self.planes, self.numbers, self.read_frames = planes, numbers, read_frames
         read = channels + 2 * forcing + planes + numbers
@@ -103,7 +101,7 @@ class StochasticConvLSTM(nn.Module):
         noise: Noise | None = None,
     ) -> Tensor:
         """Map (batch, context, channels, y, x) to (batch, horizon, channels, y, x)."""
-        horizon = check_sequences(self, inputs, horizon, forcing, truth, fed)
+        horizon = self.check(inputs, horizon, forcing, truth, fed)
         begin = max(0, inputs.shape[1] - self.read_frames) if self.read_frames else 0
         inputs, forcing = inputs[:, begin:], None if forcing is None else forcing[:, begin:]
 
@@ -162,7 +160,7 @@ class StochasticSimVP(SimVP):
         noise: Noise | None = None,
     ) -> Tensor:
         """Map (batch, context, channels, y, x) to (batch, horizon, channels, y, x); `truth` is not read."""
-        horizon, noise = check_sequences(self, inputs, horizon, forcing, truth, fed), noise or draw_noise
+        horizon, noise = self.check(inputs, horizon, forcing, truth, fed), noise or draw_noise
         blocks, cells = len(self.widths), (inputs.shape[-2], inputs.shape[-1])
 
         def answer(frames: Tensor, known: Tensor | None, stretch: int) -> Tensor:

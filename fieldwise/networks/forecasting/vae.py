@@ -1,4 +1,4 @@
-"""A variational autoencoder of single frames that forecasts: a frame's code is decoded as the change to the next.
+"""A variational autoencoder of single frames that forecasts: a frame's code is decoded as what changes.
 
 Frame after frame, from its own; of the future only what is known ahead is read. Where AMBS has one code for a
 map of fixed size, here every eighth cell along both axes has one, so that maps of any size can be read.
@@ -10,23 +10,22 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.networks.convnet import check_sizes
+from fieldwise.networks.convolutions.fast import store_channels_last
 from fieldwise.networks.convolutions.padding import PaddedConvolution, PaddedEnlargement
 from fieldwise.networks.forecasting.frames import (
-    check_sequences,
+    SequenceNetwork,
     draw_plane,
     fold_time,
-    keep_sizes,
     roll_out,
     unfold_time,
 )
-from fieldwise.networks.valid.periodic import put_kernels_last
 from fieldwise.networks.valid.srgan import Noise, draw_noise
 
 HALVINGS = 3
 WIDEST = 10.0  # that the logarithm of a variance may be from 0
 
 
-class VAE(nn.Module):
+class VAE(SequenceNetwork):
     """Encode a frame, draw a code, decode it.
 
     Parameters
@@ -64,8 +63,7 @@ class VAE(nn.Module):
         code: int = 16,
         padding: str = "reflect",
     ) -> None:
-        super().__init__()
-        keep_sizes(self, channels, forcing=forcing, context=context, horizon=horizon, padding=padding)
+        super().__init__(channels, forcing=forcing, context=context, horizon=horizon, padding=padding)
         check_sizes(features=features, code=code)
         self.code = code
         encoder: list[nn.Module] = []
@@ -80,7 +78,7 @@ class VAE(nn.Module):
         self.encoder, self.decoder = nn.Sequential(*encoder), nn.Sequential(*decoder)
         self.moments = PaddedConvolution(features, 2 * code, 1, beyond=padding, bias=True)
         self.head = PaddedConvolution(features + 2 * forcing, channels, 3, beyond=padding, bias=True)
-        put_kernels_last(self)
+        store_channels_last(self)
 
     def forward(
         self,
@@ -93,7 +91,7 @@ class VAE(nn.Module):
         noise: Noise | None = None,
     ) -> Tensor:
         """Map (batch, context, channels, y, x) to (batch, horizon, channels, y, x)."""
-        horizon = check_sequences(self, inputs, horizon, forcing, truth, fed)
+        horizon = self.check(inputs, horizon, forcing, truth, fed)
 
         def advance(frames: Tensor, state: None, step: int) -> tuple[Tensor, None]:
             return self._advance(frames[:, -1], step, noise or draw_noise), None

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.networks.convnet import check_sizes
+from fieldwise.networks.convolutions.fast import store_channels_last
 from fieldwise.networks.convolutions.padding import PaddedConvolution
-from fieldwise.networks.forecasting.frames import check_sequences, keep_sizes, roll_on
-from fieldwise.networks.valid.periodic import put_channels_last, put_kernels_last
+from fieldwise.networks.forecasting.frames import SequenceNetwork, roll_on
+from fieldwise.networks.valid.periodic import put_channels_last
 
 
-class WeatherBenchCNN(nn.Module):
+class WeatherBenchCNN(SequenceNetwork):
     """Layers of convolution and leaky rectifier on all frames as channels, and a last convolution.
 
     Parameters
@@ -55,15 +56,14 @@ class WeatherBenchCNN(nn.Module):
         kernel_size: int = 5,
         padding: str = "reflect",
     ) -> None:
-        super().__init__()
-        keep_sizes(self, channels, forcing=forcing, context=context, horizon=horizon, padding=padding)
+        super().__init__(channels, forcing=forcing, context=context, horizon=horizon, padding=padding)
         check_sizes(features=features, layers=layers)
         first = context * channels + (context + horizon) * forcing
         stack: list[nn.Module] = []
         for read, given in pairwise([first, *[features] * layers, horizon * channels]):
             stack += [PaddedConvolution(read, given, kernel_size, beyond=padding, bias=True), nn.LeakyReLU()]
         self.layers = nn.Sequential(*stack[:-1])
-        put_kernels_last(self)
+        store_channels_last(self)
 
     def forward(
         self,
@@ -75,7 +75,7 @@ class WeatherBenchCNN(nn.Module):
         fed: Tensor | None = None,
     ) -> Tensor:
         """Map (batch, context, channels, y, x) to (batch, horizon, channels, y, x); `truth` is not read."""
-        horizon = check_sequences(self, inputs, horizon, forcing, truth, fed)
+        horizon = self.check(inputs, horizon, forcing, truth, fed)
         return roll_on(self._answer, inputs, horizon=horizon, stretch=self.horizon, forcing=forcing)
 
     def _answer(self, inputs: Tensor, forcing: Tensor | None, number: int) -> Tensor:
