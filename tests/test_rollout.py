@@ -81,6 +81,13 @@ def test_other_channels_count_by_their_weight_in_training_alone():
     assert task.add_up(prediction, batch)[0].item() == pytest.approx(squares[0], rel=1e-5)
 
 
+def test_leads_weigh_by_their_power():
+    """Squares of maps that are off by 1, divided by the root of the lead: 1 + 1/2 + 1/3 + 1/4 over 4."""
+    task, batch = make_task(lead_power=0.5), batch_of()
+    loss = task.add_up(batch["targets"] + 1, batch)[0].item()
+    assert loss == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4, rel=1e-5)
+
+
 def test_ensembles_are_scored_over_batch_and_time():
     """The fair CRPS of two members by hand: mean distance from the truth less half that of the two."""
     task, batch = make_task("NoisyStepper", members=2, losses={"crps": 1.0}), batch_of()

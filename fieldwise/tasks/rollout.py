@@ -50,6 +50,9 @@ class RolloutTask(FieldTask):
         Channels, the first ones, that are judged.
     others_weight : float
         Weight in training of the losses of the other channels.
+    lead_power : float
+        Maps of the L-th frame are divided by L to this power before losses compare them: errors that grow as
+        those of a random walk then weigh the same at all leads with 0.5.
     kl_weight : float
         Weight in training of how far codes are from those that a forecast draws, of a network that has an
         `encode`: frames (batch, time, channel, y, x) to mean and logarithm of the variance, (batch, time,
@@ -83,12 +86,13 @@ class RolloutTask(FieldTask):
         feedback_steps: float = 900.0,
         judged: int = 1,
         others_weight: float = 0.0,
+        lead_power: float = 0.0,
         kl_weight: float = 0.0,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         require_at_least(1, context=context, horizon=horizon, judged=judged)
-        require_at_least(0, others_weight=others_weight, kl_weight=kl_weight)
+        require_at_least(0, others_weight=others_weight, lead_power=lead_power, kl_weight=kl_weight)
         if feedback not in FEEDBACKS:
             raise InputError(f"--feedback: is {feedback!r}; give {' or '.join(FEEDBACKS)}")
         if not feedback_steps > 0:
@@ -101,6 +105,8 @@ class RolloutTask(FieldTask):
         self.context, self.horizon = context, horizon
         self.feedback, self.feedback_steps = feedback, feedback_steps
         self.judged, self.others_weight, self.kl_weight = judged, others_weight, kl_weight
+        leads = torch.arange(1, horizon + 1, dtype=torch.float32)
+        self.register_buffer("lead_weights", leads[:, None, None, None] ** -lead_power, persistent=False)
         self.step = 0  # batches of this training, those of earlier epochs counted
 
     def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
@@ -144,13 +150,15 @@ class RolloutTask(FieldTask):
         network: Any = self.network
         return network.encode(batch["inputs"])
 
-    @staticmethod
     def _pick(
-        prediction: Tensor, batch: Mapping[str, Any], channels: slice
+        self, prediction: Tensor, batch: Mapping[str, Any], channels: slice
     ) -> tuple[Tensor, Mapping[str, Any]]:
-        """Take some channels, and frames as samples."""
-        targets = batch["targets"][:, :, channels].flatten(0, 1)
-        return prediction[..., channels, :, :].flatten(-5, -4), {**batch, "targets": targets}
+        """Take some channels, weighted by the lead, and frames as samples."""
+        told, true = (
+            (maps[..., channels, :, :] * self.lead_weights).flatten(-5, -4)
+            for maps in (prediction, batch["targets"])
+        )
+        return told, {**batch, "targets": true}
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -19,6 +19,8 @@ NETWORKS = {
     "vae": f"{HOME}.vae.VAE",
     "convlstm_gan": f"{HOME}.convlstm.ConvLSTM",
     "weatherbench": f"{HOME}.weatherbench.WeatherBenchCNN",
+    "advection": f"{HOME}.advection.Advection",
+    "stochastic_advection": f"{HOME}.advection.StochasticAdvection",
     "stochastic_convlstm": f"{HOME}.stochastic.StochasticConvLSTM",
     "stochastic_simvp": f"{HOME}.stochastic.StochasticSimVP",
 }
@@ -55,6 +57,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "adversarial_weight": 0.2,  # 0.1 for either judge: scores are a mean over both
         "game": "least_squares",
     },
+    "stochastic_advection": DRAWN,
     "stochastic_convlstm": DRAWN,
     "stochastic_simvp": DRAWN,
 }

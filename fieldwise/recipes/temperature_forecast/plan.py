@@ -22,6 +22,7 @@ BESIDE = ("t850", "tcc")  # fields that are forecast with the target, where the 
 TASK_OPTIONS = (
     "members",
     "others_weight",
+    "lead_power",
     "kl_weight",
     "feedback",
     "feedback_steps",

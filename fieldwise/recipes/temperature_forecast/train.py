@@ -27,6 +27,7 @@ def train(
     network_options: dict[str, Any] | None = None,
     loss: str | None = None,
     others_weight: float = 0.1,
+    lead_power: float = 0.5,
     members: int | None = None,
     feedback: Literal["free", "scheduled"] | None = None,
     feedback_steps: float = 900.0,
@@ -71,6 +72,8 @@ def train(
         loss: mse, mae, an import path, or a sum such as mse+0.1*mae; of ensembles crps or proper_score. By
             default mse, and crps of ensembles.
         others_weight: Weight of the other fields beside the target in it.
+        lead_power: Maps are divided by their hours ahead to this power before they are compared: with 0.5
+            the first hours, whose errors are small, weigh as much as the last ones.
         members: Forecasts that a network with noise draws of each sequence in training, as an ensemble; by
             default 1, of stochastic_convlstm and stochastic_simvp 2.
         feedback: Whether the network goes on from its own maps in training, `free`, or from true ones at
