@@ -110,8 +110,9 @@ class Advection(SequenceNetwork):
         return self.skip(carried) + self.change(torch.cat([frame, carried], dim=1))
 
     def _disturb(self, frame: Tensor, step: int, noise: Noise) -> Tensor:
-        cells, levels = (frame.shape[-2], frame.shape[-1]), range(step * self.planes, (step + 1) * self.planes)
-        return torch.cat([frame, *(draw_plane(noise, level, frame, cells) for level in levels)], dim=1)
+        cells, first = (frame.shape[-2], frame.shape[-1]), step * self.planes
+        planes = [draw_plane(noise, first + number, frame, cells) for number in range(self.planes)]
+        return torch.cat([frame, *planes], dim=1)
 
 
 class StochasticAdvection(Advection):
