@@ -115,6 +115,25 @@ class MadeWeather:
             raise InputError("margin_cells: of a part of a world there is no exact forecast; give 0")
         return ExactForecast(self.world, state.air, state.cloud, hour, mean_k=MEAN_K, wind=state.wind)
 
+    def errors_of_exact(self, leads_h: int = 24) -> np.ndarray:
+        """Give the mean squared error (K2) of the exact forecast of t2m from each hour: (hour, lead).
+
+        A stretch may be easier or harder than all that there could be; a forecast of it is rightly set beside
+        this. NaN where the stretch ends before.
+
+        >>> errors = MadeWeather(TemperatureWorld(shape=(8, 8)), hours=4).errors_of_exact(2)
+        >>> errors.shape, np.isnan(errors).sum(axis=0).tolist()
+        ((4, 2), [1, 2])
+        """
+        truth = [fields["t2m"] for fields in self]
+        errors = np.full((self.hours, leads_h), np.nan)
+        for hour, state in enumerate(self.states()):
+            exact = self.exact(state, hour)
+            for lead in range(1, min(leads_h, self.hours - 1 - hour) + 1):
+                mean, _ = exact.moments(lead, self.sun(hour + lead))
+                errors[hour, lead - 1] = ((mean - truth[hour + lead]) ** 2).mean()
+        return errors
+
     def best_possible(self, leads_h: int = 24) -> dict[str, dict[str, list[float]]]:
         """Give the least error of a forecast of t2m by lead, for the description of a prepared folder.
 

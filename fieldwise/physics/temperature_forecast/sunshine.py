@@ -28,13 +28,13 @@ def cosine_of_zenith(hours: np.ndarray, latitude: np.ndarray, longitude: np.ndar
 
     >>> noon = (np.datetime64("2019-06-21T12", "h") - EPOCH).astype(float)
     >>> high, low = cosine_of_zenith(np.array([noon]), np.array([23.44, -66.56]), np.array([0.0]))[0, :, 0]
-    >>> round(high.item(), 3), round(low.item(), 3)  # overhead; on the horizon
+    >>> round(high.item(), 3), abs(round(low.item(), 3))  # overhead; on the horizon
     (1.0, 0.0)
     """
     times = EPOCH.astype("datetime64[s]") + np.round(np.asarray(hours) * 3600).astype("timedelta64[s]")
     days = times.astype("datetime64[D]")
-    of_year = (days - days.astype("datetime64[Y]")).astype(float)
     of_day = (times - days).astype(float) / 3600
+    of_year = (days - days.astype("datetime64[Y]")).astype(float) + of_day / DAY_H
     angle = 2 * np.pi * of_year / 365
     one, two, three = (np.exp(1j * number * angle) for number in (1, 2, 3))
     declination = 0.006918 - 0.399912 * one.real + 0.070257 * one.imag

@@ -42,11 +42,12 @@ class TemperatureWorld:
     warming_k, shading
         What the sun adds at its highest, and which share of that clouds take away.
     length_cells
-        Scale of the air: its power falls as ``(1 + (length k)^2)^-2``.
+        Scale of the air, 2 or more: it correlates as ``exp(-(distance / length)^2 / 2)``, but for
+        its mean over the grid, which is 0.
 
     >>> world = TemperatureWorld()
     >>> round(world.correlation((0.0, 0.0)).item(), 6), round(world.correlation((1.0, 0.5)).item(), 2)
-    (1.0, 0.95)
+    (1.0, 0.96)
     """
 
     shape: tuple[int, int] = (48, 48)
@@ -58,11 +59,14 @@ class TemperatureWorld:
     upper_noise_k: float = 0.05
     warming_k: float = 6.0
     shading: float = 0.7
-    length_cells: float = 6.0
+    length_cells: float = 4.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be made."""
         require_at_least(4, cells=min(self.shape))
+        require_at_least(
+            2, length_cells=self.length_cells
+        )  # shorter waves cannot be moved by parts of a cell
         require_at_least(1, winds=len(self.winds), wind_hours=self.wind_hours)
         if not 0 <= self.memory < 1:
             raise InputError(f"memory: is {self.memory:g}; give 0 or more, below 1")
@@ -77,13 +81,11 @@ class TemperatureWorld:
     def spectrum(self) -> np.ndarray:
         """(rows, columns // 2 + 1): power of each mode, 1 on average, in the layout of rfft2.
 
-        The mean has none, nor have the shortest waves along an axis, which cannot be shifted by parts of a
-        cell without loss.
+        The mean has none.
         """
         east, south = self.wavenumbers
-        power = (1 + self.length_cells**2 * (east**2 + south**2)) ** -2.0
+        power = np.exp(-(self.length_cells**2) * (east**2 + south**2) / 2)
         power[0, 0] = 0
-        power[np.broadcast_to((abs(east) > 3.14159) | (abs(south) > 3.14159), power.shape)] = 0
         return power / ((power * self._weights).sum() / np.prod(self.shape))
 
     @cached_property
@@ -91,7 +93,7 @@ class TemperatureWorld:
         """(columns // 2 + 1,): how many modes of fft2 one of rfft2 stands for."""
         weights = np.full(self.shape[1] // 2 + 1, 2.0)
         weights[0] = 1
-        return weights  # the shortest waves have no power, whatever they stand for
+        return weights  # the shortest waves have next to no power, whatever they stand for
 
     def correlation(self, displacement: np.ndarray | Wind) -> np.ndarray:
         """Give the correlation of the air at places so many cells apart to the east and south, (..., 2).

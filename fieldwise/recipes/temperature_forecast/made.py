@@ -9,9 +9,9 @@ import numpy as np
 
 from fieldwise.errors import InputError
 from fieldwise.recipes.temperature_forecast.cases import CONTEXT_H, HORIZON_H, Stretch
-from fieldwise.samples.prepared import SPLITS
+from fieldwise.samples.prepared import SPLITS, Draft
 from fieldwise.samples.weather.records import EPOCH, HOUR, check_shares
-from fieldwise.sandbox.temperature_forecast import UNITS, MovingBlobs, make_weather
+from fieldwise.sandbox.temperature_forecast import UNITS, MadeWeather, MovingBlobs, make_weather
 
 YEAR, MONTH = 2001, 6  # when the first split begins; the others follow a year apart
 
@@ -28,7 +28,8 @@ def make_sandbox(
 ) -> tuple[list[Stretch], dict[str, Any]]:
     """Make a stretch for each split, each drawn by itself in a year of its own, and the facts of all.
 
-    Facts are ``best_possible``, by field, measure and lead (1 to 24 hours), and ``world``.
+    Facts are ``best_possible``, by field, measure and lead (1 to 24 hours), averaged over all stretches that
+    there could be, and ``world``.
 
     >>> options = {"seed": 7, "days": 9.0, "cells": 8, "wind": "steady", "margin_cells": 0}
     >>> stretches, facts = make_sandbox("weather", shares=(0.6, 0.2, 0.2), **options)
@@ -62,3 +63,17 @@ def make_sandbox(
             Stretch(name, split, start + np.arange(hours), made, **axes, units=UNITS, periodic=periodic)
         )
     return stretches, {"best_possible": made.best_possible(), "world": {"kind": world, "wind": wind}}
+
+
+def write_exact(stretch: Stretch, draft: Draft) -> None:
+    """Write how well the exact forecast does on a stretch, where the whole of its world is seen.
+
+    ``exact_mse_t2m.npy`` beside the fields of the case, (start, lead of 1 to 24 hours) in K2, is named in the
+    description as ``best_possible: {t2m: {files: {CASE: FILE}}}``: no forecast does better but by luck, start
+    by start.
+    """
+    if not isinstance(stretch.frames, MadeWeather) or stretch.frames.margin_cells:
+        return
+    file = f"{stretch.split}/{stretch.name}/exact_mse_t2m.npy"
+    np.save(draft.folder / file, stretch.frames.errors_of_exact().astype(np.float32))
+    draft.facts["best_possible"]["t2m"].setdefault("files", {})[stretch.name] = file

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from fieldwise.errors import require_at_least
 
@@ -20,15 +21,21 @@ def prepare(
     wind: Literal["steady", "two_valued"] = "steady",
     margin_cells: int = 0,
     shares: tuple[float, float, float] = (0.7, 0.15, 0.15),
+    split: Path | None = None,
+    folds: int = 5,
+    fold: int | None = None,
     buffer_hours: int = 24,
+    gaps: Literal["refuse", "split"] = "refuse",
+    workers: int | None = None,
     progress: bool = True,
 ) -> Path:
     """Bring hourly weather into one order, and part it by periods that keep a whole sequence apart.
 
     Args:
         source: `sandbox` for made weather whose best possible forecast is known, or a FILE.yaml that names
-            your own files.
-        out: Folder to write.
+            your own files: hourly GRIB, NetCDF or Zarr, by years and months or as WeatherBench has them.
+        out: Folder to write. What is extracted from your files stays in its ExtractedData, so that a prepare
+            that was cut off goes on, and one with another split is quick.
         seed: Seed of the sandbox.
         world: Of the sandbox: weather that the wind carries along, or warm blobs that move straight on.
         days: Of the sandbox, all splits together; each split is drawn by itself.
@@ -37,30 +44,55 @@ def prepare(
             know where air will go.
         margin_cells: Of the sandbox's weather: how much larger than what is seen the world is at each side.
         shares: Of the hours for training, validation and test.
+        split: A JSON file that says which months, or days, are for train, val and test, instead of shares.
+        folds: How many periods of one length there are for cross-validation.
+        fold: Which of them is the test, from 0; the next one is validation. By default shares are taken.
         buffer_hours: Kept apart between splits: a whole sequence, so that none is in two.
+        gaps: Whether hours that are missing within a period are refused, or part it.
+        workers: Months that are extracted at a time; by default one a core.
         progress: Whether to show how far it is.
 
     Returns:
-        The folder, which now holds a dataset.yaml.
+        The folder, which now holds a dataset.yaml, and of your own files a metadata.json as AMBS has it.
     """
     require_at_least(0, seed=seed, buffer_hours=buffer_hours)
+    require_at_least(1, workers=workers)
     from tqdm import tqdm
 
     from fieldwise.recipes.temperature_forecast.cases import RECIPE, write_case
-    from fieldwise.recipes.temperature_forecast.made import make_sandbox
+    from fieldwise.recipes.temperature_forecast.made import make_sandbox, write_exact
+    from fieldwise.recipes.temperature_forecast.read import describe, part_hours
+    from fieldwise.samples.hours.months import extract_months
+    from fieldwise.samples.hours.requests import read_request
     from fieldwise.samples.prepared import SPLITS
-    from fieldwise.verbs.prepare import prepare_folder
+    from fieldwise.verbs.prepare import check_apart, prepare_folder
 
-    out = Path(out)
-    with prepare_folder(out, recipe=RECIPE, source=str(source), seed=seed) as draft:
+    out, request, described = Path(out), None, {}
+    if source == "sandbox":
         stretches, facts = make_sandbox(
             world, seed=seed, days=days, cells=cells, wind=wind, margin_cells=margin_cells, shares=shares
         )
+    else:
+        request = read_request(source)
+        check_apart([out / name for name in SPLITS], request.files)
+        extracted = extract_months(request, out, workers=workers, progress=progress)
+        parting: Any = {"shares": shares, "split": split, "folds": folds, "fold": fold, "gaps": gaps}
+        stretches = part_hours(extracted, buffer_h=buffer_hours, **parting)
+        described = describe(extracted, stretches)
+        facts = {"dataset": described["dataset"], "notes": extracted.notes}
+    with prepare_folder(out, recipe=RECIPE, source=str(source), seed=seed) as draft:
         draft.facts |= facts
+        draft.sources = list(request.files) if request else []
         written = [write_case(stretch, draft, progress=progress) for stretch in stretches]
-        for split in SPLITS:  # what was prepared before
-            shutil.rmtree(out / split, ignore_errors=True)
+        for stretch in stretches:
+            if stretch.split == "test":
+                write_exact(stretch, draft)
+        if described:
+            (draft.folder / "metadata.json").write_text(json.dumps(described, indent=2))
+        for name in SPLITS:  # what was prepared before
+            shutil.rmtree(out / name, ignore_errors=True)
     if progress:
         counts = [f"{sum(case.frames for case in written if case.split == part)} {part}" for part in SPLITS]
-        tqdm.write(f"hours: {', '.join(counts)}; cells: {written[0].shape}")
+        for line in (*facts.get("notes", ()), f"hours: {', '.join(counts)}; cells: {written[0].shape}"):
+            tqdm.write(line)
     return out
