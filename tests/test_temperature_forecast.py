@@ -12,7 +12,7 @@ import xarray as xr
 from small_forecasts import CELLS, TINY, Drift, make_world
 
 from fieldwise.errors import InputError
-from fieldwise.recipes.temperature_forecast import predict, train
+from fieldwise.recipes.temperature_forecast import predict, train, tune
 from fieldwise.recipes.temperature_forecast.plan import describe_fields
 from fieldwise.recipes.temperature_forecast.predictor import ForecastPredictor
 from fieldwise.runs import read_metrics
@@ -22,7 +22,7 @@ from fieldwise.tasks.rollout import RolloutTask
 from fieldwise.verbs.predict import predict_to
 
 HERE = Path(__file__).parent
-SHORT = {"context": 3, "horizon": 4, "network": "small_forecasts.Stepper"}
+SHORT = {"context": 3, "horizon": 4, "stride": 1, "network": "small_forecasts.Stepper"}
 STEPPER = SHORT | TINY
 NOISY = STEPPER | {"network": "small_forecasts.NoisyStepper", "members": 2}
 
@@ -115,6 +115,23 @@ def test_what_training_refuses(data, tmp_path, options, message):
     with pytest.raises(InputError, match=message):
         train(data=data, run=tmp_path / "run", **(STEPPER | options))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_search_finds_options_of_train(data, tmp_path, capsys):
+    best = tune(
+        data=data,
+        study=tmp_path / "study.db",
+        trials=1,
+        network=("small_forecasts.Stepper",),
+        batch_size=(4,),
+        max_epochs=(1, 1),
+        fixed={"context": 3, "horizon": 4},
+        accelerator="cpu",
+        tracker="none",
+        progress=False,
+    )
+    assert best["network"] == "small_forecasts.Stepper"
+    assert "fieldwise temperature_forecast train" in capsys.readouterr().out
 
 
 # --- predict --------------------------------------------------------------------------------------

@@ -30,49 +30,59 @@ DISCRIMINATORS = {
     "video": f"{HOME}.discriminators.VideoDiscriminator",
     "savp": "fieldwise.tasks.rivals.PairOfJudges",
 }
-# How a network is trained where nothing else is asked for, and what its authors have otherwise.
+# How a network is trained where nothing else is asked for; of published ones as their authors do.
 USUAL: dict[str, Any] = {
     "loss": None,
     "members": 1,
     "optimizer_options": {},
     "learning_rate": 1e-3,
-    "decay_epochs": 0,
+    "warmup_steps": 0,
+    "decays": False,  # to nothing at the end of training
     "feedback": "free",
+    "feedback_steps": 900.0,
     "kl_weight": 0.0,
     "discriminator": "none",
     "adversarial_weight": 1.0,
     "game": "bce",
 }
+SMALL = {
+    "learning_rate": 1e-2,
+    "warmup_steps": 20,
+    "decays": True,
+    "feedback": "scheduled",
+    "feedback_steps": 100.0,
+}
 DRAWN = {"members": 2}
-PUBLISHED: dict[str, dict[str, Any]] = {
-    "convlstm_gan": {"loss": "0.6*mse", "discriminator": "sequence", "adversarial_weight": 0.4},
+TRAINING: dict[str, dict[str, Any]] = {
+    "advection": SMALL,
+    "stochastic_advection": SMALL | DRAWN,
+    "stochastic_convlstm": DRAWN,
+    "stochastic_simvp": DRAWN,
     "vae": {"kl_weight": 0.01},
+    "convlstm_gan": {"loss": "0.6*mse", "discriminator": "sequence", "adversarial_weight": 0.4},
     "savp": {
         "loss": "100*mae",
         "optimizer_options": {"betas": [0.5, 0.999]},
         "learning_rate": 2e-4,
+        "decays": True,  # its authors end at 8e-8
         "feedback": "scheduled",
         "kl_weight": 0.01,
         "discriminator": "savp",
         "adversarial_weight": 0.2,  # 0.1 for either judge: scores are a mean over both
         "game": "least_squares",
     },
-    "stochastic_advection": DRAWN,
-    "stochastic_convlstm": DRAWN,
-    "stochastic_simvp": DRAWN,
 }
 
 
 def choose_training(network: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Give how a network is trained: as is asked for, and where nothing is, as its authors do.
+    """Give how a network is trained: as is asked for, and where nothing is, as suits it.
 
-    >>> chosen = choose_training("convlstm_gan", {"learning_rate": 5e-4, "loss": None})
-    >>> chosen["learning_rate"], chosen["loss"], chosen["game"]
-    (0.0005, '0.6*mse', 'bce')
+    >>> chosen = choose_training("convlstm_gan", {"learning_rate": 5e-4, "loss": None, "max_epochs": 20})
+    >>> chosen["learning_rate"], chosen["loss"], chosen["decay_epochs"]
+    (0.0005, '0.6*mse', 0)
     """
-    usual = USUAL | PUBLISHED.get(network, {})
-    if network == "savp":
-        usual["decay_epochs"] = given["max_epochs"]  # to nothing: its authors end at 8e-8
+    usual = USUAL | TRAINING.get(network, {})
+    usual["decay_epochs"] = given["max_epochs"] if usual.pop("decays") else 0
     return {name: value if given.get(name) is None else given[name] for name, value in usual.items()}
 
 

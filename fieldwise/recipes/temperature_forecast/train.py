@@ -10,7 +10,7 @@ from fieldwise.recipes.temperature_forecast.plan import check_settings, find_run
 from fieldwise.verbs.options import TRAINING, Training, with_options
 
 
-@with_options(Training, TRAINING, max_epochs=20, batch_size=4)
+@with_options(Training, TRAINING, max_epochs=4, batch_size=2)
 def train(
     *,
     data: Path = Path("data/temperature_forecast"),
@@ -21,16 +21,16 @@ def train(
     forcing: list[str] | None = None,
     context: int = 12,
     horizon: int = 12,
-    stride: int = 1,
-    network: str = "convlstm",
+    stride: int = 2,
+    network: str = "advection",
     padding: Literal["auto", "circular", "reflect", "zeros"] = "auto",
     network_options: dict[str, Any] | None = None,
     loss: str | None = None,
-    others_weight: float = 0.1,
+    others_weight: float = 0.3,
     lead_power: float = 0.5,
     members: int | None = None,
     feedback: Literal["free", "scheduled"] | None = None,
-    feedback_steps: float = 900.0,
+    feedback_steps: float | None = None,
     kl_weight: float | None = None,
     discriminator: str | None = None,
     discriminator_options: dict[str, Any] | None = None,
@@ -41,7 +41,7 @@ def train(
     learning_rate: float | None = None,
     weight_decay: float = 0.0,
     decay_epochs: int | None = None,
-    warmup_steps: int = 0,
+    warmup_steps: int | None = None,
     clip_norm: float = 1.0,
     **training: Unpack[Training],
 ) -> Path:
@@ -63,9 +63,9 @@ def train(
         context: Hours that are read.
         horizon: Hours that are forecast.
         stride: Hours between the beginnings of two sequences to learn from.
-        network: convlstm, predrnn, simvp, simvp_mixer, savp, vae, convlstm_gan, weatherbench,
-            stochastic_convlstm, stochastic_simvp, or an import path. Where options below have no default,
-            a network's is what its authors take.
+        network: advection, convlstm, predrnn, simvp, simvp_mixer, savp, vae, convlstm_gan, weatherbench,
+            stochastic_advection, stochastic_convlstm, stochastic_simvp, or an import path. Options below
+            that have no default are what suits a network, of published ones what their authors take.
         padding: What convolutions read beyond the edges; auto: `circular` of a world that goes on at its
             other side, otherwise `reflect`.
         network_options: Further arguments of the network, by name.
@@ -75,10 +75,11 @@ def train(
         lead_power: Maps are divided by their hours ahead to this power before they are compared: with 0.5
             the first hours, whose errors are small, weigh as much as the last ones.
         members: Forecasts that a network with noise draws of each sequence in training, as an ensemble; by
-            default 1, of stochastic_convlstm and stochastic_simvp 2.
+            default 1, of the stochastic networks 2.
         feedback: Whether the network goes on from its own maps in training, `free`, or from true ones at
-            first, of which ever fewer are shown, `scheduled`, as by default savp.
-        feedback_steps: k of that schedule: of k / (k + exp(step / k)) of the maps the truth is shown.
+            first, of which ever fewer are shown, `scheduled`, as by default advection and savp.
+        feedback_steps: k of that schedule: of k / (k + exp(step / k)) of the maps the truth is shown. By
+            default 100, of savp 900.
         kl_weight: Weight of how far codes are from those that a forecast draws, of savp and vae.
         discriminator: Who tells forecasts from true sequences: none, sequence (of ConvLSTM-GAN), video, savp
             (two of the latter, with savp alone), or an import path.
@@ -87,10 +88,10 @@ def train(
         game: What is played against it.
         optimizer: adam, adamw or an import path.
         optimizer_options: Its further arguments, by name.
-        learning_rate: Of the optimiser; by default 1e-3, of savp 2e-4.
+        learning_rate: Of the optimiser; by default 1e-3, of advection 1e-2, of savp 2e-4.
         weight_decay: Of the optimiser.
         decay_epochs: Epochs in which the rate falls to nothing along half a cosine; 0: it stays. By default
-            0, of savp all.
+            0, of advection and savp all.
         warmup_steps: Steps in which it rises to what it is to be.
         clip_norm: Largest norm of the gradient; 0 for any.
 

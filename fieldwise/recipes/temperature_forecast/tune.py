@@ -17,9 +17,9 @@ from fieldwise.verbs.options import SEARCHING, Searching, with_options
 )
 def tune(
     *,
-    network: tuple[str, ...] = ("convlstm", "predrnn", "simvp"),
+    network: tuple[str, ...] = ("advection", "convlstm", "simvp"),
     learning_rate: tuple[float, float] = (3e-4, 1e-2),
-    batch_size: tuple[int, ...] | int = (4, 8, 16),
+    batch_size: tuple[int, ...] | int = (2, 4, 8),
     others_weight: tuple[float, float] = (0.0, 1.0),
     max_epochs: tuple[int, int] = (5, 20),
     **searching: Unpack[Searching],
