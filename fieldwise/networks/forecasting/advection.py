@@ -44,7 +44,7 @@ class Advection(SequenceNetwork):
     >>> network(torch.zeros(2, 12, 3, 16, 12), forcing=torch.zeros(2, 24, 1, 16, 12)).shape
     torch.Size([2, 12, 3, 16, 12])
     >>> sum(each.numel() for each in network.parameters())
-    6018
+    2658
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Advection(SequenceNetwork):
         context: int = 12,
         horizon: int = 12,
         carried: int = 12,
-        reach: int = 9,
+        reach: int = 5,
         features: int = 24,
         layers: int = 2,
         planes: int = 0,

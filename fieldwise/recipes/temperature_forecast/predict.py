@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +23,7 @@ def predict(
     out: Path = Path("model/temperature_forecast/prediction"),
     split: Literal["training", "validation", "test"] = "test",
     case: str | None = None,
-    init_times: list[str] | None = None,
+    init_times: list[int | str] | None = None,
     every: int = 1,
     fields: list[str] | None = None,
     members: int | None = None,
@@ -104,7 +105,7 @@ def choose_written(forecaster: ForecastPredictor, fields: list[str] | None) -> l
 
 
 def choose_frames(
-    forecaster: ForecastPredictor, case: Case, init_times: list[str] | None, every: int
+    forecaster: ForecastPredictor, case: Case, init_times: Sequence[int | str] | None, every: int
 ) -> list[int]:
     """Give the frames at which forecasts begin, and refuse those that lack a context, or forcing after it."""
     from fieldwise.samples.sequences import Span
@@ -130,19 +131,19 @@ def choose_frames(
     return frames
 
 
-def find_frame(case: Case, init_time: str) -> int:
+def find_frame(case: Case, init_time: int | str) -> int:
     """Give the number of the frame that is meant by its number or date.
 
     >>> from types import SimpleNamespace
     >>> import numpy as np
     >>> time = {"units": "hours since 2000-01-01", "calendar": "standard"}
     >>> case = SimpleNamespace(frames=3, frame_times=np.array([24.0, 25.0, 26.0]), time=time)
-    >>> find_frame(case, "2"), find_frame(case, "2000-01-02T01")
+    >>> find_frame(case, 2), find_frame(case, "2000-01-02T01")
     (2, 1)
     """
     import numpy as np
 
-    if init_time.isdecimal():
+    if str(init_time).isdecimal():
         if int(init_time) < case.frames:
             return int(init_time)
         raise InputError(f"--init_times: is {init_time}; case {case} has {case.frames} hours, from 0")
