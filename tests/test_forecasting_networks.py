@@ -43,7 +43,11 @@ def make(name, **changes):
     torch.manual_seed(0)
     network, options = ALL[name]
     sizes = {"context": CONTEXT, "horizon": HORIZON, "forcing": 1, "padding": "circular"}
-    return network(CHANNELS, **{**sizes, **options, **changes}).eval()
+    made = network(CHANNELS, **{**sizes, **options, **changes}).eval()
+    for parameter in made.parameters():
+        if not parameter.any():  # what starts at zero would hide what is read
+            torch.nn.init.normal_(parameter, std=0.1)
+    return made
 
 
 def noise_of(name, member=0, origin=(0, 0), cells=CELLS):
@@ -292,15 +296,25 @@ def test_the_linear_path_can_carry_blobs_on_for_ever():
     frames = draw_blobs(CONTEXT + 12, by=(1, -2))
     network = make("stochastic convlstm", forcing=0)
     with torch.no_grad():
-        for parameter in (*network.core.head.parameters(), *network.linear.parameters()):
-            parameter.zero_()
-        for field in range(
-            2
-        ):  # the change: what comes from one row above and two columns right, less what was
-            network.linear.weight[field, field, 4 - 1, 4 + 2] = 1
-            network.linear.weight[field, field, 4, 4] = -1
+        for layer in (network.core.head, network.carry, network.ripple):
+            for parameter in layer.parameters():
+                parameter.zero_()
+        for field in range(2):  # what comes from one row above and two columns to the right, less what was
+            network.carry.weight[field, field, 2 - 1, 2 + 2] = 1
+            network.carry.weight[field, field, 2, 2] = -1
         made = network(frames[:, :CONTEXT], horizon=12)
     torch.testing.assert_close(made, frames[:, CONTEXT:], rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_drawn_is_new_in_each_step_and_at_first_all_that_changes():
+    """Each step adds to the last map a field of variance 0.01 that is independent of those before."""
+    torch.manual_seed(0)
+    network, known = StochasticConvLSTM(1, padding="circular"), torch.randn(64, 2, 1, 16, 16)
+    with torch.no_grad():
+        made = network(known, horizon=4)
+    added = torch.cat([known[:, -1:], made], dim=1).diff(dim=1).transpose(0, 1).flatten(1)
+    covariance = added @ added.T / added.shape[1]
+    torch.testing.assert_close(covariance, 0.01 * torch.eye(4), rtol=0.3, atol=1e-3)
 
 
 def test_the_code_reaches_every_layer_of_savp_on_a_map_without_edge():

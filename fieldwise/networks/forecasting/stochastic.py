@@ -30,17 +30,21 @@ from fieldwise.networks.forecasting.simvp import SimVP
 from fieldwise.networks.valid.srgan import Noise, draw_noise
 
 DISTURBANCE = 0.3  # standard deviation of the amplitudes of noise, at first
+FRESH = 0.1  # standard deviation of what noise adds to a map in a step, at first
 
 
 class StochasticConvLSTM(SequenceNetwork):
-    """ConvLSTM that reads noise beside each frame; a linear convolution of both is added to what it makes.
+    """ConvLSTM that reads noise beside each frame; linear convolutions of both are added to what it makes.
+
+    At first it gives the last map with noise on it.
 
     Parameters
     ----------
     channels, forcing, context, horizon, features, layers, kernel_size, padding
         As of `fieldwise.networks.forecasting.convlstm.ConvLSTM`.
-    reach : int
-        Cells on a side of the linear convolution's kernels, odd.
+    reach, noise_reach : int
+        Cells on a side of the linear kernels, odd: of what is known, as far as anything moves in a step, and
+        of noise, as far as what is new in a step hangs together.
     planes : int
         Of noise, for each frame that is made.
     numbers : int
@@ -74,8 +78,9 @@ class StochasticConvLSTM(SequenceNetwork):
         horizon: int = 12,
         features: int = 24,
         layers: int = 1,
-        kernel_size: int = 5,
-        reach: int = 9,
+        kernel_size: int = 3,
+        reach: int = 5,
+        noise_reach: int = 9,
         planes: int = 4,
         numbers: int = 2,
         read_frames: int | None = None,
@@ -84,11 +89,20 @@ class StochasticConvLSTM(SequenceNetwork):
         super().__init__(channels, forcing=forcing, context=context, horizon=horizon, padding=padding)
         check_sizes(planes=planes, numbers=numbers + 1, read_frames=read_frames or 1)
         self.planes, self.numbers, self.read_frames = planes, numbers, read_frames
-        read = channels + 2 * forcing + planes + numbers
+        known, drawn = channels + 2 * forcing, planes + numbers
         self.core = ConvLSTMStack(
-            read, channels, features=features, layers=layers, kernel_size=kernel_size, padding=padding
+            known + drawn,
+            channels,
+            features=features,
+            layers=layers,
+            kernel_size=kernel_size,
+            padding=padding,
         )
-        self.linear = PaddedConvolution(read, channels, reach, beyond=padding, bias=True)
+        self.carry = PaddedConvolution(known, channels, reach, beyond=padding, bias=True)
+        self.ripple = PaddedConvolution(planes, channels, noise_reach, beyond=padding)
+        for layer in (self.core.head, self.carry):
+            nn.init.zeros_(layer.weight)
+        nn.init.normal_(self.ripple.weight, std=FRESH / (planes * noise_reach**2) ** 0.5)
 
     def forward(
         self,
@@ -110,7 +124,8 @@ class StochasticConvLSTM(SequenceNetwork):
             quiet = drawn.new_zeros(1).expand(len(frames), frames.shape[1] - 1, *drawn.shape[1:])
             read = torch.cat([frames, torch.cat([quiet, drawn[:, None]], dim=1)], dim=2)
             change, kept = self.core(read, kept)
-            return frames[:, -1, : self.channels] + change + self.linear(read[:, -1]), kept
+            change = change + self.carry(frames[:, -1]) + self.ripple(drawn[:, : self.planes])
+            return frames[:, -1, : self.channels] + change, kept
 
         return roll_out(advance, inputs, horizon=horizon, forcing=forcing, truth=truth, fed=fed)
 
