@@ -98,8 +98,9 @@ def test_all_formats_give_the_same(tmp_path):
     (tmp_path / "many.grib").write_bytes(b"".join(messages))
     write_netcdf(tmp_path / "a.nc", HOURS[:5])
     write_netcdf(tmp_path / "b.nc", HOURS[5:], name="2m_temperature")
-    dataset_of(HOURS).to_zarr(tmp_path / "store.zarr", zarr_format=2)
-    for path in ("many.grib", "'[ab].nc'", "store.zarr"):
+    for version in (2, 3):
+        dataset_of(HOURS).to_zarr(tmp_path / f"store{version}.zarr", zarr_format=version, consolidated=version == 2)
+    for path in ("many.grib", "'[ab].nc'", f"'{tmp_path}/[ab].nc'", "store2.zarr", "store3.zarr"):
         check_truth(*extract(tmp_path, path), HOURS)
 
 
@@ -149,9 +150,9 @@ def test_a_month_that_fails_is_told_and_the_others_stay(tmp_path, monkeypatch):
     before = january.stat().st_mtime_ns
     broken.write_bytes(whole)
     done = []
-    extract_month = months.extract_month
+    extract_month = months._extract_month
     monkeypatch.setattr(
-        months, "extract_month", lambda month, *rest: done.append(month) or extract_month(month, *rest)
+        months, "_extract_month", lambda month, *rest: done.append(month) or extract_month(month, *rest)
     )
     check_truth(*extract(tmp_path, "era5"), HOURS)
     assert done == ["2013-02"]
@@ -290,6 +291,9 @@ def test_prepared_folder_over_months_and_gaps(tmp_path):
         "validation": {"2013": [2]},
         "test": {"2013": [2]},
     }
+    tree = temperature_forecast.prepare(**options, **shares, gaps="split", tree=True)
+    assert tree == tmp_path / "data" / "PreprocessedData" / told["dataset"]
+    assert Prepared(tree).description["globe"] == prepared.description["globe"]
     globe = prepared.description["globe"]
     assert globe["latitude"] == [51.0, 50.5, 50.0, 49.5, 49.0]
 

@@ -200,6 +200,13 @@ def test_a_store_with_a_damaged_chunk(refused, tmp_path):
     assert "2 of 2 months failed: 2013-01: " in refused("{path: a.zarr, variables: [t2m]}")
 
 
+def test_a_level_from_one_level(refused, tmp_path):
+    dataset = dataset_of(HOURS, name="t").expand_dims(level=[700])
+    dataset.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    line = refused("{path: a.nc, variables: [t850]}")
+    assert "a.nc: level: 850 hPa cannot be found from one level; fetch those around it" in line
+
+
 def test_values_that_are_missing(refused, tmp_path):
     dataset = dataset_of(HOURS)
     dataset["t2m"][30, 2, 2] = np.nan
@@ -250,6 +257,7 @@ def test_sandbox_options_that_do_not_fit(capsys, tmp_path):
         (["--days", "3"], "--days: 3 leave 11 hours of validation; give more, for 24 hours at least"),
         (["--world", "blobs", "--wind", "two_valued"], "--world: blobs know no --wind"),
         (["--shares", "[0.9, 0.2, 0.1]"], "--shares: are 0.9 0.2 0.1"),
+        (["--tree", "true"], "the sandbox draws each split by itself; leave out --split, --fold, --tree"),
         (["--cells", "2"], "--cells: is 2; give at least 4"),
         (["--margin_cells", "-1"], "--margin_cells: is -1; give at least 0"),
     ):

@@ -53,8 +53,8 @@ def best_possible(world: TemperatureWorld, leads_h: int = 24) -> dict[str, list[
         found, places = np.unique(np.concatenate(apart).round(9), axis=0, return_inverse=True)
         weights = np.bincount(places, np.concatenate(pairs)) / len(pairs)
         alike = world.memory ** (2 * lead) * world.correlation(found)
-        best["mse"].append((weights @ mean_square(world, alike)).item())
-        best["crps"].append((weights @ mean_rank(world, alike)).item())
+        best["mse"].append((weights @ _mean_square(world, alike)).item())
+        best["crps"].append((weights @ _mean_rank(world, alike)).item())
     return best
 
 
@@ -64,7 +64,7 @@ def error_of_yesterday(world: TemperatureWorld) -> float:
     >>> round(error_of_yesterday(TemperatureWorld()), 1)
     19.5
     """
-    return 2 * _over_paths(world, DAY_H, lambda alike: mean_square(world, alike))
+    return 2 * _over_paths(world, DAY_H, lambda alike: _mean_square(world, alike))
 
 
 def error_of_climatology(world: TemperatureWorld) -> float:
@@ -73,7 +73,7 @@ def error_of_climatology(world: TemperatureWorld) -> float:
     >>> round(error_of_climatology(TemperatureWorld()), 1)
     9.5
     """
-    return mean_square(world, np.zeros(())).item()
+    return _mean_square(world, np.zeros(())).item()
 
 
 def error_of_last_value(world: TemperatureWorld, lead_h: int) -> float:
@@ -104,7 +104,7 @@ def sun_of_hours(later_h: int = 0) -> np.ndarray:
     return np.maximum(0, -np.cos(angle))
 
 
-def mean_square(world: TemperatureWorld, alike: np.ndarray) -> np.ndarray:
+def _mean_square(world: TemperatureWorld, alike: np.ndarray) -> np.ndarray:
     """Give half the mean squared difference (K2) of temperatures whose air correlates so: (...).
 
     The hour of the day is the same; averaged over all hours.
@@ -114,7 +114,7 @@ def mean_square(world: TemperatureWorld, alike: np.ndarray) -> np.ndarray:
     return world.spread_k**2 * (1 - alike) + world.noise_k**2 + shaded**2 / 4 * apart
 
 
-def mean_rank(world: TemperatureWorld, alike: np.ndarray) -> np.ndarray:
+def _mean_rank(world: TemperatureWorld, alike: np.ndarray) -> np.ndarray:
     """Give half the mean absolute difference (K) of temperatures whose air correlates so: (...).
 
     The hour of the day is the same; averaged over all hours.

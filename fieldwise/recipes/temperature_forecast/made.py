@@ -66,14 +66,15 @@ def make_sandbox(
 
 
 def write_exact(stretch: Stretch, draft: Draft) -> None:
-    """Write how well the exact forecast does on a stretch, where the whole of its world is seen.
+    """Write how well the exact forecast does on a stretch for test, where the whole of its world is seen.
 
     ``exact_mse_t2m.npy`` beside the fields of the case, (start, lead of 1 to 24 hours) in K2, is named in the
     description as ``best_possible: {t2m: {files: {CASE: FILE}}}``: no forecast does better but by luck, start
     by start.
     """
-    if not isinstance(stretch.frames, MadeWeather) or stretch.frames.margin_cells:
+    made = stretch.frames
+    if stretch.split != "test" or not isinstance(made, MadeWeather) or made.margin_cells:
         return
     file = f"{stretch.split}/{stretch.name}/exact_mse_t2m.npy"
-    np.save(draft.folder / file, stretch.frames.errors_of_exact().astype(np.float32))
+    np.save(draft.folder / file, made.errors_of_exact().astype(np.float32))
     draft.facts["best_possible"]["t2m"].setdefault("files", {})[stretch.name] = file

@@ -7,7 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
-from fieldwise.errors import require_at_least
+from fieldwise.errors import InputError, require_at_least
+
+KEPT = ("best_possible", "world", "dataset", "notes")  # in dataset.yaml too; the rest is in metadata.json
 
 
 def prepare(
@@ -27,6 +29,7 @@ def prepare(
     buffer_hours: int = 24,
     gaps: Literal["refuse", "split"] = "refuse",
     workers: int | None = None,
+    tree: bool = False,
     progress: bool = True,
 ) -> Path:
     """Bring hourly weather into one order, and part it by periods that keep a whole sequence apart.
@@ -50,10 +53,12 @@ def prepare(
         buffer_hours: Kept apart between splits: a whole sequence, so that none is in two.
         gaps: Whether hours that are missing within a period are refused, or part it.
         workers: Months that are extracted at a time; by default one a core.
+        tree: Whether `out` is the root of a tree as AMBS has it: the folder, named after years, months, size,
+            corner and variables, then lies in its PreprocessedData.
         progress: Whether to show how far it is.
 
     Returns:
-        The folder, which now holds a dataset.yaml, and of your own files a metadata.json as AMBS has it.
+        The folder, which now holds a dataset.yaml, and a metadata.json, of your own files as AMBS has it.
     """
     require_at_least(0, seed=seed, buffer_hours=buffer_hours)
     require_at_least(1, workers=workers)
@@ -61,34 +66,33 @@ def prepare(
 
     from fieldwise.recipes.temperature_forecast.cases import RECIPE, write_case
     from fieldwise.recipes.temperature_forecast.made import make_sandbox, write_exact
-    from fieldwise.recipes.temperature_forecast.read import describe, part_hours
-    from fieldwise.samples.hours.months import extract_months
-    from fieldwise.samples.hours.requests import read_request
+    from fieldwise.recipes.temperature_forecast.read import describe, open_months, part_hours
     from fieldwise.samples.prepared import SPLITS
     from fieldwise.verbs.prepare import check_apart, prepare_folder
 
-    out, request, described = Path(out), None, {}
-    if source == "sandbox":
-        stretches, facts = make_sandbox(
-            world, seed=seed, days=days, cells=cells, wind=wind, margin_cells=margin_cells, shares=shares
-        )
-    else:
-        request = read_request(source)
-        check_apart([out / name for name in SPLITS], request.files)
-        extracted = extract_months(request, out, workers=workers, progress=progress)
+    out = Path(out)
+    files: tuple[Path, ...] = ()
+    if source != "sandbox":
+        extracted, files = open_months(source, out, workers=workers, progress=progress)
         parting: Any = {"shares": shares, "split": split, "folds": folds, "fold": fold, "gaps": gaps}
         stretches = part_hours(extracted, buffer_h=buffer_hours, **parting)
-        described = describe(extracted, stretches)
-        facts = {"dataset": described["dataset"], "notes": extracted.notes}
+        facts = describe(extracted, stretches)
+        out = out / "PreprocessedData" / facts["dataset"] if tree else out
+    elif split is None and fold is None and not tree:
+        drawn: Any = {"seed": seed, "days": days, "cells": cells, "wind": wind, "margin_cells": margin_cells}
+        stretches, facts = make_sandbox(world, shares=shares, **drawn)
+    else:
+        raise InputError(
+            "--source: the sandbox draws each split by itself; leave out --split, --fold, --tree"
+        )
+    check_apart([out / name for name in SPLITS], files)
     with prepare_folder(out, recipe=RECIPE, source=str(source), seed=seed) as draft:
-        draft.facts |= facts
-        draft.sources = list(request.files) if request else []
+        draft.facts |= {name: facts[name] for name in KEPT if name in facts}
+        draft.sources = list(files)
         written = [write_case(stretch, draft, progress=progress) for stretch in stretches]
         for stretch in stretches:
-            if stretch.split == "test":
-                write_exact(stretch, draft)
-        if described:
-            (draft.folder / "metadata.json").write_text(json.dumps(described, indent=2))
+            write_exact(stretch, draft)
+        (draft.folder / "metadata.json").write_text(json.dumps(facts, indent=2))
         for name in SPLITS:  # what was prepared before
             shutil.rmtree(out / name, ignore_errors=True)
     if progress:

@@ -11,7 +11,7 @@ import numpy as np
 from fieldwise.errors import InputError
 from fieldwise.physics.temperature_forecast.sunshine import cosine_of_zenith
 from fieldwise.recipes.temperature_forecast.cases import CONTEXT_H, HORIZON_H, SUNSHINE, Stretch
-from fieldwise.samples.hours.months import Extracted
+from fieldwise.samples.hours.months import Extracted, extract_months
 from fieldwise.samples.hours.names import name_data_set
 from fieldwise.samples.hours.periods import (
     Period,
@@ -22,6 +22,20 @@ from fieldwise.samples.hours.periods import (
     read_periods,
     time_of,
 )
+from fieldwise.samples.hours.requests import read_request
+
+
+def open_months(
+    file: str | Path, out: Path, *, workers: int | None = None, progress: bool = False
+) -> tuple[Extracted, tuple[Path, ...]]:
+    """Extract what a FILE.yaml asks for, or open what is extracted already; name the files it came from too.
+
+    >>> open_months("era5.yaml", Path("data"))
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: era5.yaml: no such file
+    """
+    request = read_request(file)
+    return extract_months(request, out, workers=workers, progress=progress), request.files
 
 
 def part_hours(
@@ -40,6 +54,15 @@ def part_hours(
     ------
     InputError
         Where hours are missing, splits overlap, or one is left without a whole sequence.
+
+    >>> axes = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+    >>> extracted = Extracted({}, np.arange(240.0), *axes, {"t2m": "K"}, [])
+    >>> options = {"split": None, "folds": 5, "fold": 4, "buffer_h": 12, "gaps": "refuse"}
+    >>> for stretch in part_hours(extracted, shares=(0.6, 0.2, 0.2), **options):
+    ...     print(stretch.split, stretch.name)
+    validation 2000-01-01T00_to_2000-01-02T11
+    training 2000-01-03T00_to_2000-01-08T11
+    test 2000-01-09T00_to_2000-01-10T23
     """
     hours = extracted.hours
     if gaps == "refuse" and extracted.lacking:
@@ -102,6 +125,7 @@ def describe(extracted: Extracted, stretches: Sequence[Stretch]) -> dict[str, An
         "coordinates": {"lat": latitude.tolist(), "lon": longitude.tolist()},
         "variables": {f"var{number}": name for number, name in enumerate(extracted.units, start=1)},
         "data_split": {name: {y: sorted({*m}) for y, m in years.items()} for name, years in split.items()},
+        "notes": extracted.notes,
         "stretches": {stretch.name: stretch.split for stretch in stretches},
     }
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from fieldwise.errors import InputError
 from fieldwise.samples.hours.gribs import Message, list_messages, read_message
-from fieldwise.samples.hours.levels import interpolate_pressure, pressures_of_levels
+from fieldwise.samples.hours.levels import interpolate_pressure, levels_around, pressures_of_levels
 from fieldwise.samples.hours.periods import time_of
 from fieldwise.samples.weather.globes import hours_of, open_globe
 
@@ -93,9 +93,10 @@ def find_series(path: str | Path, wanted: Wanted) -> Series | None:
     >>> import tempfile
     >>> import xarray as xr
     >>> path, levels = Path(tempfile.mkdtemp()) / "a.nc", {"level": [700.0, 1000.0]}
-    >>> axes = {"time": ("time", [5], {"units": "hours since 2000-01-01"}), "lat": [1.0, 0.0], "lon": [0.0, 1.0]}
-    >>> field = (("time", "level", "lat", "lon"), np.array([270.0, 290.0]).reshape(1, 2, 1, 1) * np.ones((2, 2)))
-    >>> _ = xr.Dataset({"t": field}, axes | levels).to_netcdf(path, engine="h5netcdf")
+    >>> time = {"time": ("time", [5], {"units": "hours since 2000-01-01"})}
+    >>> values = np.array([270.0, 290.0]).reshape(1, 2, 1, 1) * np.ones((2, 2))
+    >>> field, axes = (("time", "level", "lat", "lon"), values), {"lat": [1.0, 0.0], "lon": [0.0, 1.0]}
+    >>> _ = xr.Dataset({"t": field}, time | axes | levels).to_netcdf(path, engine="h5netcdf")
     >>> series = find_series(path, Wanted.named("t850"))
     >>> series.hours.tolist(), series.read([0], np.array([0]), np.array([1])).round(1).tolist()
     ([5.0], [[[280.9]]])
@@ -134,7 +135,7 @@ def _find_in_dataset(path: Path, wanted: Wanted) -> Series | None:
         levels = next((axis for axis in LEVELS if axis in field.dims), None)
         if (levels is None) != (wanted.level_hpa is None) and name != wanted.name:
             return None
-        hours = np.asarray(hours_of(opened, path))
+        hours = np.round(hours_of(opened, path), 4)  # days are no whole numbers of hours, to the last bit
 
     def read(places: Sequence[int], rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         with open_globe(path) as opened:
@@ -160,9 +161,10 @@ def _at_level(values: Any, pressure: np.ndarray, level_hpa: float, place: str) -
     exact = np.flatnonzero(np.isclose(pressure, level_hpa, rtol=1e-4))
     if exact.size:
         return values[:, int(exact[0])].to_numpy()
-    spread = np.broadcast_to(pressure[:, None, None], values.shape[1:])
     try:
-        return np.stack([interpolate_pressure(each.to_numpy(), spread, level_hpa) for each in values])
+        needed = levels_around(pressure[:, None, None], level_hpa)
+        spread = np.broadcast_to(pressure[needed, None, None], values[0, needed].shape)
+        return np.stack([interpolate_pressure(each[needed].to_numpy(), spread, level_hpa) for each in values])
     except InputError as error:
         raise InputError(f"{place}: {error}") from None
 
@@ -181,7 +183,7 @@ def _find_in_grib(path: Path, wanted: Wanted) -> Series | None:
 
     def read(places: Sequence[int], rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         cells = np.ix_(rows, columns)
-        return np.stack([_read_hour(path, by_hour[hours[place]], wanted)[cells] for place in places])
+        return np.stack([_read_hour(path, by_hour[hours[place]], wanted, cells) for place in places])
 
     return Series(path, np.array(hours), messages[0].units, latitude, longitude, read)
 
@@ -208,21 +210,22 @@ def _levels_of(
     return {}, []
 
 
-def _read_hour(path: Path, messages: Sequence[Message], wanted: Wanted) -> np.ndarray:
-    """Read the values of an hour, (rows, columns), interpolated to a pressure where that is to be done."""
-    values = [read_message(path, each)[0] for each in messages]
-    if len(messages) == 1:
-        return values[0]
-    assert wanted.level_hpa is not None
-    if messages[0].kind == "pressure":
-        pressure = np.stack([np.full(values[0].shape, each.level) for each in messages])
-    else:
-        ground = _surface_pressure(path, messages[0].hour)
-        pressure = pressures_of_levels([each.level for each in messages], messages[0].coefficients, ground)
+def _read_hour(path: Path, messages: Sequence[Message], wanted: Wanted, cells: Any) -> np.ndarray:
+    """Read some cells of an hour, (rows, columns), interpolated to a pressure where that is to be done."""
+    levels, level_hpa = [each.level for each in messages], wanted.level_hpa
+    if level_hpa is None or (messages[0].kind == "pressure" and np.isclose(levels[0], level_hpa)):
+        return read_message(path, messages[0])[0][cells]
     try:
-        return interpolate_pressure(np.stack(values), pressure, wanted.level_hpa)
+        if messages[0].kind == "pressure":
+            pressure = np.array(levels)[:, None, None]
+        else:
+            ground = _surface_pressure(path, messages[0].hour)[cells]
+            pressure = pressures_of_levels(levels, messages[0].coefficients, ground)
+        needed = levels_around(pressure, level_hpa)  # of 137 levels few
+        values = np.stack([read_message(path, messages[number])[0][cells] for number in needed])
+        return interpolate_pressure(values, np.broadcast_to(pressure[needed], values.shape), level_hpa)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
 
 
 def _surface_pressure(path: Path, hour: float) -> np.ndarray:

@@ -40,6 +40,26 @@ def pressures_of_levels(
     return (bounds[places - 1] + bounds[places]) / 2
 
 
+def levels_around(pressure: np.ndarray, level_hpa: float) -> np.ndarray:
+    """Name those of some levels that are needed to interpolate to a pressure anywhere: their places.
+
+    Parameters
+    ----------
+    pressure
+        (level, rows, columns) hPa, in any order of levels, the same everywhere.
+    level_hpa
+        To interpolate to.
+
+    >>> pressure = np.array([300.0, 500, 700, 850, 1000])[:, None, None] * np.array([[1.0, 0.8]])
+    >>> levels_around(pressure, 600.0).tolist()  # between 500 and 700 here, 560 and 680 there
+    [1, 2, 3]
+    """
+    if len(pressure) < 2:
+        raise InputError(f"level: {level_hpa:g} hPa cannot be found from one level; fetch those around it")
+    below = np.clip((pressure < level_hpa).sum(axis=0), 1, len(pressure) - 1)
+    return np.argsort(pressure.mean(axis=(1, 2)))[below.min() - 1 : below.max() + 1]
+
+
 def interpolate_pressure(values: np.ndarray, pressure: np.ndarray, level_hpa: float) -> np.ndarray:
     """Interpolate to a pressure, linearly in its logarithm: (level, rows, columns) to (rows, columns).
 
@@ -48,7 +68,7 @@ def interpolate_pressure(values: np.ndarray, pressure: np.ndarray, level_hpa: fl
     Parameters
     ----------
     values, pressure
-        On levels, pressure in hPa, in any order.
+        On two levels at least, pressure in hPa, in any order.
     level_hpa
         To interpolate to.
 
@@ -63,8 +83,6 @@ def interpolate_pressure(values: np.ndarray, pressure: np.ndarray, level_hpa: fl
     >>> interpolate_pressure(values, pressure, 950.0).tolist()
     [[20.0]]
     """
-    if len(values) < 2:
-        raise InputError(f"level: {level_hpa:g} hPa cannot be found from one level; fetch those around it")
     order = np.argsort(pressure, axis=0)
     values, heights = (np.take_along_axis(each, order, axis=0) for each in (values, np.log(pressure)))
     wanted = np.log(level_hpa)

@@ -58,9 +58,10 @@ class Extracted:
         for path, hours in self.files.items():
             first, end = max(cells.start, begin) - begin, min(cells.stop, begin + len(hours)) - begin
             if first < end:
-                opened = _open(path).isel(time=slice(first, end)).load()
+                with _open(path) as opened:
+                    part = {str(name): opened[name][first:end].to_numpy() for name in opened}
                 for frame in range(end - first):
-                    yield {str(name): opened[name].to_numpy()[frame] for name in opened}
+                    yield {name: values[frame] for name, values in part.items()}
             begin += len(hours)
 
 
@@ -96,22 +97,19 @@ def extract_months(
     >>> len(extracted.files), extracted.notes, next(extracted.frames(slice(0, 1)))["t2m"].round(2).tolist()
     (2, ['t2m: brought from degC to K'], [[280.0, 280.0], [280.0, 280.0]])
     """
+    import contextlib
+
     import dask
-    from tqdm import tqdm
+    from tqdm.dask import TqdmCallback
 
     months = request.months()
     targets = {month: _name(out, month, files, request) for month, files in months.items()}
     left = [month for month in months if not targets[month].exists()]
-    told = tqdm(total=len(left), desc="extract", unit="month", disable=not progress)
-
-    def work(month: str) -> str | None:
-        failure = _try(month, months[month], request, targets[month])
-        told.update()
-        return failure
-
+    work = dask.delayed(_try, traverse=False)
+    jobs = [work(month, months[month], request, targets[month]) for month in left]
     options = {} if workers is None else {"num_workers": workers}
-    failures = dask.compute(*(dask.delayed(work)(month) for month in left), scheduler="threads", **options)
-    told.close()
+    with TqdmCallback(desc="extract") if progress and jobs else contextlib.nullcontext():
+        failures = dask.compute(*jobs, **options)  # in threads, or on the cluster whose client is open
     failed = [failure for failure in failures if failure]
     if failed:
         more = f"; and {len(failed) - TOLD} more" if len(failed) > TOLD else ""
@@ -120,7 +118,7 @@ def extract_months(
             f"{len(failed)} of {len(months)} months failed: {'; '.join(failed[:TOLD])}{more}; {others}mend "
             "what is wrong and run again"
         )
-    return join_months(list(targets.values()))
+    return _join(list(targets.values()))
 
 
 def _name(out: Path, month: str, files: Sequence[Path], request: Request) -> Path:
@@ -132,7 +130,7 @@ def _name(out: Path, month: str, files: Sequence[Path], request: Request) -> Pat
 
 def _try(month: str, files: Sequence[Path], request: Request, target: Path) -> str | None:
     try:
-        dataset = extract_month(month, files, request)
+        dataset = _extract_month(month, files, request)
         with replace_when_done(target) as partial:
             dataset.to_netcdf(partial, engine="h5netcdf")
     except (InputError, OSError, RuntimeError, ValueError, KeyError) as error:
@@ -140,7 +138,7 @@ def _try(month: str, files: Sequence[Path], request: Request, target: Path) -> s
     return None
 
 
-def extract_month(month: str, files: Sequence[Path], request: Request) -> xr.Dataset:
+def _extract_month(month: str, files: Sequence[Path], request: Request) -> xr.Dataset:
     """Extract the variables of a month, (time, lat, lon), in units that are known here.
 
     Raises
@@ -239,7 +237,7 @@ def _bring(
     return brought.astype(np.float32), units
 
 
-def join_months(files: Sequence[Path]) -> Extracted:
+def _join(files: Sequence[Path]) -> Extracted:
     """Put extracted months one after the other; their grids must be one.
 
     Raises

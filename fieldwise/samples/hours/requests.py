@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -133,9 +134,9 @@ def read_request(file: str | Path) -> Request:
     paths = [said["path"]] if isinstance(said["path"], str) else said["path"]
     files: list[Path] = []
     for path in paths:
-        found = [file.parent / path] if Path(path).is_absolute() or (file.parent / path).exists() else []
-        found = found or sorted(file.parent.glob(path))
-        if not found or not found[0].exists():
+        place = file.parent / path
+        found = [place] if place.exists() else sorted(map(Path, glob.glob(str(place), recursive=True)))
+        if not found:
             raise InputError(f"{file}: there is no file {path}; check the path")
         files += found
     if len(files) == 1 and files[0].is_dir() and files[0].suffix != ".zarr":
