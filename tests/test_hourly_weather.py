@@ -99,7 +99,9 @@ def test_all_formats_give_the_same(tmp_path):
     write_netcdf(tmp_path / "a.nc", HOURS[:5])
     write_netcdf(tmp_path / "b.nc", HOURS[5:], name="2m_temperature")
     for version in (2, 3):
-        dataset_of(HOURS).to_zarr(tmp_path / f"store{version}.zarr", zarr_format=version, consolidated=version == 2)
+        dataset_of(HOURS).to_zarr(
+            tmp_path / f"store{version}.zarr", zarr_format=version, consolidated=version == 2
+        )
     for path in ("many.grib", "'[ab].nc'", f"'{tmp_path}/[ab].nc'", "store2.zarr", "store3.zarr"):
         check_truth(*extract(tmp_path, path), HOURS)
 

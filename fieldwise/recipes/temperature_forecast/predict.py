@@ -96,18 +96,44 @@ def predict(
 
 
 def choose_written(forecaster: ForecastPredictor, fields: list[str] | None) -> list[str]:
-    """Give the fields to write: those asked for, or the target; one that is not forecast is refused."""
+    """Give the fields to write: those asked for, or the target; one that is not forecast is refused.
+
+    >>> from types import SimpleNamespace
+    >>> from fieldwise.samples.signatures import Signature, Variable
+    >>> signature = Signature("own", (), (Variable("t2m"), Variable("tcc")), facts={"target": "t2m"})
+    >>> forecaster = SimpleNamespace(signature=signature, path="best.ckpt")
+    >>> choose_written(forecaster, None), choose_written(forecaster, ["tcc"])
+    (['t2m'], ['tcc'])
+    >>> choose_written(forecaster, ["msl"])
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: --fields: msl is not forecast by best.ckpt; give some of t2m, tcc
+    """
     known = forecaster.signature.fields("outputs")
     unknown = [name for name in fields or () if name not in known]
     if unknown:
-        raise InputError(f"--fields: {', '.join(unknown)} is not forecast by {forecaster.path}; give {known}")
+        raise InputError(
+            f"--fields: {', '.join(unknown)} is not forecast by {forecaster.path}; give some of "
+            f"{', '.join(known)}"
+        )
     return fields or [forecaster.signature.facts["target"]]
 
 
 def choose_frames(
     forecaster: ForecastPredictor, case: Case, init_times: Sequence[int | str] | None, every: int
 ) -> list[int]:
-    """Give the frames at which forecasts begin, and refuse those that lack a context, or forcing after it."""
+    """Give the frames at which forecasts begin, and refuse those that lack a context, or forcing after it.
+
+    >>> from types import SimpleNamespace
+    >>> import numpy as np
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> from fieldwise.samples.signatures import Signature, Variable
+    >>> (case,) = make_prepared({"t2m": np.zeros((7, 1, 1))}).cases()
+    >>> signature = Signature("own", (Variable("t2m"),), ())
+    >>> sizes = {"context": 2, "horizon": 3, "known": []}
+    >>> forecaster = SimpleNamespace(signature=signature, path="best.ckpt", **sizes)
+    >>> choose_frames(forecaster, case, None, 2), choose_frames(forecaster, case, [6], 1)
+    ([1, 3], [6])
+    """
     from fieldwise.samples.sequences import Span
 
     case.check_has(forecaster.signature.fields("inputs"), why=f"the network {forecaster.path}")
@@ -170,7 +196,15 @@ def _dates_of(case: Case) -> Any:
 
 
 def record_latency(run: Path, forecaster: ForecastPredictor, seconds: list[float], *, members: int) -> Path:
-    """Write what a forecast takes, the median over all but the first, which warms up, to latency.json."""
+    """Write what a forecast takes, the median over all but the first, which warms up, to latency.json.
+
+    >>> import tempfile, torch
+    >>> from types import SimpleNamespace
+    >>> parts = {"horizon": 12, "device": torch.device("cpu"), "network": torch.nn.Conv2d(1, 1, 1)}
+    >>> path = record_latency(Path(tempfile.mkdtemp()), SimpleNamespace(**parts), [9.0, 0.5], members=1)
+    >>> path.read_text().split(",")[0]
+    '{\\n  "seconds_per_forecast": 0.5'
+    """
     import numpy as np
 
     from fieldwise.networks.layers import count_parameters
