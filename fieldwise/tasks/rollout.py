@@ -77,6 +77,8 @@ class RolloutTask(FieldTask):
     4.0
     """
 
+    lead_weights: Tensor  # (horizon, 1, 1, 1)
+
     def __init__(
         self,
         *,
