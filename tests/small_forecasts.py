@@ -67,7 +67,7 @@ def make_world(folder, hours=(60, 40, 40), *, cells=CELLS, rho=1.0, seed=0, reci
                     time=dict(TIME),
                 )
             )
-    (folder / "provenance.json").write_text("{}\n")
+    (folder / "provenance.json").write_text('{"sha256": {}}\n')
     return Prepared(folder)
 
 
