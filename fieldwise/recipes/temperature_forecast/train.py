@@ -10,7 +10,7 @@ from fieldwise.recipes.temperature_forecast.plan import check_settings, find_run
 from fieldwise.verbs.options import TRAINING, Training, with_options
 
 
-@with_options(Training, TRAINING, max_epochs=6, batch_size=2)
+@with_options(Training, TRAINING, max_epochs=8, batch_size=2)
 def train(
     *,
     data: Path = Path("data/temperature_forecast"),
