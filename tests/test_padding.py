@@ -150,3 +150,11 @@ def test_gradients_in_bf16_do_not_hold_what_memory_held_before():
     """In a process whose memory is never fresh, as after hours of training: allocated it is full of 3e38."""
     dirty = {"MALLOC_PERTURB_": "128", "MALLOC_MMAP_THRESHOLD_": "8000000000"}
     subprocess.run([sys.executable, "-c", DILATED], env=os.environ | dirty, check=True, timeout=120)
+
+
+@pytest.mark.parametrize("cells", [1, 4, 5, 13])  # more than there are, too
+@pytest.mark.parametrize(("beyond", "mode"), [("reflect", "reflect"), ("circular", "wrap")])
+def test_maps_without_poles_are_continued_as_numpy_pads(cells, beyond, mode):
+    fields = torch.randn(2, 3, 5, 7)
+    expected = np.pad(fields.numpy(), [(0, 0), (0, 0), (cells, cells), (cells, cells)], mode=mode)
+    assert np.array_equal(continue_map(fields, cells, beyond).numpy(), expected)

@@ -118,7 +118,7 @@ def _open_season(
                 known = known or {str(each): str(each) for each in opened if each not in beside}
             elif not (np.array_equal(axes[0], grid.latitude) and np.array_equal(axes[1], grid.longitude)):
                 raise InputError(f"{path}: lies on another grid than {paths[0].name}; bring both to one")
-            of_file = _hours_of(opened, path)
+            of_file = hours_of(opened, path)
         places += [(path, number) for number in range(len(of_file))]
         hours += of_file
     assert grid is not None
@@ -212,8 +212,13 @@ def open_globe(path: Path) -> xr.Dataset:
     return opened.transpose("time", ..., "lat", "lon", missing_dims="ignore")
 
 
-def _hours_of(opened: xr.Dataset, path: Path) -> list[float]:
-    """Give the times of a file in hours since 2000."""
+def hours_of(opened: xr.Dataset, path: Path) -> list[float]:
+    """Give the times of a file, which is named in errors, in hours since 2000.
+
+    >>> times = {"time": ("time", [0.5], {"units": "days since 2000-01-01"})}
+    >>> hours_of(xr.Dataset(coords=times), Path("a.nc"))
+    [12.0]
+    """
     if "time" not in opened.coords:
         raise InputError(f"{path}: has no time; name it time, with units such as hours since 2000-01-01")
     said = opened["time"].attrs

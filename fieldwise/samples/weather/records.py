@@ -135,7 +135,7 @@ def part_by_runs(records: Sequence[Record], shares: Sequence[float]) -> list[Rec
     >>> [record.split for record in part_by_runs(runs, (0.8, 0.1, 0.1))]
     ['training', 'training', 'validation', 'test']
     """
-    _check_shares(shares)
+    check_shares(shares)
     if len(records) < len(SPLITS):
         raise InputError(
             f"there are {len(records)} runs for {', '.join(SPLITS)}; give three, or --split period"
@@ -164,7 +164,7 @@ def part_by_periods(records: Sequence[Record], shares: Sequence[float], gap_h: f
     >>> [(part.name, len(part), part.hours[0].item()) for part in parts]
     [('run_1_training', 67, 0.0), ('run_1_validation', 8, 225.0), ('run_1_test', 9, 273.0)]
     """
-    _check_shares(shares)
+    check_shares(shares)
     parts = []
     for record in records:
         hours = record.hours - record.hours[0]
@@ -202,7 +202,7 @@ def part_by_years(records: Sequence[Record], shares: Sequence[float], gap_h: flo
     >>> [(part.name, str(EPOCH + int(part.hours[0]) * HOUR)) for part in parts][1:]
     [('run_1_validation', '2002-01-11T00'), ('run_1_test', '2003-01-11T00')]
     """
-    _check_shares(shares)
+    check_shares(shares)
     of_records = [_years_of(record.hours) for record in records]
     years = np.unique(np.concatenate(of_records)).tolist()
     if len(years) < len(SPLITS):
@@ -273,7 +273,14 @@ def _check_filled(parts: Sequence[Record], remedy: str) -> None:
         raise InputError(f"there is no time for {', '.join(missing)}; {remedy}")
 
 
-def _check_shares(shares: Sequence[float]) -> None:
+def check_shares(shares: Sequence[float]) -> None:
+    """Refuse shares of the splits that are not three, above 0, and together all.
+
+    >>> check_shares((0.8, 0.1, 0.1))
+    >>> check_shares((0.8, 0.2))
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: --shares: are 0.8 0.2; give three above 0, for training, ...
+    """
     if len(shares) != len(SPLITS) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
         raise InputError(
             f"--shares: are {' '.join(f'{share:g}' for share in shares)}; give three above 0, for "
