@@ -200,7 +200,7 @@ def part_by_years(records: Sequence[Record], shares: Sequence[float], gap_h: flo
     >>> season = Record("run_1", GlobalGrid.regular(5, 8), hours, lambda place: {})
     >>> parts = part_by_years([season], (0.8, 0.1, 0.1), gap_h=240.0)
     >>> [(part.name, str(EPOCH + int(part.hours[0]) * HOUR)) for part in parts][1:]
-    [('run_1_validation', '2002-01-11T00'), ('run_1_test', '2003-01-11T00')]
+    [('run_1_validation', '2002-01-10T00'), ('run_1_test', '2003-01-10T00')]
     """
     check_shares(shares)
     of_records = [_years_of(record.hours) for record in records]
