@@ -28,19 +28,22 @@ POINTS = {  # of DeepCAM's log, beside intervals
 INTERVALS = ("init", "run", "epoch", "eval", "save")
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Noise on 32 x 64 cells, with a round storm in each."""
-    folder = tmp_path_factory.mktemp("noise")
-    random, places = np.random.default_rng(0), np.indices((32, 64))
+def prepare_globes(folder, rows):
+    """Noise on 64 columns, with a round storm in each of 10 times."""
+    random, places = np.random.default_rng(0), np.indices((rows, 64))
     for number in range(10):
-        fields = {name: random.normal(size=(32, 64)) for name in CHANNELS}
+        fields = {name: random.normal(size=(rows, 64)) for name in CHANNELS}
         far = np.hypot(*(places - random.integers(8, 24, (2, 1, 1))))
         storm = (far < 6).astype(np.uint8)
         fields["TMQ"] += 3 * storm
         write_sample(folder / "samples", np.datetime64("2001-08-01T00") + 3 * number, fields, (storm,))
     options = {"shares": (0.6, 0.2, 0.2), "gap_hours": 0.0, "labellers": False, "progress": False}
     return extreme_weather.prepare(source=str(folder / "samples"), out=folder / "data", **options)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return prepare_globes(tmp_path_factory.mktemp("noise"), rows=32)
 
 
 def events_of(run):
@@ -101,6 +104,19 @@ def test_batch_norm_learns_from_one_globe_at_a_time(data, tmp_path):
     options |= {**TINY, "batch_size": 1, "max_epochs": 6, "learning_rate": 0.01}
     extreme_weather.train(data=data, run=tmp_path, **options)
     assert read_metrics(tmp_path)["val_iou"].max() > 0.75  # background alone: 0.65
+
+
+def test_a_globe_with_rows_that_do_not_divide_is_learnt_and_told_whole(tmp_path):
+    """33 rows with one at each pole, and a network that halves its maps twice."""
+    data = prepare_globes(tmp_path, rows=33)
+    options = {**SMALL, "network_options": {"blocks": 3, "filters": 2}, "max_epochs": 1}
+    extreme_weather.train(data=data, run=tmp_path / "run", **options)
+    out = extreme_weather.predict(
+        run=tmp_path / "run", data=data, out=tmp_path / "maps.nc", accelerator="cpu", progress=False
+    )
+    with xr.open_dataset(out) as maps:
+        np.testing.assert_allclose(maps["lat"], np.linspace(90, -90, 33))
+        assert maps["class"].shape == (2, 33, 64)
 
 
 def test_learning_from_balanced_cells_finds_what_is_rare(data, tmp_path):
