@@ -106,6 +106,7 @@ def test_citation_names_the_paper_of_each_application():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert (citation["version"], citation["license"]) == (project["version"], project["license"])
     dois = {reference["doi"] for reference in citation["references"]}
-    for name in ("paper_figures", "ice_flow", "structure_formation", "extreme_weather"):
+    recipes = ("ice_flow", "structure_formation", "extreme_weather", "temperature_forecast")
+    for name in ("paper_figures", *recipes):
         text = jupytext.read(ROOT / f"{name}.ipynb").cells[0].source
         assert any(doi in text for doi in dois), name
