@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,30 @@ NAMES = {"latitude": "lat", "longitude": "lon", "valid_time": "time", "y": "lat"
 LABELS = "labels_0"  # what classes of one's own are called, as in DeepCAM's samples
 CASES = Rule(lambda value: is_table(value) and bool(value), "an entry for each season")
 TEXT = Rule(lambda value: isinstance(value, str), "the name of a variable in the files")
+NUMBER = Rule(lambda value: type(value) in (int, float), "a number")
+PATHS = Rule(
+    lambda value: isinstance(value, str)
+    or (isinstance(value, list) and bool(value) and all(isinstance(each, str) for each in value)),
+    "a file, a pattern such as 2005/*.nc, or a list of these",
+)
 LENGTHS = {"second": 1 / 3600, "minute": 1 / 60, "min": 1 / 60, "hour": 1.0, "h": 1.0, "day": 24.0}
 START = pd.Timestamp(EPOCH)
 RULES = {
     "split": Rule(lambda value: value in WORDS, "one of training, validation, test"),
-    "path": Rule(lambda value: isinstance(value, str), "a file, or a pattern such as 2005/*.nc"),
+    "path": PATHS,
     "variables": Rule(is_table, "lines such as `TMQ: tcwv`"),
     "labels": TEXT,
 }
+PICKED = {"name": TEXT, "level": NUMBER, "factor": NUMBER}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a field is found: the name of a variable, its level where it has several, what it is times by."""
+
+    name: str
+    level: float | None = None
+    factor: float = 1.0
 
 
 def read_seasons(file: str | Path) -> list[Record]:
@@ -41,10 +58,15 @@ def read_seasons(file: str | Path) -> list[Record]:
         cases:
           season_2005:
             split: test             # training, validation or test; all of them, or none
-            path: era5/2005-*.nc    # one file or many, of NetCDF, HDF5, Zarr or GRIB
+            path: era5/2005-*.nc    # one file or many, of NetCDF, HDF5, Zarr or GRIB; or a list: see below
             variables:              # by default those of the names of channels
               TMQ: tcwv
+              U850: {name: u, level: 850}               # of a variable on several levels
+              Z200: {name: z, level: 200, factor: 0.10197}  # from m2 s-2 to m
             labels: LABELS          # variable with classes, if there is one
+
+    Of a list of paths, ``[surface-*.nc, levels-*.nc]``, each has all the times of the season and some of the
+    variables.
 
     Raises
     ------
@@ -68,46 +90,72 @@ def read_seasons(file: str | Path) -> list[Record]:
     cases = read_rules(file, {"cases": CASES}, required=("cases",))["cases"]
     records = []
     for name, entry in cases.items():
-        if not is_table(entry) or not isinstance(entry.get("path"), str):
-            raise InputError(f"{file}: case {name} is {entry!r}; give at least {{path: FILE}}")
+        where = f"{file}: case {name}"
+        if not is_table(entry) or "path" not in entry:
+            raise InputError(f"{where} is {entry!r}; give at least {{path: FILE}}")
         check_plain_name(name, f"{file}: case", kind="folder")
-        check_table(entry, RULES, f"{file}: case {name}")
-        paths = sorted(file.parent.glob(entry["path"]))
-        if not paths:
-            raise InputError(f"{file}: case {name}: there is no file {entry['path']}; check the path")
-        wanted = dict(entry.get("variables", {}))
-        labels = {LABELS: entry["labels"]} if "labels" in entry else {}
-        record = _open_season(str(name), paths, wanted, labels, WORDS.get(entry.get("split", "")))
-        records.append(record)
+        check_table(entry, RULES, where)
+        sets = []
+        for pattern in [entry["path"]] if isinstance(entry["path"], str) else entry["path"]:
+            sets.append(sorted(file.parent.glob(pattern)))
+            if not sets[-1]:
+                raise InputError(f"{where}: there is no file {pattern}; check the path")
+        sources = {
+            ours: _read_source(theirs, f"{where}: variable {ours}")
+            for ours, theirs in entry.get("variables", {}).items()
+        }
+        labels = {LABELS: Source(entry["labels"])} if "labels" in entry else {}
+        records.append(_open_season(str(name), sets, sources, labels, WORDS.get(entry.get("split", ""))))
     if len({record.split is None for record in records}) > 1:
         raise InputError(f"{file}: some cases have a split and some have none; give all of them one, or none")
     return records
 
 
+def _read_source(entry: Any, where: str) -> Source:
+    if isinstance(entry, str):
+        return Source(entry)
+    if not is_table(entry) or "name" not in entry:
+        raise InputError(f"{where} is {entry!r}; give {TEXT.example}, or {{name: u, level: 850}}")
+    check_table(entry, PICKED, where)
+    return Source(**entry)
+
+
 def _open_season(
     name: str,
-    paths: Sequence[Path],
-    variables: Mapping[str, str],
-    labels: Mapping[str, str],
+    sets: Sequence[Sequence[Path]],
+    wanted: Mapping[str, Source],
+    labels: Mapping[str, Source],
     split: str | None,
 ) -> Record:
-    places: list[tuple[Path, int]] = []
-    hours: list[float] = []
-    grid, known = None, dict(variables)
-    for path in paths:
-        with open_globe(path) as opened:
-            axes = opened["lat"].to_numpy(), opened["lon"].to_numpy()
-            if grid is None:
-                grid = _lay_grid(path, *axes)
-                known = known or {str(each): str(each) for each in opened if each not in labels.values()}
-            elif not (np.array_equal(axes[0], grid.latitude) and np.array_equal(axes[1], grid.longitude)):
-                raise InputError(f"{path}: lies on another grid than {paths[0].name}; bring both to one")
-            of_file = _hours_of(opened, path)
-        places += [(path, number) for number in range(len(of_file))]
-        hours += of_file
+    places: list[list[tuple[Path, int]]] = []
+    hours: list[list[float]] = []
+    grid, known = None, dict(wanted)
+    for paths in sets:
+        places.append([])
+        hours.append([])
+        for path in paths:
+            with open_globe(path) as opened:
+                grid = _check_grid(grid, opened, path, sets[0][0])
+                of_file = _hours_of(opened, path)
+                if path == paths[0] and not wanted:
+                    names = [str(each) for each in opened if Source(str(each)) not in labels.values()]
+                    known |= {each: Source(each) for each in names}
+            places[-1] += [(path, number) for number in range(len(of_file))]
+            hours[-1] += of_file
+        if hours[-1] != hours[0]:
+            raise InputError(f"{paths[0]}: has other times than {sets[0][0].name}; give both for the same times")
     assert grid is not None
-    reader = partial(_read, places, {**known, **labels})
-    return Record(name, grid, np.array(hours), reader, tuple(paths), split)
+    reader = partial(_read, list(zip(*places)), {**known, **labels})
+    return Record(name, grid, np.array(hours[0]), reader, tuple(path for paths in sets for path in paths), split)
+
+
+def _check_grid(grid: GlobalGrid | None, opened: xr.Dataset, path: Path, first: Path) -> GlobalGrid:
+    axes = opened["lat"].to_numpy(), opened["lon"].to_numpy()
+    if grid is None:
+        return _lay_grid(path, *axes)
+    if not (np.array_equal(axes[0], grid.latitude) and np.array_equal(axes[1], grid.longitude)):
+        raise InputError(f"{path}: lies on another grid than {first.name}; bring both to one")
+    return grid
 
 
 def _lay_grid(path: Path, latitude: np.ndarray, longitude: np.ndarray) -> GlobalGrid:
@@ -118,23 +166,43 @@ def _lay_grid(path: Path, latitude: np.ndarray, longitude: np.ndarray) -> Global
 
 
 def _read(
-    places: Sequence[tuple[Path, int]], variables: Mapping[str, str], place: int
+    places: Sequence[Sequence[tuple[Path, int]]], wanted: Mapping[str, Source], place: int
 ) -> dict[str, np.ndarray]:
-    path, number = places[place]
-    fields = {}
-    with open_globe(path) as opened:
-        missing = [theirs for theirs in variables.values() if theirs not in opened]
-        if missing:
-            there = ", ".join(map(str, opened.data_vars))
-            raise InputError(f"{path}: lacks {', '.join(missing)}; it has {there}")
-        for ours, theirs in variables.items():
-            values = opened[theirs]
-            values = values.isel(time=number) if "time" in values.dims else values
-            if values.dims != ("lat", "lon"):
-                dims = ", ".join(map(str, values.dims))
-                raise InputError(f"{path}: {theirs} has {dims}; give lat and lon alone")
-            fields[ours] = values.to_numpy()
+    fields: dict[str, np.ndarray] = {}
+    there: list[str] = []
+    for path, number in places[place]:
+        with open_globe(path) as opened:
+            there += map(str, opened.data_vars)
+            for ours, source in wanted.items():
+                if ours not in fields and source.name in opened:
+                    values = opened[source.name]
+                    values = values.isel(time=number) if "time" in values.dims else values
+                    fields[ours] = source.factor * _take_level(values, source, path).to_numpy()
+    missing = [source.name for ours, source in wanted.items() if ours not in fields]
+    if missing:
+        raise InputError(f"{places[place][0][0]}: lacks {', '.join(missing)}; it has {', '.join(there)}")
     return fields
+
+
+def _take_level(values: xr.DataArray, source: Source, path: Path) -> xr.DataArray:
+    """Give the level that is asked for of a variable that has some, on lat and lon alone."""
+    levels = [axis for axis in values.dims if axis not in ("lat", "lon")]
+    for axis in levels:
+        if values.sizes[axis] == 1 and source.level is None:
+            values = values.isel({axis: 0})
+        elif source.level is not None and axis in values.coords and len(levels) == 1:
+            known = values[axis].to_numpy()
+            at = np.flatnonzero(np.isclose(known.astype(float), source.level))
+            if not at.size:
+                heights = ", ".join(f"{each:g}" for each in known)
+                raise InputError(f"{path}: {source.name} has no level {source.level:g}; it has {heights}")
+            values = values.isel({axis: int(at[0])})
+    if values.dims != ("lat", "lon"):
+        dims = ", ".join(map(str, values.dims))
+        raise InputError(
+            f"{path}: {source.name} has {dims}; give lat and lon alone, or {{name: {source.name}, level: 850}}"
+        )
+    return values
 
 
 def open_globe(path: Path) -> xr.Dataset:
