@@ -1,8 +1,8 @@
-"""How far two labellers agree with each other and with what was planted, and what they find, on several grids.
+"""How far two labellers agree with each other and with what was planted, and what they find, by grid.
 
-Run it with `python benchmarks/labellers.py [--spacings 2 1 0.5] [--days 3] [--seed 11]`. One made season, with more
-events a day than usual, is labelled on each grid by the rules as they are; nothing is tuned to a grid. What both
-labellers score against each other is what can be known of the truth at best where nothing is planted.
+Run it with `python benchmarks/labellers.py [--spacings 2 1 0.5] [--days 3] [--seed 11]`. One made season,
+with more events a day than usual, is labelled on each grid by the rules as they are; nothing is tuned to a
+grid. What both score against each other is what can be known at best where nothing is planted.
 """
 
 import argparse
@@ -22,7 +22,10 @@ from fieldwise.scores import ClassSums
 
 MANY = {"cyclone": 1.0, "river": 1.5, "cold_low": 1.2, "moist_blob": 1.2, "short_filament": 1.2}
 LABELLERS = {"labeller": label_by_vapour, "second labeller": label_by_transport}
-PLANTED = {"cyclone": (CYCLONE, 16), "river": (RIVER, 6)}  # least times: gales for two days; half a day and more
+PLANTED = {
+    "cyclone": (CYCLONE, 16),
+    "river": (RIVER, 6),
+}  # least times: gales for two days; half a day and more
 COVERED, OFTEN, STRONG = 1 / 3, 0.5, 0.5
 
 
@@ -79,7 +82,11 @@ def judge_grid(spacing_degrees: float, days: float, seed: int) -> dict[str, Any]
             result[f"{name}: {kind}s found"] = f"{sum(found)} of {len(found)}"
         decoys = count_decoys(season, moments, told[name])
         result[f"{name}: decoys marked"] = f"{sum(decoys)} of {len(decoys)}"
-    for one, other in (("planted", "labeller"), ("planted", "second labeller"), ("labeller", "second labeller")):
+    for one, other in (
+        ("planted", "labeller"),
+        ("planted", "second labeller"),
+        ("labeller", "second labeller"),
+    ):
         sums = ClassSums(CLASSES)
         for true, predicted in zip(told[one], told[other]):
             sums.add(predicted, true)
@@ -98,7 +105,9 @@ def main(arguments: list[str] | None = None) -> None:
     for spacing in options.spacings:
         print(flush=True)
         for name, value in judge_grid(spacing, options.days, options.seed).items():
-            print(f"{name:44s} {value:.3f}" if isinstance(value, float) else f"{name:44s} {value}", flush=True)
+            print(
+                f"{name:44s} {value:.3f}" if isinstance(value, float) else f"{name:44s} {value}", flush=True
+            )
 
 
 if __name__ == "__main__":

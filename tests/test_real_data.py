@@ -143,7 +143,9 @@ def test_merra(tmp_path):
         peak = np.unravel_index(transport.argmax(), transport.shape)
         latitude, longitude = float(day["lat"][peak[0]]), float(day["lon"][peak[1]])
     by_transport, by_vapour = result["transport and its Laplacian"], result["water vapour"]
-    away = np.hypot(by_transport["parts"]["latitude"] - latitude, by_transport["parts"]["longitude"] - longitude)
+    away = np.hypot(
+        by_transport["parts"]["latitude"] - latitude, by_transport["parts"]["longitude"] - longitude
+    )
     assert away.min() < 15
     assert by_transport["share"] > 2 * by_vapour["share"] > 0
     assert by_transport["rivers"] >= 8

@@ -158,7 +158,9 @@ def test_masks_of_crossing_storms_keep_their_tracks():
         seen = track[~track["bridged"]]
         apart = seen[~np.isin(seen["hour"], hours[joined])]
         away = [
-            distance_km(apart["latitude"], apart["longitude"], *(np.interp(apart["hour"], hours, way) for way in one))
+            distance_km(
+                apart["latitude"], apart["longitude"], *(np.interp(apart["hour"], hours, way) for way in one)
+            )
             for one in ways
         ]
         assert min(each.max() for each in away) < 120  # one and the same, before and after
@@ -176,7 +178,7 @@ def test_without_bridging_joining_and_parting_is_told():
 
 
 def test_storms_are_counted_as_wholes():
-    """Of two planted storms of a day one is seen at 5 of 9 times, the other at 4; a third prediction is false."""
+    """Of two planted storms of a day one is seen at 5 of 9 times, the other at 4; a third one is false."""
     grid, hours = GlobalGrid.regular(91, 180), 3.0 * np.arange(9)
     first, second, third = (disc(grid, 20, longitude) for longitude in (0.0, 90.0, 180.0))
     true = np.array([first | second] * 9)
@@ -194,7 +196,7 @@ def test_storms_are_counted_as_wholes():
 
 
 def test_a_quarter_of_the_area_is_seen():
-    """A disc of 450 km and one as large, moved: the lens of both is (2 acos h - 2 h sqrt(1 - h2)) / pi of it."""
+    """A disc of 450 km and one as large, moved: their lens is (2 acos h - 2 h sqrt(1 - h2)) / pi of it."""
     grid = GlobalGrid.regular(721, 1440)
     masks = np.array([disc(grid, 0, 179.9)])
     tracks = track_masks(masks, [0.0], grid)
@@ -237,9 +239,9 @@ def test_a_census_counts_what_was_put_there():
     census = take_census(track_masks(masks, hours, grid), masks, hours, grid)
     assert census["present"].values.tolist() == [2, 2, 1]
     assert int(census["genesis"].max()) == int(census["occurrence"].max()) == 1
-    assert census["frequency"].sel(lat=[10.0, -40.0, 60.0], lon=[180.0, 20.0, 20.0]).values.diagonal().tolist() == (
-        pytest.approx([100.0, 200 / 3, 0.0])
-    )
+    assert census["frequency"].sel(
+        lat=[10.0, -40.0, 60.0], lon=[180.0, 20.0, 20.0]
+    ).values.diagonal().tolist() == (pytest.approx([100.0, 200 / 3, 0.0]))
     weights = np.cos(np.radians(census["lat"]))
     born = float(((census["genesis"] > 0) * weights).sum() / (weights.sum() * 180))
     assert born == pytest.approx(2 * (1 - np.cos(555 / 6371)) / 2, rel=0.1)  # two caps of 555 km

@@ -1,7 +1,7 @@
 """Rivers of a real day: water vapour and its transport of MERRA, labelled by both rules and drawn.
 
-Run it with `python benchmarks/real_data/merra.py --out FOLDER [--files FOLDER]`. The field, 28 February 2017 at
-00 UTC on 361 x 576 cells, is looked for in $FIELDWISE_DATA, or in ../shared/data beside the repository.
+Run it with `python benchmarks/real_data/merra.py --out FOLDER [--files FOLDER]`. The field, 28 February 2017
+at 00 UTC on 361 x 576 cells, is looked for in $FIELDWISE_DATA, or in ../shared/data beside the repository.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import xarray as xr
 
 from fieldwise.errors import InputError
 from fieldwise.figures import draw_class_maps, save_figure
+from fieldwise.physics.extreme_weather.channels import CLASSES, RIVER
 from fieldwise.physics.extreme_weather.components import label_components, measure_components
 from fieldwise.physics.extreme_weather.rivers import find_moist_rivers, find_strong_rivers
 from fieldwise.physics.extreme_weather.sphere import GlobalGrid
@@ -21,7 +22,6 @@ from fieldwise.scores import ClassSums
 
 FILES = Path(os.environ.get("FIELDWISE_DATA", Path(__file__).parents[3] / "shared" / "data"))
 FIELD = "merra_iwv_ivt_20170228_00.nc"
-CLASSES = ("background", "atmospheric river")
 
 
 def label_rivers(day: xr.Dataset, grid: GlobalGrid) -> dict[str, np.ndarray]:
@@ -47,11 +47,12 @@ def run_chain(files: Path, out: Path) -> dict[str, Any]:
         day = opened.isel(time=0).load()
     grid = GlobalGrid(day["lat"].values, day["lon"].values)
     masks = label_rivers(day, grid)
+    classes = {name: RIVER * mask for name, mask in masks.items()}
     sums = ClassSums(CLASSES)
-    sums.add(*masks.values())
+    sums.add(*classes.values())
     transport = day["IVT"].assign_attrs(long_name="vapour transport", units="kg m-1 s-1")
-    save_figure(draw_class_maps(transport, masks, CLASSES), out / "rivers")
-    result: dict[str, Any] = {"iou": float(sums.pooled[1])}
+    save_figure(draw_class_maps(transport, classes, CLASSES), out / "rivers")
+    result: dict[str, Any] = {"iou": float(sums.pooled[RIVER])}
     for name, mask in masks.items():
         parts = measure_components(label_components(mask), grid)
         share = float((mask * grid.area_km2).sum() / grid.area_km2.sum())

@@ -1,8 +1,8 @@
 """Where land is, and its coasts: an outline of the whole Earth that comes with the package.
 
-``land.geojson`` is Natural Earth's 1:110m (public domain, https://www.naturalearthdata.com): its countries, as
-GeoPandas once came with them, made one, to a hundredth of a degree. It is made for maps of the globe and cells of a
-quarter of a degree and more.
+``land.geojson`` is Natural Earth's 1:110m (public domain, naturalearthdata.com): its countries, as GeoPandas
+had them, made one, to a hundredth of a degree. It serves maps of the globe, and cells of a quarter of a
+degree and more.
 """
 
 from __future__ import annotations
@@ -64,4 +64,6 @@ def mark_land(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
     [[True, False, False], [False, True, True]]
     """
     east = (np.asarray(longitude) + 180) % 360 - 180
-    return shapely.contains_xy(read_land(), *np.broadcast_arrays(east[None, :], np.asarray(latitude)[:, None]))
+    return shapely.contains_xy(
+        read_land(), *np.broadcast_arrays(east[None, :], np.asarray(latitude)[:, None])
+    )

@@ -1,8 +1,8 @@
-"""Maps of the whole globe, with its coasts: classes over a field, how often they occur, and tracks by strength."""
+"""Maps of the whole globe with its coasts: classes over a field, how often they are where, and tracks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,9 +10,17 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from fieldwise.errors import InputError
-from fieldwise.figures.comparisons import EVEN, draw_bar
+from fieldwise.figures.comparisons import draw_bar
 from fieldwise.figures.curves import LINE_COLOURS
-from fieldwise.figures.panels import PAGE_CM, check_named, common_limits, letter, quantity, title
+from fieldwise.figures.panels import (
+    LEAST_SPREAD,
+    PAGE_CM,
+    check_named,
+    common_limits,
+    letter,
+    quantity,
+    title,
+)
 from fieldwise.physics.coasts import list_coastlines
 
 if TYPE_CHECKING:
@@ -23,11 +31,11 @@ if TYPE_CHECKING:
     from fieldwise.figures.sheets import Sheet
 
 MASK_COLOURS = LINE_COLOURS[1:]
-FAINT = "Greys"  # colour map below masks
-OFTEN = "Blues"  # colour map of how often
+FAINT = "Greys"  # colour map below masks and tracks
 COAST: dict[str, Any] = {"colors": "0.25", "linewidths": 0.35}
 STRENGTH = "wind_m_s"
 STRENGTH_LABEL = "Strongest wind at 850 hPa along tracks (m s⁻¹)"
+STRENGTH_COLOURS, BRIGHTEST = "plasma", 0.85  # without what is too bright for a line
 TURNS = (-360, 0, 360)  # degrees by which what is drawn is moved, so that it is on every map
 
 Tracks = pd.DataFrame | Mapping[str, pd.DataFrame] | None
@@ -48,8 +56,8 @@ def draw_class_maps(
     field : (lat, lon), with units; its longitudes go eastward all around
     masks : name -> (lat, lon) numbers of classes; 0, the background, is not drawn
     classes : names, the background first
-    tracks : with track, hour, latitude and longitude, drawn as lines in all panels; or name -> those of a panel.
-        Where they have ``wind_m_s``, that is their colour
+    tracks : with track, hour, latitude and longitude, drawn as lines in all panels; or name -> those of a
+        panel. Where they have ``wind_m_s``, that is their colour
     width_cm : of the figure
 
     Raises
@@ -72,12 +80,11 @@ def draw_class_maps(
         _draw_masks(axes, field, np.asarray(masks[name]), len(classes))
 
     check_named(masks, "masks")
-    sheet = _draw_globes(dict.fromkeys(masks, field), FAINT, tracks, width_cm, above=draw_mask)
-    for number, name in enumerate(classes[1:]):
-        sheet.axes[0].plot([], [], color=MASK_COLOURS[number % len(MASK_COLOURS)], label=title(name))
-    handles = sheet.axes[0].get_legend_handles_labels()
-    sheet.legend(*handles, loc="outside upper right", ncols=len(classes) - 1)
-    return sheet
+    seen = np.unique(np.concatenate([np.ravel(mask) for mask in masks.values()]).astype(int))
+    colours = {title(classes[number]): _colour_of(number) for number in seen if number > 0}
+    limits = common_limits([field])
+    panels = dict.fromkeys(masks, field)
+    return _draw_globes(panels, limits, tracks, width_cm, above=draw_mask, legend=colours)
 
 
 def draw_frequency_maps(
@@ -100,52 +107,64 @@ def draw_frequency_maps(
     'Share of times (%)'
     """
     check_named(fields, "fields")
-    return _draw_globes(dict(fields), OFTEN, tracks, width_cm, lowest=0.0)
+    highest = common_limits(fields.values(), percentile=0)[1]
+    return _draw_globes(dict(fields), (0.0, max(highest, LEAST_SPREAD)), tracks, width_cm)
 
 
 def _draw_globes(
     fields: Mapping[str, xr.DataArray],
-    colour_map: str,
+    limits: tuple[float, float],
     tracks: Tracks,
     width_cm: float,
     *,
-    above: Any = None,
-    lowest: float | None = None,
+    above: Callable[[Axes, str], None] | None = None,
+    legend: Mapping[str, str] | None = None,
 ) -> Sheet:
-    """Draw fields, one scale of colours for all, coasts and tracks, and a bar for each scale."""
+    """Draw fields in one scale of colours, coasts, what is above in the colours of a legend, and tracks."""
+    from matplotlib.lines import Line2D
+
     from fieldwise.figures.sheets import styled_sheet
 
     columns = 1 if len(fields) == 1 else 2
     rows, panel_cm = -(-len(fields) // columns), width_cm / columns
-    of_panel = {name: tracks if isinstance(tracks, pd.DataFrame) else (tracks or {}).get(name) for name in fields}
-    winds = _winds_of(of_panel.values())
-    low, high = common_limits(fields.values())
-    low = low if lowest is None else lowest
-    with styled_sheet(width_cm, rows * (panel_cm / 2 + 0.9) + 1.6 + 1.1 * bool(winds)) as sheet:
+    ways = {name: tracks if isinstance(tracks, pd.DataFrame) else (tracks or {}).get(name) for name in fields}
+    winds = _winds_of(ways.values())
+    below = 1.3 + 1.1 * bool(winds) + 0.5 * bool(legend)
+    with styled_sheet(width_cm, rows * (panel_cm / 2 + 0.9) + below) as sheet:
         grid = list(sheet.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
         for axes in grid[len(fields) :]:
             axes.remove()
         for index, (axes, (name, field)) in enumerate(zip(grid, fields.items())):
             lat, lon = field["lat"].to_numpy(), field["lon"].to_numpy()
-            image = axes.pcolormesh(
-                lon, lat, field.to_numpy(), cmap=colour_map, vmin=low, vmax=max(high, low + 1e-9), rasterized=True
-            )
+            look = {"cmap": FAINT, "vmin": limits[0], "vmax": limits[1], "rasterized": True}
+            image = axes.pcolormesh(lon, lat, field.to_numpy(), **look)
             _draw_coasts(axes)
-            if above is not None:
+            if above:
                 above(axes, name)
-            lines = _draw_tracks(axes, of_panel[name], winds)
+            lines = _draw_tracks(axes, ways[name], winds)
             axes.set_title(letter(index, name))
-            _label_globe(axes, lon)
-        draw_bar(sheet, image, grid[: len(fields)], quantity(field))
-        if winds:
-            draw_bar(sheet, lines, grid[: len(fields)], STRENGTH_LABEL)
+            _label_globe(axes, lon, lowest=index + columns >= len(fields))
+        panels, label = grid[: len(fields)], quantity(next(iter(fields.values())))
+        if lines:
+            draw_bar(sheet, lines, panels, STRENGTH_LABEL, extend="neither")
+        draw_bar(sheet, image, panels, label, extend="both" if above else "neither")
+        if legend:
+            signs = [Line2D([], [], color=colour, label=name) for name, colour in legend.items()]
+            sheet.legend(handles=signs, loc="outside upper right", ncols=len(signs))
     return sheet
 
 
+def _colour_of(number: int) -> str:
+    """Give the colour of a class, the background being 0."""
+    return MASK_COLOURS[(number - 1) % len(MASK_COLOURS)]
+
+
 def _around(values: np.ndarray, lon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Repeat the first column behind the last and the last before the first, so that outlines reach the edge."""
+    """Repeat the first column behind the last and the last before the first: outlines reach the edges."""
     step = 360 / lon.size
-    return np.pad(values, ((0, 0), (1, 1)), mode="wrap"), np.concatenate([[lon[0] - step], lon, [lon[-1] + step]])
+    return np.pad(values, ((0, 0), (1, 1)), mode="wrap"), np.concatenate(
+        [[lon[0] - step], lon, [lon[-1] + step]]
+    )
 
 
 def _draw_masks(axes: Axes, field: xr.DataArray, mask: np.ndarray, classes: int) -> None:
@@ -154,9 +173,8 @@ def _draw_masks(axes: Axes, field: xr.DataArray, mask: np.ndarray, classes: int)
     for number in range(1, classes):
         inside = np.where(wide == number, 1.0, 0.0)
         if inside.any():
-            colour = MASK_COLOURS[(number - 1) % len(MASK_COLOURS)]
-            axes.contourf(lon, lat, inside, [0.5, 1.5], colors=[colour], alpha=0.35)
-            axes.contour(lon, lat, inside, [0.5], colors=[colour], linewidths=0.7)
+            axes.contourf(lon, lat, inside, [0.5, 1.5], colors=[_colour_of(number)], alpha=0.35)
+            axes.contour(lon, lat, inside, [0.5], colors=[_colour_of(number)], linewidths=0.7)
 
 
 def _draw_coasts(axes: Axes) -> None:
@@ -178,32 +196,40 @@ def _draw_tracks(
     axes: Axes, tracks: pd.DataFrame | None, winds: tuple[float, float] | None
 ) -> LineCollection | None:
     """Draw tracks as lines, black or in the colours of the stronger wind of both ends of a step."""
+    from matplotlib import colormaps
     from matplotlib.collections import LineCollection
+    from matplotlib.colors import ListedColormap
 
-    segments: list[np.ndarray] = []
+    ways: list[np.ndarray] = []
     strengths: list[np.ndarray] = []
     for _, track in [] if tracks is None else tracks.sort_values("hour").groupby("track"):
-        lon, lat = np.unwrap(track["longitude"].to_numpy(float), period=360), track["latitude"].to_numpy(float)
-        points = np.stack([lon, lat], axis=-1)
+        lon, lat = (
+            np.unwrap(track["longitude"].to_numpy(float), period=360),
+            track["latitude"].to_numpy(float),
+        )
         wind = track[STRENGTH].to_numpy(float) if STRENGTH in track else np.full(len(track), np.nan)
-        for turn in TURNS:
-            moved = points + np.array([turn, 0])
-            segments += list(np.stack([moved[:-1], moved[1:]], axis=1))
-            strengths.append(np.fmax(wind[:-1], wind[1:]))
+        ways += [np.stack([lon + turn, lat], axis=-1) for turn in TURNS]
+        strengths += [np.fmax(wind[:-1], wind[1:])] * len(TURNS)
+    casing: Any = (
+        {"colors": "black", "linewidths": 0.6} if winds is None else {"colors": "white", "linewidths": 2}
+    )
+    axes.add_collection(LineCollection(ways, **casing, zorder=3, capstyle="round"), autolim=False)
     if winds is None:
-        axes.add_collection(LineCollection(segments, colors="black", linewidths=0.6), autolim=False)
         return None
-    axes.add_collection(LineCollection(segments, colors="black", linewidths=1.7), autolim=False)
-    lines = LineCollection(segments, cmap=EVEN, linewidths=1.0, clim=winds)
+    segments = [np.stack([way[:-1], way[1:]], axis=1) for way in ways]
+    colours = ListedColormap(colormaps[STRENGTH_COLOURS](np.linspace(0, BRIGHTEST, 256)))
+    look: Any = {"cmap": colours, "linewidths": 1.1, "clim": winds, "zorder": 4, "capstyle": "round"}
+    lines = LineCollection(np.concatenate([np.empty((0, 2, 2)), *segments]), **look)
     lines.set_array(np.concatenate([np.empty(0), *strengths]))
     axes.add_collection(lines, autolim=False)
     return lines
 
 
-def _label_globe(axes: Axes, lon: np.ndarray) -> None:
+def _label_globe(axes: Axes, lon: np.ndarray, *, lowest: bool) -> None:
     half = 180 / lon.size
     axes.set(xlim=(lon.min() - half, lon.max() + half), ylim=(-90, 90), yticks=range(-60, 61, 30))
     axes.set_xticks([place for place in range(-180, 361, 60) if lon.min() <= place <= lon.max()])
     axes.set_aspect("equal")
     axes.set(xlabel="Longitude (°E)", ylabel="Latitude (°N)")
     axes.label_outer()
+    axes.tick_params(labelbottom=lowest)

@@ -25,8 +25,8 @@ def evaluate(
     over all cells; the shares of true events found and of predicted events that are false: connected parts
     of 200,000 km2 or more, time by time (`found`, `false`), and as whole storms and rivers of 12 hours and
     more (`tracks_found`, `tracks_false`: seen at half of their times); and, of each side, how many of these
-    there are, how long they live and how fast they move. What one labeller scores against another is what can be known
-    of the truth at best where nothing is planted.
+    there are, how long they live and how fast they move. What one labeller scores against another is what
+    can be known of the truth at best where nothing is planted.
 
     Args:
         run: Run folder; scores.json, scores.csv and figures go there.

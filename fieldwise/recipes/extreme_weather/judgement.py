@@ -106,7 +106,8 @@ def score_cases(cases: list[Pair], *, progress: bool) -> Judged:
             seen = events[against, name, kind]
             for measure, value in (("found", seen.found), ("false", seen.false)):
                 rows.append(make_score(JUDGES[against], measure, "1", name, value, at=classes[kind]))
-    rows += storms.rows()
+        rows += storms.judge(against, name)
+    rows += storms.count()
     facts = {"images": overlaps[pairs[0]].images, "learnt": JUDGES[known[0]]}
     return Judged(classes, rows, facts, known[0], overlaps[pairs[0]].confusion, reliability)
 
@@ -145,16 +146,17 @@ def say(rows: list[dict[str, Any]]) -> Iterator[str]:
     >>> list(say([make_score("labels", "iou_per_image", "1", *one) for one in told]))
     ['labels: IoU per image of the prediction 0.800, of the labeller 0.600']
     """
-    for against in dict.fromkeys(row["against"] for row in rows):
-        found: list[Row] = [
-            row for row in pick(rows, against=against, measure="iou_per_image") if "at" not in row
-        ]
-        told = ", ".join(f"of the {row['name'].replace('_', ' ')} {row['value']:.3f}" for row in found)
+    overlaps: list[Row] = [row for row in pick(rows, measure="iou_per_image") if "at" not in row]
+    for against in dict.fromkeys(row["against"] for row in overlaps):
+        told = ", ".join(
+            f"of the {row['name'].replace('_', ' ')} {row['value']:.3f}"
+            for row in pick(overlaps, against=against)
+        )
         yield f"{against}: IoU per image {told}"
 
 
 def draw_judgement(folder: Path, cases: list[Pair], judged: Judged, *, frames: int) -> Iterator[Path]:
-    """Draw maps of some times of each case and of its tracks, how classes are mixed up, how far shares hold."""
+    """Draw maps of some times of each case and of its tracks, confusion of classes, how far shares hold."""
     from fieldwise.figures import draw_confusion, draw_reliability, try_to_draw
 
     for case, predicted in cases:
@@ -181,7 +183,8 @@ def _draw_maps(case: Case, told: Told, tracks: Tracks, frame: int, classes: list
     shown, hour = SHOWN if SHOWN in case.files else next(iter(case.files)), case.frame_times[frame]
     words = {"units": case.variables[shown].units, "long_name": FIELD_NAMES.get(shown, shown)}
     field = _on_globe(case, case.stack([shown], frame=frame)[0], words)
-    ways = {word: kinds["cyclones"].query("hour <= @hour") for word, kinds in tracks.items()}
+    ways = {word: kinds["cyclones"] for word, kinds in tracks.items()}
+    ways = {word: table[table["hour"] <= hour] for word, table in ways.items()}
     masks = {word: each[frame] for word, each in told.items()}
     return draw_class_maps(field, masks, classes, tracks=ways)
 

@@ -12,7 +12,7 @@ from fieldwise.recipes.extreme_weather.cases import JUDGES, grid_of_case
 from fieldwise.recipes.extreme_weather.events import KINDS, follow_all
 from fieldwise.samples.cases import Case
 from fieldwise.scores import make_score
-from fieldwise.scores.tracks import TrackSums, add_cover, summarise_tracks
+from fieldwise.scores.tracks import LEAST_H, TrackSums, add_cover, summarise_tracks
 
 TRACKS = "tracks"  # what the rows of a census are against
 CENSUS = {"lifetime": ("lifetime_h", "h"), "speed": ("speed_km_day", "km/day")}
@@ -27,7 +27,8 @@ class StormSums:
     >>> (case,) = make_prepared({"planted": fields}, globe=globe, classes=classes).cases()
     >>> sums = StormSums([("planted", "prediction")], classes)
     >>> sums.add(case, {"planted": fields, "prediction": fields})
-    >>> [(row["measure"], row["name"], row["value"]) for row in sums.rows()][:3]
+    >>> rows = [*sums.judge("planted", "prediction"), *sums.count()]
+    >>> [(row["measure"], row["name"], row["value"]) for row in rows][:3]
     [('tracks_found', 'prediction', 1.0), ('tracks_false', 'prediction', 0.0), ('storms', 'planted', 1.0)]
     """
 
@@ -52,16 +53,21 @@ class StormSums:
             for name, tracks in followed.items():
                 self.summaries.setdefault((name, kind), []).append(summarise_tracks(tracks[kind]))
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Give scores: shares of tracks found and false, and the census of each by himself."""
+    def judge(self, against: str, name: str) -> list[dict[str, Any]]:
+        """Give which share of the tracks of one is found by another, and is false of those of the other."""
         rows = []
-        for (against, name, kind), sums in self.sums.items():
-            at = self.classes[self.kinds[kind]]
+        for kind, number in self.kinds.items():
+            sums = self.sums[against, name, kind]
             for measure, value in (("tracks_found", sums.found), ("tracks_false", sums.false)):
-                rows.append(make_score(JUDGES[against], measure, "1", name, value, at=at))
+                rows.append(make_score(JUDGES[against], measure, "1", name, value, at=self.classes[number]))
+        return rows
+
+    def count(self) -> list[dict[str, Any]]:
+        """Give of each how many storms there are that last, and how long and how fast these are."""
+        rows = []
         for (name, kind), parts in self.summaries.items():
             at, table = self.classes[self.kinds[kind]], pd.concat(parts)
-            table = table[table["lifetime_h"] >= TrackSums().least_h]
+            table = table[table["lifetime_h"] >= LEAST_H]
             rows.append(make_score(TRACKS, "storms", "1", name, len(table), at=at))
             for measure, (column, unit) in CENSUS.items():
                 rows.append(make_score(TRACKS, measure, unit, name, table[column].mean(), at=at))

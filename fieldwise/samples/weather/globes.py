@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyproj  # noqa: F401  before anything that may load eccodes: the other order crashes the interpreter
 import xarray as xr
 
 from fieldwise.drafts import check_plain_name
 from fieldwise.errors import InputError, first_line
 from fieldwise.physics.extreme_weather.sphere import GlobalGrid
-from fieldwise.samples.rules import Rule, check_table, is_table, read_rules
+from fieldwise.physics.extreme_weather.transport import vapour_transport
+from fieldwise.samples.rules import Rule, check_table, is_table, list_whole_files, read_rules
 from fieldwise.samples.sources import WORDS
+from fieldwise.samples.weather.gribs import open_grib
 from fieldwise.samples.weather.records import EPOCH, Record
+from fieldwise.samples.weather.regrids import Regridding
 
 NAMES = {"latitude": "lat", "longitude": "lon", "valid_time": "time", "y": "lat", "x": "lon"}
 LABELS = "labels_0"  # what classes of one's own are called, as in DeepCAM's samples
@@ -26,8 +28,10 @@ CASES = Rule(lambda value: is_table(value) and bool(value), "an entry for each s
 TEXT = Rule(lambda value: isinstance(value, str), "the name of a variable in the files")
 NUMBER = Rule(lambda value: type(value) in (int, float), "a number")
 PATHS = Rule(
-    lambda value: isinstance(value, str)
-    or (isinstance(value, list) and bool(value) and all(isinstance(each, str) for each in value)),
+    lambda value: (
+        isinstance(value, str)
+        or (isinstance(value, list) and bool(value) and all(isinstance(each, str) for each in value))
+    ),
     "a file, a pattern such as 2005/*.nc, or a list of these",
 )
 LENGTHS = {"second": 1 / 3600, "minute": 1 / 60, "min": 1 / 60, "hour": 1.0, "h": 1.0, "day": 24.0}
@@ -37,8 +41,15 @@ RULES = {
     "path": PATHS,
     "variables": Rule(is_table, "lines such as `TMQ: tcwv`"),
     "labels": TEXT,
+    "cells": Rule(
+        lambda value: (
+            isinstance(value, list) and len(value) == 2 and all(type(each) is int for each in value)
+        ),
+        "rows and columns such as [144, 288]",
+    ),
 }
 PICKED = {"name": TEXT, "level": NUMBER, "factor": NUMBER}
+CARRIED = {"eastward": TEXT, "northward": TEXT, "humidity": TEXT}
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,40 @@ class Source:
     name: str
     level: float | None = None
     factor: float = 1.0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The variables that it needs."""
+        return (self.name,)
+
+    def read(self, opened: xr.Dataset, path: Path) -> np.ndarray:
+        """Read it, (lat, lon), from the fields of a time."""
+        return self.factor * _take_level(opened[self.name], self, path).to_numpy()
+
+
+@dataclass(frozen=True)
+class Transport:
+    """How much vapour is carried, from its components, or from winds and specific humidity on all levels."""
+
+    eastward: str
+    northward: str
+    humidity: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The variables that it needs."""
+        return tuple(name for name in (self.eastward, self.northward, self.humidity) if name)
+
+    def read(self, opened: xr.Dataset, path: Path) -> np.ndarray:
+        """Compute it, (lat, lon), from the fields of a time."""
+        fields = [opened[name] for name in self.names]
+        (axis,) = {dim for field in fields for dim in field.dims} - {"lat", "lon"} or {""}
+        if self.humidity is None or axis not in opened.coords:
+            east, north, *_ = (_take_level(each, Source(str(each.name)), path).to_numpy() for each in fields)
+            return np.hypot(east, north)
+        levels = opened[axis].to_numpy() * (0.01 if opened[axis].attrs.get("units") == "Pa" else 1.0)
+        values = [each.transpose(axis, "lat", "lon").to_numpy() for each in fields]
+        return np.hypot(*vapour_transport(*values, levels))
 
 
 def read_seasons(file: str | Path) -> list[Record]:
@@ -63,7 +108,9 @@ def read_seasons(file: str | Path) -> list[Record]:
               TMQ: tcwv
               U850: {name: u, level: 850}               # of a variable on several levels
               Z200: {name: z, level: 200, factor: 0.10197}  # from m2 s-2 to m
+              IVT: {eastward: u, northward: v, humidity: q}  # from all levels; or of its two components
             labels: LABELS          # variable with classes, if there is one
+            cells: [144, 288]       # rows and columns to bring all to, if others than those of the files
 
     Of a list of paths, ``[surface-*.nc, levels-*.nc]``, each has all the times of the season and some of the
     variables.
@@ -105,15 +152,35 @@ def read_seasons(file: str | Path) -> list[Record]:
             for ours, theirs in entry.get("variables", {}).items()
         }
         labels = {LABELS: Source(entry["labels"])} if "labels" in entry else {}
-        records.append(_open_season(str(name), sets, sources, labels, WORDS.get(entry.get("split", ""))))
+        record = _open_season(str(name), sets, sources, labels, WORDS.get(entry.get("split", "")))
+        records.append(_regrid(record, entry["cells"], where) if "cells" in entry else record)
     if len({record.split is None for record in records}) > 1:
         raise InputError(f"{file}: some cases have a split and some have none; give all of them one, or none")
     return records
 
 
-def _read_source(entry: Any, where: str) -> Source:
+def _regrid(record: Record, cells: Sequence[int], where: str) -> Record:
+    """Bring all fields to other cells, as they are read; what is classes stays so."""
+    try:
+        change = Regridding(record.grid, cells)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+    def read(place: int) -> dict[str, np.ndarray]:
+        return {
+            name: change.of_classes(values) if name == LABELS else change(values)
+            for name, values in record.read(place).items()
+        }
+
+    return replace(record, grid=change.grid, read=read)
+
+
+def _read_source(entry: Any, where: str) -> Source | Transport:
     if isinstance(entry, str):
         return Source(entry)
+    if is_table(entry) and {"eastward", "northward"} <= entry.keys():
+        check_table(entry, CARRIED, where)
+        return Transport(**entry)
     if not is_table(entry) or "name" not in entry:
         raise InputError(f"{where} is {entry!r}; give {TEXT.example}, or {{name: u, level: 850}}")
     check_table(entry, PICKED, where)
@@ -123,7 +190,7 @@ def _read_source(entry: Any, where: str) -> Source:
 def _open_season(
     name: str,
     sets: Sequence[Sequence[Path]],
-    wanted: Mapping[str, Source],
+    wanted: Mapping[str, Source | Transport],
     labels: Mapping[str, Source],
     split: str | None,
 ) -> Record:
@@ -143,10 +210,13 @@ def _open_season(
             places[-1] += [(path, number) for number in range(len(of_file))]
             hours[-1] += of_file
         if hours[-1] != hours[0]:
-            raise InputError(f"{paths[0]}: has other times than {sets[0][0].name}; give both for the same times")
+            raise InputError(
+                f"{paths[0]}: has other times than {sets[0][0].name}; give both for the same times"
+            )
     assert grid is not None
     reader = partial(_read, list(zip(*places)), {**known, **labels})
-    return Record(name, grid, np.array(hours[0]), reader, tuple(path for paths in sets for path in paths), split)
+    files = list_whole_files(path for paths in sets for path in paths)
+    return Record(name, grid, np.array(hours[0]), reader, tuple(files), split)
 
 
 def _check_grid(grid: GlobalGrid | None, opened: xr.Dataset, path: Path, first: Path) -> GlobalGrid:
@@ -166,19 +236,18 @@ def _lay_grid(path: Path, latitude: np.ndarray, longitude: np.ndarray) -> Global
 
 
 def _read(
-    places: Sequence[Sequence[tuple[Path, int]]], wanted: Mapping[str, Source], place: int
+    places: Sequence[Sequence[tuple[Path, int]]], wanted: Mapping[str, Source | Transport], place: int
 ) -> dict[str, np.ndarray]:
     fields: dict[str, np.ndarray] = {}
     there: list[str] = []
     for path, number in places[place]:
         with open_globe(path) as opened:
             there += map(str, opened.data_vars)
+            now = opened.isel(time=number) if "time" in opened.dims else opened
             for ours, source in wanted.items():
-                if ours not in fields and source.name in opened:
-                    values = opened[source.name]
-                    values = values.isel(time=number) if "time" in values.dims else values
-                    fields[ours] = source.factor * _take_level(values, source, path).to_numpy()
-    missing = [source.name for ours, source in wanted.items() if ours not in fields]
+                if ours not in fields and {*source.names} <= {*now}:
+                    fields[ours] = source.read(now, path)
+    missing = [name for ours, source in wanted.items() if ours not in fields for name in source.names]
     if missing:
         raise InputError(f"{places[place][0][0]}: lacks {', '.join(missing)}; it has {', '.join(there)}")
     return fields
@@ -200,7 +269,8 @@ def _take_level(values: xr.DataArray, source: Source, path: Path) -> xr.DataArra
     if values.dims != ("lat", "lon"):
         dims = ", ".join(map(str, values.dims))
         raise InputError(
-            f"{path}: {source.name} has {dims}; give lat and lon alone, or {{name: {source.name}, level: 850}}"
+            f"{path}: {source.name} has {dims}; give lat and lon alone, or "
+            f"{{name: {source.name}, level: 850}}"
         )
     return values
 
@@ -212,14 +282,17 @@ def open_globe(path: Path) -> xr.Dataset:
     Traceback (most recent call last):
     fieldwise.errors.InputError: no/such.nc: cannot be read as NetCDF, HDF5, Zarr or GRIB (...); ...
     """
-    options: Any = {"engine": "zarr" if path.is_dir() else "h5netcdf"}
-    if path.suffix in (".grib", ".grb", ".grib2"):
-        options = {"engine": "cfgrib", "backend_kwargs": {"indexpath": ""}}
+    options: Any = {"engine": "zarr"} if path.is_dir() else {"engine": "h5netcdf"}
     try:
+        begin = b""
         if path.is_file():
             with path.open("rb") as file:
-                options = {"engine": "scipy"} if file.read(3) == b"CDF" else options
-        opened = xr.open_dataset(path, decode_times=False, **options)
+                begin = file.read(4)
+        if begin[:3] == b"CDF":
+            options = {"engine": "scipy"}
+        opened = open_grib(path) if begin == b"GRIB" else xr.open_dataset(path, decode_times=False, **options)
+    except InputError:
+        raise
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: cannot be read as NetCDF, HDF5, Zarr or GRIB ({first_line(error)}); fetch it again"

@@ -1,4 +1,4 @@
-"""Tracks of storms and rivers: what they come to, where they are, whether they are real, and files of them."""
+"""Tracks of storms and rivers: what they come to, where they are, whether they are real; their files."""
 
 from fieldwise.scores.tracks.basins import basin_of
 from fieldwise.scores.tracks.census import (
@@ -10,9 +10,10 @@ from fieldwise.scores.tracks.census import (
     take_census,
 )
 from fieldwise.scores.tracks.files import read_tracks, write_geojson, write_landfalls, write_tracks
-from fieldwise.scores.tracks.matches import TrackSums, add_cover
+from fieldwise.scores.tracks.matches import LEAST_H, TrackSums, add_cover
 
 __all__ = [
+    "LEAST_H",
     "TrackSums",
     "add_cover",
     "basin_of",

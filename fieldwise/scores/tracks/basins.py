@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-# Where the Pacific ends and the Atlantic begins north of the equator: latitude, longitude, along the heights of
-# South and Central America, Mexico and the Rocky Mountains.
-DIVIDE = ((0.0, -77.0), (7.8, -77.3), (8.6, -79.0), (8.8, -81.8), (10.0, -84.0), (12.0, -85.8), (14.5, -89.0))
-DIVIDE += ((15.5, -92.0), (16.8, -95.0), (19.0, -98.0), (24.0, -103.5), (32.0, -107.5), (60.0, -125.0))
+# Where the Pacific ends and the Atlantic begins, latitude and longitude, along the heights of Central America,
+# Mexico and the Rocky Mountains.
+DIVIDE = (
+    *((0.0, -77.0), (7.8, -77.3), (8.6, -79.0), (8.8, -81.8), (10.0, -84.0), (12.0, -85.8), (14.5, -89.0)),
+    *((15.5, -92.0), (16.8, -95.0), (19.0, -98.0), (24.0, -103.5), (32.0, -107.5), (60.0, -125.0)),
+)
 NORTH = (("NI", 30.0, 100.0), ("WP", 100.0, 180.0))  # from which degree east to which
 SOUTH = (("SI", 10.0, 135.0), ("SP", 135.0, 290.0))
 
@@ -16,9 +18,9 @@ def basin_of(latitude: np.ndarray | float, longitude: np.ndarray | float) -> np.
     """Tell the basin of places: NA, EP, WP, NI, SI, SP or SA.
 
     North Atlantic, eastern and western North Pacific (which meet at 180 degrees), North Indian (30 to 100
-    degrees east), South Indian (10 to 135 degrees east), South Pacific (to 70 degrees west) and South Atlantic.
-    The letters are those of IBTrACS (Knapp and others 2010); the North Atlantic and the Pacific part along the
-    heights of Central America.
+    degrees east), South Indian (10 to 135 degrees east), South Pacific (to 70 degrees west) and South
+    Atlantic. The letters are those of IBTrACS (Knapp and others 2010); the North Atlantic and the Pacific
+    part along the heights of Central America.
 
     >>> basin_of([25.0, 15.0, 15.0, 15.0, -15.0, -15.0], [-75.0, -105.0, 140.0, 88.0, 60.0, 170.0]).tolist()
     ['NA', 'EP', 'WP', 'NI', 'SI', 'SP']

@@ -129,8 +129,10 @@ def take_census(
     >>> masks[0, 26, 40] = True
     >>> census = take_census(tracks, masks, [0.0, 6.0], grid)
     >>> here = census.sel(lat=12.0, lon=120.0)
-    >>> int(here["genesis"]), int(here["occurrence"]), float(here["frequency"]), here["present"].values.tolist()
-    (1, 1, 50.0, [1, 1])
+    >>> int(here["genesis"]), int(here["occurrence"]), float(here["frequency"])
+    (1, 1, 50.0)
+    >>> census["present"].values.tolist()
+    [1, 1]
     """
     counted = {
         "genesis": (genesis_map(tracks, grid), "tracks that begin within 555 km"),
@@ -141,7 +143,11 @@ def take_census(
         name: (("lat", "lon"), values, {"long_name": said, "units": "%" if name == "frequency" else "1"})
         for name, (values, said) in counted.items()
     }
-    present = ("time",), count_present(tracks, list(hours)), {"long_name": "tracks that are there", "units": "1"}
+    present = (
+        ("time",),
+        count_present(tracks, list(hours)),
+        {"long_name": "tracks that are there", "units": "1"},
+    )
     axes = {
         "lat": ("lat", grid.latitude, {"units": "degrees_north", "standard_name": "latitude"}),
         "lon": ("lon", grid.longitude, {"units": "degrees_east", "standard_name": "longitude"}),

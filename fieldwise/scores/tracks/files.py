@@ -117,7 +117,14 @@ def read_tracks(path: str | Path, *, since: np.datetime64 = SINCE) -> pd.DataFra
     """
     path = Path(path)
     try:
-        lines = pd.read_csv(path, skip_blank_lines=True, keep_default_na=False, na_values=["", " "], low_memory=False, skipinitialspace=True)
+        lines = pd.read_csv(
+            path,
+            skip_blank_lines=True,
+            keep_default_na=False,
+            na_values=["", " "],
+            low_memory=False,
+            skipinitialspace=True,
+        )
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({first_line(error)}); give a CSV of tracks") from None
     missing = [name for name in ("SID", "ISO_TIME", "LAT", "LON") if name not in lines]
