@@ -140,7 +140,7 @@ def test_a_time_without_a_cyclone_is_bridged(season, label):
         assert set(tracks.loc[tracks["bridged"], "hour"]) == {made.hours[2]}
     assert bridged.cyclones["track"].nunique() < cut.cyclones["track"].nunique()
     assert not bridged.classes[2].any()
-    np.testing.assert_array_equal(bridged.classes, cut.classes)
+    assert ((bridged.classes == cut.classes) | (bridged.classes == CYCLONE)).all()  # some last long only now
 
 
 def test_lacking_channels_and_times_are_refused(season):

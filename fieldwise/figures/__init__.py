@@ -1,7 +1,7 @@
 """Draw fields, flights, networks and training curves; every `draw_` returns a figure.
 
 Maps of regions with coastlines, and landscapes, are drawn by GMT (a pygmt.Figure), all else by matplotlib
-(its Figure, which Jupyter shows by itself); :func:`save_figure` saves both, and only what GMT draws needs GMT.
+(its Figure, which Jupyter shows by itself); :func:`save_figure` saves both. Only what GMT draws needs GMT.
 
 Figures have the width of a journal's column, of one and a half, or of its page (8.3, 12 and 17 cm), with no
 letter below 6 points; :func:`save_table` writes tables as Markdown, LaTeX and CSV.

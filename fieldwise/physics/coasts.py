@@ -64,6 +64,6 @@ def mark_land(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
     [[True, False, False], [False, True, True]]
     """
     east = (np.asarray(longitude) + 180) % 360 - 180
-    return shapely.contains_xy(
+    return shapely.intersects_xy(
         read_land(), *np.broadcast_arrays(east[None, :], np.asarray(latitude)[:, None])
     )

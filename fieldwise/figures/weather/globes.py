@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -38,7 +38,7 @@ STRENGTH_LABEL = "Strongest wind at 850 hPa along tracks (m s⁻¹)"
 STRENGTH_COLOURS, BRIGHTEST = "plasma", 0.85  # without what is too bright for a line
 TURNS = (-360, 0, 360)  # degrees by which what is drawn is moved, so that it is on every map
 
-Tracks = pd.DataFrame | Mapping[str, pd.DataFrame] | None
+Tracks: TypeAlias = pd.DataFrame | Mapping[str, pd.DataFrame] | None
 
 
 def draw_class_maps(
@@ -219,7 +219,7 @@ def _draw_tracks(
     segments = [np.stack([way[:-1], way[1:]], axis=1) for way in ways]
     colours = ListedColormap(colormaps[STRENGTH_COLOURS](np.linspace(0, BRIGHTEST, 256)))
     look: Any = {"cmap": colours, "linewidths": 1.1, "clim": winds, "zorder": 4, "capstyle": "round"}
-    lines = LineCollection(np.concatenate([np.empty((0, 2, 2)), *segments]), **look)
+    lines = LineCollection([step for way in segments for step in way], **look)
     lines.set_array(np.concatenate([np.empty(0), *strengths]))
     axes.add_collection(lines, autolim=False)
     return lines

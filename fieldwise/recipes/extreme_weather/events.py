@@ -80,7 +80,14 @@ def add_strength(tracks: pd.DataFrame, hours: np.ndarray, grid: GlobalGrid, fiel
 def follow_all(
     classes: np.ndarray, case: Case, *, bridge_steps: int = BRIDGE_STEPS, strength: bool = True
 ) -> dict[str, pd.DataFrame]:
-    """Follow cyclones and rivers in the classes of a case, with how strong they are where its fields tell."""
+    """Follow cyclones and rivers in the classes of a case, with how strong they are where its fields tell.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> globe = {"latitude": [75.0, 25.0, -25.0, -75.0], "longitude": [0.0, 90.0, 180.0, 270.0]}
+    >>> (case,) = make_prepared({"planted": np.zeros((2, 4, 4))}, globe=globe).cases()
+    >>> {kind: len(tracks) for kind, tracks in follow_all(np.array([np.eye(4)] * 2), case).items()}
+    {'cyclones': 2, 'rivers': 0}
+    """
     grid, hours = grid_of_case(case), case.frame_times
     told = {kind: follow_events(classes, hours, grid, kind, bridge_steps=bridge_steps) for kind in KINDS}
     if not strength or not {"PSL", "U850", "V850"} <= case.files.keys():

@@ -91,8 +91,8 @@ class Transport:
             east, north, *_ = (_take_level(each, Source(str(each.name)), path).to_numpy() for each in fields)
             return np.hypot(east, north)
         levels = opened[axis].to_numpy() * (0.01 if opened[axis].attrs.get("units") == "Pa" else 1.0)
-        values = [each.transpose(axis, "lat", "lon").to_numpy() for each in fields]
-        return np.hypot(*vapour_transport(*values, levels))
+        east, north, humid = (each.transpose(axis, "lat", "lon").to_numpy() for each in fields)
+        return np.hypot(*vapour_transport(east, north, humid, levels))
 
 
 def read_seasons(file: str | Path) -> list[Record]:

@@ -30,7 +30,18 @@ def open_grib(path: Path) -> xr.Dataset:
     Raises
     ------
     InputError
-        Where messages lie on several grids, or a variable lacks some of its times and levels.
+        Where the grid is not one of latitude and longitude, a variable lacks some of its levels at a time, or
+        variables have different times.
+
+    >>> import tempfile; from rasterio.shutil import copy; from rasterio.transform import from_origin
+    >>> home, cells = Path(tempfile.mkdtemp()), {"height": 2, "width": 4, "crs": "EPSG:4326"}
+    >>> cells |= {"transform": from_origin(-45, 90, 90, 90), "count": 1, "dtype": "float32"}
+    >>> with rasterio.open(home / "a.tif", "w", driver="GTiff", **cells) as file:
+    ...     file.write(np.arange(8, dtype="float32").reshape(1, 2, 4))
+    >>> _ = copy(home / "a.tif", home / "a.grib2", driver="GRIB")
+    >>> opened = open_grib(home / "a.grib2")
+    >>> list(opened), opened["lon"].values.tolist(), opened["unknown"].sel(time=0, lat=45).values.tolist()
+    (['unknown'], [0.0, 90.0, 180.0, 270.0], [0.0, 1.0, 2.0, 3.0])
     """
     return _open(path, path.stat().st_mtime_ns)
 
@@ -67,7 +78,7 @@ def _lay_out(
     path: Path, name: str, bands: dict[tuple[int, float], int], shape: tuple[int, int]
 ) -> xr.DataArray:
     """Give a variable on time, its levels if it has any, lat and lon; messages are read when needed."""
-    times, levels = (sorted({key[axis] for key in bands}) for axis in (0, 1))
+    times, levels = sorted({time for time, _ in bands}), sorted({level for _, level in bands})
     missing = [(time, level) for time in times for level in levels if (time, level) not in bands]
     if missing:
         when = np.datetime64(missing[0][0], "s")

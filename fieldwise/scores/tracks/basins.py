@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-# Where the Pacific ends and the Atlantic begins, latitude and longitude, along the heights of Central America,
+# Where the Pacific ends and the Atlantic begins, latitude and longitude: the heights of Central America,
 # Mexico and the Rocky Mountains.
 DIVIDE = (
     *((0.0, -77.0), (7.8, -77.3), (8.6, -79.0), (8.8, -81.8), (10.0, -84.0), (12.0, -85.8), (14.5, -89.0)),
