@@ -183,8 +183,13 @@ def _label(
         river_masks.append(rules.rivers(fields, places))
     if len(nodes) != len(hours):
         raise InputError(f"hours: {len(hours)} of {len(nodes)} times; give one a time")
-    allowed = {"slack_km": 1.5 * grid.spacing_km, "bridge_steps": bridge_steps}
-    tracks = link_events(nodes, hours, speed_limit_km_day=CYCLONE_KM_DAY, **allowed)
+    tracks = link_events(
+        nodes,
+        hours,
+        speed_limit_km_day=CYCLONE_KM_DAY,
+        slack_km=1.5 * grid.spacing_km,
+        bridge_steps=bridge_steps,
+    )
     tracks = keep_lasting(tracks, rules.strong_m_s, least_hours, _step_hours(hours))
     classes = np.where(river_masks, RIVER, BACKGROUND).astype(np.uint8).reshape(-1, *grid.shape)
     step_of = {hour: step for step, hour in enumerate(hours)}

@@ -48,28 +48,32 @@ class Regridding:
 
 
 def _share_rows(grid: GlobalGrid, new: GlobalGrid) -> np.ndarray:
-    """Give how much of each new row lies in each old one, by area: sines of latitude."""
-    half, new_half = grid.row_step / 2, new.row_step / 2
-    old_edges = np.sin(np.radians(np.clip([grid.latitude - half, grid.latitude + half], -90, 90)))
-    new_edges = np.sin(np.radians(np.clip([new.latitude - new_half, new.latitude + new_half], -90, 90)))
-    return _share(old_edges, new_edges)
+    """Give how much of each new row lies in each old one, by area: in sines of latitude."""
+    edges = [
+        np.sin(
+            np.radians(
+                np.clip([each.latitude - each.row_step / 2, each.latitude + each.row_step / 2], -90, 90)
+            )
+        )
+        for each in (grid, new)
+    ]
+    return _share(_overlap(*edges))
 
 
 def _share_columns(grid: GlobalGrid, new: GlobalGrid) -> np.ndarray:
-    half, new_half = 180 / grid.longitude.size, 180 / new.longitude.size
-    new_edges = np.array([new.longitude - new_half, new.longitude + new_half])
-    shared = sum(
-        _overlap(np.array([grid.longitude - half, grid.longitude + half]) + turn, new_edges)
-        for turn in (-720, -360, 0, 360, 720)
+    """Give how much of each new column lies in each old one, however often it is counted around."""
+    halves = [180 / each.longitude.size for each in (grid, new)]
+    old, edges = (
+        np.array([each.longitude - half, each.longitude + half]) for each, half in zip((grid, new), halves)
     )
-    return shared / shared.sum(axis=1, keepdims=True)
+    return _share(np.sum([_overlap(old + turn, edges) for turn in (-720, -360, 0, 360, 720)], axis=0))
 
 
-def _share(old_edges: np.ndarray, new_edges: np.ndarray) -> np.ndarray:
-    shared = _overlap(old_edges, new_edges)
-    return shared / shared.sum(axis=1, keepdims=True)
-
-
-def _overlap(old_edges: np.ndarray, new_edges: np.ndarray) -> np.ndarray:
-    (low, high), (first, last) = old_edges, new_edges
+def _overlap(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Give the length that intervals share, (new, old), from their lower and upper edges."""
+    (low, high), (first, last) = old, new
     return np.maximum(np.minimum(high, last[:, None]) - np.maximum(low, first[:, None]), 0)
+
+
+def _share(lengths: np.ndarray) -> np.ndarray:
+    return lengths / lengths.sum(axis=1, keepdims=True)
