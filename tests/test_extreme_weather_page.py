@@ -80,6 +80,8 @@ def write_era5(folder, season):
             "msl": fields["PSL"],
             "u10": fields["UBOT"],
             "v10": fields["VBOT"],
+            "viwve": fields["TMQ"] * fields["U850"],
+            "viwvn": fields["TMQ"] * fields["V850"],
         },
         "rain": {"avg_tprate": 1000 * fields["PRECT"]},
     }
@@ -177,6 +179,8 @@ def test_era5_is_read_as_what_it_was_written_from(followed):
         np.testing.assert_allclose(
             case.stack([name], frame=7)[0], season[7].fields[name], rtol=1e-5, atol=1e-9
         )
+    carried = season[7].fields["TMQ"] * np.hypot(season[7].fields["U850"], season[7].fields["V850"])
+    np.testing.assert_allclose(case.stack(["IVT"], frame=7)[0], carried, rtol=1e-5)
     assert {"labeller", "second_labeller"} <= case.files.keys()
     (other,) = Prepared(followed / "data" / "era5_zarr").cases("test")
     np.testing.assert_array_equal(other.stack(["U850"], frame=3), case.stack(["U850"], frame=3))
