@@ -24,6 +24,7 @@ COMMANDS = {  # what serves every recipe
     "download": "fieldwise.downloads.sources:download_data",
     "fetch": "fieldwise.runs:fetch_run",
     "notebooks": "fieldwise.notebooks:run_notebooks",
+    "scripts": "fieldwise.scripts:write_scripts",
 }
 UNFINISHED = {"out": ".partial", "study": ""}  # option: what is appended to its path while it is unfinished
 MENDABLE = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
@@ -31,6 +32,7 @@ USAGE = """usage: fieldwise RECIPE VERB [--option ...]
        fieldwise download [--names FILE ...] [--folder FOLDER]
        fieldwise fetch --experiment KEY_OR_ZIP [--run RUN]
        fieldwise notebooks --names NOTEBOOK ... [--parameters NAME=VALUE ...]
+       fieldwise scripts --recipe RECIPE [--scheduler slurm] [--options STEP.OPTION=VALUE ...]
 
 Learn maps between gridded fields.
 
@@ -42,7 +44,8 @@ verbs:
 
 `fieldwise RECIPE VERB --help` lists the options of a verb; `--config FILE.yaml` reads them from a
 file, `--print_config` writes one. `fieldwise download --help` fetches the files of data_list.yml;
-`fieldwise notebooks --help` executes notebooks with parameters.
+`fieldwise notebooks --help` executes notebooks with parameters; `fieldwise scripts --help` writes
+scripts of all steps, for a shell or a cluster.
 """
 
 
@@ -261,7 +264,7 @@ def _join(values: list[str], alone: bool) -> list[str]:
 
 def _quote_lists(word: str) -> str:
     """Quote NAME=VALUE with a list in it, which would be taken apart within another list."""
-    return json.dumps(word) if re.match(r"\w+=.*[][{},]", word) else word
+    return json.dumps(word) if re.match(r"[\w.]+=.*[][{},]", word) else word
 
 
 def _refuse(message: str) -> int:
