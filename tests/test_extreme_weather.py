@@ -278,6 +278,17 @@ def test_a_census_lies_beside(prediction):
 # --- evaluate -------------------------------------------------------------------------------------
 
 
+def test_a_zarr_is_judged_as_the_same_maps_in_netcdf(data, run, prediction, tmp_path):
+    out = extreme_weather.predict(run=run, data=data, out=tmp_path / "maps.zarr", progress=False)
+    assert (tmp_path / "maps_census.nc").exists()
+    quiet = {"data": data, "figures": False, "progress": False}
+    scores = [
+        extreme_weather.evaluate(run=tmp_path / "judged", prediction=path, **quiet)["scores"]
+        for path in (out, prediction)
+    ]
+    assert str(scores[0]) == str(scores[1])  # as text: what is not there is NaN in both
+
+
 def test_scores_are_written_and_read(data, run, prediction):
     extreme_weather.evaluate(run=run, data=data, prediction=prediction, figure_frames=1, progress=False)
     rows = read_scores(run / "scores.json")["scores"]

@@ -31,7 +31,7 @@ def evaluate(
     Args:
         run: Run folder; scores.json, scores.csv and figures go there.
         data: Prepared folder.
-        prediction: What predict wrote: a folder with CASE.nc, or the FILE.nc of one case.
+        prediction: What predict wrote: a folder with CASE.nc, or the FILE.nc or .zarr of one case.
         split: Which cases.
         figures: Whether to draw figures too: maps, tracks, confusion, reliability.
         figure_frames: Times of each case to draw as maps.

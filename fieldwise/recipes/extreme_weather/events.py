@@ -108,13 +108,10 @@ def write_events(path: Path, case: Case, *, bridge_steps: int = BRIDGE_STEPS) ->
         classes = opened[CLASS].values
     grid, hours, said, censuses = grid_of_case(case), case.frame_times, [], []
     for kind, tracks in follow_all(classes, case, bridge_steps=bridge_steps).items():
-        number, _, nature = KINDS[kind]
-        stem, landfalls = (
-            path.with_name(f"{path.stem}_{kind}"),
-            find_landfalls(tracks, *land_of_half_degrees()),
-        )
+        (number, _, nature), stem = KINDS[kind], path.with_name(f"{path.stem}_{kind}")
         write_tracks(stem.with_suffix(".csv"), tracks, nature=nature)
         write_geojson(stem.with_suffix(".geojson"), tracks)
+        landfalls = find_landfalls(tracks, *land_of_half_degrees())
         write_landfalls(stem.with_name(f"{stem.name}_landfalls.csv"), landfalls)
         census = take_census(tracks, classes == number, hours, grid)
         censuses.append(census.rename({name: f"{kind}_{name}" for name in census.data_vars}))

@@ -86,10 +86,11 @@ class Transport:
     def read(self, opened: xr.Dataset, path: Path) -> np.ndarray:
         """Compute it, (lat, lon), from the fields of a time."""
         fields = [opened[name] for name in self.names]
-        (axis,) = {dim for field in fields for dim in field.dims} - {"lat", "lon"} or {""}
-        if self.humidity is None or axis not in opened.coords:
+        further = {dim for field in fields for dim in field.dims} - {"lat", "lon"}
+        if self.humidity is None or len(further) != 1:
             east, north, *_ = (_take_level(each, Source(str(each.name)), path).to_numpy() for each in fields)
             return np.hypot(east, north)
+        (axis,) = further
         levels = opened[axis].to_numpy() * (0.01 if opened[axis].attrs.get("units") == "Pa" else 1.0)
         east, north, humid = (each.transpose(axis, "lat", "lon").to_numpy() for each in fields)
         return np.hypot(*vapour_transport(east, north, humid, levels))
