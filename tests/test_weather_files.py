@@ -70,11 +70,14 @@ def test_transport_from_winds_and_humidity(tmp_path):
     for units, levels in (("hPa", [500.0, 850.0, 1000.0]), ("Pa", [1e5, 8.5e4, 5e4])):
         content = xr.Dataset(fields, {**coords, "level": ("level", levels, {"units": units})})
         content.to_netcdf(tmp_path / f"{units}.nc", engine="h5netcdf")
-        asked = "{IVT: {eastward: u, northward: v, humidity: q}, other: {eastward: a, northward: b}}"
-        (record,) = read_seasons(write_yaml(tmp_path, f"{units}.nc", asked))
-        values = record.read(0)
-        np.testing.assert_allclose(values["IVT"], 5 * 0.01 * 50_000 / 9.80665)
-        np.testing.assert_allclose(values["other"], 13.0)
+        given = {"humidity: q": 5 * 0.01 * 50_000 / 9.80665, "": 13.0}
+        for humidity, carried in given.items():
+            parts = f"eastward: u, northward: v, {humidity}" if humidity else "eastward: a, northward: b"
+            (tmp_path / "own.yaml").write_text(
+                f"cases: {{s: {{path: {units}.nc, variables: {{A: a}}, transport: {{{parts}}}}}}}"
+            )
+            (record,) = read_seasons(tmp_path / "own.yaml")
+            np.testing.assert_allclose(record.read(0)["IVT"], carried)
 
 
 def test_zarr_with_levels(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from fieldwise.samples.weather.gribs import open_grib
 from fieldwise.samples.weather.records import EPOCH, Record
 from fieldwise.samples.weather.regrids import Regridding
 
+PARTS = ("eastward", "northward", "humidity")  # of the transport of vapour
 NAMES = {"latitude": "lat", "longitude": "lon", "valid_time": "time", "y": "lat", "x": "lon"}
 LABELS = "labels_0"  # what classes of one's own are called, as in DeepCAM's samples
 CASES = Rule(lambda value: is_table(value) and bool(value), "an entry for each season")
@@ -35,12 +37,21 @@ PATHS = Rule(
     "a file, a pattern such as 2005/*.nc, or a list of these",
 )
 LENGTHS = {"second": 1 / 3600, "minute": 1 / 60, "min": 1 / 60, "hour": 1.0, "h": 1.0, "day": 24.0}
+UNITS_HPA = {"hpa": 1.0, "millibars": 1.0, "millibar": 1.0, "mb": 1.0, "mbar": 1.0, "pa": 0.01}
 START = pd.Timestamp(EPOCH)
 RULES = {
     "split": Rule(lambda value: value in WORDS, "one of training, validation, test"),
     "path": PATHS,
     "variables": Rule(is_table, "lines such as `TMQ: tcwv`"),
     "labels": TEXT,
+    "transport": Rule(
+        lambda value: (
+            is_table(value)
+            and {*PARTS[:2]} <= {*value} <= {*PARTS}
+            and all(isinstance(each, str) for each in value.values())
+        ),
+        "{eastward: u, northward: v, humidity: q}, variables on pressure levels",
+    ),
     "cells": Rule(
         lambda value: (
             isinstance(value, list) and len(value) == 2 and all(type(each) is int for each in value)
@@ -49,7 +60,6 @@ RULES = {
     ),
 }
 PICKED = {"name": TEXT, "level": NUMBER, "factor": NUMBER}
-CARRIED = {"eastward": TEXT, "northward": TEXT, "humidity": TEXT}
 
 
 @dataclass(frozen=True)
@@ -59,41 +69,6 @@ class Source:
     name: str
     level: float | None = None
     factor: float = 1.0
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The variables that it needs."""
-        return (self.name,)
-
-    def read(self, opened: xr.Dataset, path: Path) -> np.ndarray:
-        """Read it, (lat, lon), from the fields of a time."""
-        return self.factor * _take_level(opened[self.name], self, path).to_numpy()
-
-
-@dataclass(frozen=True)
-class Transport:
-    """How much vapour is carried, from its components, or from winds and specific humidity on all levels."""
-
-    eastward: str
-    northward: str
-    humidity: str | None = None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The variables that it needs."""
-        return tuple(name for name in (self.eastward, self.northward, self.humidity) if name)
-
-    def read(self, opened: xr.Dataset, path: Path) -> np.ndarray:
-        """Compute it, (lat, lon), from the fields of a time."""
-        fields = [opened[name] for name in self.names]
-        further = {dim for field in fields for dim in field.dims} - {"lat", "lon"}
-        if self.humidity is None or len(further) != 1:
-            east, north, *_ = (_take_level(each, Source(str(each.name)), path).to_numpy() for each in fields)
-            return np.hypot(east, north)
-        (axis,) = further
-        levels = opened[axis].to_numpy() * (0.01 if opened[axis].attrs.get("units") == "Pa" else 1.0)
-        east, north, humid = (each.transpose(axis, "lat", "lon").to_numpy() for each in fields)
-        return np.hypot(*vapour_transport(east, north, humid, levels))
 
 
 def read_seasons(file: str | Path) -> list[Record]:
@@ -109,12 +84,14 @@ def read_seasons(file: str | Path) -> list[Record]:
               TMQ: tcwv
               U850: {name: u, level: 850}               # of a variable on several levels
               Z200: {name: z, level: 200, factor: 0.10197}  # from m2 s-2 to m
-              IVT: {eastward: u, northward: v, humidity: q}  # from all levels; or of its two components
+            transport:              # winds and specific humidity on levels, to be made IVT of, if at hand
+              {eastward: u, northward: v, humidity: q}
             labels: LABELS          # variable with classes, if there is one
             cells: [144, 288]       # rows and columns to bring all to, if others than those of the files
 
     Of a list of paths, ``[surface-*.nc, levels-*.nc]``, each has all the times of the season and some of the
-    variables.
+    variables. Levels below the ground are left out where PS, the pressure there, is among the fields; without
+    humidity, the two others are the transport itself.
 
     Raises
     ------
@@ -153,7 +130,8 @@ def read_seasons(file: str | Path) -> list[Record]:
             for ours, theirs in entry.get("variables", {}).items()
         }
         labels = {LABELS: Source(entry["labels"])} if "labels" in entry else {}
-        record = _open_season(str(name), sets, sources, labels, WORDS.get(entry.get("split", "")))
+        transport, split = dict(entry.get("transport", {})), WORDS.get(entry.get("split", ""))
+        record = _open_season(str(name), sets, sources, labels, transport, split)
         records.append(_regrid(record, entry["cells"], where) if "cells" in entry else record)
     if len({record.split is None for record in records}) > 1:
         raise InputError(f"{file}: some cases have a split and some have none; give all of them one, or none")
@@ -176,12 +154,9 @@ def _regrid(record: Record, cells: Sequence[int], where: str) -> Record:
     return replace(record, grid=change.grid, read=read)
 
 
-def _read_source(entry: Any, where: str) -> Source | Transport:
+def _read_source(entry: Any, where: str) -> Source:
     if isinstance(entry, str):
         return Source(entry)
-    if is_table(entry) and {"eastward", "northward"} <= entry.keys():
-        check_table(entry, CARRIED, where)
-        return Transport(**entry)
     if not is_table(entry) or "name" not in entry:
         raise InputError(f"{where} is {entry!r}; give {TEXT.example}, or {{name: u, level: 850}}")
     check_table(entry, PICKED, where)
@@ -191,8 +166,9 @@ def _read_source(entry: Any, where: str) -> Source | Transport:
 def _open_season(
     name: str,
     sets: Sequence[Sequence[Path]],
-    wanted: Mapping[str, Source | Transport],
+    wanted: Mapping[str, Source],
     labels: Mapping[str, Source],
+    transport: Mapping[str, str],
     split: str | None,
 ) -> Record:
     places: list[list[tuple[Path, int]]] = []
@@ -206,8 +182,8 @@ def _open_season(
                 grid = _check_grid(grid, opened, path, sets[0][0])
                 of_file = _hours_of(opened, path)
                 if path == paths[0] and not wanted:
-                    names = [str(each) for each in opened if Source(str(each)) not in labels.values()]
-                    known |= {each: Source(each) for each in names}
+                    beside = {*(source.name for source in labels.values()), *transport.values()}
+                    known |= {str(each): Source(str(each)) for each in opened if each not in beside}
             places[-1] += [(path, number) for number in range(len(of_file))]
             hours[-1] += of_file
         if hours[-1] != hours[0]:
@@ -215,7 +191,7 @@ def _open_season(
                 f"{paths[0]}: has other times than {sets[0][0].name}; give both for the same times"
             )
     assert grid is not None
-    reader = partial(_read, list(zip(*places)), {**known, **labels})
+    reader = partial(_read, list(zip(*places)), {**known, **labels}, transport)
     files = list_whole_files(path for paths in sets for path in paths)
     return Record(name, grid, np.array(hours[0]), reader, tuple(files), split)
 
@@ -237,24 +213,58 @@ def _lay_grid(path: Path, latitude: np.ndarray, longitude: np.ndarray) -> Global
 
 
 def _read(
-    places: Sequence[Sequence[tuple[Path, int]]], wanted: Mapping[str, Source | Transport], place: int
+    places: Sequence[Sequence[tuple[Path, int]]],
+    wanted: Mapping[str, Source],
+    transport: Mapping[str, str],
+    place: int,
 ) -> dict[str, np.ndarray]:
-    fields: dict[str, np.ndarray] = {}
-    there: list[str] = []
-    for path, number in places[place]:
-        with open_globe(path) as opened:
-            there += map(str, opened.data_vars)
-            now = opened.isel(time=number) if "time" in opened.dims else opened
-            for ours, source in wanted.items():
-                if ours not in fields and {*source.names} <= {*now}:
-                    fields[ours] = source.read(now, path)
-    missing = [name for ours, source in wanted.items() if ours not in fields for name in source.names]
-    if missing:
-        raise InputError(f"{places[place][0][0]}: lacks {', '.join(missing)}; it has {', '.join(there)}")
+    found: dict[str, tuple[xr.DataArray, Path]] = {}
+    with ExitStack() as files:
+        for path, number in places[place]:
+            opened = files.enter_context(open_globe(path)).isel(time=number, missing_dims="ignore")
+            found = {str(name): (field, path) for name, field in opened.data_vars.items()} | found
+        missing = [
+            name
+            for name in (*(source.name for source in wanted.values()), *transport.values())
+            if name not in found
+        ]
+        if missing:
+            raise InputError(f"{places[place][0][0]}: lacks {', '.join(missing)}; it has {', '.join(found)}")
+        fields = {
+            ours: source.factor * _take_level(*found[source.name], source).to_numpy()
+            for ours, source in wanted.items()
+        }
+        if transport:
+            parts = {name: found[transport[name]][0] for name in PARTS if name in transport}
+            fields["IVT"] = _carry(found[transport["eastward"]][1], parts, fields.get("PS"))
     return fields
 
 
-def _take_level(values: xr.DataArray, source: Source, path: Path) -> xr.DataArray:
+def _carry(path: Path, parts: Mapping[str, xr.DataArray], ground_pa: np.ndarray | None) -> np.ndarray:
+    """Give the transport of vapour, kg m-1 s-1, of its components, or of winds and humidity on levels."""
+    if "humidity" not in parts:
+        alone = (_take_level(field, path, Source(str(field.name))) for field in parts.values())
+        return np.hypot(*(field.to_numpy() for field in alone))
+    for field in parts.values():
+        if field.dims[1:] != ("lat", "lon") or field.dims[0] not in field.coords:
+            dims = ", ".join(map(str, field.dims))
+            raise InputError(f"{path}: {field.name} has {dims}; give pressure levels, lat and lon")
+    levels = parts["humidity"][parts["humidity"].dims[0]]
+    pressure_hpa = levels.to_numpy() * UNITS_HPA.get(str(levels.attrs.get("units", "hPa")).lower(), np.nan)
+    if not np.isfinite(pressure_hpa).all():
+        raise InputError(
+            f"{path}: levels {levels.name} are in {levels.attrs['units']}; give them in hPa or Pa"
+        )
+    eastward, northward, humidity = (parts[name].to_numpy().astype(float) for name in PARTS)
+    if ground_pa is not None:
+        humidity = np.where(100 * pressure_hpa[:, None, None] > ground_pa, np.nan, humidity)
+    try:
+        return np.hypot(*vapour_transport(eastward, northward, humidity, pressure_hpa))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _take_level(values: xr.DataArray, path: Path, source: Source) -> xr.DataArray:
     """Give the level that is asked for of a variable that has some, on lat and lon alone."""
     levels = [axis for axis in values.dims if axis not in ("lat", "lon")]
     for axis in levels:
