@@ -213,7 +213,8 @@ def _stop(stop: KeyboardInterrupt, *, again: str) -> int:
 
 
 def _table(captions: Mapping[str, str]) -> str:
-    return "\n".join(f"  {name:<16}{caption}".rstrip() for name, caption in captions.items())
+    width = max(16, 1 + max(map(len, captions), default=0))
+    return "\n".join(f"  {name:<{width}}{caption}".rstrip() for name, caption in captions.items())
 
 
 def _plain(message: str) -> str:

@@ -108,3 +108,11 @@ def test_what_cannot_be_is_named():
         continue_globe(torch.zeros(1, 1, 4, 7), 1)
     with pytest.raises(InputError, match="padding is 'reflect'; take published or zonal"):
         choose_beyond("reflect", "zeros")
+
+
+@pytest.mark.parametrize("cells", [1, 4, 5, 13])  # more than there are, too
+@pytest.mark.parametrize(("beyond", "mode"), [("reflect", "reflect"), ("circular", "wrap")])
+def test_maps_without_poles_are_continued_as_numpy_pads(cells, beyond, mode):
+    fields = torch.randn(2, 3, 5, 7)
+    expected = np.pad(fields.numpy(), [(0, 0), (0, 0), (cells, cells), (cells, cells)], mode=mode)
+    assert np.array_equal(continue_map(fields, cells, beyond).numpy(), expected)

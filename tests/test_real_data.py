@@ -1,6 +1,7 @@
 """Real glaciers, at a tiny size: skipped where the files are not at hand."""
 
 import importlib.util
+import json
 import os
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import scipy.io
 import xarray as xr
 
 from fieldwise.fields.tiles import read_tiles, touches
+from fieldwise.recipes import temperature_forecast
 from fieldwise.recipes.bed_topography.region import open_region
 from fieldwise.recipes.bed_topography.surveys import read_held_out
+from fieldwise.samples.prepared import Prepared
 from fieldwise.scores import pick, value_of
 
 ROOT = Path(__file__).parents[1]
@@ -152,3 +155,45 @@ def test_merra(tmp_path):
     assert (by_transport["parts"]["diagonal_km"] > 1500).all()
     assert 0 < result["iou"] < 0.5
     assert (tmp_path / "rivers.png").stat().st_size > 50_000
+
+
+def test_a_month_of_era5_has_the_known_baselines(tmp_path):
+    """Mean squared errors (K2) that another program found, at 1, 3, 6, 9 and 12 hours.
+
+    Forecasts start on days 25 to 31, from 0 UTC on, and see the day before; they are fitted to days 1 to 20.
+    """
+    file = FILES / "era5-2mt-2019-03-uk.grib"
+    if not file.exists():
+        pytest.skip(f"{FILES} holds no {file.name}; set FIELDWISE_DATA to the folder that does")
+    (tmp_path / "own.yaml").write_text(f"path: {file}\nvariables: [t2m]\n")
+    days = {"train": (1, 20), "val": (21, 23), "test": (24, 31)}
+    split = {name: [[f"2019-03-{day:02d}" for day in ends]] for name, ends in days.items()}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    source = {"source": str(tmp_path / "own.yaml"), "split": tmp_path / "split.json"}
+    out = temperature_forecast.prepare(**source, out=tmp_path / "data", progress=False)
+    prepared = Prepared(out)
+    (training,), (validation,), (test,) = (
+        prepared.cases(name) for name in ("training", "validation", "test")
+    )
+    assert [case.frames for case in (training, validation, test)] == [480, 24, 192]
+    assert test.shape == (33, 49)
+    seen, truth = (case.read_frames("t2m").astype(float) for case in (training, test))
+    starts = np.arange(24, len(truth) - 12)
+    hourly = np.stack([seen[hour::24].mean(axis=0) for hour in range(24)])
+    for lead, yesterday, damped, climatology in (
+        (1, 2.15, 0.17, 3.75),
+        (3, 2.19, 0.80, 3.77),
+        (6, 2.23, 1.66, 3.80),
+        (9, 2.26, 2.11, 3.81),
+        (12, 2.30, 2.28, 3.83),
+    ):
+        then, before = truth[starts + lead], truth[starts + lead - 24]
+        change, later = seen[24:-lead] - seen[: -24 - lead], seen[24 + lead :] - seen[lead:-24]
+        kept = (change * later).sum() / (change**2).sum()
+        forecasts = {
+            yesterday: before,
+            damped: before + kept * (truth[starts] - truth[starts - 24]),
+            climatology: hourly[(starts + lead) % 24],
+        }
+        for known, forecast in forecasts.items():
+            assert ((forecast - then) ** 2).mean() == pytest.approx(known, abs=0.006)

@@ -99,7 +99,7 @@ def list_layers(network: nn.Module, *example: Tensor | Mapping[str, Tensor]) -> 
     0 Conv2d (8, 9, 12) 80 LeakyReLU ('input',)
     2 Conv2d (1, 9, 12) 9  ('0',)
     """
-    with _evaluating(network), torch.no_grad():
+    with evaluating(network), torch.no_grad():
         trace = _Trace(_modules_taken_whole(network, example))
         trace.note_inputs(example)
         with trace.watching(network), trace:
@@ -117,8 +117,14 @@ def count_parameters(network: nn.Module) -> int:
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Keep batch norms from learning and dropout from dropping, for a while."""
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Keep batch norms from learning and dropout from dropping, for a while.
+
+    >>> network = nn.BatchNorm2d(1)
+    >>> with evaluating(network):
+    ...     network.training
+    False
+    """
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:

@@ -22,6 +22,7 @@ BUILT_IN = {
     "ice_flow": "velocity of glaciers from their shape, as a solver would give it",
     "structure_formation": "displacements of matter from initial conditions, and finer ones (map2map)",
     "extreme_weather": "storms and rivers in weather, cell by cell, and their tracks (DeepCAM, ClimateNet)",
+    "temperature_forecast": "hourly maps of temperature some hours ahead (AMBS)",
 }
 VERBS = {
     "prepare": "turn files into a prepared folder to learn from, and data to judge on",
@@ -29,6 +30,7 @@ VERBS = {
     "predict": "apply it to whole domains or a part of them, block by block",
     "evaluate": "judge the result on data that training has not seen",
     "tune": "search for the best options of train",
+    "compare": "set several runs side by side",
 }
 
 
@@ -36,7 +38,7 @@ def find_recipes() -> dict[str, str]:
     """List the recipes that are there by name, each with a caption, without loading any.
 
     >>> [name for name in find_recipes() if name in BUILT_IN]
-    ['bed_topography', 'ice_flow', 'structure_formation', 'extreme_weather']
+    ['bed_topography', 'ice_flow', 'structure_formation', 'extreme_weather', 'temperature_forecast']
     """
     return {**BUILT_IN, **{name: f"from {entry.value}" for name, entry in _entry_points().items()}}
 

@@ -152,9 +152,9 @@ class Case:
         """Read fields of one frame, or a part of its cells, one a channel: (field, *cells) float32."""
         return np.stack([self._array(name, frame)[cells] for name in fields])
 
-    def read_frames(self, name: str) -> np.ndarray:
-        """Read all frames of one field on the case's own cells: (frame, *cells) float32."""
-        return np.stack([self._array(name, frame) for frame in range(self.frames)])
+    def read_frames(self, name: str, *, frames: slice = slice(None), cells: Cells = ()) -> np.ndarray:
+        """Read frames of one field, all or some, or a part of its own cells: (frame, *cells) float32."""
+        return np.stack([self._array(name, frame)[cells] for frame in range(self.frames)[frames]])
 
     def _read(self, wanted: Variable, window: Window, frame: int, padding: float) -> np.ndarray:
         arrays = not wanted.flat and all(map(self._is_array, wanted.fields))

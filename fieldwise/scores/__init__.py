@@ -16,6 +16,7 @@ from fieldwise.scores.clustering import (
 from fieldwise.scores.ensembles import (
     EnsembleSums,
     coverage_of_ranks,
+    crps_of_cells,
     fair_crps,
     member_power_ratios,
     ranks_of,
@@ -64,6 +65,7 @@ from fieldwise.scores.texture import (
     roughness,
     roughness_along_track,
     roughness_ratio,
+    taper_edges,
     tells_roughness,
 )
 from fieldwise.scores.vectors import compare_observed, cosines_of, direction_cosine, speed_of
@@ -86,6 +88,7 @@ __all__ = [
     "compare_observed",
     "cosines_of",
     "coverage_of_ranks",
+    "crps_of_cells",
     "density_bins",
     "density_distance",
     "density_of",
@@ -128,6 +131,7 @@ __all__ = [
     "spread_and_error",
     "squeezed_triangles",
     "tabulate",
+    "taper_edges",
     "tells_roughness",
     "to_csv",
     "value_of",

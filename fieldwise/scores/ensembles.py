@@ -59,14 +59,19 @@ def fair_crps(members: ArrayLike, truth: ArrayLike) -> float:
     >>> fair_crps([[1.0], [-3.0]], [0.0])  # (1 + 3) / 2 - 4 / 2
     0.0
     """
-    return float(np.mean(_crps_of_cells(*complete_cells(members, truth))))
+    return float(np.mean(crps_of_cells(*complete_cells(members, truth))))
 
 
-def _crps_of_cells(members: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def crps_of_cells(members: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return the fair CRPS of each cell, (member, ...) and (...) to (...); no value may be missing.
+
+    >>> crps_of_cells(np.array([[1.0, 1.0], [-3.0, 1.0]]), np.array([0.0, 3.0])).tolist()
+    [0.0, 2.0]
+    """
     count = len(members)
     # Sorted, member i is the larger one of i pairs and the smaller one of count - 1 - i.
     signs = 2 * np.arange(count) - (count - 1)
-    differences = signs @ np.sort(members, axis=0) / (count * (count - 1))
+    differences = np.tensordot(signs, np.sort(members, axis=0), 1) / (count * (count - 1))
     return np.abs(members - truth).mean(axis=0) - differences
 
 
@@ -169,7 +174,7 @@ class EnsembleSums:
         random = np.random.default_rng([self.seed, self.parts])
         counts = np.bincount(_ranks_of_cells(drawn, true, random), minlength=len(drawn) + 1)
         self.rank_counts = counts + (self.rank_counts if self.members else 0)
-        self.crps_total += float(_crps_of_cells(drawn, true).sum())
+        self.crps_total += float(crps_of_cells(drawn, true).sum())
         self.variances += float(drawn.var(axis=0, ddof=1).sum())
         self.squares += float(np.square(drawn.mean(axis=0) - true).sum())
         self.members, self.cells, self.parts = len(drawn), self.cells + true.size, self.parts + 1

@@ -21,6 +21,8 @@ Row = Mapping[str, Any]
 KEYS = ("against", "measure", "unit", "name", "value")
 INTERVAL = ("low", "high")
 WORDS = {
+    "acc": "ACC",
+    "mse": "MSE",
     "rmse": "RMSE",
     "mae": "MAE",
     "relative_l1": "relative L1",
@@ -31,7 +33,9 @@ WORDS = {
     "iou_per_image": "IoU per image",
     "iou_pooled": "IoU pooled",
     "psnr": "PSNR",
+    "psnr_published": "PSNR as published",
     "ssim": "SSIM",
+    "ssim_published": "SSIM as published",
 }
 DIGITS = 4
 

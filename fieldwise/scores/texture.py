@@ -214,9 +214,8 @@ def radial_spectrum(field: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(f"a spectrum needs all values, {missing} are missing; cut a box without gaps")
     if min(grid.shape) < 8:
         raise InputError(f"a spectrum of {grid.shape} cells says little; give at least 8 cells a side")
-    taper = np.outer(*(np.hanning(count + 1)[:-1] for count in grid.shape))
-    energy = np.abs(np.fft.fft2(_without_plane(values) * taper)) ** 2
-    density = energy * grid.spacing**2 / np.sum(taper**2)
+    energy = np.abs(np.fft.fft2(taper_edges(values))) ** 2
+    density = energy * grid.spacing**2 / np.sum(_hann_window(grid.shape) ** 2)
     frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(count) for count in grid.shape), indexing="ij"))
     rings = max(grid.shape) // 2  # the last one is at two cells
     ring = np.round(frequency * max(grid.shape)).astype(np.intp).ravel()
@@ -225,6 +224,22 @@ def radial_spectrum(field: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     filled = count > 0  # of an oblong field, the longest wavelengths may have no ring
     wavelength = max(grid.shape) * grid.spacing / np.arange(1, rings + 1)
     return wavelength[filled], power[filled] / count[filled]
+
+
+def taper_edges(values: np.ndarray) -> np.ndarray:
+    """Take the least-squares plane off a map, (y, x), and let the rest fall to zero at the edges (Hann).
+
+    Then the edges do not pose as fine structure in a spectrum.
+
+    >>> slope = np.arange(8.0) + np.zeros((8, 1))
+    >>> float(np.abs(taper_edges(slope)).max().round(12))
+    0.0
+    """
+    return _without_plane(values) * _hann_window(values.shape)
+
+
+def _hann_window(shape: tuple[int, ...]) -> np.ndarray:
+    return np.outer(*(np.hanning(count + 1)[:-1] for count in shape))
 
 
 def _without_plane(values: np.ndarray) -> np.ndarray:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch.nn.utils.parametrizations import spectral_norm as normalise
 
 from fieldwise.errors import InputError, require_at_least
 from fieldwise.losses.games import GAMES, adversarial_loss, discriminator_loss, gradient_penalty, r1_penalty
+from fieldwise.networks.layers import evaluating
 from fieldwise.networks.valid.blocks import narrow
 from fieldwise.networks.valid.styled import WEIGHTED, style_map
 from fieldwise.tasks.field import FieldTask, check_rate, find_style, make_network, meet
@@ -267,7 +267,7 @@ class AdversarialTask(FieldTask):
         scores = judge(real), judge(fake)
         loss = discriminator_loss(*scores, game=self.game, smoothing=self.label_smoothing)
         if self.penalty != "none" and number % self.penalty_every == 0:
-            with _evaluating(opponent):
+            with evaluating(opponent):
                 if self.penalty == "r1":
                     steep = r1_penalty(judge, real)
                 else:
@@ -282,7 +282,7 @@ class AdversarialTask(FieldTask):
         if opponent is None:
             return self.add_up(prediction, batch)[0]
         judge = self._brief(opponent, batch)
-        with _evaluating(opponent):
+        with evaluating(opponent):
             with torch.no_grad():
                 real_scores = judge(self._blur(self.show(batch["targets"], batch)))
             fake_scores = judge(self._blur(self.show(prediction, batch)))
@@ -358,17 +358,6 @@ def has_batch_norm(network: nn.Module) -> bool:
     (True, False)
     """
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Let a network scale by its running statistics, and leave them as they are."""
-    was_training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(was_training)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

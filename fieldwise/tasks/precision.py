@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 
-from fieldwise.tasks.field import find_style
-
 TOLERANCE = 0.02  # of the network's output, as a relative L2 distance
 SAMPLES = 8  # of the first batch, which are enough to tell
 
@@ -72,13 +70,12 @@ def measure_distance(task: Any, batch: dict[str, Any], device: torch.device) -> 
     """
     before, was_training = task.device, task.training
     task.to(device).eval()
-    inputs, style = _take(batch["inputs"], device), _take(find_style(batch), device)
-    outputs = []
+    samples, outputs = _take(batch, device), []
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
         for halved in (False, True):
             torch.manual_seed(0)  # a network that draws by chance draws the same
             with torch.autocast(device.type, torch.bfloat16, enabled=halved):
-                outputs.append(task(inputs, **style).double())
+                outputs.append(task.draw(samples).double())
     task.to(before).train(was_training)
     full, half = outputs
     return float((half - full).norm() / full.norm()) if full.any() else float("inf")
@@ -120,7 +117,7 @@ def _find_reason(device: torch.device) -> str:
     return "this GPU computes in bfloat16" if device.type == "cuda" else "this processor has AMX"
 
 
-def _take(inputs: Any, device: torch.device) -> Any:
-    if isinstance(inputs, dict):
-        return {name: _take(values, device) for name, values in inputs.items()}
-    return inputs[:SAMPLES].to(device)
+def _take(values: Any, device: torch.device) -> Any:
+    if isinstance(values, dict):
+        return {name: _take(each, device) for name, each in values.items()}
+    return values[:SAMPLES].to(device) if isinstance(values, torch.Tensor) and values.ndim else values

@@ -136,17 +136,24 @@ class Ensemble:
             return self.predictor.outputs
         given = [output for output in self.predictor.outputs if not output.flags]
 
-        def describe(ending: str, **changes: Any) -> list[Output]:
+        def describe(ending: str, *along: tuple[str, float], **changes: Any) -> list[Output]:
             long = {each.name: each.long_name and each.long_name + ending.replace("_", " ") for each in given}
             return [
-                replace(each, name=each.name + ending, long_name=long[each.name], **changes) for each in given
+                replace(
+                    each,
+                    name=each.name + ending,
+                    long_name=long[each.name],
+                    along=(*along, *each.along),
+                    **changes,
+                )
+                for each in given
             ]
 
         outputs = describe("", cell_methods=MEAN) + describe("_spread", cell_methods=SPREAD)
         for part in self.quantiles:
-            outputs += describe("_quantile", along=(QUANTILE, part))
+            outputs += describe("_quantile", (QUANTILE, part))
         for member in self.kept:
-            outputs += describe("_member", along=(MEMBER, member))
+            outputs += describe("_member", (MEMBER, member))
         return outputs + [output for output in self.predictor.outputs if output.flags]
 
     def read(self, case: Case, window: Any, frame: int) -> Arrays:

@@ -39,16 +39,36 @@ def choose_beyond(padding: str, published: str) -> str:
 
 
 def continue_map(fields: Tensor, cells: int, beyond: str) -> Tensor:
-    """Continue (batch, channel, y, x) by so many cells on every side, by "zeros", "circular" or "zonal".
+    """Continue (batch, channel, y, x) by so many cells a side: "zeros", "reflect", "circular" or "zonal".
+
+    "reflect" mirrors the map at the centres of its outermost cells, as is done with maps of a region.
 
     >>> continue_map(torch.ones(1, 1, 1, 2), 1, "zeros")[0, 0].tolist()
     [[0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
+    >>> continue_map(torch.arange(9.0).view(1, 1, 3, 3), 1, "reflect")[0, 0, 0].tolist()
+    [4.0, 3.0, 4.0, 5.0, 4.0]
     """
     if not cells:
         return fields
     if beyond == "zonal":
         return continue_globe(fields, cells)
-    return wrap_around(fields, cells) if beyond == "circular" else functional.pad(fields, (cells,) * 4)
+    if beyond != "zeros" and cells >= min(fields.shape[-2:]):
+        return _continue_far(fields, cells, beyond)
+    if beyond == "circular":
+        return wrap_around(fields, cells)
+    return functional.pad(fields, (cells,) * 4, mode="reflect" if beyond == "reflect" else "constant")
+
+
+def _continue_far(fields: Tensor, cells: int, beyond: str) -> Tensor:
+    """Continue a map by more cells than it has, by mirrors of mirrors or around it several times."""
+    for axis in (-2, -1):
+        size = fields.shape[axis]
+        index = torch.arange(-cells, size + cells, device=fields.device)
+        if beyond == "reflect":
+            index = index % max(2 * size - 2, 1)
+            index = torch.minimum(index, 2 * size - 2 - index)
+        fields = fields.index_select(axis, index % size)
+    return fields
 
 
 def continue_globe(fields: Tensor, cells: int) -> Tensor:
@@ -118,7 +138,7 @@ class PaddedConvolution(nn.Conv2d):
     in_channels, out_channels, kernel_size, stride, dilation, groups, bias
         As of `torch.nn.Conv2d`; the kernel is odd.
     beyond : str
-        What lies beyond the map: "zeros", "circular" or "zonal".
+        What lies beyond the map: "zeros", "reflect", "circular" or "zonal".
 
     Examples
     --------
@@ -158,7 +178,7 @@ class PaddedEnlargement(nn.ConvTranspose2d):
     factor : int
         1 or 2.
     beyond : str
-        What lies beyond the map: "zeros" or "zonal".
+        What lies beyond the map: "zeros", "reflect", "circular" or "zonal".
 
     Examples
     --------

@@ -180,7 +180,7 @@ def _open_season(
         for path in paths:
             with open_globe(path) as opened:
                 grid = _check_grid(grid, opened, path, sets[0][0])
-                of_file = _hours_of(opened, path)
+                of_file = hours_of(opened, path)
                 if path == paths[0] and not wanted:
                     beside = {*(source.name for source in labels.values()), *transport.values()}
                     known |= {str(each): Source(str(each)) for each in opened if each not in beside}
@@ -324,8 +324,13 @@ def open_globe(path: Path) -> xr.Dataset:
     return opened.transpose("time", ..., "lat", "lon", missing_dims="ignore")
 
 
-def _hours_of(opened: xr.Dataset, path: Path) -> list[float]:
-    """Give the times of a file in hours since 2000."""
+def hours_of(opened: xr.Dataset, path: Path) -> list[float]:
+    """Give the times of a file, which is named in errors, in hours since 2000.
+
+    >>> times = {"time": ("time", [0.5], {"units": "days since 2000-01-01"})}
+    >>> hours_of(xr.Dataset(coords=times), Path("a.nc"))
+    [12.0]
+    """
     if "time" not in opened.coords:
         raise InputError(f"{path}: has no time; name it time, with units such as hours since 2000-01-01")
     said = opened["time"].attrs

@@ -134,7 +134,7 @@ def part_by_runs(records: Sequence[Record], shares: Sequence[float]) -> list[Rec
     >>> [record.split for record in part_by_runs(runs, (0.8, 0.1, 0.1))]
     ['training', 'training', 'validation', 'test']
     """
-    _check_shares(shares)
+    check_shares(shares)
     if len(records) < len(SPLITS):
         raise InputError(
             f"there are {len(records)} runs for {', '.join(SPLITS)}; give three, or --split period"
@@ -165,7 +165,7 @@ def part_by_periods(records: Sequence[Record], shares: Sequence[float], gap_h: f
     >>> [(part.name, len(part), part.hours[0].item()) for part in parts]
     [('run_1_training', 67, 0.0), ('run_1_validation', 8, 225.0), ('run_1_test', 9, 273.0)]
     """
-    _check_shares(shares)
+    check_shares(shares)
     parts = []
     for record in records:
         hours = record.hours - record.hours[0]
@@ -183,7 +183,14 @@ def part_by_periods(records: Sequence[Record], shares: Sequence[float], gap_h: f
     return parts
 
 
-def _check_shares(shares: Sequence[float]) -> None:
+def check_shares(shares: Sequence[float]) -> None:
+    """Refuse shares of the splits that are not three, above 0, and together all.
+
+    >>> check_shares((0.8, 0.1, 0.1))
+    >>> check_shares((0.8, 0.2))
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: --shares: are 0.8 0.2; give three above 0, for training, ...
+    """
     if len(shares) != len(SPLITS) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
         raise InputError(
             f"--shares: are {' '.join(f'{share:g}' for share in shares)}; give three above 0, for "

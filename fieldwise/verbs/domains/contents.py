@@ -15,6 +15,11 @@ from fieldwise.fields.rasters import describe_by_cf
 
 CHUNK_CELLS = {2: 256, 3: 64}  # on a side of what NetCDF and Zarr compress and read at once, by dimensions
 MEMBER, QUANTILE = "member", "quantile"  # dimensions of an ensemble
+FCST_HOUR, INIT_TIME = "fcst_hour", "init_time"  # of forecasts: hours ahead, and the time they begin at
+WHOLE: Mapping[str, Mapping[str, str]] = {  # dimensions of whole numbers, as CF knows them
+    MEMBER: {"units": "1", "standard_name": "realization"},
+    FCST_HOUR: {"units": "h", "standard_name": "forecast_period", "long_name": "hours ahead"},
+}
 MEAN, SPREAD = "realization: mean", "realization: standard_deviation"  # as CF says it
 
 
@@ -31,7 +36,7 @@ class Output:
     flags
         Meanings of the values 0, 1, … of a channel of flags.
     along
-        A dimension of its own and the place of the channel on it: channels of one name that differ in it
+        Dimensions of its own and the place of the channel on each: channels of one name that differ in them
         alone make up one variable, such as the members of an ensemble.
     cell_methods
         How the values come from others, as CF says it.
@@ -40,7 +45,7 @@ class Output:
     {'units': 'm', 'long_name': 'bed'}
     >>> Output("beyond_training", dtype="int8", flags=("within", "beyond")).attributes()["flag_meanings"]
     'within beyond'
-    >>> Output("bed_quantile", "m", along=("quantile", 0.05)).label
+    >>> Output("bed_quantile", "m", along=(("quantile", 0.05),)).label
     'bed_q05'
     """
 
@@ -50,23 +55,25 @@ class Output:
     standard_name: str | None = None
     dtype: str = "float32"
     flags: tuple[str, ...] = ()
-    along: tuple[str, float] | None = None
+    along: tuple[tuple[str, float], ...] = ()
     cell_methods: str | None = None
 
     @property
     def label(self) -> str:
         """Name of the channel where it stands alone."""
-        if self.along is None:
-            return self.name
-        dimension, value = self.along
-        if dimension == QUANTILE:
-            return f"{self.name.removesuffix(f'_{QUANTILE}')}_q{f'{100 * value:g}'.zfill(2)}"
-        return f"{self.name}_{value:g}"
+        label = self.name
+        for dimension, value in self.along:
+            if dimension == QUANTILE:
+                label = f"{label.removesuffix(f'_{QUANTILE}')}_q{f'{100 * value:g}'.zfill(2)}"
+            else:
+                label = f"{label}_{value:g}"
+        return label
 
     @property
     def is_given(self) -> bool:
         """Whether it is what the network gives, or the mean of it, rather than said about that."""
-        return not self.flags and self.along is None and self.cell_methods in (None, MEAN)
+        drawn = {MEMBER, QUANTILE} & dict(self.along).keys()
+        return not self.flags and not drawn and self.cell_methods in (None, MEAN)
 
     def attributes(self) -> dict[str, Any]:
         """Give the attributes that CF asks for."""
@@ -97,7 +104,7 @@ class Times:
     values: np.ndarray
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
-    def coordinate(self) -> xr.DataArray:
+    def coordinate(self, name: str = "time") -> xr.DataArray:
         """Give the coordinate with its attributes.
 
         >>> Times(np.array([2001.0]), {"units": "years since 0000-01-01"}).coordinate().attrs["standard_name"]
@@ -106,8 +113,8 @@ class Times:
         unknown = "" if self.attributes else ", of unknown units"
         attributes = {"long_name": f"time as in the source{unknown}"} | dict(self.attributes)
         if "since" in attributes.get("units", ""):
-            attributes["standard_name"] = "time"
-        return xr.DataArray(self.values, dims="time", attrs=attributes)
+            attributes["standard_name"] = "forecast_reference_time" if name == INIT_TIME else "time"
+        return xr.DataArray(self.values, dims=name, attrs=attributes)
 
 
 @dataclass(frozen=True)
@@ -185,7 +192,7 @@ class MapFile:
     grid
         Of a map; its CRS may be empty: a plane of metres somewhere. Or the cells of a box.
     times
-        Of the frames; None for one frame without a time.
+        Of the frames; None for one frame without a time. Of forecasts those at which they begin.
     attributes
         Of the whole file, as text.
     """
@@ -208,11 +215,15 @@ class MapFile:
         """Names of the axes of space."""
         return self.grid.dims if isinstance(self.grid, Lattice) else ("y", "x")
 
+    @property
+    def time(self) -> str:
+        """Name of the dimension of times."""
+        return INIT_TIME if any(FCST_HOUR in dict(output.along) for output in self.outputs) else "time"
+
     def sizes(self, name: str) -> dict[str, int]:
         """Give the dimensions of a variable, in their order, and their sizes."""
-        times = {} if self.times is None else {"time": len(self.times.values)}
-        channels = self.variables[name]
-        along = {channels[0].along[0]: len(channels)} if channels[0].along else {}
+        times = {} if self.times is None else {self.time: len(self.times.values)}
+        along = {dimension: len(values) for dimension, values in _axes(self.variables[name]).items()}
         return times | along | dict(zip(self.dims, self.grid.shape))
 
     def chunks(self, name: str) -> tuple[int, ...]:
@@ -225,10 +236,10 @@ class MapFile:
         """Give coordinates, grid mapping and attributes as CF asks, without the variables."""
         coordinates: dict[str, Any] = {}
         if self.times is not None:
-            coordinates["time"] = self.times.coordinate()
+            coordinates[self.time] = self.times.coordinate(self.time)
         for channels in self.variables.values():
-            if channels[0].along:
-                coordinates[channels[0].along[0]] = _coordinate_along(channels)
+            for dimension, values in _axes(channels).items():
+                coordinates[dimension] = _coordinate_along(dimension, values)
         if isinstance(self.grid, Lattice):
             coordinates |= self.grid.coordinates()
             return describe_by_cf(xr.Dataset(coords=coordinates, attrs=dict(self.attributes)))
@@ -252,14 +263,22 @@ class MapFile:
     def place(self, piece: Piece, output: Output) -> tuple[slice | int, ...]:
         """Index what a piece covers of a channel in its variable."""
         times = () if self.times is None else (slice(piece.frame, piece.frame + len(piece.values)),)
-        along = () if output.along is None else (self.variables[output.name].index(output),)
+        axes = _axes(self.variables[output.name])
+        along = (axes[dimension].index(value) for dimension, value in output.along)
         return *times, *along, *self.cells(piece)
 
 
-def _coordinate_along(channels: tuple[Output, ...]) -> xr.DataArray:
+def _axes(channels: tuple[Output, ...]) -> dict[str, list[float]]:
+    """Give the dimensions in which the channels of one variable differ, and their places on each."""
+    axes: dict[str, dict[float, None]] = {}
+    for channel in channels:
+        for dimension, value in channel.along:
+            axes.setdefault(dimension, {})[value] = None
+    return {dimension: list(values) for dimension, values in axes.items()}
+
+
+def _coordinate_along(dimension: str, places: list[float]) -> xr.DataArray:
     """Give the coordinate of what the channels of one variable differ in."""
-    places = [channel.along for channel in channels if channel.along]
-    values, dimension = np.array([value for _, value in places]), places[0][0]
-    named = {"standard_name": "realization"} if dimension == MEMBER else {"long_name": dimension}
-    values = values.astype(np.int32) if dimension == MEMBER else values
-    return xr.DataArray(values, dims=dimension, attrs={"units": "1"} | named)
+    named = WHOLE.get(dimension, {"units": "1", "long_name": dimension})
+    values = np.array(places, dtype=np.int32 if dimension in WHOLE else np.float64)
+    return xr.DataArray(values, dims=dimension, attrs=dict(named))

@@ -110,7 +110,7 @@ def _write_geotiff(pieces: Iterable[Piece], path: Path, content: MapFile) -> Non
 
 def _write_array(pieces: Iterable[Piece], path: Path, content: MapFile) -> None:
     """Write what a network gives, or the members: the rest of an ensemble has no place in a plain array."""
-    members = [output for output in content.outputs if output.along and output.along[0] == MEMBER]
+    members = [output for output in content.outputs if MEMBER in dict(output.along)]
     given = [output for output in content.outputs if output.is_given]
     chosen = [content.outputs.index(output) for output in members or given]
     many = (len(members) // len(given), len(given)) if members else (len(given),)

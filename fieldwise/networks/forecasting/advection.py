@@ -1,0 +1,152 @@
+"""Advection: fields are moved by a linear convolution, then each cell is changed for itself.
+
+What weather does from hour to hour in its simplest form: it is carried along and fades, which is linear and
+reaches far, and it is warmed where the sun shines through, which is not linear and happens in each cell. With
+some thousand parameters it is small and quick, and learns in minutes; :class:`StochasticAdvection` draws what
+cannot be known.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from fieldwise.networks.convnet import check_sizes
+from fieldwise.networks.convolutions.padding import PaddedConvolution
+from fieldwise.networks.forecasting.frames import SequenceNetwork, draw_plane, roll_out
+from fieldwise.networks.valid.srgan import Noise, draw_noise
+
+
+class Advection(SequenceNetwork):
+    """Makes frame after frame from the one before; what it makes is the change to it.
+
+    Parameters
+    ----------
+    channels, forcing, context, horizon, padding
+        As of `fieldwise.networks.forecasting.convlstm.ConvLSTM`; of the context only the last frame is read.
+    carried : int
+        Fields that the linear convolution gives.
+    reach : int
+        Cells on a side of its kernels, odd.
+    features, layers : int
+        Of the layers that see one cell at a time, and how many of them come before the last one.
+
+    Raises
+    ------
+    InputError
+        If an option is out of range, or sequences do not go together or with the network.
+
+    Examples
+    --------
+    >>> network = Advection(3, forcing=1)
+    >>> network(torch.zeros(2, 12, 3, 16, 12), forcing=torch.zeros(2, 24, 1, 16, 12)).shape
+    torch.Size([2, 12, 3, 16, 12])
+    >>> sum(each.numel() for each in network.parameters())
+    2658
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        forcing: int = 0,
+        context: int = 12,
+        horizon: int = 12,
+        carried: int = 12,
+        reach: int = 5,
+        features: int = 24,
+        layers: int = 2,
+        planes: int = 0,
+        padding: str = "reflect",
+    ) -> None:
+        super().__init__(channels, forcing=forcing, context=context, horizon=horizon, padding=padding)
+        check_sizes(carried=carried, features=features, layers=layers)
+        read, self.planes = channels + 2 * forcing + planes, planes
+        self.carry = PaddedConvolution(read, carried, reach, beyond=padding, bias=True)
+        self.skip = nn.Conv2d(carried, channels, 1)
+        widths = [read + carried, *[features] * layers]
+        stack: list[nn.Module] = []
+        for pair in pairwise(widths):
+            stack += [nn.Conv2d(*pair, 1), nn.SiLU()]
+        self.change = nn.Sequential(*stack, nn.Conv2d(features, channels, 1))
+
+    def forward(
+        self,
+        inputs: Tensor,
+        *,
+        horizon: int | None = None,
+        forcing: Tensor | None = None,
+        truth: Tensor | None = None,
+        fed: Tensor | None = None,
+    ) -> Tensor:
+        """Map (batch, context, channels, y, x) to (batch, horizon, channels, y, x)."""
+        return self.go_on(inputs, horizon, forcing, truth, fed)
+
+    def go_on(
+        self,
+        inputs: Tensor,
+        horizon: int | None,
+        forcing: Tensor | None,
+        truth: Tensor | None,
+        fed: Tensor | None,
+        noise: Noise = draw_noise,
+    ) -> Tensor:
+        """Make the frames of the horizon; `noise` is asked only where there are planes of it."""
+        horizon = self.check(inputs, horizon, forcing, truth, fed)
+        begin = inputs.shape[1] - 1
+        forcing = None if forcing is None else forcing[:, begin:]
+
+        def advance(frames: Tensor, state: None, step: int) -> tuple[Tensor, None]:
+            frame = frames[:, -1]
+            return frame[:, : self.channels] + self.find_change(self._disturb(frame, step, noise)), None
+
+        return roll_out(advance, inputs[:, begin:], horizon=horizon, forcing=forcing, truth=truth, fed=fed)
+
+    def find_change(self, frame: Tensor) -> Tensor:
+        """Map (batch, channels + 2 forcing + planes, y, x) to the change of the channels."""
+        carried = self.carry(frame)
+        return self.skip(carried) + self.change(torch.cat([frame, carried], dim=1))
+
+    def _disturb(self, frame: Tensor, step: int, noise: Noise) -> Tensor:
+        cells, first = (frame.shape[-2], frame.shape[-1]), step * self.planes
+        planes = [draw_plane(noise, first + number, frame, cells) for number in range(self.planes)]
+        return torch.cat([frame, *planes], dim=1)
+
+
+class StochasticAdvection(Advection):
+    """Advection with planes of noise beside each frame, to be trained by proper scores.
+
+    Parameters
+    ----------
+    planes : int
+        Of noise, for each frame that is made.
+    options
+        As of :class:`Advection`.
+
+    Examples
+    --------
+    >>> from fieldwise.networks.noise import WorldNoise
+    >>> network, known = StochasticAdvection(2, padding="circular"), torch.zeros(1, 12, 2, 16, 16)
+    >>> noise = [WorldNoise(seed=0, member=member, origin=(0, 0), window=(16, 16)) for member in (0, 0, 1)]
+    >>> first, again, second = (network(known, horizon=3, noise=each) for each in noise)
+    >>> torch.equal(first, again), torch.equal(first, second)
+    (True, False)
+    """
+
+    def __init__(self, channels: int, *, planes: int = 3, **options) -> None:
+        super().__init__(channels, planes=planes, **options)
+
+    def forward(
+        self,
+        inputs: Tensor,
+        *,
+        horizon: int | None = None,
+        forcing: Tensor | None = None,
+        truth: Tensor | None = None,
+        fed: Tensor | None = None,
+        noise: Noise | None = None,
+    ) -> Tensor:
+        """Map (batch, context, channels, y, x) to (batch, horizon, channels, y, x)."""
+        return self.go_on(inputs, horizon, forcing, truth, fed, noise or draw_noise)

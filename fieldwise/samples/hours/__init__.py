@@ -1,0 +1,1 @@
+"""Hourly weather of a region: read from whatever files there are, month by month, and parted into splits."""
