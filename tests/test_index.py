@@ -24,7 +24,7 @@ WITHOUT_EXAMPLE = {
     ),
     "recipes.ice_flow": (5, "the five verbs, and what they do to whole data sets; shown by the notebooks"),
     "recipes.extreme_weather": (9, "the five verbs, and what writes their files; see the tests"),
-    "recipes.temperature_forecast": (4, "the verbs, and what writes their files; see the tests"),
+    "recipes.temperature_forecast": (7, "the verbs, and what writes their files; see the tests"),
     "samples.hours": (1, "needs a file of GRIB; see the tests"),
     "recipes.structure_formation": (8, "the five verbs, and what reads their files; shown by the notebook"),
     "sandbox": (

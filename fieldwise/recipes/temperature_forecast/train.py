@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
-from fieldwise.recipes.temperature_forecast.plan import check_settings, find_run
 from fieldwise.verbs.options import TRAINING, Training, with_options
 
 
@@ -99,13 +98,14 @@ def train(
         Path of the best checkpoint.
     """
     settings: dict[str, Any] = {k: value for k, value in locals().items() if k != "training"} | training
-    plan = check_settings(settings)
     from functools import partial
 
     from fieldwise.networks.imports import import_by_path
+    from fieldwise.recipes.temperature_forecast.plan import check_settings, find_run
     from fieldwise.samples.sequences import make_sequence_loaders
     from fieldwise.verbs.train import train_run
 
+    plan = check_settings(settings)
     order: Any = {"batch_size": training["batch_size"], "seed": training["seed"]}
     return train_run(
         partial(import_by_path(plan.kind), **plan.task),
