@@ -43,7 +43,7 @@ GRIDDED, PICKS = "byrd/byrd_bedmachine.nc", "byrd/training_byrd_points_txyvxvys.
 CRS, SPACING_M, LOWRES_M = "EPSG:3031", 250.0, 1000.0
 REGION = [350e3, -1000e3, 549e3, -801e3]
 BLOCK_M, BUFFER_M = 20e3, 5e3
-NEIGHBOURS, REACH_M = 48, 60e3  # picks that are kriged from, six an octant, and how far away they may be
+NEIGHBOURS, REACH_M = 48, 40e3  # picks that are kriged from, six an octant, and how far away they may be
 FLOATING = 3  # in BedMachine's mask
 SEED, MEMBERS = 7, 32
 
@@ -139,11 +139,12 @@ def krige(given: pd.DataFrame, judged: pd.DataFrame) -> np.ndarray:
     from gstatsim import Interpolation
     from gstools import Exponential, vario_estimate
 
-    lags = np.arange(0, REACH_M + 1, 1e3)
+    lags_km, points_km = np.arange(0, 60.5), given[["x", "y"]].to_numpy().T / 1e3
     sample: Any = {"sampling_size": 4000, "sampling_seed": SEED}
+    guess = {"len_scale": 15.0, "var": float(given["z"].var()), "nugget": 1e3}
     model = Exponential(dim=2)
-    model.fit_variogram(*vario_estimate(given[["x", "y"]].T, given["z"], lags, **sample), nugget=True)
-    reach = 3 * model.len_scale  # where 95 % of the sill is reached, as GStatSim counts
+    model.fit_variogram(*vario_estimate(points_km, given["z"], lags_km, **sample), init_guess=guess)
+    reach = 3e3 * model.len_scale  # where 95 % of the sill is reached, as GStatSim counts
     variogram = [0, model.nugget, reach, reach, model.sill, "Exponential"]
     told = pd.Series(np.nan, index=judged.index)
     for (west, south), table in judged.groupby([judged["x"] // BLOCK_M, judged["y"] // BLOCK_M]):

@@ -275,16 +275,12 @@ def run_chain(
 def describe_members(data: Path, members: dict[str, xr.DataArray]) -> str:
     """Say how sure the members are of the unseen block."""
     west, south, east, north = UNSEEN
-    truth, *beds = (
-        load_values(field.sel(x=slice(west, east), y=slice(north, south)))
-        for field in (
-            open_region(data).open("truth"),
-            *(bed for name, bed in members.items() if name != MEAN),
-        )
-    )
-    sums = EnsembleSums()
-    sums.add(np.stack(beds), truth)
-    one = rmse(np.stack(beds), np.broadcast_to(truth, (len(beds), *truth.shape)))
+    fields = [open_region(data).open("truth"), *(bed for name, bed in members.items() if name != MEAN)]
+    cells = {"x": slice(west, east), "y": slice(north, south)}
+    truth, *drawn = (load_values(field.sel(cells)) for field in fields)
+    beds, sums = np.stack(drawn), EnsembleSums()
+    sums.add(beds, truth)
+    one = rmse(beds, np.broadcast_to(truth, beds.shape))
     told = f"CRPS {sums.crps:.2f} m, coverage of the 90 % interval {sums.coverage(0.9):.1%}"
     told += f", spread : error {sums.spread_error_ratio:.2f}, RMSE of one member {one:.2f} m"
     return f"unseen block, members: {told}"
