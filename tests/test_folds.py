@@ -15,7 +15,7 @@ from fieldwise.errors import InputError
 from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog, write_netcdf
-from fieldwise.fields.tiles import read_tiles
+from fieldwise.fields.tiles import cut, read_tiles
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.derivation import find_surface_inversion, regrid_lowres
 from fieldwise.recipes.bed_topography.folds import deal_blocks
@@ -164,6 +164,19 @@ def test_a_new_lowres_bed_brings_nothing_of_the_surface_anew(folder, tmp_path):
     assert anew.files["surface_slope_1"] == "inputs/surface_slope_1.tif"
     for name in READ:
         np.testing.assert_array_equal(anew.read([name])[name], case.read([name])[name])
+
+
+def test_reliefs_are_those_of_the_cells_of_a_region_wherever_its_corner_lies(tmp_path):
+    file = write_own_files(tmp_path / "own", lowres_corner=(CORNER_X + 333.25, CORNER_Y - 87.5))
+    case = open_region(prepare(file, tmp_path / "data"))
+    assert case.bounds[:2] == (CORNER_X + 333.25, CORNER_Y - 87.5)
+    found = case.read(["bed_lowres", "bed_relief", "surface_relief"])
+    course = cut(case.trend("bed_lowres"), [case.bounds], spacing=1000.0, extend=True)
+    np.testing.assert_allclose(found["bed_relief"], found["bed_lowres"] - course, atol=1e-3)
+    course = cut(case.trend("surface_elevation"), [case.bounds], spacing=1000.0, extend=True)[0]
+    surface = open_field(tmp_path / "own" / "surface.tif").values
+    means = surface.reshape(30, 10, 30, 10).mean(axis=(1, 3))
+    np.testing.assert_allclose(found["surface_relief"][0], means - course, atol=1e-2)
 
 
 def test_the_surface_is_inverted_alike_whether_it_was_averaged_before_or_not(folder, tmp_path):

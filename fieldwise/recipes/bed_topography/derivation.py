@@ -170,7 +170,7 @@ def find_regional_inputs(case: Case, *, home: str = "inputs") -> dict[str, Any]:
     for name, source in RELIEFS.items():
         if name in case.variables:
             continue
-        averaged = average_cells(case.field(source), cell=spacing)
+        averaged = average_cells(case.field(source), cell=spacing, corner=(grid.west, grid.south))
         relief = cut(averaged, [grid.bounds], spacing=spacing, extend=True)[0]
         relief = relief - cut(case.trend(source), [grid.bounds], spacing=spacing, extend=True)[0]
         entries[name] = _keep(case, name, [to_host(relief)], "m", home=home)
@@ -252,7 +252,8 @@ def _read_places(
     if SURFACE_RELIEF in case.variables:  # averaged before
         surface = read(case.field(SURFACE_RELIEF)) + trends["surface"]
     else:
-        surface = read(average_cells(case.field(SURFACE), cell=grid.spacing))
+        corner = grid.west, grid.south
+        surface = read(average_cells(case.field(SURFACE), cell=grid.spacing, corner=corner))
     fields = {"surface": surface, "bed": read(case.field(LOWRES))}
     speed = np.hypot(*(read(case.field(name)) for name in case.variables[VELOCITY].fields))
     trust = fade_in(grounded, grid, FADE_CELLS) * np.isfinite(fields["surface"]) * np.isfinite(fields["bed"])
