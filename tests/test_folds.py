@@ -24,6 +24,7 @@ from fieldwise.recipes.bed_topography.members.drawer import describe, levelled_s
 from fieldwise.recipes.bed_topography.members.sectors import READ, TARGET
 from fieldwise.recipes.bed_topography.region import find_folds, open_region
 from fieldwise.recipes.bed_topography.surveys import read_given
+from fieldwise.samples.examples import make_prepared
 from fieldwise.samples.frames import make_loaders
 from fieldwise.samples.prepared import Prepared
 
@@ -370,3 +371,10 @@ def test_tiles_that_fit_into_no_fold(from_surveys, tmp_path):
     edit_lowres(from_surveys, blocks_m=4000)
     with pytest.raises(InputError, match=r"whole tile of 9 km within blocks of one fold; .*larger blocks_m"):
         prepare(from_surveys, tmp_path / "data", tile_cells=36)
+
+
+def test_a_region_without_what_a_drawer_reads_is_refused_by_what_it_lacks(tmp_path):
+    folder = make_prepared({"bed_lowres": np.zeros((4, 4))}, shape=(16, 16)).folder
+    with pytest.raises(InputError, match=r"lacks bed_relief, .*ice_velocity, which a network"):
+        bed_topography.train(data=folder, run=tmp_path / "run", tracker="none", progress=False)
+    assert not (tmp_path / "run").exists()
