@@ -65,6 +65,7 @@ SETTINGS = {
 }
 MEASURES = {"RMSE": rmse, "MAE": mae, "bias": bias}
 MEAN = "members' mean"
+PATCHES = 20  # an epoch for each that fits into the north: it is small
 STRETCH = 250.0 / SPACING_M  # by which the glacier is made larger for the network that draws
 
 
@@ -162,8 +163,10 @@ def draw_members(out: Path, *, members: int, weights: str, fine_tune: int) -> di
     larger = out / "stretched"
     data = bed_topography.prepare(source=str(write_stretched(out)), out=larger / "data", progress=False)
     if fine_tune:
-        how: Any = {"init": weights, "max_epochs": fine_tune, "tracker": "none", "progress": False}
-        bed_topography.train(data=data, run=larger / "run", augment="all", resume=False, **how)
+        how: Any = {"init": weights, "max_epochs": fine_tune, "patches_per_tile": PATCHES, "augment": "all"}
+        bed_topography.train(
+            data=data, run=larger / "run", resume=False, tracker="none", progress=False, **how
+        )
         weights = "best"
     how = {"weights": weights, "members": members, "keep_members": True, "progress": False}
     path = bed_topography.predict(run=larger / "run", data=data, out=larger / "bed.tif", **how)
