@@ -54,8 +54,9 @@ class BandPowerSums:
         if min(truth.shape) < self.cells:
             return
         members = values.reshape(-1, *truth.shape)
-        complete = self._windows(np.isfinite(members).all(axis=0) & np.isfinite(truth)).all(axis=(1, 2))
-        drawn = sum(self._power(member, complete) for member in members) / len(members)
+        known: np.ndarray = np.isfinite(members).all(axis=0) & np.isfinite(truth)
+        complete: np.ndarray = self._windows(known).all(axis=(1, 2))
+        drawn = np.mean([self._power(member, complete) for member in members], axis=0)
         for name, power in (("drawn", drawn), ("true", self._power(truth, complete))):
             before = getattr(self, name)
             setattr(self, name, before + power if before.size else power)
