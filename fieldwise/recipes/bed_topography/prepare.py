@@ -104,8 +104,8 @@ def prepare(
             print(f"no surveys to cut tiles from: draw with `predict --weights pretrained`{more}")
             return Path(out)
         block = block_tiles * tile_cells * opened.case.spacing
-        split = {"fraction": validation_fraction, "block": block, "buffer": buffer, "seed": seed}
-        split |= {"held_out": areas}
+        split: dict[str, Any] = {"fraction": validation_fraction, "block": block, "buffer": buffer}
+        split |= {"seed": seed, "held_out": areas}
         _cut_tiles(opened, draft, folds, split=split, tile_cells=tile_cells, step_cells=step_cells)
     print(f"{out}: prepared")
     return Path(out)
@@ -145,10 +145,17 @@ def _cut_tiles(
 
     print("cutting tiles")
     case, inside = opened.case, opened.tile_area()
-    sizes = {"tile_cells": tile_cells, "step_cells": step_cells}
-    surveys, padding = open_targets(case).values(), lowres_spacing(case)
-    options: Any = {"inside": inside, "padding": padding, "split": split, "folds": folds}
-    counts = cut_patches(case, surveys, target="bed", **sizes, **options)
+    counts = cut_patches(
+        case,
+        open_targets(case).values(),
+        target="bed",
+        tile_cells=tile_cells,
+        step_cells=step_cells,
+        inside=inside,
+        padding=lowres_spacing(case),
+        split=split,
+        folds=folds,
+    )
     if not counts:
         where = " on grounded ice" if inside is not None else ""
         where += " within blocks of one fold" if folds else ""
