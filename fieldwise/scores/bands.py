@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -54,8 +55,8 @@ class BandPowerSums:
         if min(truth.shape) < self.cells:
             return
         members = values.reshape(-1, *truth.shape)
-        known: np.ndarray = np.isfinite(members).all(axis=0) & np.isfinite(truth)
-        complete: np.ndarray = self._windows(known).all(axis=(1, 2))
+        known: Any = np.isfinite(members).all(axis=0) & np.isfinite(truth)
+        complete: Any = self._windows(known).all(axis=(1, 2))
         drawn = np.mean([self._power(member, complete) for member in members], axis=0)
         for name, power in (("drawn", drawn), ("true", self._power(truth, complete))):
             before = getattr(self, name)
