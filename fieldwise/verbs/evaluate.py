@@ -14,7 +14,6 @@ from fieldwise.errors import InputError, first_line
 from fieldwise.runs import write_json
 from fieldwise.scores import format_table, relative_l1, speed_of, to_csv
 from fieldwise.scores.tables import Row
-from fieldwise.symmetries import ORDER
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -302,6 +301,7 @@ def measure_symmetry(
     import torch
 
     from fieldwise.samples.loaders import turn, turn_back
+    from fieldwise.symmetries import ORDER
 
     if not vectors["targets"]:
         return math.nan

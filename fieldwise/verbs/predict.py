@@ -43,6 +43,7 @@ Task = tuple[Unit, int]  # and the number of one of its frames in the file
 
 WRITE_BEHIND = 2  # pieces in memory after the one that is computed
 MOST_READERS = 12  # each has a block in memory
+MOST_NAMES = 6  # of cases in a message
 
 
 def predict_to(
@@ -210,7 +211,8 @@ def check_out(out: Path, cases: Sequence[Case], suffixes: Collection[str], kinds
     if out.suffix and out.suffix not in suffixes:
         raise InputError(f"{out}: {kinds}, or into a folder as CASE.nc")
     if out.suffix in suffixes and len(cases) > 1:
-        names = ", ".join(case.name for case in cases)
+        names = ", ".join(case.name for case in cases[:MOST_NAMES])
+        names += f" and {len(cases) - MOST_NAMES} more" if len(cases) > MOST_NAMES else ""
         raise InputError(f"{out}: one file takes one case; choose --case among {names}, or give a folder")
 
 
