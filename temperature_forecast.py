@@ -53,9 +53,9 @@ wind = "steady"  # or two_valued: one of two is drawn every twelve hours
 context = 12  # hours that are read
 horizon = 12  # hours that are forecast
 max_epochs = 6
-member_epochs = 2  # of the network that draws
-members = 32
-every = 3  # hours between two init times of forecasts with members
+member_epochs = 3  # of the network that draws
+members = 20
+every = 6  # hours between two init times of forecasts with members
 
 # %%
 from pathlib import Path
