@@ -130,7 +130,8 @@ def read_climatology(
     Parameters
     ----------
     path
-        Its variable has the dimensions month (1 to 12), hour (0 to 23), lat or latitude, lon or longitude.
+        Its variable has the dimensions month (1 to 12), hour (0 to 23), lat or latitude, lon or longitude; or,
+        as AMBS's file, a time for each month and hour instead of these two.
     name
         Of the variable; a file of one variable may call it otherwise.
     latitude, longitude
@@ -165,7 +166,7 @@ def read_climatology(
             if name not in known and len(known) != 1:
                 there = ", ".join(map(str, known)) or "no maps"
                 raise InputError(f"{path}: holds no {name}; it holds {there}")
-            field = opened[name if name in known else known[0]].load()
+            field = _by_month_and_hour(opened[name if name in known else known[0]].load(), path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; give a climatology of month x hour as NetCDF") from None
     except (OSError, KeyError) as error:
@@ -176,6 +177,21 @@ def read_climatology(
     values = field.transpose("month", "hour", "lat", "lon").to_numpy()[..., rows, :][..., columns]
     means[np.ix_(field["month"].to_numpy().astype(int) - 1, field["hour"].to_numpy().astype(int))] = values
     return Climatology(means, np.full(means.shape[1:], np.nan))
+
+
+def _by_month_and_hour(field: xr.DataArray, path: Path) -> xr.DataArray:
+    """Sort times, of which each month has an hour once, into months and hours."""
+    if "time" not in field.dims or {"month", "hour"} & {*field.dims}:
+        return field
+    try:
+        dates = field["time"].dt
+        named = field.assign_coords(month=("time", dates.month.data), hour=("time", dates.hour.data))
+        return named.set_index(time=["month", "hour"]).unstack("time")
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: {field.name} has a time that tells no month and hour, or one of them twice "
+            f"({first_line(error)}); give means of month x hour"
+        ) from None
 
 
 def _check(field: xr.DataArray, path: Path, units: str) -> None:
