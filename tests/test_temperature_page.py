@@ -1,4 +1,4 @@
-"""docs/temperature_forecast.md: each command, in order, on a few days of 16 x 18 cells in a tree as AMBS has it."""
+"""docs/temperature_forecast.md: each command, in order, on a few days of 16 x 20 cells in a tree as AMBS has it."""
 
 import getpass
 import glob
@@ -37,7 +37,7 @@ SHORTER = {
     "--network_options.features 4",
     "--network savp": "--network savp --network_options.features 4 --network_options.code_features 4 "
     "--discriminator_options.features 4",
-    "--network simvp --": "--network simvp --network_options.features 4 --network_options.hidden 8 --",
+    "--network simvp --": "--network simvp --network_options.features 4 --network_options.translator_features 8 --",
     "--network convlstm predrnn simvp --max_epochs 5 20": "--network small_forecasts.Stepper --max_epochs 1 1",
     "--trials 30": "--trials 1",
     "--max_epochs 20": "--max_epochs 1",
@@ -58,8 +58,8 @@ QUIET = {
 }
 
 
-LATITUDE, LONGITUDE = np.arange(51.0, 43.4, -0.5), np.arange(-2.0, 6.9, 0.5) % 360
-CELLS = (16, 18)
+LATITUDE, LONGITUDE = np.arange(51.0, 43.4, -0.5), np.arange(-2.0, 7.9, 0.5) % 360
+CELLS = (16, 20)
 
 
 def blocks(language):
@@ -94,7 +94,7 @@ def home(tmp_path_factory):
         for name, language in sorted(FILES.items(), key=lambda each: "weather" in each[0]):
             text = next(texts[language])
             text = json.dumps({split: [ends] for split, ends in DAYS.items()}) if language == "json" else text
-            text = text.replace("[38.4, 0.0], cells: [92, 56]", "[43.5, -2.0], cells: [18, 16]")
+            text = text.replace("[38.4, 0.0], cells: [92, 56]", "[43.5, -2.0], cells: [20, 16]")
             (home / name).write_text(text)
         for words in commands_of(PAGE):
             if "climatology.nc" in words:
@@ -218,7 +218,7 @@ def test_every_option_that_is_named_is_there():
     ours = re.sub(r"^fieldwise scripts.*?(?=^```)", "", ours, flags=re.M | re.S)
     named = set(re.findall(r"--([a-z_]+)", ours))
     assert len(named) > 40
-    assert named <= known | {"scheduler", "ask"}, named - known
+    assert named <= known | {"scheduler", "ask", "config"}, named - known
     networks = re.search(r"^\| `--model` \|(.*)$", PAGE, flags=re.M)[1]
     assert {name for name in re.findall(r"`([a-z_]+)`", networks)} <= {*NETWORKS}
 
