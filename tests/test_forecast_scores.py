@@ -133,9 +133,8 @@ def test_climatology_of_a_file_is_read_on_the_cells_that_are_asked_for(tmp_path,
     places = {"month": range(1, 13), "hour": range(24), "latitude": lat[::-1], "longitude": lon}
     field = xr.DataArray(values[:, :, ::-1], places, attrs={"units": "K"}, name="T2M")
     if counted == "time":
-        times = [
-            np.datetime64(f"1991-{month:02d}-15T{hour:02d}", "ns") for month, hour in np.ndindex(13, 24) if month
-        ]
+        days = [np.datetime64(f"1991-{month:02d}-15", "ns") for month in range(1, 13)]
+        times = [day + np.timedelta64(hour, "h") for day in days for hour in range(24)]
         field = field.stack(time=["month", "hour"]).drop_vars(["time", "month", "hour"])
         field = field.assign_coords(time=times).transpose("time", ...)
     field.to_netcdf(tmp_path / "clim.nc", engine="h5netcdf")

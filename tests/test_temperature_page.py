@@ -1,4 +1,4 @@
-"""docs/temperature_forecast.md: each command, in order, on a few days of 16 x 20 cells in a tree as AMBS has it."""
+"""docs/temperature_forecast.md: each command, in order, on a week of 16 x 20 cells in folders of AMBS."""
 
 import getpass
 import glob
@@ -37,14 +37,16 @@ SHORTER = {
     "--network_options.features 4",
     "--network savp": "--network savp --network_options.features 4 --network_options.code_features 4 "
     "--discriminator_options.features 4",
-    "--network simvp --": "--network simvp --network_options.features 4 --network_options.translator_features 8 --",
-    "--network convlstm predrnn simvp --max_epochs 5 20": "--network small_forecasts.Stepper --max_epochs 1 1",
+    "--network simvp --p": "--network simvp --network_options.features 4 "
+    "--network_options.translator_features 8 --p",
+    "--network convlstm predrnn simvp": "--network small_forecasts.Stepper",
+    "--max_epochs 5 20": "--max_epochs 1 1",
     "--trials 30": "--trials 1",
     "--max_epochs 20": "--max_epochs 1",
     "--max_epochs 10": "--max_epochs 1",
     "--max_epochs 50": "--max_epochs 1",
-    "--experiment drawn": "--experiment drawn --max_epochs 1 --stride 6",
-    "--stride 1": "--stride 6",
+    "--experiment drawn": "--experiment drawn --max_epochs 1 --stride 12",
+    "--stride 1": "--stride 12",
     "--folds 5 --fold 1": "--folds 3 --fold 1 --buffer_hours 0",
     "--members 10": "--members 2",
 }
@@ -52,7 +54,7 @@ QUIET = {
     "prepare": "--progress false",
     "train": "--progress false --accelerator cpu --tracker none",
     "tune": "--progress false --accelerator cpu --tracker none",
-    "predict": "--progress false --accelerator cpu",
+    "predict": "--progress false --accelerator cpu --every 2",
     "evaluate": "--progress false --figures false",
     "compare": "--figures false",
 }
@@ -130,7 +132,7 @@ def test_the_page_leads_to_the_papers_measures(home):
     for name in ("convlstm", "savp"):
         (run,) = (home / "model" / "cv1").glob(f"*_{getpass.getuser()}_{name}")
         rows = pick(read_scores(run / "scores.json")["scores"], name="prediction", measure="mse")
-        assert [row["lead_h"] for row in rows] == list(range(1, 13))
+        assert [row["lead_h"] for row in rows if "lead_h" in row] == list(range(1, 13))
         assert {"psnr", "psnr_published", "ssim", "ssim_published", "acc", "gradient_ratio"} <= {
             row["measure"] for row in read_scores(run / "scores.json")["scores"]
         }
@@ -146,7 +148,7 @@ def test_yesterday_is_as_far_off_as_it_is(home):
     case = Prepared(home / "data" / "cv1").cases("test")[0]
     truth = case.read_frames("t2m").astype(float)
     weights = np.cos(np.radians(LATITUDE))[:, None]
-    squares = [(truth[frame + 1] - truth[frame - 23]) ** 2 for frame in range(24, 36)]
+    squares = [(truth[frame + 1] - truth[frame - 23]) ** 2 for frame in range(25, 36, 2)]
     expected = np.average(squares, weights=np.broadcast_to(weights, np.shape(squares)))
     assert value_of(rows) == pytest.approx(expected, rel=1e-3)
     assert expected > 1
@@ -171,7 +173,7 @@ def test_the_climatology_is_the_one_of_the_file(home):
 
 
 def test_a_download_from_the_climate_data_store_is_read(tmp_path, monkeypatch):
-    """A stand-in for cdsapi gives the first two days of a month; temperature lies on the pressure itself."""
+    """A stand-in for cdsapi gives an hour of one month; temperature lies on the pressure itself."""
     asked = []
 
     def retrieve(dataset, request, target):
@@ -189,16 +191,16 @@ def test_a_download_from_the_climate_data_store_is_read(tmp_path, monkeypatch):
                 file.write(write_first(value, day, number, kind=kind, level=level))
         return None
 
-    monkeypatch.setitem(sys.modules, "cdsapi", SimpleNamespace(Client=lambda: SimpleNamespace(retrieve=retrieve)))
+    client = SimpleNamespace(retrieve=retrieve)
+    monkeypatch.setitem(sys.modules, "cdsapi", SimpleNamespace(Client=lambda: client))
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         exec(blocks("python")[0], {})
     assert len(asked) == len({each[-1] for each in asked}) == 13 * 12 * 2
     (tmp_path / "own.yaml").write_text("{path: era5, variables: [t2m, tcc, t850]}")
-    (tmp_path / "only.json").write_text(json.dumps(dict.fromkeys(("train", "val", "test"), {"2013": [2]})))
-    for path in Path("era5").glob("*/*"):
-        if path.parts[-2:] != ("2013", "02"):
-            [file.unlink() for file in path.iterdir()]
+    for path in Path("era5").glob("*/*/*"):
+        if path.stat().st_size == 0:
+            path.unlink()
     extracted, _ = open_months(tmp_path / "own.yaml", tmp_path, workers=1)
     assert {name: values[0, 0] for name, values in next(extracted.frames(slice(0, 1))).items()} == {
         "t2m": 280.0,
@@ -220,7 +222,7 @@ def test_every_option_that_is_named_is_there():
     assert len(named) > 40
     assert named <= known | {"scheduler", "ask", "config"}, named - known
     networks = re.search(r"^\| `--model` \|(.*)$", PAGE, flags=re.M)[1]
-    assert {name for name in re.findall(r"`([a-z_]+)`", networks)} <= {*NETWORKS}
+    assert set(re.findall(r"`([a-z_]+)`", networks)) <= {*NETWORKS}
 
 
 def test_scripts_of_the_page_are_for_its_cluster(home):

@@ -54,7 +54,8 @@ def prepare(
         buffer_hours: Kept apart between splits: a whole sequence, so that none is in two.
         gaps: Whether hours that are missing within a period are refused, or part it.
         workers: Months that are extracted at a time; by default one a core.
-        extracted: Folder whose ExtractedData is taken, and added to, instead of that of `out`: folds share it.
+        extracted: Folder whose ExtractedData is taken, and added to, instead of that of `out`: that of all
+            folds, for example.
         tree: Whether `out` is the root of a tree as AMBS has it: the folder, named after years, months, size,
             corner and variables, then lies in its PreprocessedData.
         progress: Whether to show how far it is.

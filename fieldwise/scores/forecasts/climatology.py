@@ -130,8 +130,8 @@ def read_climatology(
     Parameters
     ----------
     path
-        Its variable has the dimensions month (1 to 12), hour (0 to 23), lat or latitude, lon or longitude; or,
-        as AMBS's file, a time for each month and hour instead of these two.
+        Its variable has the dimensions month (1 to 12), hour (0 to 23), lat or latitude, lon or longitude.
+        Instead of the first two it may have time, one for each hour of a month, as AMBS's file has.
     name
         Of the variable; a file of one variable may call it otherwise.
     latitude, longitude
