@@ -127,7 +127,7 @@ def write_tree(folder, hours, *, start=START):
             write_first(truth_of(hour, add=-30 * level), time, 130, kind=109, level=level, pv=pv)
             for level in (3, 2, 1)
         ]
-        ground = np.full((9, 9), np.log(100000.0))
+        ground = np.full_like(cloud, np.log(100000.0))
         ground = write_first(ground, time, 152, kind=109, level=1, pv=pv)
         (place / f"{time:%Y%m%d%H}_ml.grb").write_bytes(b"".join(levels) + ground)
     return folder

@@ -16,7 +16,7 @@ from fieldwise.recipes.bed_topography.train import complete
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "features/README.md"]
-PAGES += ["docs/antarctica.md", "docs/map2map.md", "docs/extreme_weather.md"]
+PAGES += ["docs/antarctica.md", "docs/map2map.md", "docs/extreme_weather.md", "docs/temperature_forecast.md"]
 FREE = {"data", "run", "block_cells"}  # folders; and the map is the same in blocks of any size
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

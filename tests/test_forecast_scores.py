@@ -125,12 +125,19 @@ def test_a_month_of_few_days_takes_the_mean_of_the_hour():
     assert climatology.knows_month([0, 24 * 35]).tolist() == [True, False]
 
 
-def test_climatology_of_a_file_is_read_on_the_cells_that_are_asked_for(tmp_path):
+@pytest.mark.parametrize("counted", ["month and hour", "time"])
+def test_climatology_of_a_file_is_read_on_the_cells_that_are_asked_for(tmp_path, counted):
+    """By month and hour, or with a time for each of them in classic NetCDF, as CDO writes it."""
     lat, lon = [52.0, 51.0, 50.0], [358.0, 359.0, 0.0, 1.0]
     values = np.arange(12 * 24 * 3 * 4.0).reshape(12, 24, 3, 4)
     places = {"month": range(1, 13), "hour": range(24), "latitude": lat[::-1], "longitude": lon}
     field = xr.DataArray(values[:, :, ::-1], places, attrs={"units": "K"}, name="T2M")
-    field.to_netcdf(tmp_path / "clim.nc", engine="h5netcdf")
+    if counted == "time":
+        days = [np.datetime64(f"1991-{month:02d}-15", "ns") for month in range(1, 13)]
+        times = [day + np.timedelta64(hour, "h") for day in days for hour in range(24)]
+        field = field.stack(time=["month", "hour"]).drop_vars(["time", "month", "hour"])
+        field = field.assign_coords(time=times).transpose("time", ...)
+    field.to_netcdf(tmp_path / "clim.nc", engine="scipy" if counted == "time" else "h5netcdf")
     read = read_climatology(tmp_path / "clim.nc", "t2m", latitude=[51, 50], longitude=[-1, 0], units="K")
     # The 1st of February 2000 at 5 UTC
     np.testing.assert_array_equal(read.at([31 * 24 + 5])[0], values[1, 5, 1:, 1:3])
@@ -155,6 +162,15 @@ def test_climatology_that_does_not_fit_is_refused(tmp_path, change, said):
     field.to_dataset(name="t2m").to_netcdf(tmp_path / "clim.nc", engine="h5netcdf")
     with pytest.raises(InputError, match=said):
         read_climatology(tmp_path / "clim.nc", "t2m", latitude=[51.0], longitude=[0.0], units="K")
+
+
+def test_climatology_of_a_whole_year_of_hours_is_refused(tmp_path):
+    times = np.arange("1991-01-01", "1991-02-02", dtype="datetime64[h]").astype("datetime64[ns]")
+    places = {"time": times, "lat": [51.0, 50.0], "lon": [0.0, 1.0]}
+    field = xr.DataArray(np.zeros((len(times), 2, 2)), places, name="t2m")
+    field.to_netcdf(tmp_path / "clim.nc", engine="h5netcdf")
+    with pytest.raises(InputError, match="tells no month and hour, or one of them twice"):
+        read_climatology(tmp_path / "clim.nc", "t2m", latitude=[51.0], longitude=[0.0])
 
 
 def test_climatology_of_no_file_is_refused(tmp_path):

@@ -417,6 +417,7 @@ def test_sequences_that_do_not_fit_are_refused(name, changes, match):
         (lambda: SimVP(1, translator="vit"), "translator is 'vit'; take gsta or convmixer"),
         (lambda: PredRNN(1, patch=4)(torch.zeros(1, 2, 1, 6, 8)), "no whole patches of 4"),
         (lambda: SAVP(1, code=99)(torch.zeros(1, 2, 1, 8, 8)), "has no 99 numbers"),
+        (lambda: SAVP(1).encode(torch.zeros(1, 3, 1, 9, 15)), "maps of 8 x 16 cells or more, not 9 x 15"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(make_network, match):

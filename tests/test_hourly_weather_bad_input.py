@@ -257,7 +257,10 @@ def test_sandbox_options_that_do_not_fit(capsys, tmp_path):
         (["--days", "3"], "--days: 3 leave 11 hours of validation; give more, for 24 hours at least"),
         (["--world", "blobs", "--wind", "two_valued"], "--world: blobs know no --wind"),
         (["--shares", "[0.9, 0.2, 0.1]"], "--shares: are 0.9 0.2 0.1"),
-        (["--tree", "true"], "the sandbox draws each split by itself; leave out --split, --fold, --tree"),
+        (
+            ["--tree", "true"],
+            "the sandbox draws each split by itself; leave out --split, --fold, --extracted",
+        ),
         (["--cells", "2"], "--cells: is 2; give at least 4"),
         (["--margin_cells", "-1"], "--margin_cells: is -1; give at least 0"),
     ):

@@ -1,5 +1,6 @@
 """Scripts of all steps: the plain ones run, and those for SLURM are what sbatch takes."""
 
+import json
 import os
 import re
 import subprocess
@@ -128,3 +129,15 @@ def test_wrong_choices_are_told_and_nothing_is_written(own, options, told):
     with pytest.raises(InputError, match=re.escape(told)):
         write_scripts(**{"recipe": "./sums.py", "out": own / "scripts"} | options)
     assert not (own / "scripts").exists()
+
+
+def test_scripts_of_forecasts_run_from_the_sandbox_to_the_scores(own):
+    """The steps of a real recipe, a process each: its own defaults but for the size."""
+    small = ["prepare.days=11", "prepare.cells=8", "train.network_options.carried=2", "train.max_epochs=1"]
+    small += ["train.stride=24", "train.accelerator=cpu", "predict.every=3", "evaluate.figures=false"]
+    small += ["evaluate.draws=10"]
+    paths = write_scripts(recipe="temperature_forecast", out=own / "scripts", options=small)
+    done = run_script(paths[-1])
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((own / "model" / "temperature_forecast" / "scores.json").read_text())["scores"]
+    assert {"prediction", "persistence", "best_possible"} <= {row["name"] for row in scores}

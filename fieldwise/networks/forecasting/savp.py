@@ -295,6 +295,11 @@ class CodedLayer(nn.Module):
 class TransitionEncoder(nn.Module):
     """Two frames to mean and logarithm of the variance of their transition's code.
 
+    Raises
+    ------
+    InputError
+        If maps are so small that one cell is left of them, whose norm is nothing.
+
     >>> mean, log_variance = TransitionEncoder(4, 8, 16)(torch.zeros(2, 3, 4, 16, 20))
     >>> mean.shape, log_variance.shape
     (torch.Size([2, 3, 16]), torch.Size([2, 3, 16]))
@@ -313,6 +318,12 @@ class TransitionEncoder(nn.Module):
 
     def forward(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
         """Map (batch, time, read, y, x) to two of (batch, time, code)."""
+        rows, columns = pairs.shape[-2:]
+        if (rows // 8) * (columns // 8) < 2:  # halved three times
+            raise InputError(
+                f"SAVP reads maps of 8 x 16 cells or more, not {rows} x {columns}; take a larger area, or "
+                "another network"
+            )
         seen = self.layers(fold_time(pairs)).mean((-2, -1))
         moments = self.moments(seen).unflatten(0, (pairs.shape[1], -1)).transpose(0, 1)
         mean, log_variance = moments.chunk(2, dim=-1)

@@ -29,6 +29,7 @@ def prepare(
     buffer_hours: int = 24,
     gaps: Literal["refuse", "split"] = "refuse",
     workers: int | None = None,
+    extracted: Path | None = None,
     tree: bool = False,
     progress: bool = True,
 ) -> Path:
@@ -53,6 +54,8 @@ def prepare(
         buffer_hours: Kept apart between splits: a whole sequence, so that none is in two.
         gaps: Whether hours that are missing within a period are refused, or part it.
         workers: Months that are extracted at a time; by default one a core.
+        extracted: Folder whose ExtractedData is taken, and added to, instead of that of `out`: that of all
+            folds, for example.
         tree: Whether `out` is the root of a tree as AMBS has it: the folder, named after years, months, size,
             corner and variables, then lies in its PreprocessedData.
         progress: Whether to show how far it is.
@@ -75,17 +78,18 @@ def prepare(
     out = Path(out)
     files: tuple[Path, ...] = ()
     if source != "sandbox":
-        extracted, files = open_months(source, out, split=split, workers=workers, progress=progress)
+        told: Any = {"split": split, "workers": workers, "progress": progress}
+        months, files = open_months(source, Path(extracted or out), **told)
         parting: Any = {"shares": shares, "split": split, "folds": folds, "fold": fold, "gaps": gaps}
-        stretches = part_hours(extracted, buffer_h=buffer_hours, **parting)
-        facts = describe(extracted, stretches)
+        stretches = part_hours(months, buffer_h=buffer_hours, **parting)
+        facts = describe(months, stretches)
         out = out / "PreprocessedData" / facts["dataset"] if tree else out
-    elif split is None and fold is None and not tree:
+    elif split is None and fold is None and extracted is None and not tree:
         drawn: Any = {"seed": seed, "days": days, "cells": cells, "wind": wind, "margin_cells": margin_cells}
         stretches, facts = make_sandbox(world, shares=shares, **drawn)
     else:
         raise InputError(
-            "--source: the sandbox draws each split by itself; leave out --split, --fold, --tree"
+            "--source: the sandbox draws each split by itself; leave out --split, --fold, --extracted, --tree"
         )
     check_apart([out / name for name in SPLITS], files)
     with prepare_folder(out, recipe=RECIPE, source=str(source), seed=seed) as draft:

@@ -22,7 +22,7 @@ def train(
     horizon: int = 12,
     stride: int = 2,
     network: str = "advection",
-    padding: Literal["auto", "circular", "reflect", "zeros"] = "auto",
+    padding: Literal["auto", "circular", "reflect", "zonal", "zeros"] = "auto",
     network_options: dict[str, Any] | None = None,
     loss: str | None = None,
     others_weight: float = 0.3,
@@ -66,7 +66,7 @@ def train(
             stochastic_advection, stochastic_convlstm, stochastic_simvp, or an import path. Options below
             that have no default are what suits a network, of published ones what their authors take.
         padding: What convolutions read beyond the edges; auto: `circular` of a world that goes on at its
-            other side, otherwise `reflect`.
+            other side, otherwise `reflect`. `zonal` is for maps of the whole globe.
         network_options: Further arguments of the network, by name.
         loss: mse, mae, an import path, or a sum such as mse+0.1*mae; of ensembles crps or proper_score. By
             default mse, and crps of ensembles.

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fieldwise.errors import InputError, first_line
+from fieldwise.samples.weather.globes import open_globe
 from fieldwise.samples.weather.records import EPOCH, HOUR
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 MONTHS, HOURS = 12, 24
 LEAST_DAYS = 10  # of a month, below which its mean tells more of those days than of the month
 NEAR = 0.01  # of a cell: places nearer than this are taken as equal
-AXES = {"latitude": "lat", "longitude": "lon"}
 
 
 def month_and_hour(hours: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -131,6 +131,7 @@ def read_climatology(
     ----------
     path
         Its variable has the dimensions month (1 to 12), hour (0 to 23), lat or latitude, lon or longitude.
+        Instead of the first two it may have time, one for each hour of a month, as AMBS's file has.
     name
         Of the variable; a file of one variable may call it otherwise.
     latitude, longitude
@@ -158,24 +159,35 @@ def read_climatology(
     import xarray as xr
 
     path = Path(path)
-    try:
-        with xr.open_dataset(path, engine="h5netcdf") as opened:
-            opened = opened.rename({old: new for old, new in AXES.items() if old in opened.dims})
-            known = [key for key, each in opened.data_vars.items() if {"lat", "lon"} <= {*each.dims}]
-            if name not in known and len(known) != 1:
-                there = ", ".join(map(str, known)) or "no maps"
-                raise InputError(f"{path}: holds no {name}; it holds {there}")
-            field = opened[name if name in known else known[0]].load()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; give a climatology of month x hour as NetCDF") from None
-    except (OSError, KeyError) as error:
-        raise InputError(f"{path}: cannot be read as NetCDF ({first_line(error)})") from None
+    if not path.exists():
+        raise InputError(f"{path}: no such file; give a climatology of month x hour as NetCDF")
+    with open_globe(path) as opened:
+        known = [str(key) for key in opened]
+        if name not in known and len(known) != 1:
+            raise InputError(f"{path}: holds no {name}; it holds {', '.join(known) or 'no maps'}")
+        field = xr.decode_cf(opened)[name if name in known else known[0]].load()
+    field = _by_month_and_hour(field, path)
     _check(field, path, units)
     means = np.full((MONTHS, HOURS, np.size(latitude), np.size(longitude)), np.nan)
     rows, columns = _places(field, "lat", latitude, path), _places(field, "lon", longitude, path)
     values = field.transpose("month", "hour", "lat", "lon").to_numpy()[..., rows, :][..., columns]
     means[np.ix_(field["month"].to_numpy().astype(int) - 1, field["hour"].to_numpy().astype(int))] = values
     return Climatology(means, np.full(means.shape[1:], np.nan))
+
+
+def _by_month_and_hour(field: xr.DataArray, path: Path) -> xr.DataArray:
+    """Sort times, of which each month has an hour once, into months and hours."""
+    if "time" not in field.dims or {"month", "hour"} & {*field.dims}:
+        return field
+    try:
+        dates = field["time"].dt
+        named = field.assign_coords(month=("time", dates.month.data), hour=("time", dates.hour.data))
+        return named.set_index(time=["month", "hour"]).unstack("time")
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: {field.name} has a time that tells no month and hour, or one of them twice "
+            f"({first_line(error)}); give means of month x hour"
+        ) from None
 
 
 def _check(field: xr.DataArray, path: Path, units: str) -> None:
