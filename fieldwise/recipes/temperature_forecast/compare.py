@@ -182,7 +182,6 @@ def _rows_of(
 ) -> list[dict[str, Any]]:
     from fieldwise.scores import make_score
     from fieldwise.scores.forecasts import tell_hours
-    from fieldwise.scores.forecasts.results import AGAINST
 
     rows = []
     for name, scores in named.items():
@@ -190,7 +189,7 @@ def _rows_of(
             tell_hours(together["fcst_hour"]), scores.T.tolist(), strict=True
         ):
             sure = {} if np.isnan(low) else {"low": low, "high": high}
-            rows.append(make_score(AGAINST, measure, unit, name, value, lead_h=lead, **sure))
+            rows.append(make_score(together.attrs["against"], measure, unit, name, value, lead_h=lead, **sure))
     return rows
 
 
