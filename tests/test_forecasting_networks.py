@@ -24,7 +24,7 @@ from fieldwise.networks.noise import WorldNoise
 CHANNELS, CONTEXT, HORIZON, CELLS = 2, 3, 4, (16, 24)
 FEW = {"features": 4, "translator_features": 8, "translator_blocks": 2}
 FED = {
-    "advection": (Advection, {}),
+    "advection": (Advection, {"frames": 2}),
     "stochastic advection": (StochasticAdvection, {}),
     "convlstm": (ConvLSTM, {"features": 4, "layers": 2}),
     "predrnn": (PredRNN, {"features": 4}),
@@ -309,6 +309,17 @@ def test_the_linear_path_can_carry_blobs_on_for_ever():
     torch.testing.assert_close(made, frames[:, CONTEXT:], rtol=1e-5, atol=1e-5)
 
 
+def test_two_frames_tell_what_goes_on_as_it_did():
+    """What grows by the same in each hour goes on so: x(t + 1) = 2 x(t) - x(t - 1)."""
+    start, growth = torch.randn(2, 1, 1, 8, 8)
+    frames = (start + torch.arange(15.0).view(-1, 1, 1, 1) * growth)[None]
+    network = make_linear(frames=2)
+    with torch.no_grad():
+        network.carry.weight[0, :, 2, 2] = torch.tensor([1.0, -1.0])
+        made = network(frames[:, :3], horizon=12)
+    torch.testing.assert_close(made, frames[:, 3:], rtol=1e-4, atol=1e-4)
+
+
 def make_linear(**options):
     """An advection whose cells change nothing for themselves, and whose first carried field is the change."""
     network = Advection(1, padding="circular", **options)
@@ -449,7 +460,10 @@ def test_sequences_that_do_not_fit_are_refused(name, changes, match):
     [
         (lambda: ConvLSTM(2, padding="periodic"), "padding is 'periodic'"),
         (lambda: ConvLSTM(0), "channels is 0"),
-        (lambda: Advection(1, lag=24), "--context 12 --horizon 12: a lag of 24 takes a context of 25"),
+        (
+            lambda: Advection(1, lag=24),
+            "--context 12 --horizon 12: 1 frames and a lag of 24 take a context of 25",
+        ),
         (lambda: Advection(1, context=25, horizon=25, lag=24), "and a horizon of 24 at most"),
         (lambda: Advection(1, reach=4), "a kernel has 4 cells a side; give an odd number"),
         (lambda: SimVP(1, translator="vit"), "translator is 'vit'; take gsta or convmixer"),

@@ -108,7 +108,10 @@ def test_an_experiment_has_a_folder_of_its_own(data, tmp_path):
         ({"loss": "huber"}, "--loss: 'huber' is no loss"),
         (NOISY | {"loss": "mse"}, "--loss: 'mse' is no loss of ensembles"),
         ({"members": 2}, "--members: is 2, and .*Stepper takes no noise"),
-        ({"network": "advection", "network_options": {"reach": 4}}, "a kernel has 4 cells a side; give an odd"),
+        (
+            {"network": "advection", "network_options": {"reach": 4}},
+            "a kernel has 4 cells a side; give an odd",
+        ),
         ({"network": "advection", "optimizer_options": {"momentum": 1}}, "momentum"),
         ({"experiment": "a/b"}, "--experiment"),
         ({"feedback": "scheduled", "network": "small_forecasts.Drift"}, "--feedback: Drift"),
@@ -138,7 +141,12 @@ def test_a_search_finds_options_of_train(data, tmp_path, capsys):
 
 
 def test_a_search_refuses_a_network_that_is_not_there_before_it_writes(data, tmp_path):
-    options = {"accelerator": "cpu", "tracker": "none", "progress": False, "fixed": {"context": 3, "horizon": 4}}
+    options = {
+        "accelerator": "cpu",
+        "tracker": "none",
+        "progress": False,
+        "fixed": {"context": 3, "horizon": 4},
+    }
     with pytest.raises(InputError, match="--network: 'convlsmt' is unknown"):
         tune(data=data, study=tmp_path / "study.db", network=("advection", "convlsmt"), **options)
     assert not list(tmp_path.iterdir())

@@ -164,7 +164,9 @@ class PaddedConvolution(nn.Conv2d):
         bias: bool = False,
     ) -> None:
         if kernel_size < 1 or kernel_size % 2 == 0:
-            raise InputError(f"a kernel has {kernel_size} cells a side; give an odd number, with one in the middle")
+            raise InputError(
+                f"a kernel has {kernel_size} cells a side; give an odd number, with one in the middle"
+            )
         margin = dilation * (kernel_size // 2)
         own = margin if beyond == "zeros" else 0
         super().__init__(in_channels, out_channels, kernel_size, stride, own, dilation, groups, bias)

@@ -189,7 +189,9 @@ def _rows_of(
             tell_hours(together["fcst_hour"]), scores.T.tolist(), strict=True
         ):
             sure = {} if np.isnan(low) else {"low": low, "high": high}
-            rows.append(make_score(together.attrs["against"], measure, unit, name, value, lead_h=lead, **sure))
+            rows.append(
+                make_score(together.attrs["against"], measure, unit, name, value, lead_h=lead, **sure)
+            )
     return rows
 
 

@@ -67,7 +67,8 @@ def train(
             that have no default are what suits a network, of published ones what their authors take.
         padding: What convolutions read beyond the edges; auto: `circular` of a world that goes on at its
             other side, otherwise `reflect`.
-        network_options: Further arguments of the network, by name.
+        network_options: Further arguments of the network, by name. Where days are alike but for the weather,
+            as on land and sea, advection needs `{lag: 24, frames: 2}`, and for these --context 26.
         loss: mse, mae, an import path, or a sum such as mse+0.1*mae; of ensembles crps or proper_score. By
             default mse, and crps of ensembles.
         others_weight: Weight of the other fields beside the target in it.

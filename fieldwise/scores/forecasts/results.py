@@ -65,9 +65,7 @@ class ForecastScores:
     [[0.3, 0.6], [2.0, 2.0]]
     """
 
-    def __init__(
-        self, leads_h: Sequence[float], *, units: str, target: str, against: str = "test"
-    ) -> None:
+    def __init__(self, leads_h: Sequence[float], *, units: str, target: str, against: str = "test") -> None:
         self.leads_h = np.asarray(leads_h, dtype=np.float64)
         self.units, self.target, self.against = units, target, against
         self._cases: list[str] = []
