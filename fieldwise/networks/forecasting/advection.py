@@ -77,8 +77,8 @@ class Advection(SequenceNetwork):
         if context < lag + frames or (lag and horizon > lag):
             most = f", and a horizon of {lag} at most" if lag else ""
             raise InputError(
-                f"--context {context} --horizon {horizon}: {frames} frames and a lag of {lag} take a context of "
-                f"{lag + frames} at least{most}"
+                f"--context {context} --horizon {horizon}: {frames} frames and a lag of {lag} take a context "
+                f"of {lag + frames} at least{most}"
             )
         self.frames, self.lag, self.planes = frames, lag, planes
         read = frames * (channels * (3 if lag else 1) + 2 * forcing) + planes
@@ -135,7 +135,7 @@ class Advection(SequenceNetwork):
         return roll_out(advance, inputs[:, begin:], horizon=horizon, forcing=together, truth=truth, fed=fed)
 
     def find_change(self, frame: Tensor) -> Tensor:
-        """Map what is read, frame by frame from the last one back, and noise to the change of the channels."""
+        """Map what is read, frame by frame from the last one back, and noise to the change."""
         carried = self.carry(frame)
         return self.skip(carried) + self.change(torch.cat([frame, carried], dim=1))
 

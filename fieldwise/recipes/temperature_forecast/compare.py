@@ -183,15 +183,13 @@ def _rows_of(
     from fieldwise.scores import make_score
     from fieldwise.scores.forecasts import tell_hours
 
-    rows = []
+    rows, against = [], together.attrs["against"]
     for name, scores in named.items():
         for lead, (value, low, high) in zip(
             tell_hours(together["fcst_hour"]), scores.T.tolist(), strict=True
         ):
             sure = {} if np.isnan(low) else {"low": low, "high": high}
-            rows.append(
-                make_score(together.attrs["against"], measure, unit, name, value, lead_h=lead, **sure)
-            )
+            rows.append(make_score(against, measure, unit, name, value, lead_h=lead, **sure))
     return rows
 
 
