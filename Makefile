@@ -12,7 +12,7 @@ NOTEBOOKS ?= $(ALL_NOTEBOOKS)
 OUT ?= model/notebooks
 JUPYTER_SETTINGS := labconfig/default_setting_overrides.json jupyter_server_config.json
 
-.PHONY: help install packages gmt demo demo-ice-flow demo-structure-formation demo-extreme-weather test lint types layers unit notebooks pairs index address chainer clean
+.PHONY: help install packages gmt demo demo-ice-flow demo-structure-formation demo-extreme-weather demo-temperature-forecast test lint types layers unit notebooks pairs index address chainer clean
 .DEFAULT_GOAL := help
 
 help: ## Show this menu
@@ -77,6 +77,9 @@ demo-structure-formation: packages ## Emulate gravity in made universes, judged 
 
 demo-extreme-weather: packages ## Find storms and rivers in made seasons, judged on one it has not seen (10 minutes)
 	$(RUN_NOTEBOOKS) --names extreme_weather
+
+demo-temperature-forecast: packages ## Forecast made weather 12 hours ahead, judged beside the best possible (10 minutes)
+	$(RUN_NOTEBOOKS) --names temperature_forecast
 
 test: install lint types layers unit ## Run everything: style, types, layers, tests, doctests, features, notebooks
 

@@ -133,7 +133,8 @@ display(Image(Path(run) / "figures" / "loss_curves.png", width=600))
 # %% [markdown]
 # ## Masks, probabilities, tracks
 #
-# `predict` writes a class for each cell and how probable each is, as CF-NetCDF, and follows what it finds from time to time.
+# `predict` writes a class for each cell and how probable each is, as CF-NetCDF, and follows what it finds from time to time: tracks as
+# CSV in the columns of IBTrACS and as GeoJSON, where they meet land, and a census of how many there are, where and when.
 
 # %%
 prediction = extreme_weather.predict(run=Path(run), data=folder, out=Path(run) / "prediction", progress=False)
@@ -143,19 +144,22 @@ with xr.open_dataset(prediction / f"{test.name}.nc") as maps:
         name: float(np.mean(maps["class"] == number)) for number, name in enumerate(test.facts["classes"])
     }
 print("; ".join(f"{name}: {share:.2%} of the cells" for name, share in shares.items()))
+print(*sorted(path.name for path in prediction.iterdir()), sep=", ")
 
 # %% [markdown]
 # ## Judgement
 #
 # Against what was planted, the network stands beside both rules. Against the first rules, the second ones tell how well anybody could do
-# who does not know the truth.
+# who does not know the truth. Events are counted time by time, and as whole storms and rivers, over all their times.
 
 # %%
 scores = extreme_weather.evaluate(run=Path(run), data=folder, prediction=prediction, progress=False)
 
 # %%
-shown = sorted((Path(run) / "figures").glob(f"{test.name}_*.png"))[-1]
+shown = sorted((Path(run) / "figures").glob(f"{test.name}_[0-9]*.png"))[-1]
 display(Image(shown, width=900))
+for kind in ("cyclones", "rivers"):
+    display(Image(Path(run) / "figures" / f"{test.name}_{kind}.png", width=900))
 display(Image(Path(run) / "figures" / "confusion.png", width=400))
 display(Image(Path(run) / "figures" / "reliability.png", width=400))
 

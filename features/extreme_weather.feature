@@ -9,8 +9,9 @@ Feature: Find storms and rivers in weather
     When I predict the season that it has not seen
     And I evaluate what it tells
     Then each cell has one class of three, and the probability of each
-    And tracks of cyclones and rivers lie beside
+    And tracks of cyclones and rivers lie beside, with their landfalls and a census
     And the scores tell iou_per_image, iou_pooled, found, false of prediction, labeller, second_labeller
+    And the scores tell tracks_found, tracks_false of prediction, labeller, second_labeller
 
   Scenario: A period of a run is not split at random
     Given samples of one run

@@ -5,11 +5,14 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from fieldwise.recipes import ice_flow
 from fieldwise.samples.prepared import Prepared
 
 SPACING = 100.0
 RATE, SLIDING = 78.0, 0.0464
 WEIGHT = 910 * 9.81e-6  # MPa a metre
+QUIET = {"accelerator": "cpu", "tracker": "none", "progress": False}
+TINY = {"layers": 2, "filters": 8, "patch_size": 16, "batch_size": 8, "seed": 3, "max_epochs": 2} | QUIET
 SPLITS = {"train": ("north", "south"), "valid": ("east",), "test": ("west",)}
 
 
@@ -62,3 +65,7 @@ def shallow_velocity(thickness, surface) -> dict[str, np.ndarray]:
         factor = -(slide + share * deform) * stress
         velocity |= {f"u{place}": factor * east, f"v{place}": factor * north}
     return velocity
+
+
+def frames_of(source, tmp_path, name="data"):
+    return ice_flow.prepare(source=str(source), out=tmp_path / name, progress=False)

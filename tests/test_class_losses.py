@@ -9,10 +9,39 @@ from torch.nn import functional
 
 from fieldwise.errors import InputError
 from fieldwise.losses.cells import dice_loss
-from fieldwise.losses.classes import class_dice_loss, class_weights, cross_entropy, focal_loss, jaccard_loss
+from fieldwise.losses.classes import (
+    balance_cells,
+    class_dice_loss,
+    class_weights,
+    cross_entropy,
+    focal_loss,
+    jaccard_loss,
+)
 
 LOSSES = (cross_entropy, focal_loss, jaccard_loss, class_dice_loss)
 WEIGHTS = [1.0, 2.5, 1.7]
+
+
+def test_as_many_cells_of_each_class_as_the_rarest_has():
+    """Of 4 cells of the rarest class all are drawn; of others so many on average over many draws."""
+    labels = torch.tensor([[0] * 80 + [1] * 16 + [2] * 4])
+    torch.manual_seed(0)
+    drawn = torch.stack([balance_cells(labels, 4)[0, 0] for _ in range(2000)])
+    counts = [drawn[:, labels[0] == number].sum(1) for number in range(3)]
+    assert (counts[2] == 4).all()
+    for count in counts[:2]:  # binomial: the mean of 2000 has a standard error below 0.05
+        assert count.mean().item() == pytest.approx(4, abs=0.2)
+    assert len(drawn.unique(dim=0)) > 1000
+
+
+def test_cells_that_are_drawn_balance_the_loss():
+    """Who always tells class 0 pays 20 in each cell of class 1: in half of the drawn cells."""
+    labels = torch.tensor([[0] * 990 + [1] * 10])
+    scores = torch.stack([torch.full((1, 1000), 20.0), torch.zeros(1, 1000)], 1)
+    assert cross_entropy(scores, labels).item() == pytest.approx(0.2, abs=1e-3)  # one in a hundred cells
+    torch.manual_seed(0)
+    losses = [cross_entropy(scores, labels, balance_cells(labels, 2)).item() for _ in range(200)]
+    assert sum(losses) / 200 == pytest.approx(10, abs=0.6)
 
 
 def draw(*cells, seed=0):

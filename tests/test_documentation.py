@@ -16,7 +16,7 @@ from fieldwise.recipes.bed_topography.train import complete
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "features/README.md"]
-PAGES += ["docs/antarctica.md", "docs/map2map.md"]
+PAGES += ["docs/antarctica.md", "docs/map2map.md", "docs/extreme_weather.md"]
 FREE = {"data", "run", "block_cells"}  # folders; and the map is the same in blocks of any size
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -106,6 +106,7 @@ def test_citation_names_the_paper_of_each_application():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert (citation["version"], citation["license"]) == (project["version"], project["license"])
     dois = {reference["doi"] for reference in citation["references"]}
-    for name in ("paper_figures", "ice_flow", "structure_formation", "extreme_weather"):
+    recipes = ("ice_flow", "structure_formation", "extreme_weather", "temperature_forecast")
+    for name in ("paper_figures", *recipes):
         text = jupytext.read(ROOT / f"{name}.ipynb").cells[0].source
         assert any(doi in text for doi in dois), name

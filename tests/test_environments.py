@@ -162,6 +162,7 @@ def show_recipe(*words):
         (["demo-ice-flow"], "--names ice_flow"),
         (["demo-structure-formation"], "--names structure_formation"),
         (["demo-extreme-weather"], "--names extreme_weather"),
+        (["demo-temperature-forecast"], "--names temperature_forecast"),
         (
             ["notebooks", "NOTEBOOKS=a b", "PARAMETERS=c=3 d=e", "SEED=8"],
             "--parameters c=3 d=e seed=8 --names a b",

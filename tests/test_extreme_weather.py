@@ -258,7 +258,35 @@ def test_tracks_lie_beside(prediction):
     assert len(drawn["features"]) == table["NUMBER"].nunique()
 
 
+def test_a_census_lies_beside(prediction):
+    """What a cell's share of times is, and how many are there at a time, by counts of classes and lines."""
+    with (
+        xr.open_dataset(prediction / "run_3.nc") as maps,
+        xr.open_dataset(prediction / "run_3_census.nc") as census,
+    ):
+        share = 100 * (maps["class"] == 2).mean("time")
+        np.testing.assert_allclose(census["rivers_frequency"], share)
+        assert census["rivers_frequency"].attrs["units"] == "%"
+        np.testing.assert_array_equal(census["time"], maps["time"])
+        table = pd.read_csv(prediction / "run_3_rivers.csv", skiprows=[1], parse_dates=["ISO_TIME"])
+        lines = table["ISO_TIME"].value_counts().reindex(census["time"].to_index(), fill_value=0)
+        np.testing.assert_array_equal(census["rivers_present"], lines)
+    landfalls = pd.read_csv(prediction / "run_3_rivers_landfalls.csv")
+    assert [*landfalls.columns] == ["NUMBER", "BASIN", "ISO_TIME", "LAT", "LON"]
+
+
 # --- evaluate -------------------------------------------------------------------------------------
+
+
+def test_a_zarr_is_judged_as_the_same_maps_in_netcdf(data, run, prediction, tmp_path):
+    out = extreme_weather.predict(run=run, data=data, out=tmp_path / "maps.zarr", progress=False)
+    assert (tmp_path / "maps_census.nc").exists()
+    quiet = {"data": data, "figures": False, "progress": False}
+    scores = [
+        extreme_weather.evaluate(run=tmp_path / "judged", prediction=path, **quiet)["scores"]
+        for path in (out, prediction)
+    ]
+    assert str(scores[0]) == str(scores[1])  # as text: what is not there is NaN in both
 
 
 def test_scores_are_written_and_read(data, run, prediction):
@@ -270,7 +298,13 @@ def test_scores_are_written_and_read(data, run, prediction):
         "second_labeller",
     }
     assert {row["name"] for row in pick(rows, against="labeller")} == {"prediction", "second_labeller"}
-    for name in ("run_3_000", "confusion", "reliability"):
+    assert {row["name"] for row in pick(rows, against="tracks", measure="storms")} == {
+        "planted",
+        "prediction",
+        "labeller",
+        "second_labeller",
+    }
+    for name in ("run_3_000", "run_3_cyclones", "run_3_rivers", "confusion", "reliability"):
         assert (run / "figures" / f"{name}.png").exists()
 
 

@@ -1,11 +1,16 @@
 """Bad input of the weather recipe at the command line: one line, status 2, nothing half-written."""
 
+import shutil
+
 import h5py
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 from fieldwise.cli import main
+from fieldwise.interop.climatenet import save_cgnet
+from fieldwise.networks.segmentation.cgnet import CGNet
 from fieldwise.physics.extreme_weather.channels import CHANNELS
 from fieldwise.physics.extreme_weather.sphere import GlobalGrid
 from fieldwise.recipes import extreme_weather
@@ -172,7 +177,7 @@ def test_settings_that_do_not_fit(refused, data, tmp_path, options, words):
 
 
 def test_a_globe_that_cannot_be_halved_is_refused_zonally(refused, data, tmp_path):
-    """16 rows are not a multiple of 2 to the 5th."""
+    """32 columns do not become 2 to the 5th times coarser and even in number; rows would be added."""
     options = ["--network_options", "{blocks: 6, filters: 2}"]
     line = refused("train", "--data", data, "--run", tmp_path / "run", *TRAINED, *options)
     assert "take padding published" in line
@@ -183,3 +188,90 @@ def test_predictions_that_are_not_there(refused, data, tmp_path):
     assert "holds neither" in refused("predict", *words, *QUIET)
     assert "no such file" in refused("evaluate", *words, "--prediction", tmp_path / "no", *QUIET)
     assert "written as .nc or .zarr" in refused("predict", *words, "--out", tmp_path / "maps.tif", *QUIET)
+
+
+def test_a_time_in_two_folders(refused, samples, tmp_path):
+    (samples / "again").mkdir()
+    shutil.copy(samples / "data-2001-08-01-01-1.h5", samples / "again")
+    assert "give each time once, in order" in prepare(refused, samples, tmp_path)
+
+
+def test_splits_that_the_source_does_not_allow(refused, samples, tmp_path):
+    assert "there are times of 1 years" in prepare(refused, samples, tmp_path, "--split", "year")
+    own = write_own(tmp_path, GRID.latitude)
+    line = prepare(refused, own, tmp_path, "--split", "deepcam_random")
+    assert "is for a folder of DeepCAM's samples" in line
+    line = prepare(refused, samples, tmp_path, "--split", "deepcam_random")
+    assert "there is no time for validation; give ten samples or more" in line
+    line = prepare(refused, samples, tmp_path, "--split", "deepcam_random", "--labellers", "true")
+    assert "give --labellers false" in line
+
+
+def write_stats(path, channels):
+    with h5py.File(path, "w") as file:
+        for name in ("count", "mean", "sqmean", "minval", "maxval"):
+            file[f"climate/{name}"] = np.arange(channels, dtype=np.float32)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (lambda path: write_stats(path, 4), "is of 4 channels; give numbers of all 16: TMQ, U850"),
+        (lambda path: path.write_bytes(b"\x89HDF"), "cannot be read as HDF5"),
+        (lambda path: h5py.File(path, "w").close(), "holds no climate/mean"),
+        (lambda path: None, "no such file; give the stats.h5 that belongs to the samples"),
+    ],
+    ids=["channels", "cut off", "empty", "missing"],
+)
+def test_statistics_of_other_channels(refused, data, tmp_path, write, words):
+    write(tmp_path / "own.h5")
+    options = ["--scales", tmp_path / "own.h5", "--augment", "none"]
+    line = refused("train", "--data", data, "--run", tmp_path / "run", *TRAINED, *options)
+    assert f"{tmp_path / 'own.h5'}: " in line.replace(" cannot", ": cannot")
+    assert words in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_another_network(refused, data, tmp_path):
+    torch.save({"model": torch.nn.Conv2d(1, 1, 1).state_dict()}, tmp_path / "storms.cpt")
+    write_stats(tmp_path / "stats.h5", 16)
+    words = ["predict", "--run", tmp_path, "--data", data, "--out", tmp_path / "maps.nc", *QUIET]
+    assert "holds no DeepLabv3+ of DeepCAM (weight, bias)" in refused(*words)
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "storms.pth")
+    (tmp_path / "config.json").write_text('["TMQ"]')
+    line = refused(*words, "--weights", tmp_path / "storms.pth")
+    assert f"{tmp_path / 'config.json'}: " in line
+    assert not (tmp_path / "maps.nc").exists()
+
+
+def test_a_network_that_does_not_fit_the_globe_leaves_nothing(refused, tmp_path):
+    """16 rows are too few for the published CGNet, whose kernels reach over 25."""
+    source = write_run(tmp_path / "samples", times=9)
+    options = {"shares": (0.4, 0.3, 0.3), "gap_hours": 0.0, "labellers": False, "progress": False}
+    data = extreme_weather.prepare(source=str(source), out=tmp_path / "data", **options)
+    fields = {"TMQ": {"mean": 0.0, "std": 1.0}}
+    save_cgnet(CGNet(1, 3, blocks=(1, 1)), tmp_path / "run", fields=fields, labels=["a", "b", "c"])
+    out = tmp_path / "maps.nc"
+    line = refused("predict", "--run", tmp_path / "run", "--data", data, "--out", out, *QUIET)
+    assert "at least 25 cells an axis, not (16, 32)" in line
+    assert not list(tmp_path.glob("maps*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--decay_at", "[0, 3]"], "--decay_at: is 0; give at least 1"),
+        (["--decay_factor", "2"], "--decay_factor: is 2; give more than 0 and less than 1"),
+        (["--clip_share", "-1"], "--clip_share: is -1; give at least 0"),
+        (["--optimizer", "torch.nn.Conv2d"], "torch.nn.Conv2d"),
+        (["--optimizer", "lamb", "--optimizer_options", "{momentum: 1}"], "Lamb cannot be made of"),
+        (["--optimizer", "lion"], "lion"),
+        (["--precision", "16-mixed"], "--precision: 16-mixed needs a GPU"),
+        (["--sync_batch_norm", "true"], "--sync_batch_norm: needs GPUs"),
+        (["--learning_rate", "0"], "--learning_rate: is 0"),
+    ],
+)
+def test_options_that_no_training_can_have(refused, data, tmp_path, options, words):
+    assert words in refused("train", "--data", data, "--run", tmp_path / "run", *TRAINED, *options)
+    assert not (tmp_path / "run").exists()

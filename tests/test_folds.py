@@ -15,13 +15,16 @@ from fieldwise.errors import InputError
 from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog, write_netcdf
-from fieldwise.fields.tiles import read_tiles
+from fieldwise.fields.tiles import cut, read_tiles
 from fieldwise.recipes import bed_topography
+from fieldwise.recipes.bed_topography.derivation import find_surface_inversion, regrid_lowres
 from fieldwise.recipes.bed_topography.folds import deal_blocks
 from fieldwise.recipes.bed_topography.generator import read_samples
 from fieldwise.recipes.bed_topography.members.drawer import describe, levelled_score
 from fieldwise.recipes.bed_topography.members.sectors import READ, TARGET
 from fieldwise.recipes.bed_topography.region import find_folds, open_region
+from fieldwise.recipes.bed_topography.surveys import read_given
+from fieldwise.samples.examples import make_prepared
 from fieldwise.samples.frames import make_loaders
 from fieldwise.samples.prepared import Prepared
 
@@ -148,6 +151,43 @@ def test_tiles_lie_in_blocks_of_one_fold_and_are_cut_from_its_case(folder):
     assert [each.name for each in find_folds(case, tiles)[0]] == ["fold_1", "fold_2"]
     assert TARGET not in case.variables
     assert np.abs(beds[0] - beds[1]).max() > 10
+
+
+def test_a_new_lowres_bed_brings_nothing_of_the_surface_anew(folder, tmp_path):
+    """What follows from the surface alone stays; from the same picks the rest comes out the same."""
+    home = shutil.copytree(folder, tmp_path / "data")
+    case = open_region(home)
+    named = ["bed_lowres", "surface_elevation", "ice_velocity"]
+    anew = regrid_lowres(case, read_given(case), given=named, grounded=None, home="again")
+    written = {path.stem for path in (home / "again").iterdir()}
+    assert {"bed_lowres", "bed_relief", "surface_inversion"} <= written
+    assert not written & {"surface_slope_1", "surface_relief"}
+    assert anew.files["surface_slope_1"] == "inputs/surface_slope_1.tif"
+    for name in READ:
+        np.testing.assert_array_equal(anew.read([name])[name], case.read([name])[name])
+
+
+def test_reliefs_are_those_of_the_cells_of_a_region_wherever_its_corner_lies(tmp_path):
+    file = write_own_files(tmp_path / "own", lowres_corner=(CORNER_X + 333.25, CORNER_Y - 87.5))
+    case = open_region(prepare(file, tmp_path / "data"))
+    assert case.bounds[:2] == (CORNER_X + 333.25, CORNER_Y - 87.5)
+    found = case.read(["bed_lowres", "bed_relief", "surface_relief"])
+    course = cut(case.trend("bed_lowres"), [case.bounds], spacing=1000.0, extend=True)
+    np.testing.assert_allclose(found["bed_relief"], found["bed_lowres"] - course, atol=1e-3)
+    course = cut(case.trend("surface_elevation"), [case.bounds], spacing=1000.0, extend=True)[0]
+    surface = open_field(tmp_path / "own" / "surface.tif").values
+    means = surface.reshape(30, 10, 30, 10).mean(axis=(1, 3))
+    np.testing.assert_allclose(found["surface_relief"][0], means - course, atol=1e-2)
+
+
+def test_the_surface_is_inverted_alike_whether_it_was_averaged_before_or_not(folder, tmp_path):
+    case = open_region(shutil.copytree(folder, tmp_path / "data"))
+    before = case.read(["surface_inversion"])["surface_inversion"]
+    del case.variables["surface_relief"]
+    find_surface_inversion(case, grounded=None, home="again", progress=False)
+    again = read(case.folder / "again" / "surface_inversion.tif")
+    np.testing.assert_allclose(again, before[0], atol=1e-3)
+    assert np.abs(again).max() > 1
 
 
 def test_blocks_are_dealt_by_the_seed_and_folds_are_about_as_large():
@@ -331,3 +371,10 @@ def test_tiles_that_fit_into_no_fold(from_surveys, tmp_path):
     edit_lowres(from_surveys, blocks_m=4000)
     with pytest.raises(InputError, match=r"whole tile of 9 km within blocks of one fold; .*larger blocks_m"):
         prepare(from_surveys, tmp_path / "data", tile_cells=36)
+
+
+def test_a_region_without_what_a_drawer_reads_is_refused_by_what_it_lacks(tmp_path):
+    folder = make_prepared({"bed_lowres": np.zeros((4, 4))}, shape=(16, 16)).folder
+    with pytest.raises(InputError, match=r"lacks bed_relief, .*ice_velocity, which a network"):
+        bed_topography.train(data=folder, run=tmp_path / "run", tracker="none", progress=False)
+    assert not (tmp_path / "run").exists()

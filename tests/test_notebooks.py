@@ -167,3 +167,15 @@ def test_extreme_weather_ends_with_the_overlap(home):
     rows = read_scores(home / "weather_model" / "scores.json")["scores"]
     mean = [row for row in pick(rows, against="planted masks", measure="iou_per_image") if "at" not in row]
     assert all(0 < row["value"] <= 1 for row in mean)
+
+
+def test_temperature_forecast_ends_with_the_error(home):
+    data, run = str(home / "hours"), str(home / "hours_model")
+    small = {"days": 14.0, "cells": 16, "max_epochs": 1, "member_epochs": 1, "members": 3, "every": 12}
+    printed = execute("temperature_forecast", home, data=data, run=run, seed=3, **small)
+    for words in ("damped_persistence", "best_possible", "CRPS (K)", "coverage of the 90 % interval"):
+        assert words in printed
+    assert f"scores: {run}/mean/scores.json" in printed
+    rows = read_scores(home / "hours_model" / "mean" / "scores.json")["scores"]
+    found = {row["name"]: row["value"] for row in pick(rows, measure="mse", lead_h=12)}
+    assert found["best_possible"] < found["prediction"]

@@ -1,5 +1,9 @@
 """Maps that go on over the poles: what is beyond is what a function on the sphere has there."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +14,7 @@ from fieldwise.errors import InputError
 from fieldwise.networks.convolutions.padding import (
     PaddedConvolution,
     PaddedEnlargement,
+    apply_to_globe,
     choose_beyond,
     continue_globe,
     continue_map,
@@ -108,6 +113,43 @@ def test_what_cannot_be_is_named():
         continue_globe(torch.zeros(1, 1, 4, 7), 1)
     with pytest.raises(InputError, match="padding is 'reflect'; take published or zonal"):
         choose_beyond("reflect", "zeros")
+
+
+@pytest.mark.parametrize("step", [2, 4])  # 6 rows are read as 6 and 8
+def test_rows_that_are_wanting_are_those_beyond_the_poles(step):
+    """What the network reads is the sphere, as far as it goes; what it gives is cut to what was given."""
+    seen = []
+
+    def network(fields):
+        seen.append(fields)
+        return fields
+
+    answer = apply_to_globe(network, on_sphere()[..., :ROWS, :], step)
+    torch.testing.assert_close(answer, on_sphere())
+    more = seen[0].shape[2] - ROWS
+    assert more == -ROWS % step
+    torch.testing.assert_close(seen[0], on_sphere(1)[:, :, 1 - more // 2 : ROWS + 1 + more // 2, 1:-1])
+
+
+DILATED = """
+import torch
+from fieldwise.networks.convolutions.padding import PaddedConvolution
+torch.manual_seed(0)
+layer = PaddedConvolution(32, 32, 3, beyond="zonal", dilation=2, groups=32)
+features = torch.randn(1, 32, 24, 36).contiguous(memory_format=torch.channels_last)
+gradients = []
+for halved in (False, True):
+    with torch.autocast("cpu", torch.bfloat16, enabled=halved):
+        (gradient,) = torch.autograd.grad(layer(features).float().square().sum(), layer.weight)
+    gradients.append(gradient)
+torch.testing.assert_close(gradients[1], gradients[0], rtol=0.02, atol=0.02 * gradients[0].abs().max().item())
+"""
+
+
+def test_gradients_in_bf16_do_not_hold_what_memory_held_before():
+    """In a process whose memory is never fresh, as after hours of training: allocated it is full of 3e38."""
+    dirty = {"MALLOC_PERTURB_": "128", "MALLOC_MMAP_THRESHOLD_": "8000000000"}
+    subprocess.run([sys.executable, "-c", DILATED], env=os.environ | dirty, check=True, timeout=120)
 
 
 @pytest.mark.parametrize("cells", [1, 4, 5, 13])  # more than there are, too

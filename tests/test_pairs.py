@@ -15,6 +15,7 @@ NAMES = [
     "ice_flow",
     "structure_formation",
     "extreme_weather",
+    "temperature_forecast",
     "test_ipynb",
 ]
 

@@ -137,6 +137,26 @@ def test_nioghalvfjerds(tmp_path):
     assert (tmp_path / "bed.png").stat().st_size > 10_000
 
 
+def test_merra(tmp_path):
+    """The strongest transport outside of the tropics, off Chile, lies in a river of both kinds of size."""
+    script = load_script("merra", "merra_iwv_ivt_20170228_00.nc")
+    result = script.run_chain(FILES, tmp_path)
+    with xr.open_dataset(FILES / script.FIELD, engine="scipy") as day:
+        transport = day["IVT"].isel(time=0).where(np.abs(day["lat"]) > 25, 0).values
+        peak = np.unravel_index(transport.argmax(), transport.shape)
+        latitude, longitude = float(day["lat"][peak[0]]), float(day["lon"][peak[1]])
+    by_transport, by_vapour = result["transport and its Laplacian"], result["water vapour"]
+    away = np.hypot(
+        by_transport["parts"]["latitude"] - latitude, by_transport["parts"]["longitude"] - longitude
+    )
+    assert away.min() < 15
+    assert by_transport["share"] > 2 * by_vapour["share"] > 0
+    assert by_transport["rivers"] >= 8
+    assert (by_transport["parts"]["diagonal_km"] > 1500).all()
+    assert 0 < result["iou"] < 0.5
+    assert (tmp_path / "rivers.png").stat().st_size > 50_000
+
+
 def test_a_month_of_era5_has_the_known_baselines(tmp_path):
     """Mean squared errors (K2) that another program found, at 1, 3, 6, 9 and 12 hours.
 

@@ -49,6 +49,17 @@ def test_only_on_the_globe_does_a_cell_see_over_the_pole(make, padding):
     assert (other_side > 0) == (padding == "zonal")
 
 
+@pytest.mark.parametrize("name", ZONAL)
+def test_rows_need_not_divide(name):
+    """A row at each pole, as ERA5 has it: 33 rows, which no network halves; a rolled globe is told rolled."""
+    make, step = ZONAL[name]
+    network, globe = make().eval(), draw_globe(33, 64)
+    with torch.no_grad():
+        answer, rolled = network(globe), network(globe.roll(step, -1))
+    assert answer.shape == (1, 3, 33, 64)
+    torch.testing.assert_close(rolled, answer.roll(step, -1), rtol=0, atol=1e-5 * answer.abs().max().item())
+
+
 def test_dilated_encoders_agree_with_strided_ones_on_every_other_cell():
     """A stride left out, and dilation twice as large from there on, keep the features that were there."""
     fine, coarse = Xception(2, output_stride=8).eval(), Xception(2).eval()

@@ -8,14 +8,19 @@ import pandas as pd
 import pytest
 
 from fieldwise.errors import InputError
+from fieldwise.physics.extreme_weather.components import label_components
 from fieldwise.physics.extreme_weather.labels import track_masks
 from fieldwise.physics.extreme_weather.sphere import GlobalGrid, distance_km
 from fieldwise.physics.extreme_weather.tracks import link_events
 from fieldwise.scores.tracks import (
+    TrackSums,
+    add_cover,
+    basin_of,
     find_landfalls,
     genesis_map,
     read_tracks,
     summarise_tracks,
+    take_census,
     write_geojson,
     write_tracks,
 )
@@ -133,6 +138,115 @@ def test_masks_that_join_are_told_by_their_overlap():
     assert track_masks(masks, [0, 6, 12], grid, least_km2=6e5)["track"].unique().tolist() == [1]
 
 
+def disc(grid, latitude, longitude, reach_km=450.0):
+    return distance_km(grid.latitude[:, None], grid.longitude[None], latitude, longitude) <= reach_km
+
+
+def test_masks_of_crossing_storms_keep_their_tracks():
+    """Two discs become one part of the mask for half a day; bridged, each goes on as what it was."""
+    grid, hours = GlobalGrid.regular(181, 360), 3.0 * np.arange(17)
+    ways = [(15 + hours / 6, 171 + 0.4 * hours), (16 + hours / 6, 190 - 0.4 * hours)]  # over the date line
+    masks = np.zeros((17, *grid.shape), dtype=bool)
+    for step in range(17):
+        for latitude, longitude in ways:
+            masks[step] |= disc(grid, latitude[step], longitude[step], 250.0)
+    joined = [bool(label_components(mask).max() == 1) for mask in masks]
+    assert 1 < sum(joined) < 8
+    tracks = track_masks(masks, hours, grid, speed_limit_km_day=1600, bridge_steps=7)
+    assert tracks["track"].nunique() == 2
+    for _, track in tracks.groupby("track"):
+        seen = track[~track["bridged"]]
+        apart = seen[~np.isin(seen["hour"], hours[joined])]
+        away = [
+            distance_km(
+                apart["latitude"], apart["longitude"], *(np.interp(apart["hour"], hours, way) for way in one)
+            )
+            for one in ways
+        ]
+        assert min(each.max() for each in away) < 120  # one and the same, before and after
+
+
+def test_without_bridging_joining_and_parting_is_told():
+    grid, hours = GlobalGrid.regular(91, 180), 6.0 * np.arange(5)
+    apart = [14.0, 10.0, 4.0, 10.0, 14.0]
+    masks = np.array([disc(grid, 20, 180 - gap) | disc(grid, 20, 180 + gap) for gap in np.array(apart) / 2])
+    tracks = track_masks(masks, hours, grid)
+    assert tracks["track"].nunique() == 3
+    merged, split = tracks.query("merged_into > 0").iloc[0], tracks.query("split_from > 0").iloc[0]
+    assert (merged["hour"], split["hour"]) == (6.0, 18.0)
+    assert merged["merged_into"] == split["split_from"]
+
+
+def test_storms_are_counted_as_wholes():
+    """Of two planted storms of a day one is seen at 5 of 9 times, the other at 4; a third one is false."""
+    grid, hours = GlobalGrid.regular(91, 180), 3.0 * np.arange(9)
+    first, second, third = (disc(grid, 20, longitude) for longitude in (0.0, 90.0, 180.0))
+    true = np.array([first | second] * 9)
+    told = np.array([third | (first & (step < 5)) | (second & (step >= 5)) for step in range(9)])
+    short = told & (np.arange(9) < 3)[:, None, None]  # six hours
+    follow = lambda masks: track_masks(masks, hours, grid)  # noqa: E731
+    cover = lambda masks, others: add_cover(follow(masks), masks, others, hours, grid.area_km2)  # noqa: E731
+    sums = TrackSums()
+    sums.add(cover(told, true), cover(true, told))
+    assert (sums.true, sums.hits, sums.found) == (2, 1, 0.5)
+    assert (sums.predicted, sums.alarms, sums.false) == (2, 1, 0.5)  # 5 times are 12 hours, 4 are 9
+    nothing = TrackSums()
+    nothing.add(cover(short, true), cover(short, short))
+    assert np.isnan([nothing.found, nothing.false]).all()
+
+
+def test_a_quarter_of_the_area_is_seen():
+    """A disc of 450 km and one as large, moved: their lens is (2 acos h - 2 h sqrt(1 - h2)) / pi of it."""
+    grid = GlobalGrid.regular(721, 1440)
+    masks = np.array([disc(grid, 0, 179.9)])
+    tracks = track_masks(masks, [0.0], grid)
+    for away_km in (300.0, 600.0):
+        half = away_km / 2 / 450
+        lens = 2 * (np.arccos(half) - half * np.sqrt(1 - half**2)) / np.pi
+        others = np.array([disc(grid, 0, 179.9 + away_km / 111.195)])
+        covered = add_cover(tracks, masks, others, np.array([0.0]), grid.area_km2)["covered"]
+        assert covered.tolist() == pytest.approx([lens], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "latitude", "longitude", "basin"),
+    [
+        ("Katrina, in the Gulf", 26.0, -88.0, "NA"),
+        ("in the Caribbean, off Panama", 10.5, -80.0, "NA"),
+        ("in the Gulf of Panama", 8.0, -79.5, "EP"),
+        ("Patricia, off Mexico", 19.0, -105.0, "EP"),
+        ("in the Gulf of Tehuantepec", 15.0, -95.0, "EP"),
+        ("in the Bay of Campeche", 19.5, -94.0, "NA"),
+        ("just east of the date line", 20.0, -179.9, "EP"),
+        ("Haiyan, off the Philippines", 11.0, 126.0, "WP"),
+        ("Nargis, off Burma", 16.0, 94.0, "NI"),
+        ("in the Mediterranean", 36.0, 18.0, "NA"),
+        ("Idai, off Mozambique", -19.8, 36.0, "SI"),
+        ("west of Australia", -18.0, 115.0, "SI"),
+        ("Yasi, off Queensland", -17.0, 150.0, "SP"),
+        ("off Peru", -15.0, -80.0, "SP"),
+        ("Catarina, off Brazil", -28.0, -45.0, "SA"),
+    ],
+)
+def test_basins(name, latitude, longitude, basin):
+    assert basin_of(latitude, longitude) == basin, name
+    assert basin_of(latitude, longitude + 360) == basin
+
+
+def test_a_census_counts_what_was_put_there():
+    grid, hours = GlobalGrid.regular(91, 180), [0.0, 6.0, 12.0]
+    masks = np.array([disc(grid, 10, 179 + step) | disc(grid, -40, 20) & (step < 2) for step in range(3)])
+    census = take_census(track_masks(masks, hours, grid), masks, hours, grid)
+    assert census["present"].values.tolist() == [2, 2, 1]
+    assert int(census["genesis"].max()) == int(census["occurrence"].max()) == 1
+    assert census["frequency"].sel(
+        lat=[10.0, -40.0, 60.0], lon=[180.0, 20.0, 20.0]
+    ).values.diagonal().tolist() == (pytest.approx([100.0, 200 / 3, 0.0]))
+    weights = np.cos(np.radians(census["lat"]))
+    born = float(((census["genesis"] > 0) * weights).sum() / (weights.sum() * 180))
+    assert born == pytest.approx(2 * (1 - np.cos(555 / 6371)) / 2, rel=0.1)  # two caps of 555 km
+
+
 def test_hours_out_of_order_are_refused():
     with pytest.raises(InputError, match="later than the last"):
         link_events([nodes((0.0, 0.0))] * 2, [3, 3])
@@ -150,8 +264,9 @@ def test_tracks_come_back_from_their_file(tmp_path):
     np.testing.assert_allclose(back["wind_m_s"], 30.0, atol=0.03)  # a tenth of a knot
     np.testing.assert_allclose(back["pressure_pa"], 98_765.0)
     names, units = path.read_text().splitlines()[:2]
-    assert names.split(",")[4:10] == ["ISO_TIME", "NATURE", "LAT", "LON", "WMO_WIND", "WMO_PRES"]
-    assert units.split(",")[6:10] == ["degrees_north", "degrees_east", "kts", "mb"]
+    assert names.split(",")[4:11] == ["NAME", "ISO_TIME", "NATURE", "LAT", "LON", "WMO_WIND", "WMO_PRES"]
+    assert {line.split(",")[3] for line in path.read_text().splitlines()[2:]} == {"WP"}
+    assert units.split(",")[7:11] == ["degrees_north", "degrees_east", "kts", "mb"]
     (tmp_path / "other.csv").write_text("LAT,LON\n1,2\n")
     with pytest.raises(InputError, match="has no SID, ISO_TIME"):
         read_tracks(tmp_path / "other.csv")

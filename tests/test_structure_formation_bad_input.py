@@ -274,7 +274,10 @@ def test_a_damaged_checkpoint_is_no_beginning(flat, run, tmp_path):
             "--weights: is 'worst'; give best, last or the path of a .pt or .safetensors file",
         ),
         ({"out": "box.tif"}, "box.tif: boxes are written as .nc, .zarr or .npy"),
-        ({"out": "box.nc", "split": "training"}, "box.nc: one file takes one box of 4; name it by --case"),
+        (
+            {"out": "box.nc", "split": "training"},
+            "box.nc: one file takes one case; choose --case among box_",
+        ),
         ({"run": "gone"}, "gone: holds neither checkpoints/best.ckpt nor a .pt or .safetensors file"),
         ({"data": "gone"}, "gone: is no prepared folder"),
     ],

@@ -9,90 +9,30 @@ import textwrap
 import time
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 import yaml
-from lightning.pytorch import Callback
+from small_training import (
+    CONVOLUTION,
+    QUIET,
+    SIGNATURE,
+    StopAfter,
+    assert_same_bits,
+    contents_of,
+    make_arrays,
+    make_loaders,
+    state_of,
+    train,
+)
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch import nn
 from torch.utils.data import DataLoader
 
 from fieldwise.errors import InputError
 from fieldwise.runs import read_metrics
-from fieldwise.samples.loaders import make_loader
 from fieldwise.samples.scales import Scale
 from fieldwise.samples.signatures import Signature, Variable
 from fieldwise.tasks import AdversarialTask, FieldTask, load_checkpoint
-from fieldwise.tasks.precision import choose_precision, measure_distance
-from fieldwise.verbs.train import train_run, watched_by
-
-SIGNATURE = Signature("own", (Variable("thk"), Variable("slope")), (Variable("speed"),), stacked=True)
-CONVOLUTION = {"in_channels": 2, "out_channels": 1, "kernel_size": 3, "padding": 1}
-QUIET = {"accelerator": "cpu", "tracker": "none", "precision": "32-true", "progress": False}
-
-
-class Forgetful(nn.Sequential):
-    """A network that draws by chance while it learns."""
-
-    def __init__(self):
-        super().__init__(nn.Conv2d(2, 4, 3, padding=1), nn.Dropout(0.5), nn.Conv2d(4, 1, 1))
-
-
-class Normed(nn.Sequential):
-    def __init__(self):
-        super().__init__(nn.Conv2d(2, 1, 3, padding=1), nn.BatchNorm2d(1))
-
-
-def make_arrays(count=8):
-    inputs = np.random.default_rng(0).normal(size=(count, 2, 8, 8)).astype(np.float32)
-    return {"inputs": inputs, "targets": inputs[:, :1] * 2}
-
-
-def make_loaders(batch_size=4):
-    arrays = make_arrays()
-    training = make_loader(arrays, batch_size=batch_size, shuffle_seed=1)
-    return training, make_loader(arrays, batch_size=4)
-
-
-def train(run, *, signature=SIGNATURE, loaders=None, settings=None, callbacks=(), sources=(), **options):
-    kinds = ("max_epochs", "patience", "accumulate", "seed", "resume", "devices", "compile", *QUIET)
-    training = QUIET | {name: value for name, value in options.items() if name in kinds}
-    task = {"network": "torch.nn.Conv2d", "network_options": CONVOLUTION, "learning_rate": 1e-2}
-    task |= {name: value for name, value in options.items() if name not in kinds}
-    with watched_by(*callbacks):
-        return train_run(
-            partial(task.pop("kind", FieldTask), **task),
-            loaders or make_loaders(),
-            signature,
-            run=run,
-            settings=settings or {"learning_rate": 1e-2},
-            sources=sources,
-            **({"max_epochs": 2} | training),
-        )
-
-
-class StopAfter(Callback):
-    def __init__(self, epochs):
-        self.epochs = epochs
-
-    def on_train_epoch_start(self, trainer, pl_module):
-        if trainer.current_epoch == self.epochs:
-            raise KeyboardInterrupt
-
-
-def state_of(run, name="last"):
-    return torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
-
-
-def assert_same_bits(one, other):
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
-
-
-def contents_of(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
+from fieldwise.verbs.train import train_run
 
 # --- what it leaves ------------------------------------------------------------------------------
 
@@ -108,8 +48,22 @@ def trained(tmp_path_factory):
 def test_a_run_holds_settings_weights_metrics_curves_and_provenance(trained):
     config = yaml.safe_load((trained / "config.yaml").read_text())
     assert config == {
-        **{"learning_rate": 0.01, "run": str(trained), "max_epochs": 3, "batch_size": 64, "accumulate": 1},
-        **{"patience": None, "seed": 42, "resume": True, "accelerator": "cpu", "devices": "auto"},
+        **{
+            "learning_rate": 0.01,
+            "run": str(trained),
+            "max_epochs": 3,
+            "batch_size": 64,
+            "accumulate": 1,
+            "save_batches": None,
+        },
+        **{
+            "patience": None,
+            "seed": 42,
+            "resume": True,
+            "accelerator": "cpu",
+            "devices": "auto",
+            "sync_batch_norm": False,
+        },
         **{"precision": "32-true", "compile": False, "progress": False, "tracker": "tensorboard"},
     }
     assert Signature.from_dict(load_checkpoint(trained / "checkpoints" / "best.ckpt", FieldTask).signature)
@@ -175,7 +129,7 @@ def make_shuffled():
 @pytest.mark.parametrize("tracker", ["none", "tensorboard"])
 def test_a_run_that_was_stopped_has_the_weights_of_one_that_was_not(tmp_path, capsys, tracker):
     """Order, noise on the inputs and dropout are all drawn by chance."""
-    options = {"network": f"{__name__}.Forgetful", "network_options": {}, "max_epochs": 4}
+    options = {"network": "small_training.Forgetful", "network_options": {}, "max_epochs": 4}
     train(tmp_path / "whole", loaders=make_shuffled(), **options)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "cut", loaders=make_shuffled(), callbacks=[StopAfter(2)], tracker=tracker, **options)
@@ -275,7 +229,7 @@ def test_what_a_run_cannot_go_on_with_is_refused(trained):
 
 
 def test_batches_of_one_are_refused_beside_batch_norm(tmp_path):
-    normed = {"network": f"{__name__}.Normed", "network_options": {}}
+    normed = {"network": "small_training.Normed", "network_options": {}}
     with pytest.raises(InputError, match=r"--batch_size: is 1, .* batch norm in the network learns nothing"):
         train(tmp_path / "run", loaders=make_loaders(batch_size=1), **normed)
     judged = {"kind": AdversarialTask, "discriminator": "fieldwise.networks.esrgan.Discriminator"}
@@ -283,89 +237,6 @@ def test_batches_of_one_are_refused_beside_batch_norm(tmp_path):
         train(tmp_path / "run", loaders=make_loaders(batch_size=1), adversarial_from_epoch=2, **judged)
     assert not (tmp_path / "run").exists()
     train(tmp_path / "run", loaders=make_loaders(batch_size=1), max_epochs=1)
-
-
-# --- steps ---------------------------------------------------------------------------------------
-
-
-def test_gradients_of_two_batches_make_the_step_of_one_twice_as_large(tmp_path):
-    for batch_size, accumulate in ((4, 2), (8, 1)):
-        loaders = make_loaders(batch_size)
-        run = tmp_path / str(accumulate)
-        train(run, loaders=loaders, accumulate=accumulate, max_epochs=2, clip_norm=0.0)
-    torch.testing.assert_close(state_of(tmp_path / "1"), state_of(tmp_path / "2"))
-
-
-def test_an_adversarial_task_accumulates_too(tmp_path):
-    judge = {"kind": AdversarialTask, "discriminator": "torch.nn.Conv2d", "game": "bce"}
-    judge["discriminator_options"] = CONVOLUTION | {"in_channels": 1}
-    for batch_size, accumulate in ((4, 2), (8, 1)):
-        run = tmp_path / str(accumulate)
-        train(run, loaders=make_loaders(batch_size), accumulate=accumulate, clip_norm=0.0, **judge)
-    torch.testing.assert_close(state_of(tmp_path / "1"), state_of(tmp_path / "2"))
-
-
-# --- precision -----------------------------------------------------------------------------------
-
-
-class Touchy(nn.Module):
-    """Loses in bfloat16 what it has added: eight bits do not hold 1000 and 1."""
-
-    def __init__(self):
-        super().__init__()
-        self.sum = nn.Conv2d(2, 1, 1, bias=False)
-        self.sum.weight.data.fill_(1.0)
-
-    def forward(self, inputs):
-        return self.sum(inputs + 1000) - self.sum(torch.full_like(inputs, 1000.0))
-
-
-def make_plain_task(network="torch.nn.Conv2d", options=CONVOLUTION):
-    torch.manual_seed(0)
-    return FieldTask(network=network, network_options=options)
-
-
-@pytest.mark.parametrize(
-    ("network", "options", "has_amx", "precision", "line"),
-    [
-        ("torch.nn.Conv2d", CONVOLUTION, True, "bf16-mixed", "as this processor has AMX; 0."),
-        ("torch.nn.Conv2d", CONVOLUTION, False, "32-true", ""),
-        (f"{__name__}.Touchy", {}, True, "32-true", "% from it on the first batch"),
-    ],
-)
-def test_half_the_bits_where_they_are_faster_and_enough(
-    monkeypatch, network, options, has_amx, precision, line
-):
-    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: has_amx)
-    task, batch = make_plain_task(network, options), {"inputs": torch.randn(16, 2, 8, 8)}
-    before, chance = {name: value.clone() for name, value in task.state_dict().items()}, torch.get_rng_state()
-    chosen, told = choose_precision(task, batch, torch.device("cpu"))
-    assert chosen == precision
-    assert line in told
-    assert bool(told) is has_amx
-    assert_same_bits(task.state_dict(), before)
-    assert torch.equal(torch.get_rng_state(), chance)
-    assert task.training
-
-
-def test_the_distance_is_that_of_rounded_products():
-    """Weight and input 1 + 1/256 are rounded to 1 (ties to even): 1 instead of their product."""
-    task = make_plain_task(options=CONVOLUTION | {"in_channels": 1, "kernel_size": 1, "padding": 0})
-    nn.init.constant_(task.network.weight, 1 + 1 / 256)
-    nn.init.zeros_(task.network.bias)
-    inputs = torch.full((2, 1, 4, 4), 1 + 1 / 256)
-    distance = measure_distance(task, {"inputs": inputs}, torch.device("cpu"))
-    assert distance == pytest.approx(1 - (1 + 1 / 256) ** -2, rel=1e-5)
-
-
-def test_auto_is_told_and_repeats_its_bits(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: True)
-    for name in ("one", "other"):
-        train(tmp_path / name, precision="auto", max_epochs=1)
-    assert capsys.readouterr().out.count("precision: bf16-mixed, as this processor has AMX") == 2
-    assert_same_bits(state_of(tmp_path / "one"), state_of(tmp_path / "other"))
-    assert json.loads((tmp_path / "one" / "provenance.json").read_text())["precision"] == "bf16-mixed"
-    assert state_of(tmp_path / "one")["network.weight"].dtype == torch.float32
 
 
 # --- signals -------------------------------------------------------------------------------------
@@ -376,9 +247,9 @@ def test_a_scheduler_sees_that_a_run_was_cut_off(tmp_path):
     script = textwrap.dedent("""
         import sys
         sys.path[:0] = sys.argv[2:]
-        import test_train_run
+        import small_training
         from pathlib import Path
-        test_train_run.train(Path(sys.argv[1]), max_epochs=100000)
+        small_training.train(Path(sys.argv[1]), max_epochs=100000)
     """)
     tests = os.path.dirname(__file__)
     run = tmp_path / "run"
@@ -395,17 +266,6 @@ def test_a_scheduler_sees_that_a_run_was_cut_off(tmp_path):
     done = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] + 1
     train(run, max_epochs=done + 1)
     assert read_metrics(run).dropna(subset="val_loss")["epoch"].max() == done
-
-
-def test_compiled_networks_keep_the_names_of_their_weights(tmp_path, monkeypatch):
-    compiled = []
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda network: compiled.append(type(network).__name__))
-    plain, best = (
-        train(tmp_path / name, max_epochs=1, compile=name == "compiled") for name in ("plain", "compiled")
-    )
-    assert len(compiled) == 1
-    states = [torch.load(path, weights_only=True)["state_dict"] for path in (plain, best)]
-    assert states[0].keys() == states[1].keys()
 
 
 def test_the_weights_that_a_run_begins_with_stay_the_best_until_others_are_better(tmp_path, capsys):

@@ -1,16 +1,19 @@
 """Byrd Glacier, Antarctica: the pretrained network beside interpolation, at radar picks in blocks held out.
 
 Run it with `python benchmarks/real_data/byrd.py --out FOLDER [--files FOLDER] [--folds 5]`; with
-`--fine_tune EPOCHS` the network goes on learning from the given picks before it draws. Radar thickness
-averaged in 26,915 cells of 500 m (Bedmap 1 to 3), the surface of BedMachine v3.4 and ice velocity at the
-picks (NSIDC-0754) are looked for in $FIELDWISE_DATA, or in ../shared/data beside the repository.
+`--fine_tune EPOCHS` the network goes on learning from the given picks before it draws, with `--members 0`
+none draws, and with `--kriging` (`pip install -e '.[benchmarks]'`) kriging is compared too. What is prepared
+in FOLDER already is taken from there. Radar thickness averaged in 26,915 cells of 500 m (Bedmap 1 to 3), the
+surface of BedMachine v3.4 and ice velocity at the picks (NSIDC-0754) are looked for in $FIELDWISE_DATA, or in
+../shared/data beside the repository.
 
 The picks of every fifth block of 20 km, drawn at random, are held out, and so is what lies within 5 km of
 them; the low-res bed of 1 km is a spline in tension through the other picks, as a map-maker has it
 (`bed_lowres: {from: surveys}`). All that is compared at the held-out picks has seen the same others: linear
-interpolation, the spline, the surface inversion, and the network that comes with the package, which has
-learnt from made sectors alone unless it is fine-tuned. Shelf ice is left out; the bed is the surface less the
-thickness. Velocity between the picks is interpolated, which a user of NSIDC-0754 would not need.
+interpolation, the spline, ordinary kriging, the surface inversion, and the network that comes with the
+package, which has learnt from made sectors alone unless it is fine-tuned. Shelf ice is left out; the bed is
+the surface less the thickness. Velocity between the picks is interpolated, which a user of NSIDC-0754 would
+not need.
 """
 
 import argparse
@@ -40,6 +43,7 @@ GRIDDED, PICKS = "byrd/byrd_bedmachine.nc", "byrd/training_byrd_points_txyvxvys.
 CRS, SPACING_M, LOWRES_M = "EPSG:3031", 250.0, 1000.0
 REGION = [350e3, -1000e3, 549e3, -801e3]
 BLOCK_M, BUFFER_M = 20e3, 5e3
+NEIGHBOURS, REACH_M = 48, 40e3  # picks that are kriged from, six an octant, and how far away they may be
 FLOATING = 3  # in BedMachine's mask
 SEED, MEMBERS = 7, 32
 
@@ -127,35 +131,70 @@ def train_on(data: Path, run: Path, weights: str, epochs: int) -> None:
     )
 
 
-def run_fold(
-    gridded: xr.Dataset, picks: pd.DataFrame, judged: np.ndarray, out: Path, weights: str, fine_tune: int
-) -> dict[str, Any]:
-    """Prepare, maybe train on, draw members, and read all maps at the picks that are judged."""
-    given = keep_away(picks, judged)
-    source = write_source(gridded, picks, given, out)
-    data = bed_topography.prepare(source=str(source), out=out / "data", progress=False)
-    if fine_tune:
-        train_on(data, out / "run", weights, fine_tune)
+def krige(given: pd.DataFrame, judged: pd.DataFrame) -> np.ndarray:
+    """Give the bed at picks by ordinary kriging from those around each: (pick,), m.
+
+    The variogram, an exponential with a nugget, is fitted by GSTools to the given picks; GStatSim kriges.
+    """
+    from gstatsim import Interpolation
+    from gstools import Exponential, vario_estimate
+
+    lags_km, points_km = np.arange(0, 60.5), given[["x", "y"]].to_numpy().T / 1e3
+    sample: Any = {"sampling_size": 4000, "sampling_seed": SEED}
+    guess = {"len_scale": 15.0, "var": float(given["z"].var()), "nugget": 1e3}
+    model = Exponential(dim=2)
+    model.fit_variogram(*vario_estimate(points_km, given["z"], lags_km, **sample), init_guess=guess)
+    reach = 3e3 * model.len_scale  # where 95 % of the sill is reached, as GStatSim counts
+    variogram = [0, model.nugget, reach, reach, model.sill, "Exponential"]
+    told = pd.Series(np.nan, index=judged.index)
+    for (west, south), table in judged.groupby([judged["x"] // BLOCK_M, judged["y"] // BLOCK_M]):
+        away = np.maximum(
+            *(abs(given[axis] - (corner + 0.5) * BLOCK_M) for axis, corner in zip("xy", (west, south)))
+        )
+        near, places = given[away < BLOCK_M / 2 + REACH_M], table[["x", "y"]].to_numpy()
+        options: Any = {"num_points": NEIGHBOURS, "vario": variogram, "radius": REACH_M, "quiet": True}
+        told[table.index] = Interpolation.okrige(places, near, "x", "y", "z", **options)[0]
+    return told.to_numpy()
+
+
+def draw_members(data: Path, out: Path, options: argparse.Namespace) -> Path:
+    """Maybe train on, and draw members of the bed."""
+    weights = options.weights
+    if options.fine_tune:
+        train_on(data, out / "run", weights, options.fine_tune)
         weights = "best"
-    drawn = bed_topography.predict(
+    return bed_topography.predict(
         run=out / "run",
         data=data,
         out=out / "bed.tif",
         weights=weights,
-        members=MEMBERS,
+        members=options.members,
         keep_members=True,
         progress=False,
     )
-    table = picks[judged]
+
+
+def run_fold(
+    gridded: xr.Dataset, picks: pd.DataFrame, judged: np.ndarray, out: Path, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Prepare, draw members where they are asked for, and read all maps at the picks that are judged."""
+    given, data, table = keep_away(picks, judged), out / "data", picks[judged]
+    if not (data / "dataset.yaml").exists():
+        source = write_source(gridded, picks, given, out)
+        bed_topography.prepare(source=str(source), out=data, progress=False)
     x, y, case = table["x"], table["y"], open_region(data)
-    bed = open_field(drawn).load()
-    maps = {"prediction": bed, **baselines(case, bed)}
-    told = {name: sample_at_points(field, x, y) for name, field in maps.items()}
+    told = {"z": table["z"].to_numpy(), "blocks": (x // BLOCK_M * 1000 + y // BLOCK_M).to_numpy()}
+    bed = make_field(np.zeros(case.grid.shape), case.grid, name="bed")
+    maps = baselines(case, bed)
+    if options.members:
+        drawn = draw_members(data, out, options)
+        maps["prediction"] = open_field(drawn).load()
+        members = read_members(drawn, *(slice(0, size) for size in bed.shape))
+        assert members is not None
+        told["members"] = np.stack([sample_at_points(bed.copy(data=member), x, y) for member in members])
+    told |= {name: sample_at_points(field, x, y) for name, field in maps.items()}
     told["linear"] = LinearNDInterpolator(given[["x", "y"]], given["z"])(x, y)
-    members = read_members(drawn, *(slice(0, size) for size in bed.shape))
-    assert members is not None
-    told["members"] = np.stack([sample_at_points(bed.copy(data=member), x, y) for member in members])
-    return {"z": table["z"].to_numpy(), "blocks": (x // BLOCK_M * 1000 + y // BLOCK_M).to_numpy(), **told}
+    return told | ({"kriging": krige(given, table)} if options.kriging else {})
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -165,14 +204,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--weights", default="pretrained")
     parser.add_argument("--fine_tune", type=int, default=0, help="epochs to train on, on the given picks")
+    parser.add_argument("--members", type=int, default=MEMBERS, help="that the network draws; 0 for none")
+    parser.add_argument("--kriging", action="store_true", help="compare with kriging too: some minutes")
     options = parser.parse_args(arguments)
     gridded, picks = read_picks(options.files)
     fold = draw_folds(picks, options.folds)
-    how = options.weights, options.fine_tune
-    parts = [
-        run_fold(gridded, picks, fold == number, options.out / f"fold_{number}", *how)
-        for number in range(options.folds)
-    ]
+    homes = [options.out / f"fold_{number}_of_{options.folds}" for number in range(options.folds)]
+    parts = [run_fold(gridded, picks, fold == number, home, options) for number, home in enumerate(homes)]
     names = [name for name in parts[0] if name not in ("z", "blocks", "members")]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in [*names, "z", "blocks"]}
     known = np.all([np.isfinite(joined[name]) for name in names], axis=0)
@@ -182,13 +220,12 @@ def main(arguments: list[str] | None = None) -> None:
         errors = pd.Series(values - z).groupby(joined["blocks"][known]).agg(lambda each: rmse(each, 0 * each))
         of_all = f"RMSE {rmse(values, z):6.1f}  MAE {mae(values, z):6.1f}  bias {bias(values, z):6.1f} m"
         print(f"{name:<12} {of_all}; mean RMSE of {len(errors)} blocks {errors.mean():6.1f} m")
-    sums = EnsembleSums()
-    for part in parts:
-        sums.add(part["members"], part["z"])
-    print(
-        f"CRPS {sums.crps:.1f} m, coverage of the 90 % interval {sums.coverage(0.9):.1%}, "
-        f"spread : error {sums.spread_error_ratio:.2f}"
-    )
+    if options.members:
+        sums = EnsembleSums()
+        for part in parts:
+            sums.add(part["members"], part["z"])
+        sure = f"coverage of the 90 % interval {sums.coverage(0.9):.1%}"
+        print(f"CRPS {sums.crps:.1f} m, {sure}, spread : error {sums.spread_error_ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,11 @@ so training keeps away from none of those in the north. BedMachine itself, the l
 off the picks: there no map that is learnt from it can stand out. And an average of cells is no height of a
 point: cubic interpolation corrected until its averages are those of the input ("means kept") is the baseline
 to beat in a degraded bed; what a network gains over it, it read in the surface, the velocity or the terrain.
+
+With `--members 32` the network of the package that draws (`--weights`) is judged too. It has learnt from
+cells of 250 m: the glacier is shown to it 5/3 times as large, in all three directions, so that slopes and
+what of the bed comes through to the surface stay as they are. With `--fine_tune EPOCHS` it first goes on
+learning from BedMachine in the north, cell by cell as picks.
 """
 
 import argparse
@@ -22,22 +27,25 @@ from pathlib import Path
 from typing import Any
 
 import geopandas
+import numpy as np
 import pandas as pd
 import scipy.io
 import xarray as xr
 
 from fieldwise.errors import InputError
 from fieldwise.fields.formats import open_field
-from fieldwise.fields.grids import grid_of, load_values
+from fieldwise.fields.grids import Grid, grid_of, load_values, make_field
+from fieldwise.fields.rasters import write_netcdf
 from fieldwise.fields.resampling import degrade
 from fieldwise.fields.tiles import cut
 from fieldwise.figures import draw_map
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.judgement import baselines
+from fieldwise.recipes.bed_topography.members.scores import read_members
 from fieldwise.recipes.bed_topography.region import open_region
 from fieldwise.recipes.bed_topography.surveys import read_held_out
 from fieldwise.samples.rules import write_yaml
-from fieldwise.scores import bias, mae, rmse, sample_at_points
+from fieldwise.scores import EnsembleSums, bias, mae, rmse, sample_at_points
 
 FILES = Path(os.environ.get("FIELDWISE_DATA", Path(__file__).parents[3] / "shared" / "data"))
 FIELDS, TRACKS = "helheim_subdomain_data.h5", "helheim_flight_tracks.mat"
@@ -56,6 +64,9 @@ SETTINGS = {
     "adversarial_weight": 0.0,
 }
 MEASURES = {"RMSE": rmse, "MAE": mae, "bias": bias}
+MEAN = "members' mean"
+PATCHES = 20  # an epoch for each that fits into the north: it is small
+STRETCH = 250.0 / SPACING_M  # by which the glacier is made larger for the network that draws
 
 
 def write_source(files: Path, out: Path) -> Path:
@@ -112,6 +123,62 @@ def _write_survey(tracks: Path, out: Path) -> None:
     (out / "tracks.json").write_text(json.dumps({"pipeline": [reader, projection]}, indent=2))
 
 
+def write_stretched(out: Path) -> Path:
+    """Write the glacier larger, in all three directions, with BedMachine's cells in the north as picks."""
+    larger = out / "stretched"
+    larger.mkdir(exist_ok=True)
+    fields = {}
+    for name in ("bed_BedMachine", "surf_elv", "surf_vx", "surf_vy"):
+        field = open_field(out / FIELDS, variable=name, **COORDINATES)
+        grid = grid_of(field)
+        grid = Grid(*(edge * STRETCH for edge in grid.bounds), grid.spacing * STRETCH, CRS)
+        values = load_values(field) * (1 if name.startswith("surf_v") else STRETCH)
+        fields[name] = make_field(values, grid, name=name, units="m a-1" if name[5] == "v" else "m")
+    write_netcdf(xr.Dataset(fields), larger / "fields.nc")
+    x, y = np.meshgrid(grid.x, grid.y)
+    west, south, east, north = (edge * STRETCH for edge in UNSEEN)
+    apart = (x > west) & (x < east) & (y > south) & (y < north)
+    picks = {"X": x[~apart], "Y": y[~apart], "Z": fields["bed_BedMachine"].values[~apart]}
+    pd.DataFrame(picks).round(3).to_csv(larger / "north.csv", index=False)
+    reader = {"type": "readers.text", "filename": "north.csv", "skip": 1, "header": list(picks)}
+    projection = {"type": "filters.reprojection", "in_srs": CRS, "out_srs": CRS}
+    (larger / "north.json").write_text(json.dumps({"pipeline": [reader, projection]}))
+    named: dict[str, Any] = {"path": "fields.nc", "spacing_m": 250}
+    source = {
+        "crs": CRS,
+        "spacing_m": 250,
+        "lowres_spacing_m": 1000,
+        "inputs": {
+            "bed_lowres": {"path": "fields.nc", "variable": "bed_BedMachine", "degrade": FACTOR},
+            "surface_elevation": {**named, "variable": "surf_elv"},
+            "ice_velocity": {**named, "spacing_m": 500, "variables": ["surf_vx", "surf_vy"]},
+        },
+        "radar": ["north.json"],
+    }
+    return write_yaml(source, larger / "helheim.yaml")
+
+
+def draw_members(out: Path, *, members: int, weights: str, fine_tune: int) -> dict[str, xr.DataArray]:
+    """Let the network that draws go on learning, if it shall, and draw: mean and members, in true size."""
+    larger = out / "stretched"
+    data = bed_topography.prepare(source=str(write_stretched(out)), out=larger / "data", progress=False)
+    if fine_tune:
+        how: Any = {"init": weights, "max_epochs": fine_tune, "patches_per_tile": PATCHES, "augment": "all"}
+        bed_topography.train(
+            data=data, run=larger / "run", resume=False, tracker="none", progress=False, **how
+        )
+        weights = "best"
+    how = {"weights": weights, "members": members, "keep_members": True, "progress": False}
+    path = bed_topography.predict(run=larger / "run", data=data, out=larger / "bed.tif", **how)
+    drawn = open_field(path).load()
+    grid = grid_of(drawn)
+    grid = Grid(*(edge / STRETCH for edge in grid.bounds), SPACING_M, CRS)
+    kept = read_members(path, *(slice(0, size) for size in drawn.shape))
+    assert kept is not None
+    fields = {MEAN: drawn.values} | {f"member {number}": each for number, each in enumerate(kept)}
+    return {name: make_field(values / STRETCH, grid, name="bed") for name, values in fields.items()}
+
+
 def keep_means(field: xr.DataArray, lowres: xr.DataArray, *, rounds: int = 5) -> xr.DataArray:
     """Correct an interpolated bed round by round until its averages are those of the low-res bed."""
     grid, drawn = grid_of(field), field
@@ -122,8 +189,13 @@ def keep_means(field: xr.DataArray, lowres: xr.DataArray, *, rounds: int = 5) ->
     return drawn
 
 
-def judge(data: Path, prediction: Path) -> pd.DataFrame:
+def judge(data: Path, prediction: Path, members: dict[str, xr.DataArray] | None = None) -> pd.DataFrame:
     """Score the map, its baselines and BedMachine itself: at the picks, and in the unseen block.
+
+    Parameters
+    ----------
+    members
+        Their mean and each of them, as of :func:`draw_members`.
 
     Returns
     -------
@@ -134,6 +206,9 @@ def judge(data: Path, prediction: Path) -> pd.DataFrame:
     drawn = open_field(prediction).load()
     maps = {"prediction": drawn, **baselines(dataset, drawn)}
     maps["means kept"] = keep_means(maps["cubic"], dataset.field("bed_lowres"))
+    if MEAN in (members or {}):
+        maps[MEAN] = members[MEAN]
+        maps[f"{MEAN}, kept"] = keep_means(members[MEAN], dataset.field("bed_lowres"))
     maps["bedmachine"] = dataset.open("truth").load()
     picks = read_held_out(dataset)
     picks = picks[picks["survey"] == "tracks"]  # not the cells of BedMachine that are held out too
@@ -163,13 +238,15 @@ def run_chain(
     step_cells: int = 4,
     seed: int = SEED,
     figures: bool = True,
+    drawing: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Prepare, train, predict, evaluate.
+    """Prepare, train, predict, evaluate; with `drawing`, as of :func:`draw_members`, draw members too.
 
     Returns
     -------
     dict
-        ``scores`` of the recipe, ``table`` of :func:`judge`, ``seconds`` of each verb.
+        ``scores`` of the recipe, ``table`` of :func:`judge`, ``seconds`` of each verb, and in ``ensemble``
+        what is told of the members.
     """
     data, run, prediction = out / "data", out / "run", out / "run" / "helheim_bed.tif"
     clock = {"start": time.perf_counter()}
@@ -191,8 +268,25 @@ def run_chain(
         )
         figure.savefig(run / "figures" / "unseen_block.png", dpi=150)
     clock["evaluate"] = time.perf_counter()
+    members = draw_members(out, **drawing) if drawing else {}
+    clock["members"] = time.perf_counter()
     seconds = {verb: clock[verb] - before for before, verb in zip(clock.values(), list(clock)[1:])}
-    return {"scores": scores, "table": judge(data, prediction), "seconds": seconds}
+    table, told = judge(data, prediction, members), describe_members(data, members) if members else ""
+    return {"scores": scores, "table": table, "seconds": seconds, "ensemble": told}
+
+
+def describe_members(data: Path, members: dict[str, xr.DataArray]) -> str:
+    """Say how sure the members are of the unseen block."""
+    west, south, east, north = UNSEEN
+    fields = [open_region(data).open("truth"), *(bed for name, bed in members.items() if name != MEAN)]
+    cells = {"x": slice(west, east), "y": slice(north, south)}
+    truth, *drawn = (load_values(field.sel(cells)) for field in fields)
+    beds, sums = np.stack(drawn), EnsembleSums()
+    sums.add(beds, truth)
+    one = rmse(beds, np.broadcast_to(truth, beds.shape))
+    told = f"CRPS {sums.crps:.2f} m, coverage of the 90 % interval {sums.coverage(0.9):.1%}"
+    told += f", spread : error {sums.spread_error_ratio:.2f}, RMSE of one member {one:.2f} m"
+    return f"unseen block, members: {told}"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -203,13 +297,23 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--no-figures", dest="figures", action="store_false")
     for name, value in SETTINGS.items():
         parser.add_argument(f"--{name}", type=type(value), default=value, help="as of the verb train")
+    parser.add_argument("--members", type=int, default=0, help="that the pretrained network draws")
+    parser.add_argument("--weights", default="pretrained_wide", help="of the network that draws")
+    parser.add_argument("--fine_tune", type=int, default=0, help="epochs that it first learns in the north")
     options = parser.parse_args(arguments)
+    drawing = {name: getattr(options, name) for name in ("members", "weights", "fine_tune")}
     settings = {name: getattr(options, name) for name in SETTINGS}
     result = run_chain(
-        options.files, options.out, settings=settings, seed=options.seed, figures=options.figures
+        options.files,
+        options.out,
+        settings=settings,
+        seed=options.seed,
+        figures=options.figures,
+        drawing=drawing if options.members else None,
     )
     print("\nHelheim glacier: errors in metres")
     print(result["table"].round(2).to_string())
+    print(result["ensemble"])
     print("seconds:", ", ".join(f"{verb} {value:.0f}" for verb, value in result["seconds"].items()))
 
 

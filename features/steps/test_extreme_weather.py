@@ -68,11 +68,12 @@ def _(prediction):
         np.testing.assert_allclose(sum(shares), 1, atol=1e-5)
 
 
-@then("tracks of cyclones and rivers lie beside")
+@then("tracks of cyclones and rivers lie beside, with their landfalls and a census")
 def _(prediction):
     for kind in ("cyclones", "rivers"):
-        for suffix in ("csv", "geojson"):
-            assert (prediction / f"run_3_{kind}.{suffix}").exists()
+        for ending in (".csv", ".geojson", "_landfalls.csv"):
+            assert (prediction / f"run_3_{kind}{ending}").exists()
+    assert (prediction / "run_3_census.nc").exists()
 
 
 @then(parsers.parse("the scores tell {measures} of {names}"))

@@ -59,6 +59,15 @@ class Grid:
             crs,
         )
 
+    def moved(self, east: float, north: float) -> Grid:
+        """Give the same grid so much farther to the east and to the north.
+
+        >>> Grid(0, 0, 500, 250, 250, "EPSG:3031").moved(10.0, -10.0).bounds
+        (10.0, -10.0, 510.0, 240.0)
+        """
+        west, south = self.west + east, self.south + north
+        return replace(self, west=west, south=south, east=self.east + east, north=self.north + north)
+
     @property
     def shape(self) -> tuple[int, int]:
         """Number of rows (y) and columns (x)."""

@@ -101,8 +101,17 @@ def degrade(field: xr.DataArray, factor: int, *, crs: str) -> xr.DataArray:
     return coarse_field
 
 
-def average_cells(field: xr.DataArray, *, cell: float) -> xr.DataArray:
+def average_cells(
+    field: xr.DataArray, *, cell: float, corner: tuple[float, float] = (0.0, 0.0)
+) -> xr.DataArray:
     """Average a field over coarse cells, reading it strip by strip; a cell without any value is missing.
+
+    Parameters
+    ----------
+    field
+        (y, x).
+    cell, corner
+        Edge of the cells, and x and y that they are counted from.
 
     >>> values = np.array([[1.0, 3.0, np.nan, np.nan], [5.0, np.nan, np.nan, np.nan]])
     >>> fine = make_field(values, Grid(0, 0, 4, 2, 1, "EPSG:3031"), name="bed")
@@ -110,7 +119,8 @@ def average_cells(field: xr.DataArray, *, cell: float) -> xr.DataArray:
     [[3.0, nan]]
     """
     grid = grid_of(field)
-    around = Grid.around(grid.bounds, cell, grid.crs)
+    (x, y), (west, south, east, north) = corner, grid.bounds
+    around = Grid.around((west - x, south - y, east - x, north - y), cell, grid.crs).moved(x, y)
     size = around.shape[0] * around.shape[1]
     total, count = 0.0, 0.0
     columns = np.minimum(((grid.x - around.west) / cell).astype(int), around.shape[1] - 1)

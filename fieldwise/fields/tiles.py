@@ -123,9 +123,8 @@ def split_by_area(
     """
     if len(windows) == 0:
         raise InputError("no window to split; the surveys hold no area as large as a tile inside the region")
-    usable = np.ones(len(windows), dtype=bool)
-    if held_out is not None and len(held_out):
-        usable = ~touches(windows, held_out, buffer=buffer)
+    away = np.empty((0, 4)) if held_out is None else held_out
+    usable = ~touches(windows, away, buffer=buffer)
     origin = windows[:, :2].min(axis=0)
     first = np.floor((windows[:, :2] - origin) / block + 1e-9).astype(int)
     last = np.ceil((windows[:, 2:] - origin) / block - 1e-9).astype(int) - 1
@@ -198,8 +197,7 @@ def cut(
             f"windows of {counts[1][0]:g} x {counts[0][0]:g} cells of {spacing:g} m are not whole"
         )
     result = None if len(windows) else np.empty((0, *shape), dtype=np.float32)
-    extent = GROUP_CELLS * grid.spacing
-    groups = np.floor((windows[:, :2] - [grid.west, grid.south]) / extent)
+    groups = np.floor((windows[:, :2] - [grid.west, grid.south]) / (GROUP_CELLS * grid.spacing))
     for group in np.unique(groups, axis=0):
         members = np.flatnonzero((groups == group).all(axis=1))
         pieces = _cut_group(field, grid, windows[members], shape, spacing, method, extend)
@@ -395,9 +393,7 @@ def read_tiles(path: str | Path, split: str | None = None) -> xr.Dataset:
     path = Path(path)
     try:
         dataset = xr.open_zarr(path, consolidated=True)
-        chosen = (
-            dataset if split is None else dataset.isel(tile=np.flatnonzero(dataset["split"].values == split))
-        )
+        splits = dataset["split"].values
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: is no store of tiles; make one with the verb prepare") from error
-    return chosen
+    return dataset if split is None else dataset.isel(tile=np.flatnonzero(splits == split))

@@ -1,17 +1,17 @@
 """Draw fields, flights, networks and training curves; every `draw_` returns a figure.
 
-Maps with coastlines, and landscapes, are drawn by GMT (a pygmt.Figure), all else by matplotlib (its Figure,
-which Jupyter shows by itself); :func:`save_figure` saves both, and only what GMT draws needs GMT.
+Maps of regions with coastlines, and landscapes, are drawn by GMT (a pygmt.Figure), all else by matplotlib
+(its Figure, which Jupyter shows by itself); :func:`save_figure` saves both. Only what GMT draws needs GMT.
 
 Figures have the width of a journal's column, of one and a half, or of its page (8.3, 12 and 17 cm), with no
 letter below 6 points; :func:`save_table` writes tables as Markdown, LaTeX and CSV.
 
-Maps are in kilometres and missing cells grey; colour maps are even ones that colour-blind readers can
-tell apart (Crameri 2018); every colour bar names its quantity and unit; panels to be compared share limits.
+Maps are in kilometres, those of the globe in degrees, and missing cells grey; colour maps are even ones that
+colour-blind readers can tell apart (Crameri 2018); every colour bar names its quantity and unit; panels to be
+compared share limits.
 """
 
 from fieldwise.figures.architecture import draw_architecture
-from fieldwise.figures.classes import draw_class_maps, draw_confusion, draw_reliability
 from fieldwise.figures.comparisons import draw_comparison, draw_inputs, draw_tiles
 from fieldwise.figures.curves import (
     draw_error_histogram,
@@ -44,6 +44,12 @@ from fieldwise.figures.studies import (
 )
 from fieldwise.figures.tables import save_table
 from fieldwise.figures.volumes import draw_densities, draw_members, draw_slices, draw_spectra
+from fieldwise.figures.weather import (
+    draw_class_maps,
+    draw_confusion,
+    draw_frequency_maps,
+    draw_reliability,
+)
 
 __all__ = [
     "Places",
@@ -62,6 +68,7 @@ __all__ = [
     "draw_error_histogram",
     "draw_flight",
     "draw_flight_members",
+    "draw_frequency_maps",
     "draw_hours",
     "draw_inputs",
     "draw_latency",

@@ -28,6 +28,7 @@ from fieldwise.figures.panels import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.image import AxesImage
 
@@ -262,8 +263,10 @@ def _draw_field(
     return image
 
 
-def draw_bar(sheet: Sheet, image: AxesImage, panels: list[Axes], label: str) -> None:
-    """Draw a colour bar below panels, with open ends: values may lie beyond the limits.
+def draw_bar(
+    sheet: Sheet, image: ScalarMappable, panels: list[Axes], label: str, *, extend: str = "both"
+) -> None:
+    """Draw a colour bar below panels, with open ends, where values may lie beyond the limits, or with none.
 
     >>> from fieldwise.figures.sheets import styled_sheet
     >>> with styled_sheet(8.3, 6.0) as sheet:
@@ -279,7 +282,7 @@ def draw_bar(sheet: Sheet, image: AxesImage, panels: list[Axes], label: str) -> 
         image,
         ax=panels,
         orientation="horizontal",
-        extend="both",
+        extend=extend,
         label=label,
         shrink=0.85 if len(panels) == 1 else 0.6,
         aspect=22 if len(panels) == 1 else 36,

@@ -54,6 +54,33 @@ def class_weights(frequencies: Sequence[float], power: float = POWER) -> Tensor:
     return torch.tensor([((frequency or rarest) / sum(known)) ** power for frequency in known])
 
 
+def balance_cells(labels: Tensor, classes: int) -> Tensor:
+    """Draw cells so that each class in a batch has about as many as the rarest there: a mask, 1 where drawn.
+
+    Parameters
+    ----------
+    labels : Tensor
+        (batch, *space), see the module.
+    classes : int
+        How many there are.
+
+    Returns
+    -------
+    Tensor
+        (batch, 1, *space).
+
+    Examples
+    --------
+    >>> labels = torch.tensor([[0] * 9000 + [1] * 300])
+    >>> mask = balance_cells(labels, 3)[:, 0]
+    >>> int(mask[labels == 1].sum()), 200 < int(mask[labels == 0].sum()) < 400
+    (300, True)
+    """
+    counts = labels.flatten().bincount(minlength=classes)
+    share = counts[counts > 0].min() / counts.clamp(min=1)
+    return (torch.rand(labels.shape, device=labels.device) < share[labels])[:, None].float()
+
+
 def cross_entropy(
     scores: Tensor,
     labels: Tensor,

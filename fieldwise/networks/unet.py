@@ -25,7 +25,7 @@ from fieldwise.networks.convnet import (
     make_activation,
     make_dropout,
 )
-from fieldwise.networks.convolutions.padding import PaddedConvolution, check_globe, choose_beyond
+from fieldwise.networks.convolutions.padding import PaddedConvolution, apply_to_globe, choose_beyond
 
 POOLINGS: dict[int, type[nn.MaxPool2d] | type[nn.MaxPool3d]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 ENLARGEMENTS: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
@@ -59,9 +59,10 @@ class UNet(nn.Module):
 
     Notes
     -----
-    A frame is widened by zeros, alike on both sides, to a multiple of 2 ** (blocks - 1) cells, and the result
-    is cut back; a single cell too many goes to the far side. Max-pooling and enlargement by 2 x 2 cells treat
-    all directions alike, so `fieldwise.networks.equivariant.Symmetrised` makes the network equivariant.
+    A frame is widened by zeros, alike on both sides, to a multiple of 2 ** (blocks - 1) cells, a globe by
+    rows from beyond its poles, and the result is cut back; a single cell too many goes to the far side.
+    Max-pooling and enlargement by 2 x 2 cells treat all directions alike, so
+    `fieldwise.networks.equivariant.Symmetrised` makes the network equivariant.
 
     Examples
     --------
@@ -115,7 +116,10 @@ class UNet(nn.Module):
         """Map (batch, in_channels, [z,] y, x) to (batch, out_channels, [z,] y, x)."""
         check_channels(fields, self.in_channels, self.dimensions)
         if self.zonal:
-            check_globe(fields, 2 ** (self.blocks - 1))
+            return apply_to_globe(self._map, fields, 2 ** (self.blocks - 1))
+        return self._map(fields)
+
+    def _map(self, fields: Tensor) -> Tensor:
         sizes = fields.shape[2:]
         margins = [(-size % 2 ** (self.blocks - 1)) // 2 for size in sizes]
         widened = self._widen(order_in_memory(fields), margins)

@@ -21,6 +21,8 @@ MAY_CHANGE = {  # between a run and its resumption; the checkpoint itself knows 
     "patience",
     "accelerator",
     "devices",
+    "sync_batch_norm",
+    "target_iou",
     "precision",
     "compile",
     "progress",

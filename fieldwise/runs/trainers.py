@@ -22,6 +22,7 @@ def make_trainer(
     accumulate: int = 1,
     accelerator: str = "auto",
     devices: int | str = "auto",
+    sync_batch_norm: bool = False,
     precision: str = "32-true",
     progress: bool = True,
     tracker: Tracker = "tensorboard",
@@ -44,6 +45,8 @@ def make_trainer(
         Batches whose gradients are added up for one step.
     accelerator, devices, precision
         As Lightning takes them.
+    sync_batch_norm
+        Whether batch norms see the batches of all processes.
     tracker
         ``none`` logs to CSV alone, ``tensorboard`` to TensorBoard too, ``comet`` to Comet as well.
     callbacks
@@ -99,6 +102,7 @@ def make_trainer(
             accumulate_grad_batches=accumulate,
             accelerator=accelerator,
             devices=devices,
+            sync_batchnorm=sync_batch_norm,
             precision=precision,  # type: ignore[arg-type]
             callbacks=every,
             plugins=[WholeCheckpoints()],

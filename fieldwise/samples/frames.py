@@ -230,15 +230,26 @@ def _read(
     sample: dict[str, Any] = {}
     for name, side in (("inputs", signature.inputs), ("targets", signature.outputs)):
         window = _widen(cells, case.shape, padding) if name == "inputs" else cells
-        arrays = case.read(side, window=window, frame=frame)
-        scaled = signature.apply(arrays, "inputs" if name == "inputs" else "outputs")
         if name == "inputs" and not signature.stacked:
+            scaled = signature.apply(case.read(side, window=window, frame=frame), "inputs")
             sample[name] = {each: np.float32(values) for each, values in scaled.items()}
         else:
-            sample[name] = np.concatenate(list(scaled.values()), axis=0).astype(np.float32)
+            sample[name] = _read_scaled(case, side, window, frame)
     if mask is not None:
         sample["mask"] = mask(case, frame, cells)
     return sample | {name: case.stack(fields, cells=cells, frame=frame) for name, fields in besides.items()}
+
+
+def _read_scaled(case: Case, side: Sequence[Variable], window: tuple[slice, ...], frame: int) -> np.ndarray:
+    """Read and scale one variable after the other: what is under way stays in the cache."""
+    channels, scaled, first = sum(each.channels for each in side), np.empty(0), 0
+    for each in side:
+        values = each.scale.apply(case.read([each], window=window, frame=frame)[each.name])
+        if not first:
+            scaled = np.empty((channels, *values.shape[1:]), dtype=np.float32)
+        scaled[first : first + len(values)] = values
+        first += len(values)
+    return scaled
 
 
 def _widen(cells: Sequence[slice], shape: Sequence[int], padding: int) -> tuple[slice, ...]:

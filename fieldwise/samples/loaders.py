@@ -163,6 +163,35 @@ class EpochSampler(Sampler[int]):
         return iter((order + self.length * torch.tensor(self.symmetries)[drawn]).tolist())
 
 
+class ResumableLoader(DataLoader):
+    """A loader that goes on within an epoch: Lightning keeps in a checkpoint how many batches it has given.
+
+    Those are read again, and passed over, once a run goes on.
+
+    >>> loader = ResumableLoader([1.0, 2.0, 3.0], batch_size=None)
+    >>> loader.load_state_dict({"given": 2})
+    >>> list(loader), list(loader)
+    ([3.0], [1.0, 2.0, 3.0])
+    """
+
+    given, passed_over = 0, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Tell how many batches of the epoch have been given."""
+        return {"given": self.given % len(self)}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on after so many."""
+        self.passed_over = state["given"]
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """Yield the batches that are left of an epoch."""
+        first, self.passed_over = self.passed_over, 0
+        for self.given, batch in enumerate(super().__iter__(), start=1):
+            if self.given > first:
+                yield batch
+
+
 def make_loader(
     arrays: Nested,
     *,
@@ -183,7 +212,7 @@ def make_loader(
         sampler = EpochSampler(len(samples), seed=shuffle_seed, symmetries=symmetries)
     options: Any = {"sampler": sampler, "collate_fn": lambda batch: batch}
     pinned = torch.cuda.is_available()  # a GPU then takes a batch while it learns from the last
-    return DataLoader(samples, batch_size=batch_size, pin_memory=pinned, **options)
+    return ResumableLoader(samples, batch_size=batch_size, pin_memory=pinned, **options)
 
 
 Cut = tuple[int, int, int, int]  # frame, first row, first column, symmetry
@@ -238,6 +267,8 @@ def _stack(patches: Sequence[Nested]) -> Nested:
         name: _stack([patch[name] for patch in patches])
         if isinstance(value, dict)
         else np.stack([patch[name] for patch in patches])
+        if len(patches) > 1
+        else value[None]  # large ones come alone, and need not be copied
         for name, value in patches[0].items()
     }
 
@@ -338,4 +369,4 @@ def make_patch_loader(
     """
     patches = Patches(frames, cells=cells, vectors=vectors)
     order: Any = sampler or [(frame, 0, 0, 0) for frame in range(len(frames))]
-    return DataLoader(patches, batch_size=batch_size, sampler=order, collate_fn=lambda batch: batch)
+    return ResumableLoader(patches, batch_size=batch_size, sampler=order, collate_fn=lambda batch: batch)

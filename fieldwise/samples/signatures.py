@@ -100,11 +100,9 @@ class Variable:
         >>> Variable.from_dict(speed.to_dict()) == speed
         True
         """
-        known = dict(entry)
-        known["fields"] = tuple(known["fields"])
-        known["scale"] = read_scale(known["scale"])
-        known["range"] = None if known["range"] is None else tuple(known["range"])
-        return cls(**known)
+        limits = None if entry["range"] is None else tuple(entry["range"])
+        known = {"fields": tuple(entry["fields"]), "scale": read_scale(entry["scale"]), "range": limits}
+        return cls(**{**entry, **known})
 
 
 @dataclass(frozen=True)
@@ -176,10 +174,9 @@ class Signature:
         for side in ("inputs", "outputs"):
             scales = [each.scale for each in getattr(self, side) for _ in each.fields]
             if all(isinstance(scale, Scale) for scale in scales):
-                pairs = [(scale.mean, scale.spread) for scale in scales]
-                shape = (-1, *(1,) * self.dimensions)
-                mean, spread = np.array(pairs, dtype=np.float32).reshape(-1, 2).T
-                factors[side] = mean.reshape(shape), spread.reshape(shape)
+                pairs = np.array([(scale.mean, scale.spread) for scale in scales], dtype=np.float32)
+                mean, spread = pairs.reshape(-1, 2, *(1,) * self.dimensions).swapaxes(0, 1)
+                factors[side] = mean, spread
         return factors
 
     def stack(self, arrays: Arrays, side: Side = "inputs") -> np.ndarray:
@@ -282,9 +279,8 @@ class Signature:
         ours, theirs = _rounded(self.to_dict()), _rounded(other.to_dict())
         if ours == theirs:
             return
-        differing = [
-            key for key in ("recipe", "stacked", "spacings", "dimensions") if ours[key] != theirs[key]
-        ]
+        plain = ("recipe", "stacked", "spacings", "dimensions")
+        differing = [key for key in plain if ours[key] != theirs[key]]
         facts = ours["facts"].keys() | theirs["facts"].keys()
         differing += [key for key in sorted(facts) if ours["facts"].get(key) != theirs["facts"].get(key)]
         for side in ("inputs", "outputs"):

@@ -53,6 +53,7 @@ def make_bed_topography(
     seed: int = 7,
     size_km: float = 250.0,
     world: World | None = None,
+    bound: bool = True,
     progress: bool = True,
 ) -> Path:
     """Make a sector of Antarctica with a known bed, in the formats and under the names of the real files.
@@ -67,6 +68,8 @@ def make_bed_topography(
         Edge of the square sector, 60 to 400 km, a multiple of 2.
     world
         What the sector is like and how it is observed; the defaults of `World` where none is given.
+    bound
+        Whether to work out the best linear estimate too, which a map is judged beside; it takes a while.
     progress
         Whether to show a progress bar.
 
@@ -107,9 +110,12 @@ def make_bed_topography(
         done("surface")
         _write_ice(sector, out / "misc", rng=next(streams))
         done("velocity, accumulation, grounding line")
-        _write_truth(sector, lowres, seen.noise, surveys, out / "truth")
+        _write_bed(sector.crop(sector.bed_m), sector.box, out / "truth" / "bed.tif")
+        if bound:
+            _write_bound(sector, lowres, seen.noise, surveys, out / "truth")
         done("truth and bound")
-    return _write_sources(out, sector.box, sorted(name for name in surveys if name.startswith("block")))
+    blocks = sorted(name for name in surveys if name.startswith("block"))
+    return _write_sources(out, sector.box, blocks, bound=bound)
 
 
 def place_blocks(box: Grid) -> tuple[dict[str, Bounds], list[float]]:
@@ -183,16 +189,19 @@ def _write_grounding_line(sector: Sector, folder: Path) -> None:
     frame.to_file(folder / "GroundingLine_Antarctica_v2.shp")
 
 
-def _write_truth(
+def _write_bed(heights: np.ndarray, box: Grid, path: Path) -> None:
+    write_cog(make_heights(heights, box, name="bed_elevation"), path)
+
+
+def _write_bound(
     sector: Sector, lowres: xr.DataArray, noise: np.ndarray, surveys: dict[str, pd.DataFrame], folder: Path
 ) -> None:
-    """Write the true bed, its best linear estimate, and how far the estimate and cubic resampling are off."""
+    """Write the best linear estimate of the bed, and how far it and cubic resampling are off."""
     box = sector.box
     bed = sector.crop(sector.bed_m)
     cubic = cut(lowres, [box.bounds], spacing=SPACING, method="cubic")[0]
     estimate = cubic + _estimate_departure(sector, bed - cubic, noise)
-    for name, heights in (("bed", bed), ("bed_wiener", estimate)):
-        write_cog(make_heights(heights, box, name="bed_elevation"), folder / f"{name}.tif")
+    _write_bed(estimate, box, folder / "bed_wiener.tif")
     scene = radar.Scene(box, bed, bed)
     grounded = sector.crop(sector.fine(sector.sheet.inland_m)) > 0
     parts: dict[str, dict[str, float]] = {
@@ -210,9 +219,9 @@ def _write_truth(
             parts[f"_{survey}"][name] = _rmse(
                 scene.sample(error, picks["x"].to_numpy(), picks["y"].to_numpy())
             )
-    bound = {f"rmse_m{part}": values for part, values in parts.items()} | {"assumes": ASSUMPTIONS}
+    known = {f"rmse_m{part}": values for part, values in parts.items()} | {"assumes": ASSUMPTIONS}
     with replace_when_done(folder / "bound.json") as partial:
-        partial.write_text(json.dumps(bound, indent=2) + "\n")
+        partial.write_text(json.dumps(known, indent=2) + "\n")
 
 
 def _rmse(error: np.ndarray) -> float:
@@ -243,7 +252,7 @@ def _estimate_departure(sector: Sector, departure: np.ndarray, noise: np.ndarray
     return cut(field, [sector.box.bounds], spacing=SPACING, method="cubic")[0]
 
 
-def _write_sources(out: Path, box: Grid, blocks: list[str]) -> Path:
+def _write_sources(out: Path, box: Grid, blocks: list[str], *, bound: bool) -> Path:
     """Write sandbox.yaml: the files of the sandbox, listed as a user lists his own.
 
     Rasters say themselves what their heights count from; for text files the list says it.
@@ -272,8 +281,9 @@ def _write_sources(out: Path, box: Grid, blocks: list[str]) -> Path:
         "grounding_line": {"path": "misc/GroundingLine_Antarctica_v2.shp", "buffer_m": 10000},
         "held_out": {"surveys": _list_surveys(["held_out_flights", "held_out_block"])},
         "truth": {"path": "truth/bed.tif"},
-        "bound": {"path": "truth/bed_wiener.tif"},
     }
+    if bound:
+        sources["bound"] = {"path": "truth/bed_wiener.tif"}
     path = out / "sandbox.yaml"
     with replace_when_done(path) as partial:
         partial.write_text(

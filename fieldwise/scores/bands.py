@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -45,25 +46,36 @@ class BandPowerSums:
     true: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def add(self, values: np.ndarray, truth: np.ndarray) -> None:
-        """Add a part of the map and of the truth, (y, x); one smaller than a window adds nothing."""
-        if values.shape != truth.shape:
+        """Add a part of the map and of the truth, (y, x); one smaller than a window adds nothing.
+
+        Of members, (member, y, x), the mean power counts, in the windows that are complete in all of them.
+        """
+        if values.shape[-2:] != truth.shape:
             raise InputError(f"a map of {values.shape} cells and a truth of {truth.shape} differ")
-        if min(values.shape) < self.cells:
+        if min(truth.shape) < self.cells:
             return
-        both = np.stack([values, truth]).astype(np.float64)
+        members = values.reshape(-1, *truth.shape)
+        known: Any = np.isfinite(members).all(axis=0) & np.isfinite(truth)
+        complete: Any = self._windows(known).all(axis=(1, 2))
+        drawn = np.mean([self._power(member, complete) for member in members], axis=0)
+        for name, power in (("drawn", drawn), ("true", self._power(truth, complete))):
+            before = getattr(self, name)
+            setattr(self, name, before + power if before.size else power)
+
+    def _windows(self, values: np.ndarray) -> np.ndarray:
+        """Cut out all windows: (window, y, x)."""
         step = max(self.cells // 2, 1)
-        windows = sliding_window_view(both, (self.cells, self.cells), axis=(1, 2))[:, ::step, ::step]
-        windows = windows.reshape(2, -1, self.cells, self.cells)
-        windows = windows[:, np.isfinite(windows).all(axis=(0, 2, 3))]
-        taper = np.hanning(self.cells + 1)[:-1]
-        windows = (windows - windows.mean(axis=(2, 3), keepdims=True)) * np.outer(taper, taper)
-        power = (np.abs(np.fft.rfft2(windows)) ** 2).sum(axis=1)
+        windows = sliding_window_view(values, (self.cells, self.cells))[::step, ::step]
+        return windows.reshape(-1, self.cells, self.cells)
+
+    def _power(self, values: np.ndarray, complete: np.ndarray) -> np.ndarray:
+        """Sum up the power of some windows by bands."""
+        windows, taper = self._windows(values.astype(np.float64))[complete], np.hanning(self.cells + 1)[:-1]
+        windows = (windows - windows.mean(axis=(1, 2), keepdims=True)) * np.outer(taper, taper)
+        power = (np.abs(np.fft.rfft2(windows)) ** 2).sum(axis=0)
         band = self._bands()
         inside = band >= 0
-        sums = [np.bincount(band[inside], each[inside], len(self.edges) - 1) for each in power]
-        self.drawn, self.true = (
-            old + new if old.size else new for old, new in zip((self.drawn, self.true), sums)
-        )
+        return np.bincount(band[inside], power[inside], len(self.edges) - 1)
 
     @property
     def ratios(self) -> np.ndarray:

@@ -89,6 +89,29 @@ def _overlap(confusion: np.ndarray) -> np.ndarray:
     return np.where(either > 0, both / np.maximum(either, 1), 1.0)
 
 
+def measure_cover(mask: np.ndarray, other: np.ndarray, area: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give the area of each connected part of a mask of the globe, and how much of it another one covers.
+
+    Parameters
+    ----------
+    mask, other
+        (rows, columns) bool.
+    area
+        (rows, columns), of the cells.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        (parts,) each, in the order of their numbers.
+
+    >>> mask, other = np.array([[1, 1, 0, 1, 0]]) > 0, np.array([[0, 1, 1, 0, 0]]) > 0
+    >>> [areas.tolist() for areas in measure_cover(mask, other, np.full((1, 5), 3.0))]
+    [[6.0, 3.0], [3.0, 0.0]]
+    """
+    parts = label_components(mask).ravel()
+    return np.bincount(parts, area.ravel())[1:], np.bincount(parts, (area * other).ravel())[1:]
+
+
 @dataclass
 class EventSums:
     """How many true events are found, and how many of those predicted are false, image by image.
@@ -125,9 +148,7 @@ class EventSums:
 
     def _count_seen(self, mask: np.ndarray, other: np.ndarray) -> np.ndarray:
         """Tell of each part of a mask whether another one covers enough of it."""
-        parts = label_components(mask).ravel()
-        whole = np.bincount(parts, self.area.ravel())[1:]
-        covered = np.bincount(parts, (self.area * other).ravel())[1:]
+        whole, covered = measure_cover(mask, other, self.area)
         return (covered >= COVERED * whole)[whole >= self.least]
 
     @property

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 from scipy import ndimage
-from scipy.interpolate import LinearNDInterpolator
 from scipy.spatial import Delaunay, KDTree
 
 from fieldwise.fields.grids import Grid
@@ -96,13 +95,19 @@ def lay_out(x: np.ndarray, y: np.ndarray, grid: Grid) -> Callable[[np.ndarray], 
         return np.bincount(cell, values) / count
 
     places = np.column_stack([mean(x), mean(y)])
-    corners, centres = Delaunay(places), np.stack(np.meshgrid(grid.x, grid.y), axis=-1)
-    outside = corners.find_simplex(centres) < 0
+    triangles, centres = Delaunay(places), np.stack(np.meshgrid(grid.x, grid.y), axis=-1)
+    found = triangles.find_simplex(centres)
+    outside = found < 0
     nearest = KDTree(places).query(centres[outside])[1]
+    # The weights of a triangle's corners, once for all maps.
+    slopes, last = triangles.transform[found][..., :2, :], triangles.transform[found][..., 2, :]
+    weights = np.einsum("...ij,...j", slopes, centres - last)
+    weights = np.concatenate([weights, 1 - weights.sum(axis=-1, keepdims=True)], axis=-1)
+    corners = triangles.simplices[found]
 
     def show(values: np.ndarray) -> np.ndarray:
         means = mean(values)
-        shown = LinearNDInterpolator(corners, means)(centres)
+        shown = (means[corners] * weights).sum(axis=-1)
         shown[outside] = means[nearest]
         return shown
 

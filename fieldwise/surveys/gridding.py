@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +31,7 @@ from fieldwise.surveys.gmt import load_gmt
 # by decimetres even between lines 10 km apart (measured; picks are uncertain by 10-20 m).
 BLOCK_CELLS = 256
 OVERLAP_CELLS = 32
+SIDE_BY_SIDE = 4  # blocks; fewer are solved sooner than processes start
 MASK_CELLS = 3  # farther from every pick than this the bed is a guess
 REACH_SLACK = 1e-4  # of a cell: degrees with seven decimals are off by less, and decide no tie
 MOST_CELLS = 10**9
@@ -120,11 +121,15 @@ def grid_survey(
     departures = np.column_stack([near[:, :2], near[:, 2] - plane(near[:, 0], near[:, 1])])
     medians = _block_medians(departures, grid)
     values = np.full(grid.shape, np.nan, np.float32)
+    blocks, reached = [], []
     for rows, columns, block in cut_blocks(grid, max(grid.shape) if mask_cells is None else BLOCK_CELLS):
         wanted = np.ones(block.shape, bool) if mask_cells is None else _reached(block, near, mask_cells)
         if wanted.any():
-            surface = _spline(block, medians, tension) + plane(block.x[None, :], block.y[:, None])
-            values[rows, columns] = np.where(wanted, surface, np.nan)
+            blocks.append(block)
+            reached.append((rows, columns, wanted))
+    for block, (rows, columns, wanted), surface in zip(blocks, reached, _splines(blocks, medians, tension)):
+        surface = surface + plane(block.x[None, :], block.y[:, None])
+        values[rows, columns] = np.where(wanted, surface, np.nan)
     return make_field(values, grid, name="z", long_name="gridded picks")
 
 
@@ -297,10 +302,20 @@ def _reached(grid: Grid, picks: np.ndarray, cells: int) -> np.ndarray:
     return reached
 
 
-def _spline(grid: Grid, medians: np.ndarray, tension: float) -> np.ndarray:
-    """Solve the spline in tension at the centres of a grid's cells (y north to south, x)."""
+def _splines(blocks: list[Grid], medians: np.ndarray, tension: float) -> Iterator[np.ndarray]:
+    """Solve the splines of blocks, side by side where there are some."""
+    from joblib import Parallel, cpu_count, delayed
+
+    processes = min(cpu_count(), len(blocks)) if len(blocks) >= SIDE_BY_SIDE else 1
+    return Parallel(processes, return_as="generator")(
+        delayed(_spline)(block, _within(medians, _padded(block, OVERLAP_CELLS).bounds, 0), tension)
+        for block in blocks
+    )
+
+
+def _spline(grid: Grid, near: np.ndarray, tension: float) -> np.ndarray:
+    """Solve the spline in tension, from medians near, at the cells of a grid (y north to south, x)."""
     padded = _padded(grid, OVERLAP_CELLS)
-    near = _within(medians, padded.bounds, 0)
     if np.ptp(near[:, 2]) < 1e-6:  # GMT has no scale to solve a level surface by
         return np.full(grid.shape, near[0, 2])
     west, south, east, north = _padded(padded, -0.5).bounds

@@ -17,7 +17,9 @@ from fieldwise.losses.games import GAMES, adversarial_loss, discriminator_loss, 
 from fieldwise.networks.layers import evaluating
 from fieldwise.networks.valid.blocks import narrow
 from fieldwise.networks.valid.styled import WEIGHTED, style_map
-from fieldwise.tasks.field import FieldTask, check_rate, find_style, make_network, meet
+from fieldwise.tasks.field import FieldTask, find_style, make_network, meet
+from fieldwise.tasks.optimizers import make_optimizer
+from fieldwise.tasks.rates import check_rate
 
 PENALTIES = ("none", "r1", "wgan_gp")
 
@@ -125,6 +127,8 @@ class AdversarialTask(FieldTask):
         _check_smoothing(label_smoothing, game)
         if self.members > 1:
             raise InputError(f"members: is {self.members}; against a discriminator one is drawn, give 1")
+        if self.clip_share or self.lag is not None:
+            raise InputError("--clip_share, --gradient_lag: are not for a discriminator; leave them out")
         self.automatic_optimization = False  # two optimisers take turns
         self._group: list[dict[str, Any]] = []  # batches that wait for a step
         judge = discriminator_options or {}
@@ -156,7 +160,7 @@ class AdversarialTask(FieldTask):
         networks = [self.network] if self.discriminator is None else [self.network, self.discriminator]
         options = self.optimizer_options, self.discriminator_optimizer_options
         return [
-            self.make_optimizer(network.parameters(), rate, each)
+            make_optimizer(self.optimizer_class, network.parameters(), rate, each)
             for network, rate, each in zip(networks, self.learning_rates, options)
         ]
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fieldwise.losses.classes import balance_cells
 from fieldwise.tasks.field import FieldTask, meet, parse_sum
 
 HOME = "fieldwise.losses.classes"
@@ -38,6 +39,9 @@ class ClassTask(FieldTask):
         cross-entropy alone.
     class_weights : sequence of float, optional
         How much each class counts, see :func:`fieldwise.losses.classes.class_weights`.
+    balanced : bool
+        Whether to learn from as many cells of each class as the rarest has, drawn anew in each step:
+        :func:`fieldwise.losses.classes.balance_cells`.
     options
         As of :class:`fieldwise.tasks.FieldTask`.
 
@@ -50,17 +54,22 @@ class ClassTask(FieldTask):
     1.3863
     """
 
+    lone_samples = True  # a batch norm sees the thousands of cells of a map
+
     def __init__(
         self,
         *,
         losses: dict[str, float] | None = None,
         class_weights: Sequence[float] | None = None,
+        balanced: bool = False,
         **options: Any,
     ) -> None:
         named = {CLASS_LOSSES.get(name, name): weight for name, weight in (losses or {}).items()}
         super().__init__(losses=named or {CLASS_LOSSES["cross_entropy"]: 1.0}, **options)
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         self.register_buffer("class_weights", weights, persistent=False)
+        self.balanced = balanced
+        self.scores: Tensor | None = None  # of the batch before, for who asks how well it was told
         for name, term in self.terms.items():
             if weights is not None and "weights" in inspect.signature(term).parameters:
                 self.terms[name] = functools.partial(_weighted, term, self)
@@ -69,7 +78,17 @@ class ClassTask(FieldTask):
         """Return each loss by name, without its weight."""
         labels = batch["targets"][:, 0].long()
         scores = prediction.float()  # what is rare has probabilities that half precision cannot tell
-        return {name: term(scores, labels, batch.get("mask")) for name, term in self.terms.items()}
+        mask, self.scores = batch.get("mask"), prediction.detach()
+        if self.balanced and self.training:
+            drawn = balance_cells(labels, scores.shape[1])
+            mask = drawn if mask is None else drawn * mask
+        return {name: term(scores, labels, mask) for name, term in self.terms.items()}
+
+    def measure_overlap(self, batch: Mapping[str, Any]) -> Tensor:
+        """Return the IoU of each image of the batch that the task has just learnt from."""
+        assert self.scores is not None
+        prediction, known = meet(self.scores, batch)
+        return iou_of_images(prediction.argmax(1), known["targets"][:, 0].long(), prediction.shape[1])
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
         """Judge one batch: its loss, and how predicted and true classes overlap."""

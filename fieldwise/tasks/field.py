@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning
@@ -17,7 +17,15 @@ from fieldwise.losses.ensembles import fair_crps, proper_score
 from fieldwise.networks.imports import import_by_path
 from fieldwise.networks.valid.blocks import narrow
 from fieldwise.tasks.checkpoints import check_plain
-from fieldwise.tasks.rates import PlateauDecay, fall_along_cosine, set_learning_rate
+from fieldwise.tasks.optimizers import OPTIMIZERS, GradientLag, make_optimizer, shorten_by_layer
+from fieldwise.tasks.rates import (
+    PlateauDecay,
+    check_factor,
+    check_rate,
+    fall_along_cosine,
+    fall_in_steps,
+    set_learning_rate,
+)
 
 LOSSES: dict[str, Callable] = {
     "mae": masked_mae,
@@ -27,7 +35,6 @@ LOSSES: dict[str, Callable] = {
 }
 OF_MEMBERS = ("crps", "proper_score")
 VALUES_AT_A_GLANCE = 64  # of losses and gradients on a GPU; at most so many steps are taken after a bad one
-OPTIMIZERS = {"adam": "torch.optim.Adam", "adamw": "torch.optim.AdamW"}
 
 
 class FieldTask(lightning.LightningModule):
@@ -54,13 +61,15 @@ class FieldTask(lightning.LightningModule):
         How many predictions are drawn of each batch. From two on a loss is shown all of them, (member, batch,
         channel, y, x), as `crps` is; the network is to draw them by chance.
     optimizer : str
-        `adam`, `adamw` or the import path of a class of torch.optim.Optimizer.
+        `adam`, `adamw`, `lamb` or the import path of a class of torch.optim.Optimizer.
     optimizer_options : dict, optional
         Its further keyword arguments.
     learning_rate, weight_decay : float
         Of the optimiser.
     decay_epochs : int
         Epochs in which the learning rate falls to nothing along half a cosine; 0 keeps it as it is.
+    decay_at, decay_factor : list of int, float
+        Epochs, from 0, at each of which the rate is multiplied by the factor.
     warmup_steps : int
         Steps in which the learning rate rises to what it is to be; with any, it then falls from step to step
         instead of from epoch to epoch, as few long epochs need.
@@ -71,6 +80,11 @@ class FieldTask(lightning.LightningModule):
         What it is then multiplied by.
     clip_norm : float
         Largest norm of all gradients together; longer ones are shortened to it. 0 leaves them as they are.
+    clip_share : float
+        Largest step in a tensor, as a share of the length of its weights; 0 for any. See
+        :func:`fieldwise.tasks.optimizers.shorten_by_layer`.
+    gradient_lag : bool
+        Whether a step is taken along the gradient of the step before.
     l2 : float
         Weight of the sum of squares of all kernels (not of biases) in the loss.
 
@@ -90,6 +104,8 @@ class FieldTask(lightning.LightningModule):
     fieldwise.errors.InputError: --learning_rate: is 0, with which nothing is learnt; give a number above 0
     """
 
+    lone_samples = False  # whether batch norms learn from one sample at a time
+
     def __init__(
         self,
         *,
@@ -103,10 +119,14 @@ class FieldTask(lightning.LightningModule):
         learning_rate: float = 1e-4,
         weight_decay: float = 0.0,
         decay_epochs: int = 0,
+        decay_at: list[int] | None = None,
+        decay_factor: float = 0.1,
         warmup_steps: int = 0,
         plateau_epochs: int = 0,
         plateau_factor: float = 0.1,
         clip_norm: float = 0.5,
+        clip_share: float = 0.0,
+        gradient_lag: bool = False,
         l2: float = 0.0,
     ) -> None:
         super().__init__()
@@ -114,7 +134,9 @@ class FieldTask(lightning.LightningModule):
         check_plain(dict(self.hparams))
         check_rate(learning_rate=learning_rate)
         require_at_least(0, weight_decay=weight_decay, decay_epochs=decay_epochs, clip_norm=clip_norm, l2=l2)
-        require_at_least(1, members=members)
+        require_at_least(0, clip_share=clip_share, warmup_steps=warmup_steps)
+        require_at_least(1, members=members, decay_at=min(decay_at or [1]))
+        check_factor(decay_factor=decay_factor)
         if decay_epochs and plateau_epochs:
             raise InputError("--plateau_epochs: does not go with --decay_epochs; give 0 for one of them")
         self.network = make_network(network, network_options or {})
@@ -125,11 +147,12 @@ class FieldTask(lightning.LightningModule):
             OPTIMIZERS.get(optimizer, optimizer), kind=torch.optim.Optimizer
         )
         self.optimizer_options = {"weight_decay": weight_decay, **(optimizer_options or {})}
+        make_optimizer(self.optimizer_class, [nn.Parameter()], learning_rate, self.optimizer_options)
         self.learning_rate, self.decay_epochs = learning_rate, decay_epochs
-        require_at_least(0, warmup_steps=warmup_steps)
-        self.warmup_steps = warmup_steps
+        self.decay_at, self.decay_factor, self.warmup_steps = decay_at or [], decay_factor, warmup_steps
         self.plateau = PlateauDecay(plateau_epochs, plateau_factor)
-        self.clip_norm, self.l2 = clip_norm, l2
+        self.clip_norm, self.clip_share, self.l2 = clip_norm, clip_share, l2
+        self.lag = GradientLag() if gradient_lag else None
         self._unseen: list[tuple[Tensor, nn.Module, str]] = []  # values that are still to be looked at
 
     def forward(self, inputs: Tensor | Mapping[str, Tensor], **beside: Tensor) -> Tensor:
@@ -153,18 +176,9 @@ class FieldTask(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser."""
-        return self.make_optimizer(self.parameters(), self.learning_rate, self.optimizer_options)
-
-    def make_optimizer(
-        self, weights: Iterable[nn.Parameter], learning_rate: float, options: Mapping[str, Any]
-    ) -> torch.optim.Optimizer:
-        """Make the optimiser of some weights."""
-        try:
-            return self.optimizer_class(weights, lr=learning_rate, **options)
-        except TypeError as error:
-            raise InputError(
-                f"{self.optimizer_class.__name__} cannot be made of {dict(options)}: {error}"
-            ) from None
+        return make_optimizer(
+            self.optimizer_class, self.parameters(), self.learning_rate, self.optimizer_options
+        )
 
     def configure_callbacks(self) -> list[lightning.Callback]:
         """Return what lowers the learning rate on a plateau, if anything does."""
@@ -177,12 +191,13 @@ class FieldTask(lightning.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
         """Set the learning rates of this step, where they change from step to step."""
         if self.warmup_steps:
-            batches = self.trainer.num_training_batches
-            steps = self.current_epoch * batches + batch_index + 1
+            batches, group = int(self.trainer.num_training_batches), self.trainer.accumulate_grad_batches
+            steps = self.current_epoch * -(-batches // group) + batch_index // group + 1
             self._set_rates(self.current_epoch + batch_index / batches, min(steps / self.warmup_steps, 1.0))
 
     def _set_rates(self, epoch: float, share: float = 1.0) -> None:
         left = share * fall_along_cosine(epoch, self.decay_epochs) * self.plateau.share
+        left *= fall_in_steps(epoch, self.decay_at, self.decay_factor)
         for optimizer, rate in zip(self.trainer.optimizers, self.learning_rates):
             set_learning_rate(optimizer, rate * left)
 
@@ -233,11 +248,28 @@ class FieldTask(lightning.LightningModule):
         self.log(name, value.detach(), on_step=False, on_epoch=True, sync_dist=True, **options)
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
-        """Shorten gradients to `clip_norm`; one that is not finite ends training."""
-        self.shorten_gradients(self.network)
+        """Shorten gradients, and hold them back if asked for; one that is not finite ends training."""
+        norm = self.shorten_gradients(self.network)
+        if self.lag is not None and (self.trainer.precision != "16-mixed" or torch.isfinite(norm)):
+            self.lag.exchange(self.network.parameters())
+        if self.clip_share:
+            shorten_by_layer(optimizer, self.clip_share)
 
-    def shorten_gradients(self, network: nn.Module) -> None:
-        """Shorten the gradients of a network together to `clip_norm`; not finite ones end training."""
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the gradients that are held back."""
+        if self.lag is not None:
+            checkpoint["held_gradients"] = self.lag.held
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the gradients that were held back."""
+        if self.lag is not None:
+            self.lag.held = checkpoint["held_gradients"]
+
+    def shorten_gradients(self, network: nn.Module) -> Tensor:
+        """Shorten the gradients of a network together to `clip_norm`; not finite ones end training.
+
+        Returns their norm before.
+        """
         norm = nn.utils.get_total_norm(
             [weight.grad for weight in network.parameters() if weight.grad is not None]
         )
@@ -245,6 +277,7 @@ class FieldTask(lightning.LightningModule):
             self.check_finite(norm, network, "gradient")
         if self.clip_norm:
             nn.utils.clip_grads_with_norm_(network.parameters(), self.clip_norm, norm)
+        return norm
 
     def check_finite(self, value: Tensor, network: nn.Module, what: str) -> None:
         """End training where a network's loss or gradient is no longer a number.
@@ -315,18 +348,6 @@ def _find_loss(name: str, *, members: int) -> Callable[..., Tensor]:
         remedy = "crps" if members > 1 else "members of 2 or more, or mae"
         raise InputError(f"loss {name}: does not judge {members} predictions of a field; take {remedy}")
     return LOSSES.get(name) or import_by_path(name)
-
-
-def check_rate(**rates: float) -> None:
-    """Refuse a learning rate with which nothing is learnt.
-
-    >>> check_rate(discriminator_rate=-1.0)
-    Traceback (most recent call last):
-    fieldwise.errors.InputError: --discriminator_rate: is -1, with which nothing is learnt; give a number ...
-    """
-    for name, rate in rates.items():
-        if not 0 < rate < math.inf:
-            raise InputError(f"--{name}: is {rate:g}, with which nothing is learnt; give a number above 0")
 
 
 def parse_losses(text: str, **named: str) -> dict[str, float]:

@@ -22,7 +22,8 @@ def choose_precision(task: Any, batch: dict[str, Any], device: torch.device) -> 
     Parameters
     ----------
     task
-        Of :class:`fieldwise.tasks.FieldTask`, with the weights that training begins with.
+        Of :class:`fieldwise.tasks.FieldTask`, with the weights that training begins with. A network that is
+        too small to gain anything says so: `computes_in_full`.
     batch
         The first of training.
     device
@@ -39,7 +40,7 @@ def choose_precision(task: Any, batch: dict[str, Any], device: torch.device) -> 
     ('32-true', '')
     """
     reason = _find_reason(device)
-    if not reason:
+    if not reason or getattr(task.network, "computes_in_full", False):
         return "32-true", ""
     apart = measure_distance(task, batch, device)
     if apart < TOLERANCE:

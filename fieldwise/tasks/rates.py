@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -36,6 +37,39 @@ def fall_along_cosine(epoch: float, decay_epochs: int) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * done)
 
 
+def fall_in_steps(epoch: float, decay_at: Sequence[int], factor: float) -> float:
+    """Give the share of the learning rate that is left, if each of some epochs multiplies it by a factor.
+
+    >>> [fall_in_steps(epoch, [2, 4], 0.5) for epoch in range(6)]
+    [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
+    """
+    return float(factor ** sum(epoch >= each for each in decay_at))
+
+
+def check_rate(**rates: float) -> None:
+    """Refuse a learning rate with which nothing is learnt.
+
+    >>> check_rate(discriminator_rate=-1.0)
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: --discriminator_rate: is -1, with which nothing is learnt; give a number ...
+    """
+    for name, rate in rates.items():
+        if not 0 < rate < math.inf:
+            raise InputError(f"--{name}: is {rate:g}, with which nothing is learnt; give a number above 0")
+
+
+def check_factor(**factors: float) -> None:
+    """Refuse what a learning rate is multiplied by, to lower it, where it does not.
+
+    >>> check_factor(decay_factor=1.5)
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: --decay_factor: is 1.5; give more than 0 and less than 1
+    """
+    for name, factor in factors.items():
+        if not 0 < factor < 1:
+            raise InputError(f"--{name}: is {factor:g}; give more than 0 and less than 1")
+
+
 class PlateauDecay(Callback):
     """Lowers the learning rate whenever the validation loss has not improved for some epochs.
 
@@ -63,8 +97,7 @@ class PlateauDecay(Callback):
 
     def __init__(self, epochs: int, factor: float) -> None:
         require_at_least(0, plateau_epochs=epochs)
-        if not 0 < factor < 1:
-            raise InputError(f"--plateau_factor: is {factor:g}; give more than 0 and less than 1")
+        check_factor(plateau_factor=factor)
         self.epochs, self.factor = epochs, factor
         self.least, self.worse, self.lowered = math.inf, 0, 0
 

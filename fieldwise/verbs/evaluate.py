@@ -14,7 +14,6 @@ from fieldwise.errors import InputError, first_line
 from fieldwise.runs import write_json
 from fieldwise.scores import format_table, relative_l1, speed_of, to_csv
 from fieldwise.scores.tables import Row
-from fieldwise.symmetries import ORDER
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -122,7 +121,7 @@ def open_predicted(
     *,
     truth: Iterable[str] | None = None,
 ) -> list[xr.Dataset]:
-    """Open what was predicted for each case: of a folder CASE.nc, or the one file of one case.
+    """Open what was predicted for each case: of a folder CASE.nc, or the one file or Zarr of one case.
 
     Parameters
     ----------
@@ -156,7 +155,8 @@ def open_predicted(
         raise InputError(f"{prediction}: no such file; write it with `fieldwise{recipe} predict`")
     found = []
     for case in cases:
-        path = prediction / f"{case.name}.nc" if prediction.is_dir() else prediction
+        one = prediction.suffix == ".zarr" or not prediction.is_dir()
+        path = prediction if one else prediction / f"{case.name}.nc"
         if not path.exists() or (path == prediction and len(cases) > 1):
             raise InputError(f"{prediction}: holds no {case.name}.nc; predict all cases of {case.split}")
         case.check_has(names if truth is None else truth, why="judging")
@@ -168,9 +168,9 @@ def _open_predicted(path: Path, case: Case, names: list[str]) -> xr.Dataset:
     import xarray as xr
 
     try:
-        opened = xr.open_dataset(path, engine="h5netcdf", decode_times=False)
+        opened = xr.open_dataset(path, engine="zarr" if path.is_dir() else "h5netcdf", decode_times=False)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as NetCDF ({first_line(error)})") from None
+        raise InputError(f"{path}: cannot be read as NetCDF or Zarr ({first_line(error)})") from None
     missing = [name for name in names if name not in opened]
     if missing:
         raise InputError(f"{path}: lacks {', '.join(missing)}; predict again with this run")
@@ -301,6 +301,7 @@ def measure_symmetry(
     import torch
 
     from fieldwise.samples.loaders import turn, turn_back
+    from fieldwise.symmetries import ORDER
 
     if not vectors["targets"]:
         return math.nan

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Of a run, not of what is learnt.
-OPERATIONAL = {"data", "run", "resume", "accelerator", "devices", "compile", "progress", "tracker"}
+OPERATIONAL = {"data", "run", "resume", "accelerator", "devices", "sync_batch_norm"}
+OPERATIONAL |= {"compile", "progress", "tracker"}
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -26,11 +27,14 @@ class Training(TypedDict, total=False):
         max_epochs: Passes over the training samples.
         batch_size: Samples a step.
         accumulate: Batches whose gradients are added up for one step: as a batch that many times as large.
+        save_batches: Batches after which the last checkpoint is written within an epoch too, so that a long
+            one can be cut off; by default after epochs alone.
         patience: Epochs without improvement on the validation samples after which training stops.
         seed: Of weights and order.
         resume: Go on from the last checkpoint in the run folder, if there is one.
         accelerator: cpu, gpu or auto.
         devices: How many of them.
+        sync_batch_norm: Whether the batch norms of several GPUs see what all of them do.
         precision: Of the numbers; auto takes bf16-mixed where the device has it, within tolerance.
         compile: Whether to compile the networks, after which a GPU takes fewer and larger steps; it takes a
             minute or more, and what cannot be compiled runs as it is.
@@ -42,11 +46,13 @@ class Training(TypedDict, total=False):
     max_epochs: int
     batch_size: int
     accumulate: int
+    save_batches: int | None
     patience: int | None
     seed: int
     resume: bool
     accelerator: str
     devices: int | str
+    sync_batch_norm: bool
     precision: Literal["auto", "32-true", "64-true", "16-mixed", "bf16-mixed"]
     compile: bool
     progress: bool
@@ -57,11 +63,13 @@ TRAINING: Training = {
     "max_epochs": 100,
     "batch_size": 64,
     "accumulate": 1,
+    "save_batches": None,
     "patience": None,
     "seed": 42,
     "resume": True,
     "accelerator": "auto",
     "devices": "auto",
+    "sync_batch_norm": False,
     "precision": "auto",
     "compile": False,
     "progress": True,

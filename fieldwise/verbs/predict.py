@@ -43,6 +43,7 @@ Task = tuple[Unit, int]  # and the number of one of its frames in the file
 
 WRITE_BEHIND = 2  # pieces in memory after the one that is computed
 MOST_READERS = 12  # each has a block in memory
+MOST_NAMES = 6  # of cases in a message
 
 
 def predict_to(
@@ -166,7 +167,11 @@ def predict_to(
         check_room(out, plan, members=members)
         partial = open_partial(out, plan, describe_file(ensemble, case, plan, attributes or {}))
         readers = readers or (min(os.cpu_count() or 2, MOST_READERS) if on_gpu else 2)
-        _compute(partial, ensemble, case, readers, progress, seconds if seconds is not None else [])
+        try:
+            _compute(partial, ensemble, case, readers, progress, seconds if seconds is not None else [])
+        except InputError:
+            partial.drop_unbegun()
+            raise
         _finish(partial, out)
     many = f"{len(chosen)} frame{'s' * (len(chosen) != 1)}"
     if tell:
@@ -206,7 +211,8 @@ def check_out(out: Path, cases: Sequence[Case], suffixes: Collection[str], kinds
     if out.suffix and out.suffix not in suffixes:
         raise InputError(f"{out}: {kinds}, or into a folder as CASE.nc")
     if out.suffix in suffixes and len(cases) > 1:
-        names = ", ".join(case.name for case in cases)
+        names = ", ".join(case.name for case in cases[:MOST_NAMES])
+        names += f" and {len(cases) - MOST_NAMES} more" if len(cases) > MOST_NAMES else ""
         raise InputError(f"{out}: one file takes one case; choose --case among {names}, or give a folder")
 
 

@@ -103,7 +103,7 @@ def train_run(
         _tell(f"{run}: nothing to do, {_describe_best(run, monitor)}; {remedy}")
         return best
     precision = _choose_precision(task, loaders[0], training)
-    told = _watch(every, picture, WATCHING.get(), seed=training["seed"], first=done)
+    told = _watch(every, picture, WATCHING.get(), first=done)
     more = {"precision": precision, "callbacks": told, "share_samples": not _shares_samples(loaders[0])}
     trainer = _make_trainer(task, run, monitor, training, anew=not last, **more)
     if trainer.is_global_zero:
@@ -136,7 +136,7 @@ def check_training(training: Mapping[str, Any]) -> None:
     Traceback (most recent call last):
     fieldwise.errors.InputError: --devices: is x; give a number or auto
     """
-    counts = ("max_epochs", "batch_size", "accumulate", "patience")
+    counts = ("max_epochs", "batch_size", "accumulate", "save_batches", "patience")
     require_at_least(1, **{name: training[name] for name in counts})
     require_at_least(0, seed=training["seed"])
     if training["seed"] >= 2**32:
@@ -152,6 +152,8 @@ def check_training(training: Mapping[str, Any]) -> None:
     device = choose_device(training["accelerator"])
     if training["precision"] == "16-mixed" and device.type == "cpu":
         raise InputError("--precision: 16-mixed needs a GPU; give bf16-mixed or 32-true")
+    if training["sync_batch_norm"] and device.type == "cpu":
+        raise InputError("--sync_batch_norm: needs GPUs; leave it out")
 
 
 def _make_task(make_task: Callable[..., FieldTask], signature: Signature, loader: Any, *, seed: int) -> Any:
@@ -162,7 +164,8 @@ def _make_task(make_task: Callable[..., FieldTask], signature: Signature, loader
 
     seed_everything(seed, verbose=False)
     task = make_task(signature=signature.to_dict())
-    if getattr(loader, "batch_size", None) == 1 and has_batch_norm(task):
+    alone = getattr(loader, "batch_size", None) == 1 and not task.lone_samples
+    if alone and has_batch_norm(task):
         part = next(name for name, each in task.named_children() if has_batch_norm(each))
         raise InputError(
             f"--batch_size: is 1, from which the batch norm in the {part} learns nothing; give 2 or more"
@@ -184,16 +187,21 @@ def _check_resumable(last: Path, task: FieldTask, signature: Signature) -> int:
     )
     if shapes != wanted:
         raise InputError(f"{last}: holds another network; choose another --run, or --resume false")
-    return int(checkpoint.get("epoch", -1)) + 1
+    batches = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.batch_progress", {})
+    return int(checkpoint.get("epoch", -1)) + bool(batches.get("is_last_batch", True))
 
 
 def _find_remedy(last: Path, done: int, training: Training) -> str | None:
-    """Say what makes a run go on that has ended: all its epochs are done, or its patience ran out."""
+    """Say what makes a run go on that has ended: its epochs are done, its patience, or its target reached."""
+    from fieldwise.runs.checkpoints import Target
     from fieldwise.tasks.checkpoints import read_checkpoint
 
     if done >= training["max_epochs"]:
         return "raise --max_epochs to go on"
     states = read_checkpoint(last).get("callbacks", {})
+    for each in WATCHING.get():
+        if isinstance(each, Target) and states.get(each.state_key, {"best": -math.inf})["best"] >= each.value:
+            return f"raise --{each.option} to go on"
     waited = [state["wait_count"] for state in states.values() if "wait_count" in state]
     patience = training["patience"]
     ran_out = patience is not None and any(count >= patience for count in waited)
@@ -226,16 +234,17 @@ def _compile(task: FieldTask) -> None:
             network.compile()
 
 
-def _watch(
-    settings: Mapping[str, Any], picture: Any, callbacks: Sequence[Any], *, seed: int, first: int
-) -> list[Any]:
+def _watch(settings: Mapping[str, Any], picture: Any, callbacks: Sequence[Any], *, first: int) -> list[Any]:
     """List the callbacks of every training, and further ones."""
-    from fieldwise.runs.checkpoints import SeedEpochs
+    from fieldwise.runs.checkpoints import SaveWithin, SeedEpochs
     from fieldwise.runs.loggers import RecordRun
     from fieldwise.runs.pictures import draw_samples
 
     record = RecordRun(settings, picture=picture or draw_samples)
-    return [SeedEpochs(seed, first=first), record, *callbacks]
+    group = settings["accumulate"]
+    every = -(-(settings["save_batches"] or 0) // group) * group  # no gradients are half added up
+    saving = [SaveWithin(settings["run"] / "checkpoints" / "last.ckpt", every=every)] if every else []
+    return [SeedEpochs(settings["seed"], first=first, every=every), record, *callbacks, *saving]
 
 
 def _shares_samples(loader: Any) -> bool:
@@ -257,6 +266,7 @@ def _make_trainer(task: Any, run: Path, monitor: str, training: Training, **more
         accumulate=accumulate,
         accelerator=training["accelerator"],
         devices=training["devices"],
+        sync_batch_norm=training["sync_batch_norm"],
         progress=training["progress"],
         tracker=training["tracker"],
         **more,

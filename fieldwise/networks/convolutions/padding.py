@@ -8,7 +8,7 @@ their sign over a pole.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -114,19 +114,43 @@ def _go_around(fields: Tensor, cells: int) -> Tensor:
     return _go_around(fields, cells - near) if near < cells else fields
 
 
+def apply_to_globe(network: Callable[[Tensor], Tensor], fields: Tensor, step: int) -> Tensor:
+    """Apply what makes a globe coarser by a factor, for which its rows need not be a multiple of that.
+
+    Rows that are wanting, half of them at each pole, are taken from beyond it, and cut off again: to the
+    network a few rows at the poles occur twice. A grid of ERA5, 721 x 1440 cells, is so read as 728 or 736
+    rows. Longitudes have no end at which any could be added.
+
+    >>> seen = []
+    >>> def network(fields):
+    ...     seen.append(tuple(fields.shape[2:]))
+    ...     return 2 * fields
+    >>> globe = torch.rand(1, 1, 721, 1440)
+    >>> bool((apply_to_globe(network, globe, step=16) == 2 * globe).all()), seen
+    (True, [(736, 1440)])
+    """
+    check_globe(fields, step)
+    rows = fields.shape[-2]
+    more = -rows % step
+    if not more:
+        return network(fields)
+    north = more // 2
+    widened = _go_over_poles(fields, more - north)[..., more % 2 :, :]
+    return network(widened)[..., north : north + rows, :]
+
+
 def check_globe(fields: Tensor, step: int) -> None:
-    """Refuse a map of the globe that cannot be made coarser by a factor and remain one.
+    """Refuse a map of the globe whose columns cannot be made coarser by a factor and remain a globe's.
 
     >>> check_globe(torch.zeros(1, 1, 181, 360), step=8)
     Traceback (most recent call last):
     fieldwise.errors.InputError: a globe of 181 x 360 cells does not become 8 times coarser; give ...
     """
     rows, longitudes = fields.shape[-2:]
-    if rows % step or longitudes % (2 * step):
+    if longitudes % (2 * step):
         raise InputError(
             f"a globe of {times((rows, longitudes))} cells does not become {step} times coarser; give "
-            f"latitudes in multiples of {step} and longitudes in multiples of {2 * step}, or take padding "
-            "published"
+            f"longitudes in multiples of {2 * step}, or take padding published"
         )
 
 
@@ -174,7 +198,12 @@ class PaddedConvolution(nn.Conv2d):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (batch, in_channels, y, x) to (batch, out_channels, y / stride, x / stride), rounded up."""
-        return super().forward(continue_map(features, self.margin, self.beyond))
+        widened = continue_map(features, self.margin, self.beyond)
+        if self.groups == 1 or self.dilation == (1, 1) or widened.device.type != "cpu":
+            return super().forward(widened)
+        # In bf16 the gradient of such weights holds what the memory did before (PyTorch 2.13, channels last).
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(widened.to(self.weight.dtype))
 
 
 class PaddedEnlargement(nn.ConvTranspose2d):

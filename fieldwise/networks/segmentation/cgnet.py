@@ -20,7 +20,7 @@ from fieldwise.networks.cells import order_in_memory
 from fieldwise.networks.convnet import check_channels, check_sizes, draw_he_weights
 from fieldwise.networks.convolutions.padding import (
     PaddedConvolution,
-    check_globe,
+    apply_to_globe,
     choose_beyond,
     continue_map,
     spread,
@@ -94,9 +94,11 @@ class CGNet(nn.Module):
         """Map (batch, in_channels, y, x) to (batch, out_channels, y, x)."""
         check_channels(fields, self.in_channels, 2)
         if self.beyond == "zonal":
-            check_globe(fields, STEP)
-        else:
-            check_cells(fields, LEAST)
+            return apply_to_globe(self._tell, fields, STEP)
+        check_cells(fields, LEAST)
+        return self._tell(fields)
+
+    def _tell(self, fields: Tensor) -> Tensor:
         fields = order_in_memory(fields)
         halved = self._halve(fields)
         features = self.level1_2(self.level1_1(self.level1_0(fields)))  # (batch, 32, y / 2, x / 2)

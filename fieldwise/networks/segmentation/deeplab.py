@@ -23,7 +23,7 @@ from fieldwise.networks.convnet import check_channels, check_sizes, draw_he_weig
 from fieldwise.networks.convolutions.padding import (
     PaddedConvolution,
     PaddedEnlargement,
-    check_globe,
+    apply_to_globe,
     choose_beyond,
     spread,
 )
@@ -55,7 +55,8 @@ class DeepLab(nn.Module):
     ------
     InputError
         If an option is unknown, or a batch has other channels than the network reads or a size that the
-        decoder does not come back to: a multiple of the output stride, if not bilinear.
+        decoder does not come back to: a multiple of the output stride, if not bilinear; of rows of the globe
+        any number will do.
 
     Examples
     --------
@@ -97,14 +98,19 @@ class DeepLab(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.upsample = DECODERS[decoder](out_channels, output_stride=output_stride, beyond=beyond)
         draw_he_weights(self)
+        # Weights in the order of maps need not be turned in each step, all 56 million of them.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, fields: Tensor) -> Tensor:
         """Map (batch, in_channels, y, x) to (batch, out_channels, y, x)."""
         check_channels(fields, self.in_channels, 2)
         if self.beyond == "zonal":
-            check_globe(fields, self.output_stride)
-        elif self.decoder == "transposed":
+            return apply_to_globe(self._tell, fields, self.output_stride)
+        if self.decoder == "transposed":
             check_cells(fields, self.output_stride, self.output_stride)
+        return self._tell(fields)
+
+    def _tell(self, fields: Tensor) -> Tensor:
         features, low_level = self.xception_features(order_in_memory(fields))  # (batch, 2048, y / 16, x / 16)
         seen = [getattr(self, f"aspp{number}")(features) for number in (1, 2, 3, 4)]
         seen.append(self.global_avg_pool(features).expand_as(seen[0]))

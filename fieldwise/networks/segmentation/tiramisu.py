@@ -28,7 +28,7 @@ from fieldwise.networks.convnet import (
 from fieldwise.networks.convolutions.padding import (
     PaddedConvolution,
     PaddedEnlargement,
-    check_globe,
+    apply_to_globe,
     choose_beyond,
 )
 from fieldwise.networks.valid.blocks import check_cells
@@ -115,9 +115,11 @@ class Tiramisu(nn.Module):
         """Map (batch, in_channels, y, x) to (batch, out_channels, y, x)."""
         check_channels(fields, self.in_channels, 2)
         if self.beyond == "zonal":
-            check_globe(fields, self.step)
-        else:
-            check_cells(fields, self.step, self.step)
+            return apply_to_globe(self._tell, fields, self.step)
+        check_cells(fields, self.step, self.step)
+        return self._tell(fields)
+
+    def _tell(self, fields: Tensor) -> Tensor:
         features = self.stem(order_in_memory(fields))  # (batch, 64, y, x)
         seen = []
         for block, halve in zip(self.down, self.halve):

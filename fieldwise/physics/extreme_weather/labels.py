@@ -65,7 +65,12 @@ class _Rules:
 
 
 def label_by_vapour(
-    times: Iterable[Fields], hours: Hours, grid: GlobalGrid, *, least_hours: float = 48.0
+    times: Iterable[Fields],
+    hours: Hours,
+    grid: GlobalGrid,
+    *,
+    least_hours: float = 48.0,
+    bridge_steps: int = 0,
 ) -> Labels:
     """Label cyclones and rivers after the labels of DeepCAM (TECA).
 
@@ -82,6 +87,8 @@ def label_by_vapour(
         Of the fields.
     least_hours
         How long a cyclone has to have gales, every time counted as long as steps are.
+    bridge_steps
+        For how many times in a row a cyclone or a river may be missing. Its track goes on; no cell is marked.
 
     Returns
     -------
@@ -106,11 +113,16 @@ def label_by_vapour(
         lambda fields, _: find_moist_rivers(fields["TMQ"], grid),
         gale_on_cells(grid.spacing_km),
     )
-    return _label(times, hours, grid, rules, least_hours)
+    return _label(times, hours, grid, rules, least_hours, bridge_steps)
 
 
 def label_by_transport(
-    times: Iterable[Fields], hours: Hours, grid: GlobalGrid, *, least_hours: float = 54.0
+    times: Iterable[Fields],
+    hours: Hours,
+    grid: GlobalGrid,
+    *,
+    least_hours: float = 54.0,
+    bridge_steps: int = 0,
 ) -> Labels:
     """Label cyclones after TempestExtremes and rivers after ExtremeWeatherBench.
 
@@ -121,7 +133,7 @@ def label_by_transport(
 
     Parameters
     ----------
-    times, hours, grid, least_hours
+    times, hours, grid, least_hours, bridge_steps
         As for :func:`label_by_vapour`.
 
     Returns
@@ -147,13 +159,17 @@ def label_by_transport(
         return find_strong_rivers(transport, grid, outside=swirling)
 
     weakest = 10.0 * gale_on_cells(grid.spacing_km) / gale_on_cells(QUARTER_DEGREE_KM)
-    return _label(
-        times, hours, grid, _Rules(find_closed_cyclones, mask_by_swirl, rivers, weakest), least_hours
-    )
+    rules = _Rules(find_closed_cyclones, mask_by_swirl, rivers, weakest)
+    return _label(times, hours, grid, rules, least_hours, bridge_steps)
 
 
 def _label(
-    times: Iterable[Fields], hours: Hours, grid: GlobalGrid, rules: _Rules, least_hours: float
+    times: Iterable[Fields],
+    hours: Hours,
+    grid: GlobalGrid,
+    rules: _Rules,
+    least_hours: float,
+    bridge_steps: int,
 ) -> Labels:
     nodes: list[pd.DataFrame] = []
     marked: list[list[np.ndarray]] = []
@@ -167,13 +183,20 @@ def _label(
         river_masks.append(rules.rivers(fields, places))
     if len(nodes) != len(hours):
         raise InputError(f"hours: {len(hours)} of {len(nodes)} times; give one a time")
-    tracks = link_events(nodes, hours, speed_limit_km_day=CYCLONE_KM_DAY, slack_km=1.5 * grid.spacing_km)
+    tracks = link_events(
+        nodes,
+        hours,
+        speed_limit_km_day=CYCLONE_KM_DAY,
+        slack_km=1.5 * grid.spacing_km,
+        bridge_steps=bridge_steps,
+    )
     tracks = keep_lasting(tracks, rules.strong_m_s, least_hours, _step_hours(hours))
     classes = np.where(river_masks, RIVER, BACKGROUND).astype(np.uint8).reshape(-1, *grid.shape)
     step_of = {hour: step for step, hour in enumerate(hours)}
-    for row in tracks.itertuples():
+    for row in tracks[~tracks["bridged"]].itertuples():
         classes[step_of[row.hour]].flat[marked[step_of[row.hour]][int(row.node)]] = CYCLONE
-    return Labels(classes, tracks.drop(columns="node"), track_masks(classes == RIVER, hours, grid))
+    rivers = track_masks(classes == RIVER, hours, grid, bridge_steps=bridge_steps)
+    return Labels(classes, tracks.drop(columns="node"), rivers)
 
 
 def keep_lasting(
@@ -223,8 +246,8 @@ def track_masks(
     Returns
     -------
     pandas.DataFrame
-        As of :func:`~fieldwise.physics.extreme_weather.tracks.link_events`, with ``area_km2``, ``height_km``
-        and ``diagonal_km``.
+        As of :func:`~fieldwise.physics.extreme_weather.tracks.link_events`, with ``area_km2``, ``height_km``,
+        ``diagonal_km`` and ``part``, its number among the connected parts of the mask of its time.
 
     >>> grid = GlobalGrid.regular(61, 120)
     >>> masks = np.zeros((3, 61, 120), dtype=bool)
@@ -243,7 +266,7 @@ def track_masks(
         if before is not None:
             overlaps.append(overlap_shares(before, labels, grid.area_km2))
         before = labels
-        nodes.append(kept.drop(columns="number"))
+        nodes.append(kept.rename(columns={"number": "part"}))
     return link_events(
         nodes,
         hours,

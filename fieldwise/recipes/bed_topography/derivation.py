@@ -35,6 +35,8 @@ from fieldwise.samples.inputs import TREND_CELLS, add_inputs
 from fieldwise.surveys import grid_on_map
 
 NEEDED = (LOWRES, SURFACE, VELOCITY)
+SLOPE, SURFACE_RELIEF = "surface_slope", "surface_relief"
+OF_SURFACE = (SLOPE, SURFACE_RELIEF)  # follow from the surface alone
 FADE_CELLS = 6  # low-res cells over which trust in the surface grows from the grounding line
 STEEPEST, FLATTEST = 0.05, 0.002
 SPREAD_M = 15e3  # standard deviation of the Gaussians: hills longer than some 60 km are its course
@@ -77,8 +79,8 @@ def regrid_lowres(
     picks
         x, y, z in metres.
     given
-        Names of the inputs that the FILE.yaml names. They are kept, all but the low-res bed; what followed
-        from that, and what radar told, is not.
+        Names of the inputs that the FILE.yaml names. They are kept, and what follows from the surface alone,
+        all but the low-res bed; what followed from that, and what radar told, is not.
     grounded
         As of :func:`find_surface_inversion`.
     home
@@ -91,7 +93,8 @@ def regrid_lowres(
     >>> anew.files["bed_lowres"], [float(each.field("bed_lowres").mean()) for each in (case, anew)]
     ('folds/1/bed_lowres.tif', [0.0, -90.0])
     """
-    variables = {name: variable for name, variable in case.variables.items() if name in given}
+    kept = {*given, *OF_SURFACE} - {LOWRES}
+    variables = {name: variable for name, variable in case.variables.items() if name in kept}
     tables: Any = {name: dict(getattr(case, name)) for name in ("files", "trends", "spreads")}
     anew = replace(case, variables=variables, **tables)
     add_lowres(anew, picks, grounded=grounded, home=home)
@@ -159,12 +162,15 @@ def find_regional_inputs(case: Case, *, home: str = "inputs") -> dict[str, Any]:
         for name in (SURFACE, LOWRES)
     )
     southward, eastward = np.gradient(surface, spacing)
-    values = {"surface_slope": [eastward, -southward], "ice_thickness": [surface - bed]}
-    # A thickness that the user gives is of one epoch; surface and low-res bed may be of two.
+    values = {SLOPE: [eastward, -southward], "ice_thickness": [surface - bed]}
+    # A thickness that the user gives is of one epoch; surface and low-res bed may be of two. And what follows
+    # from the surface may be there, where the low-res bed alone is new.
     values = {name: channels for name, channels in values.items() if name not in case.variables}
     entries = {name: _keep(case, name, each, DERIVED[name], home=home) for name, each in values.items()}
     for name, source in RELIEFS.items():
-        averaged = average_cells(case.field(source), cell=spacing)
+        if name in case.variables:
+            continue
+        averaged = average_cells(case.field(source), cell=spacing, corner=(grid.west, grid.south))
         relief = cut(averaged, [grid.bounds], spacing=spacing, extend=True)[0]
         relief = relief - cut(case.trend(source), [grid.bounds], spacing=spacing, extend=True)[0]
         entries[name] = _keep(case, name, [to_host(relief)], "m", home=home)
@@ -242,11 +248,13 @@ def _read_places(
         values = cut(field, [grid.bounds], spacing=grid.spacing, extend=True)[0]
         return np.asarray(to_host(values), dtype=np.float64)
 
-    fields = {
-        "surface": read(average_cells(case.field(SURFACE), cell=grid.spacing)),
-        "bed": read(case.field(LOWRES)),
-    }
     trends = {"surface": read(case.trend(SURFACE)), "bed": read(case.trend(LOWRES))}
+    if SURFACE_RELIEF in case.variables:  # averaged before
+        surface = read(case.field(SURFACE_RELIEF)) + trends["surface"]
+    else:
+        corner = grid.west, grid.south
+        surface = read(average_cells(case.field(SURFACE), cell=grid.spacing, corner=corner))
+    fields = {"surface": surface, "bed": read(case.field(LOWRES))}
     speed = np.hypot(*(read(case.field(name)) for name in case.variables[VELOCITY].fields))
     trust = fade_in(grounded, grid, FADE_CELLS) * np.isfinite(fields["surface"]) * np.isfinite(fields["bed"])
     for name, trend in trends.items():

@@ -31,7 +31,6 @@ def evaluate(
         What stands in scores.json: the scores as rows, and further facts.
     """
     from fieldwise.recipes.bed_topography.judgement import BLOCK, EVERYWHERE, PICKS, TRUTH, score_map
-    from fieldwise.recipes.bed_topography.predictor import describe_shares, load_bed_predictor
     from fieldwise.recipes.bed_topography.region import open_region
     from fieldwise.scores import verdict
     from fieldwise.verbs.evaluate import judge
@@ -45,6 +44,8 @@ def evaluate(
     rows, facts = score_map(case, Path(prediction))
     rows += _score_flux(case, Path(prediction))
     if (Path(run) / "checkpoints" / "best.ckpt").exists():
+        from fieldwise.recipes.bed_topography.predictor import describe_shares, load_bed_predictor
+
         print(describe_shares(load_bed_predictor(run, case, accelerator="cpu")))
     return judge(
         rows,

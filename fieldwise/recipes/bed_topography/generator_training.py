@@ -48,10 +48,7 @@ def train_generator(settings: Mapping[str, Any], training: Mapping[str, Any]) ->
     check_training(training)
     case, departure = open_region(settings["data"]), settings["departure"]
     check_settings(settings, case)
-    names = choose_inputs(case, settings["inputs"], departure=departure)
-    options: Any = {"departure": departure, "flow": settings["flux_weight"] > 0}
-    learnt, signature = read_samples(case, "training", names, **options)
-    judged, _ = read_samples(case, "validation", names, like=signature, **options)
+    loaders, signature = _open_tiles(case, settings, training)
     inputs_read = [
         {"name": each.name, "channels": each.channels, "spacing_m": each.spacing} for each in signature.inputs
     ]
@@ -64,17 +61,6 @@ def train_generator(settings: Mapping[str, Any], training: Mapping[str, Any]) ->
     )
     scale_m = float(signature.outputs[0].scale.undo(np.ones(())))  # that an output of 1 stands for
     make_task = partial(BedTask, departure_scale_m=scale_m, shrink=departure, **options)
-    batch_size = training["batch_size"]
-    loaders = (
-        make_loader(
-            learnt,
-            batch_size=batch_size,
-            shuffle_seed=training["seed"],
-            symmetries=SYMMETRIES[settings["augment"]],
-            vectors=signature.vectors() | ({VELOCITY: [(0, 1)]} if settings["flux_weight"] else {}),
-        ),
-        make_loader(judged, batch_size=batch_size),
-    )
     best = train_run(
         make_task,
         loaders,
@@ -89,6 +75,23 @@ def train_generator(settings: Mapping[str, Any], training: Mapping[str, Any]) ->
     for line in _conclude(Path(settings["run"]), case) if departure else ():
         print(line)
     return best
+
+
+def _open_tiles(case: Case, settings: Mapping[str, Any], training: Mapping[str, Any]) -> Any:
+    """Read the tiles: loaders of those to learn from and to judge by, and what they are."""
+    departure, batch_size = settings["departure"], training["batch_size"]
+    names = choose_inputs(case, settings["inputs"], departure=departure)
+    options: Any = {"departure": departure, "flow": settings["flux_weight"] > 0}
+    learnt, signature = read_samples(case, "training", names, **options)
+    judged, _ = read_samples(case, "validation", names, like=signature, **options)
+    training_loader = make_loader(
+        learnt,
+        batch_size=batch_size,
+        shuffle_seed=training["seed"],
+        symmetries=SYMMETRIES[settings["augment"]],
+        vectors=signature.vectors() | ({VELOCITY: [(0, 1)]} if settings["flux_weight"] else {}),
+    )
+    return (training_loader, make_loader(judged, batch_size=batch_size)), signature
 
 
 def _conclude(run: Path, case: Case) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ ORDER = [
 NAMES = ["prediction", "member", "cubic", "spline", "inversion", "bound"]
 LARGEST_SPLINE_CELLS = 5000 * 5000
 BLOCK_CELLS = 2048  # edge of what is read of a map at a time
+BLOCKS_LAID_OUT = 8  # that are remembered for the next maps that are read there
 
 
 Rows = list[dict[str, Any]]
@@ -162,8 +164,10 @@ def score_map(case: Case, path: Path) -> tuple[Rows, dict[str, Any]]:
     beds = partial(_read_beds, case, open_members(path, grid)) if keeps_members(path) else None
     rows: Rows = []
     facts: dict[str, Any] = {}
+    gridding: Future[Rows] | None = None
     if case.facts.get("held_out"):
-        rows, facts = _score_at_picks(case, grid, read, path)
+        rows, facts, samples = _score_at_picks(case, grid, read, path)
+        gridding = ThreadPoolExecutor(1).submit(_score_roughness, samples, case)  # takes as long as all else
         found, count = _score_in_blocks(case, grid, read, beds)
         rows, facts = rows + found, facts | ({"n_block_cells": count} if count else {})
     if case.facts.get("truth"):
@@ -178,7 +182,8 @@ def score_map(case: Case, path: Path) -> tuple[Rows, dict[str, Any]]:
             rows += _score_on_cells(read_all, beds, _know_truth(case, grid, None), EVERYWHERE)[0]
     if not rows:
         raise InputError(f"{case.folder}: holds neither held-out surveys nor a truth to judge on")
-    return _in_order(rows + _score_at_given(case, grid, read, path)), facts
+    rows += _score_at_given(case, grid, read, path)
+    return _in_order(rows + (gridding.result() if gridding else [])), facts
 
 
 def _score_on_cells(
@@ -209,18 +214,27 @@ def _score_in_blocks(case: Case, grid: Grid, read: Read, beds: Read | None) -> t
     The radar's noise has more power than the bed in the finest waves: there a perfect map would have less
     than the radar.
     """
-    picks = read_held_out(case)
-    known = []
+    picks, known = read_held_out(case), []
+    lay_out_within = lru_cache(BLOCKS_LAID_OUT)(partial(_lay_out_within, picks))
+
+    def see(maps: Read, rows: slice, columns: slice) -> dict[str, xr.DataArray]:
+        """Read maps at picks, and lay out on their cells what is read."""
+        near, show = lay_out_within(grid.part(rows, columns))
+        return {
+            name: field.copy(data=show(sample_at_points(field, near["x"], near["y"])))
+            for name, field in maps(rows, columns).items()
+        }
+
     for block_rows, block_columns, dense in find_dense(picks, grid):
         rows, columns, core = widen(block_rows, block_columns, grid.shape, margin=REACH_CELLS)
         here = grid.part(rows, columns)
-        near, show = _lay_out_within(picks, here)
+        near, show = lay_out_within(here)
         truth = np.full(here.shape, np.nan)
         truth[core] = np.where(dense, show(near["z"].to_numpy())[core], np.nan)
         known.append(Known(rows, columns, truth, core))
-    seen = partial(_read_as_picked, picks, read)
-    beds_seen = partial(_read_as_picked, picks, beds) if beds else None
-    return _score_on_cells(seen, beds_seen, lambda cells: known, BLOCK)
+    return _score_on_cells(
+        partial(see, read), partial(see, beds) if beds else None, lambda cells: known, BLOCK
+    )
 
 
 def _lay_out_within(
@@ -232,16 +246,6 @@ def _lay_out_within(
     return near, lay_out(near["x"].to_numpy(), near["y"].to_numpy(), grid)
 
 
-def _read_as_picked(picks: pd.DataFrame, read: Read, rows: slice, columns: slice) -> dict[str, xr.DataArray]:
-    """Read maps at picks, and lay out on their cells what is read."""
-    fields = read(rows, columns)
-    near, show = _lay_out_within(picks, grid_of(next(iter(fields.values()))))
-    return {
-        name: field.copy(data=show(sample_at_points(field, near["x"], near["y"])))
-        for name, field in fields.items()
-    }
-
-
 def _read_beds(case: Case, members: Read, rows: slice, columns: slice) -> dict[str, xr.DataArray]:
     """Read the members, and the cubic low-res bed that they depart from."""
     beds = members(rows, columns)
@@ -249,7 +253,10 @@ def _read_beds(case: Case, members: Read, rows: slice, columns: slice) -> dict[s
     return {"cubic": cubic, **beds}
 
 
-def _score_at_picks(case: Case, grid: Grid, read: Read, path: Path) -> tuple[Rows, dict[str, Any]]:
+def _score_at_picks(
+    case: Case, grid: Grid, read: Read, path: Path
+) -> tuple[Rows, dict[str, Any], pd.DataFrame]:
+    """Score maps at held-out picks; give the picks too, with a column of what each map shows there."""
     picks = read_held_out(case)
     samples = sample_maps(read, grid, picks["x"].to_numpy(), picks["y"].to_numpy(), block_cells=BLOCK_CELLS)
     judged = np.all([np.isfinite(values) for values in samples.values()], axis=0) & bool(samples)
@@ -262,7 +269,7 @@ def _score_at_picks(case: Case, grid: Grid, read: Read, path: Path) -> tuple[Row
         rows += as_ensembles(pick(rows, against=PICKS)) + score_members_at_points(
             path, grid, picks, against=PICKS
         )
-    return rows + _score_roughness(samples, picks, case), facts
+    return rows, facts, picks.assign(**samples)
 
 
 def _score_at_given(case: Case, grid: Grid, read: Read, path: Path) -> Rows:
@@ -292,7 +299,7 @@ def _in_order(rows: Rows) -> Rows:
     return sorted(rows, key=lambda row: [names.index(row[key]) for key, names in keys])
 
 
-def _score_roughness(samples: dict[str, np.ndarray], picks: pd.DataFrame, case: Case) -> Rows:
+def _score_roughness(picks: pd.DataFrame, case: Case) -> Rows:
     """Compare the roughness at picks, where these are dense enough to have one.
 
     Gridding smooths: a perfect map would come out too rough beside gridded radar. So each map is read
@@ -302,9 +309,8 @@ def _score_roughness(samples: dict[str, np.ndarray], picks: pd.DataFrame, case: 
     truth = grid_held_out(picks, case, around=around)
     if not tells_roughness(picks["x"], picks["y"], truth):
         return []
-    gridded = {
-        name: grid_held_out(picks.assign(z=values), case, around=around) for name, values in samples.items()
-    }
+    maps = [name for name in NAMES if name in picks]
+    gridded = {name: grid_held_out(picks.assign(z=picks[name]), case, around=around) for name in maps}
     return score_all(PICKS, {("roughness_ratio", "1"): roughness_ratio}, gridded, truth)
 
 

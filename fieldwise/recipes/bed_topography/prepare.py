@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fieldwise.errors import InputError, require_at_least
+
+if TYPE_CHECKING:
+    from fieldwise.recipes.bed_topography.sources import Sources
+    from fieldwise.samples.prepared import Draft
 
 UNITS = {
     "bed_lowres": "m",
@@ -67,46 +71,31 @@ def prepare(
     Returns:
         The folder, which now holds a dataset.yaml.
     """
-    require_at_least(1, tile_cells=tile_cells, step_cells=step_cells, block_tiles=block_tiles)
+    file = _check_options(source, sectors=sectors, tile_cells=tile_cells, fraction=validation_fraction)
+    require_at_least(1, step_cells=step_cells, block_tiles=block_tiles)
     require_at_least(1, validation_sectors=validation_sectors, processes=processes)
-    require_at_least(0, seed=seed, buffer_m=buffer_m, sectors=sectors)
-    if sectors and source != "sandbox":
-        raise InputError(f"--sectors: are made, and --source is {source}; leave one of them out")
-    if tile_cells % UPSAMPLING:
-        fitting = max(tile_cells // UPSAMPLING, 1) * UPSAMPLING
-        raise InputError(f"--tile_cells: is {tile_cells}; give a multiple of {UPSAMPLING}, such as {fitting}")
-    if not 0 < validation_fraction < 1:
-        raise InputError(f"--validation_fraction: is {validation_fraction:g}; give a share between 0 and 1")
-    if tile_cells < SMALLEST_TILE:
-        print(f"tiles of {tile_cells} cells are too small for a discriminator: train --adversarial_weight 0")
-    file = Path(source)
-    if source != "sandbox" and not file.exists():
-        raise InputError(f"{source}: no such file; --source takes `sandbox` or a FILE.yaml")
+    require_at_least(0, seed=seed, buffer_m=buffer_m)
     from fieldwise.fields.arrays import choose_module
     from fieldwise.recipes.bed_topography.folds import add_folds
+    from fieldwise.recipes.bed_topography.members.sectors import add_sectors
     from fieldwise.recipes.bed_topography.region import RECIPE, lowres_spacing
     from fieldwise.recipes.bed_topography.sources import open_sources
-    from fieldwise.recipes.bed_topography.surveys import open_targets
-    from fieldwise.samples.patches import cut_patches
+    from fieldwise.sandbox.bed_topography import make_bed_topography
     from fieldwise.verbs.prepare import prepare_folder
 
     choose_module(arrays)  # refuses what is not there before anything is done
+    options: Any = {"seed": seed, "size_km": size_km, "progress": progress}
     with prepare_folder(out, recipe=RECIPE, source=source, seed=seed) as draft:
         if sectors:
-            from fieldwise.recipes.bed_topography.members.sectors import add_sectors
-
-            options: Any = {"seed": seed, "size_km": size_km, "processes": processes, "progress": progress}
-            add_sectors(draft, sectors=sectors, validation=validation_sectors, **options)
+            options |= {"sectors": sectors, "validation": validation_sectors, "processes": processes}
+            add_sectors(draft, **options)
             print(f"sectors: {sectors} to train on, {validation_sectors} to select weights on")
             return Path(out)
         if source == "sandbox":
-            from fieldwise.sandbox.bed_topography import make_bed_topography
-
             print("making a sector of Antarctica")
-            file = make_bed_topography(draft.folder, seed=seed, size_km=size_km, progress=progress)
+            file = make_bed_topography(draft.folder, **options)
         opened = open_sources(file, draft, arrays=arrays, progress=progress)
-        case, inside = opened.case, opened.tile_area()
-        buffer = 2 * lowres_spacing(case) if buffer_m is None else buffer_m
+        buffer = 2 * lowres_spacing(opened.case) if buffer_m is None else buffer_m
         areas = opened.add_surveys(draft, buffer_m=buffer, seed=seed, progress=progress)
         folds = add_folds(opened, draft, fraction=validation_fraction, seed=seed)
         if not draft.facts["targets"]:
@@ -114,32 +103,66 @@ def prepare(
             more = ", or first `train --network drawer --init pretrained`" if further else ""
             print(f"no surveys to cut tiles from: draw with `predict --weights pretrained`{more}")
             return Path(out)
-        print("cutting tiles")
-        counts = cut_patches(
-            case,
-            open_targets(case).values(),
-            target="bed",
-            tile_cells=tile_cells,
-            step_cells=step_cells,
-            inside=inside,
-            padding=lowres_spacing(case),
-            split={
-                "fraction": validation_fraction,
-                "block": block_tiles * tile_cells * case.spacing,
-                "buffer": buffer,
-                "seed": seed,
-                "held_out": areas,
-            },
-            folds=folds,
-        )
-        if not counts:
-            where = " on grounded ice" if inside is not None else ""
-            where += " within blocks of one fold" if folds else ""
-            raise InputError(_too_large(tile_cells, case.spacing, where))
-        draft.facts["tiles"] = {"cells": tile_cells, "step_cells": step_cells, "buffer_m": buffer, **counts}
-        print(f"tiles: {counts['training']} to train on, {counts['validation']} to select weights on")
+        block = block_tiles * tile_cells * opened.case.spacing
+        split: dict[str, Any] = {"fraction": validation_fraction, "block": block, "buffer": buffer}
+        split |= {"seed": seed, "held_out": areas}
+        _cut_tiles(opened, draft, folds, split=split, tile_cells=tile_cells, step_cells=step_cells)
     print(f"{out}: prepared")
     return Path(out)
+
+
+def _check_options(source: str, *, sectors: int, tile_cells: int, fraction: float) -> Path:
+    """Refuse what nothing can be prepared by; give the FILE.yaml."""
+    require_at_least(1, tile_cells=tile_cells)
+    require_at_least(0, sectors=sectors)
+    if sectors and source != "sandbox":
+        raise InputError(f"--sectors: are made, and --source is {source}; leave one of them out")
+    if tile_cells % UPSAMPLING:
+        fitting = max(tile_cells // UPSAMPLING, 1) * UPSAMPLING
+        raise InputError(f"--tile_cells: is {tile_cells}; give a multiple of {UPSAMPLING}, such as {fitting}")
+    if not 0 < fraction < 1:
+        raise InputError(f"--validation_fraction: is {fraction:g}; give a share between 0 and 1")
+    if source != "sandbox" and not Path(source).exists():
+        raise InputError(f"{source}: no such file; --source takes `sandbox` or a FILE.yaml")
+    if tile_cells < SMALLEST_TILE:
+        print(f"tiles of {tile_cells} cells are too small for a discriminator: train --adversarial_weight 0")
+    return Path(source)
+
+
+def _cut_tiles(
+    opened: Sources,
+    draft: Draft,
+    folds: list[Any],
+    *,
+    split: dict[str, Any],
+    tile_cells: int,
+    step_cells: int,
+) -> None:
+    """Cut tiles where the surveys cover them whole, on ground and within blocks of one fold."""
+    from fieldwise.recipes.bed_topography.region import lowres_spacing
+    from fieldwise.recipes.bed_topography.surveys import open_targets
+    from fieldwise.samples.patches import cut_patches
+
+    print("cutting tiles")
+    case, inside = opened.case, opened.tile_area()
+    counts = cut_patches(
+        case,
+        open_targets(case).values(),
+        target="bed",
+        tile_cells=tile_cells,
+        step_cells=step_cells,
+        inside=inside,
+        padding=lowres_spacing(case),
+        split=split,
+        folds=folds,
+    )
+    if not counts:
+        where = " on grounded ice" if inside is not None else ""
+        where += " within blocks of one fold" if folds else ""
+        raise InputError(_too_large(tile_cells, case.spacing, where))
+    draft.facts["tiles"] = {"cells": tile_cells, "step_cells": step_cells, "buffer_m": split["buffer"]}
+    draft.facts["tiles"] |= counts
+    print(f"tiles: {counts['training']} to train on, {counts['validation']} to select weights on")
 
 
 def _too_large(tile_cells: int, spacing: float, where: str) -> str:

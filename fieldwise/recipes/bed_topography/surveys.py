@@ -87,12 +87,7 @@ def prepare_targets(
 
     named = list_entries(source.get("surveys"))
     surveys = dict(zip((Path(entry["path"]).stem for entry in named), read(named)))
-    beds = {}
-    for stem, entry in source.get("beds", {}).items():
-        field = open_entry(entry, folder=folder, crs=grid.crs, heights=heights)[0]
-        values = cut(field, [grid.bounds], spacing=grid.spacing)[0]
-        words: Any = {"name": "bed", "long_name": "gridded picks", "vertical_datum": case.facts.get(DATUM)}
-        beds[stem] = make_field(values, grid, **words)
+    beds = _read_beds(source, case, folder=folder, heights=heights)
     told = read(list_entries(source.get("radar")))
     if not surveys and not beds and not told:
         raise InputError(
@@ -120,6 +115,19 @@ def prepare_targets(
         "held_out_areas": held_out.areas.tolist(),
     }
     return entries, np.concatenate([held_out.widened(buffer_m), *away])
+
+
+def _read_beds(
+    source: Mapping[str, Any], case: Case, *, folder: Path, heights: Heights
+) -> dict[str, xr.DataArray]:
+    """Read the finished beds of a FILE.yaml on the cells of the map."""
+    grid, beds = case.grid, {}
+    for stem, entry in source.get("beds", {}).items():
+        field = open_entry(entry, folder=folder, crs=grid.crs, heights=heights)[0]
+        values = cut(field, [grid.bounds], spacing=grid.spacing)[0]
+        words: Any = {"name": "bed", "long_name": "gridded picks", "vertical_datum": case.facts.get(DATUM)}
+        beds[stem] = make_field(values, grid, **words)
+    return beds
 
 
 def read_held_out(case: Case) -> pd.DataFrame:

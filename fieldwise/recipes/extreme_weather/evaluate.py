@@ -22,16 +22,18 @@ def evaluate(
     """Judge predicted classes against planted masks, or labels, and against the labellers, and these too.
 
     Scores are the overlap (intersection over union) of each class and its mean, image by image and pooled
-    over all cells, and the shares of true events found and of predicted events that are false: connected
-    parts of 200,000 km2 or more, time by time. What one labeller scores against another is what can be known
-    of the truth at best where nothing is planted.
+    over all cells; the shares of true events found and of predicted events that are false: connected parts
+    of 200,000 km2 or more, time by time (`found`, `false`), and as whole storms and rivers of 12 hours and
+    more (`tracks_found`, `tracks_false`: seen at half of their times); and, of each side, how many of these
+    there are, how long they live and how fast they move. What one labeller scores against another is what
+    can be known of the truth at best where nothing is planted.
 
     Args:
         run: Run folder; scores.json, scores.csv and figures go there.
         data: Prepared folder.
-        prediction: What predict wrote: a folder with CASE.nc, or the FILE.nc of one case.
+        prediction: What predict wrote: a folder with CASE.nc, or the FILE.nc or .zarr of one case.
         split: Which cases.
-        figures: Whether to draw figures too: maps, confusion, reliability.
+        figures: Whether to draw figures too: maps, tracks, confusion, reliability.
         figure_frames: Times of each case to draw as maps.
         progress: Whether to show how far it is.
 

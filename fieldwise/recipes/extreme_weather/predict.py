@@ -25,7 +25,8 @@ def predict(
     """Tell the class of each cell and how probable each is, at all times, and follow what is found.
 
     Beside each file of maps lie its tracks: NAME_cyclones.csv and NAME_rivers.csv in the columns of IBTrACS,
-    and the same as .geojson.
+    the same as .geojson, where and when they meet land as NAME_KIND_landfalls.csv, and NAME_census.nc: how
+    many there are at each time, where they begin and come by, and how often each cell is in one.
 
     Args:
         run: Run folder of a trained network, or a folder of ClimateNet's.

@@ -21,7 +21,7 @@ def prepare(
     seed: int = 7,
     spacing_degrees: float = 2.0,
     days: float = 30.0,
-    split: Literal["period", "run"] = "period",
+    split: Literal["period", "year", "run", "deepcam_random"] = "period",
     shares: tuple[float, float, float] = (0.7, 0.15, 0.15),
     gap_hours: float = 240.0,
     labellers: bool = True,
@@ -36,8 +36,9 @@ def prepare(
         seed: Seed of the sandbox.
         spacing_degrees: Of the sandbox's cells, rounded so that their numbers are multiples of 16.
         days: Of the sandbox's seasons together, one for each split, with other events in each.
-        split: How runs are parted: each into three periods, or whole runs.
-        shares: Of the times for training, validation and test.
+        split: How runs are parted: each into three periods, all by calendar years, or whole runs; or at
+            random, by the lists of DeepCAM's own split_data.py, with which the test has been seen before.
+        shares: Of the times for training, validation and test; DeepCAM's are 80, 10 and 10 of 100.
         gap_hours: Left out between two periods of a run, so that no event is in both.
         labellers: Whether to label by two rules (after TECA, and after TempestExtremes and
             ExtremeWeatherBench), beside whatever labels the source has.
@@ -49,6 +50,11 @@ def prepare(
     require_at_least(0, seed=seed)
     if not 0.1 <= spacing_degrees <= 10:
         raise InputError(f"--spacing_degrees: is {spacing_degrees:g}; give 0.1 to 10")
+    if split == "deepcam_random" and source != "sandbox" and labellers:
+        raise InputError(
+            "--split deepcam_random: tears storms apart, which the labellers follow in time; "
+            "give --labellers false"
+        )
     from tqdm import tqdm
 
     from fieldwise.recipes.extreme_weather.cases import RECIPE, write_case, write_stats
@@ -100,7 +106,13 @@ def _make_sandbox(home: Path, seed: int, spacing_degrees: float, days: list[floa
 
 def _open(place: Path, split: str, shares: tuple[float, ...], gap_hours: float) -> list[Record]:
     """Open a user's own weather, and part it."""
-    from fieldwise.samples.weather.records import open_samples, part_by_periods, part_by_runs
+    from fieldwise.samples.weather.records import (
+        open_samples,
+        part_as_deepcam,
+        part_by_periods,
+        part_by_runs,
+        part_by_years,
+    )
 
     if not place.exists():
         raise InputError(f"{place}: no such file; --source takes `sandbox`, a folder or a FILE.yaml")
@@ -114,6 +126,16 @@ def _open(place: Path, split: str, shares: tuple[float, ...], gap_hours: float) 
         raise InputError(f"{place}: is no .yaml; --source takes `sandbox`, a folder or a FILE.yaml")
     if all(record.split for record in records):
         return records
+    if split == "deepcam_random":
+        if not place.is_dir():
+            raise InputError(f"--split deepcam_random: is for a folder of DeepCAM's samples, not {place}")
+        print(
+            "--split deepcam_random: leaks. Times of the test lie hours from those of training and show the "
+            "same storms; its scores compare with DeepCAM's alone. Otherwise give period, year or run"
+        )
+        return part_as_deepcam(records)
     if split == "run":
         return part_by_runs(records, shares)
+    if split == "year":
+        return part_by_years(records, shares, gap_hours)
     return part_by_periods(records, shares, gap_hours)

@@ -36,13 +36,18 @@ def train(
     network_options: dict[str, Any] | None = None,
     loss: str = "cross_entropy",
     weight_power: float = -0.125,
+    balanced: bool = False,
     optimizer: str = "adamw",
     optimizer_options: dict[str, Any] | None = None,
     learning_rate: float = 1e-3,
     weight_decay: float = 1e-6,
     decay_epochs: int = 0,
+    decay_at: list[int] | None = None,
+    decay_factor: float = 0.1,
     warmup_steps: int = 0,
     clip_norm: float = 0.0,
+    clip_share: float = 0.0,
+    gradient_lag: bool = False,
     augment: Literal["none", "north_south"] = "north_south",
     target_iou: float | None = None,
     **training: Unpack[Training],
@@ -64,18 +69,24 @@ def train(
         loss: cross_entropy, focal, jaccard, dice, an import path, or a sum such as cross_entropy+0.5*jaccard.
         weight_power: Power of the frequency that a class has in training, by which it counts in
             cross_entropy and focal.
-        optimizer: adam, adamw or an import path.
+        balanced: Learn in each step from as many cells of each class as the rarest has in the batch.
+        optimizer: adam, adamw, lamb or an import path.
         optimizer_options: Its further arguments, by name.
         learning_rate: Of the optimiser.
         weight_decay: Of the optimiser.
         decay_epochs: Epochs in which the rate falls to nothing along half a cosine; 0: it stays.
+        decay_at: Epochs, from 0, at each of which it is multiplied by decay_factor.
+        decay_factor: See there.
         warmup_steps: Steps in which it rises to what it is to be.
         clip_norm: Largest norm of the gradient; 0 for any.
+        clip_share: Largest step of a layer, as a share of the length of its weights, as LARC has it; 0 for
+            any.
+        gradient_lag: Step along the gradient of the step before.
         augment: Show globes mirrored at the equator too, with the winds that belong to them.
         target_iou: Mean IoU of images in validation at which training stops; 0.82 is DeepCAM's.
 
     Returns:
-        Path of the best checkpoint.
+        Path of the best checkpoint. Beside, logs/mlperf.log has the events of MLPerf's DeepCAM.
     """
     settings: dict[str, Any] = {k: value for k, value in locals().items() if k != "training"} | training
     learnt, judged = check_settings(settings)
@@ -96,7 +107,8 @@ def train(
         make_patch_loader(list_frames(judged, signature)),
     )
     path, arguments = describe_network(network, signature, padding, network_options or {})
-    with watched_by(*_stop_at(target_iou)):
+    samples = {"train_samples": len(frames), "eval_samples": len(loaders[1])}
+    with watched_by(*_watch(settings, samples)):
         return train_run(
             partial(
                 ClassTask,
@@ -104,13 +116,18 @@ def train(
                 network_options=arguments,
                 losses=parse_class_losses(loss),
                 class_weights=class_weights(signature.facts["frequencies"], weight_power).tolist(),
+                balanced=balanced,
                 optimizer=optimizer,
                 optimizer_options=optimizer_options,
                 learning_rate=learning_rate,
                 weight_decay=weight_decay,
                 decay_epochs=decay_epochs,
+                decay_at=decay_at,
+                decay_factor=decay_factor,
                 warmup_steps=warmup_steps,
                 clip_norm=clip_norm,
+                clip_share=clip_share,
+                gradient_lag=gradient_lag,
             ),
             loaders,
             signature,
@@ -297,11 +314,25 @@ def draw_classes(task: Any, batch: Mapping[str, Any]) -> Any:
     return draw_samples(teller, batch)
 
 
-def _stop_at(target_iou: float | None) -> list[Any]:
-    """Give what stops training once the overlap in validation is large enough."""
-    if target_iou is None:
-        return []
-    from lightning.pytorch.callbacks import EarlyStopping
+def _watch(settings: Mapping[str, Any], samples: Mapping[str, int]) -> list[Any]:
+    """Give what tells of a training in MLPerf's words, and what ends it once the overlap is large enough."""
+    from fieldwise.runs.checkpoints import Target
+    from fieldwise.runs.mlperf import MLPerfLog
 
-    endless = 2**31
-    return [EarlyStopping("val_iou", mode="max", patience=endless, stopping_threshold=target_iou)]
+    log = MLPerfLog(
+        settings["run"],
+        benchmark="deepcam",
+        facts={
+            **samples,
+            "seed": settings["seed"],
+            "opt_learning_rate_warmup_steps": settings["warmup_steps"],
+            "opt_learning_rate_decay_boundary_epochs": settings["decay_at"] or [],
+            "opt_learning_rate_decay_factor": settings["decay_factor"],
+        },
+        batch_size=settings["batch_size"],
+        metric="val_iou",
+        target=settings["target_iou"],
+        accuracy=lambda task, batch: float(task.measure_overlap(batch).mean()),
+    )
+    target = settings["target_iou"]
+    return [log] if target is None else [Target("val_iou", target, option="target_iou"), log]

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from fieldwise.errors import InputError, require_at_least
+from fieldwise.errors import require_at_least
 from fieldwise.recipes.structure_formation.prepare import RECIPE
-
-if TYPE_CHECKING:
-    from fieldwise.samples.cases import Case
 
 SUFFIXES = (".nc", ".zarr", ".npy")
 
@@ -72,12 +69,12 @@ def predict(
 
     from fieldwise.recipes.structure_formation.predictor import load_box_predictor
     from fieldwise.samples.prepared import Prepared
-    from fieldwise.verbs.predict import predict_to
+    from fieldwise.verbs.predict import check_out, predict_to
 
     out = Path(out)
     prepared = Prepared(data, recipe=RECIPE)
     cases = prepared.cases(split, name=case)
-    _check_out(out, cases)
+    check_out(out, cases, SUFFIXES, "boxes are written as .nc, .zarr or .npy")
     norms: Any = {"in_norms": in_norms, "tgt_norms": tgt_norms, "norm_options": norm_options}
     predictor = load_box_predictor(Path(run), prepared, weights=weights, accelerator=accelerator, **norms)
     predictor.choose_precision(precision)
@@ -102,16 +99,6 @@ def predict(
     if many:
         print(f"{out}: {len(cases)} boxes in {time.perf_counter() - started:.1f} s")
     return out
-
-
-def _check_out(out: Path, cases: list[Case]) -> None:
-    """Refuse a file that cannot hold what is asked for, before anything is computed."""
-    if out.suffix and out.suffix not in SUFFIXES:
-        raise InputError(f"{out}: boxes are written as .nc, .zarr or .npy, or into a folder")
-    if out.suffix in SUFFIXES and len(cases) > 1:
-        raise InputError(
-            f"{out}: one file takes one box of {len(cases)}; name it by --case, or give a folder"
-        )
 
 
 def name_file(case: str, kind: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal, Unpack
 from fieldwise.verbs.options import TRAINING, Training, with_options
 
 
-@with_options(Training, TRAINING, max_epochs=4, batch_size=2)
+@with_options(Training, TRAINING, max_epochs=8, batch_size=2)
 def train(
     *,
     data: Path = Path("data/temperature_forecast"),

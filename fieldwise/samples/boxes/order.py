@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from fieldwise.errors import require_at_least
 from fieldwise.samples.boxes.crops import Crops, Draw
-from fieldwise.samples.loaders import Nested
+from fieldwise.samples.loaders import Nested, ResumableLoader
 
 
 class FileSampler(Sampler[Draw]):
@@ -126,7 +126,7 @@ def make_crop_loaders(
     options: Any = {"batch_size": batch_size, "collate_fn": _as_it_is, "num_workers": workers}
     options |= {"persistent_workers": workers > 0}
     every: Any = [(crop, None) for crop in range(len(judged))]
-    return DataLoader(learnt, sampler=sampler, **options), DataLoader(judged, sampler=every, **options)
+    return ResumableLoader(learnt, sampler=sampler, **options), DataLoader(judged, sampler=every, **options)
 
 
 def _as_it_is(batch: Nested) -> Nested:

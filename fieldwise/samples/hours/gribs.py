@@ -20,15 +20,15 @@ from fieldwise.samples.weather.records import EPOCH, HOUR
 
 # ECMWF's table 128, https://codes.ecmwf.int/grib/param-db: number to short name.
 NUMBERS = {129: "z", 130: "t", 131: "u", 132: "v", 133: "q", 134: "sp", 151: "msl", 152: "lnsp", 157: "r"}
-NUMBERS |= {34: "sst", 164: "tcc", 165: "10u", 166: "10v", 167: "2t", 168: "2d", 235: "skt"}
+NUMBERS |= {34: "sst", 137: "tcwv", 164: "tcc", 165: "10u", 166: "10v", 167: "2t", 168: "2d", 235: "skt"}
 # WMO's discipline, category and number of edition 2 to the same.
 TRIPLES = {(0, 0, 0): "t", (0, 2, 2): "u", (0, 2, 3): "v", (0, 1, 0): "q", (0, 1, 1): "r", (0, 0, 6): "d"}
 TRIPLES |= {(0, 3, 0): "sp", (0, 3, 1): "msl", (0, 3, 4): "z", (0, 3, 25): "lnsp", (0, 6, 1): "tcc"}
-TRIPLES |= {(0, 0, 17): "skt"}
+TRIPLES |= {(0, 0, 17): "skt", (0, 1, 64): "tcwv"}
 NEAR_GROUND = {("t", 2): "2t", ("d", 2): "2d", ("u", 10): "10u", ("v", 10): "10v"}
 UNITS = {"t": "K", "2t": "K", "2d": "K", "sst": "K", "skt": "K", "u": "m s**-1", "v": "m s**-1"}
 UNITS |= {"10u": "m s**-1", "10v": "m s**-1", "sp": "Pa", "msl": "Pa", "tcc": "1", "q": "kg kg**-1", "r": "%"}
-UNITS |= {"z": "m**2 s**-2"}
+UNITS |= {"z": "m**2 s**-2", "tcwv": "kg m**-2"}
 SURFACES_1 = {100: "pressure", 109: "model"}
 SURFACES_2 = {100: "pressure", 105: "model"}
 BLOCK = 4096  # bytes; no padding is longer

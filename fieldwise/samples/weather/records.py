@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from fieldwise.samples.weather.deepcam import NAME, read_sample, time_of
 EPOCH = np.datetime64("2000-01-01T00", "h")
 TIME = {"units": "hours since 2000-01-01 00:00:00", "calendar": "standard"}  # as CF says it
 HOUR = np.timedelta64(1, "h")
+DEEPCAM_SEED = 12345
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Record:
     read: Callable[[int], dict[str, np.ndarray]]
     files: tuple[Path, ...] = ()
     split: str | None = None
-    places: range = field(default_factory=lambda: range(0))
+    places: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         """Refuse times that are not in order; take all places where none are named."""
@@ -65,11 +66,11 @@ class Record:
         """Count the times."""
         return len(self.places)
 
-    def part(self, first: int, end: int, *, name: str, split: str) -> Record:
-        """Give the part from one place up to another."""
-        return replace(
-            self, name=name, split=split, hours=self.hours[first:end], places=self.places[first:end]
-        )
+    def part(self, numbers: Sequence[int], split: str) -> Record:
+        """Give the times of these numbers, in their order, as a record of a split."""
+        places = [self.places[number] for number in numbers]
+        name, hours = f"{self.name}_{split}", self.hours[list(numbers)]
+        return replace(self, name=name, split=split, hours=hours, places=places)
 
 
 def open_samples(folder: str | Path) -> list[Record]:
@@ -139,10 +140,8 @@ def part_by_runs(records: Sequence[Record], shares: Sequence[float]) -> list[Rec
         raise InputError(
             f"there are {len(records)} runs for {', '.join(SPLITS)}; give three, or --split period"
         )
-    later = [max(1, round(share * len(records))) for share in shares[1:]]
-    first = max(1, len(records) - sum(later))
-    splits = ["training"] * first + ["validation"] * later[0] + ["test"] * later[1]
-    return [replace(record, split=split) for record, split in zip(records, splits)]
+    splits = _deal(len(records), shares)
+    return [replace(record, split=split) for record, split in zip(records, splits, strict=True)]
 
 
 def part_by_periods(records: Sequence[Record], shares: Sequence[float], gap_h: float) -> list[Record]:
@@ -178,9 +177,100 @@ def part_by_periods(records: Sequence[Record], shares: Sequence[float], gap_h: f
                     f"{record.name}: {hours[-1]:g} hours with gaps of {gap_h:g} leave no {split} period; "
                     "give longer ones, or a shorter --gap_hours"
                 )
-            first, last = int(inside[0]), int(inside[-1])
-            parts.append(record.part(first, last + 1, name=f"{record.name}_{split}", split=split))
+            parts.append(record.part(inside.tolist(), split))
     return parts
+
+
+def part_by_years(records: Sequence[Record], shares: Sequence[float], gap_h: float) -> list[Record]:
+    """Part records by calendar years, the same in all runs: the first for training, the last for the test.
+
+    Parameters
+    ----------
+    shares
+        Of the years, for training, validation and test; each gets one at least.
+    gap_h
+        Hours left out at the beginning of a period that follows another.
+
+    Raises
+    ------
+    InputError
+        Where there are fewer than three years.
+
+    >>> hours = 24.0 * np.arange(4 * 365)
+    >>> season = Record("run_1", GlobalGrid.regular(5, 8), hours, lambda place: {})
+    >>> parts = part_by_years([season], (0.8, 0.1, 0.1), gap_h=240.0)
+    >>> [(part.name, str(EPOCH + int(part.hours[0]) * HOUR)) for part in parts][1:]
+    [('run_1_validation', '2002-01-10T00'), ('run_1_test', '2003-01-10T00')]
+    """
+    check_shares(shares)
+    of_records = [_years_of(record.hours) for record in records]
+    years = np.unique(np.concatenate(of_records)).tolist()
+    if len(years) < len(SPLITS):
+        raise InputError(
+            f"there are times of {len(years)} years for {', '.join(SPLITS)}; give three, or --split period"
+        )
+    known = dict(zip(years, _deal(len(years), shares), strict=True))
+    parts = []
+    for record, own in zip(records, of_records, strict=True):
+        splits = np.array([known[year] for year in own.tolist()])
+        for split in dict.fromkeys(splits.tolist()):
+            inside = np.flatnonzero(splits == split)
+            begin = record.hours[inside[0] - 1] + gap_h if inside[0] else -np.inf
+            kept = inside[record.hours[inside] >= begin]
+            if kept.size:
+                parts.append(record.part(kept.tolist(), split))
+    _check_filled(parts, "give longer ones, or a shorter --gap_hours")
+    return parts
+
+
+def part_as_deepcam(records: Sequence[Record]) -> list[Record]:
+    """Part DeepCAM's samples as its own script does, at random: 80, 10 and 10 of 100 files.
+
+    The files of all runs, sorted by name, are shuffled by NumPy's legacy generator with the seed 12345; a
+    time for training and one for the test may be three hours apart, and show the same storm. After
+    ``split_data.py`` of https://github.com/azrael417/mlperf-deepcam.
+
+    >>> season = Record("run_1", GlobalGrid.regular(5, 8), 3.0 * np.arange(100), lambda place: {})
+    >>> season = replace(season, files=[Path(f"{number:02d}.h5") for number in range(100)])
+    >>> parts = part_as_deepcam([season])
+    >>> [(part.name, len(part)) for part in parts], parts[2].hours[:3].tolist()
+    ([('run_1_training', 80), ('run_1_validation', 10), ('run_1_test', 10)], [3.0, 42.0, 87.0])
+    """
+    names = sorted(path.name for record in records for path in record.files)
+    np.random.RandomState(DEEPCAM_SEED).shuffle(names)
+    learnt, judged = (int(len(names) * share) for share in (0.8, 0.1))
+    ends = {"training": (0, learnt), "validation": (learnt, learnt + judged), "test": (learnt + judged, None)}
+    chosen = {split: frozenset(names[slice(*pair)]) for split, pair in ends.items()}
+    parts = []
+    for record in records:
+        for split in SPLITS:
+            inside = [number for number, path in enumerate(record.files) if path.name in chosen[split]]
+            if inside:
+                parts.append(record.part(inside, split))
+    _check_filled(parts, "give ten samples or more")
+    return parts
+
+
+def _years_of(hours: np.ndarray) -> np.ndarray:
+    times = EPOCH + np.floor(hours).astype(int) * HOUR
+    return times.astype("datetime64[Y]").astype(int) + 1970
+
+
+def _deal(count: int, shares: Sequence[float]) -> list[str]:
+    """Give each of so many, in their order, a split.
+
+    >>> _deal(4, (0.8, 0.1, 0.1))
+    ['training', 'training', 'validation', 'test']
+    """
+    later = [max(1, round(share * count)) for share in shares[1:]]
+    first = max(1, count - sum(later))
+    return (["training"] * first + ["validation"] * later[0] + ["test"] * later[1])[:count]
+
+
+def _check_filled(parts: Sequence[Record], remedy: str) -> None:
+    missing = [split for split in SPLITS if split not in {part.split for part in parts}]
+    if missing:
+        raise InputError(f"there is no time for {', '.join(missing)}; {remedy}")
 
 
 def check_shares(shares: Sequence[float]) -> None:

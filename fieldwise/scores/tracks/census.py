@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from fieldwise.errors import InputError
 from fieldwise.physics.extreme_weather.sphere import GlobalGrid, direction_of, distance_km, place_of
@@ -99,6 +100,60 @@ def occurrence_map(tracks: pd.DataFrame, grid: GlobalGrid, *, reach_km: float = 
             near[window.cells] |= window.distance_km <= reach_km
         counts += near
     return counts
+
+
+def take_census(
+    tracks: pd.DataFrame, masks: np.ndarray, hours: Sequence[float] | np.ndarray, grid: GlobalGrid
+) -> xr.Dataset:
+    """Count tracks by place and by time, with names and units as CF asks.
+
+    Parameters
+    ----------
+    tracks
+        As :func:`~fieldwise.physics.extreme_weather.tracks.link_events` gives them.
+    masks
+        (times, rows, columns) bool, in which they were followed.
+    hours, grid
+        Of the masks.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``genesis`` and ``occurrence`` (lat, lon), numbers of tracks as of `genesis_map` and
+        `occurrence_map`; ``frequency`` (lat, lon), % of the times that a cell is in a mask; ``present``
+        (time), number of tracks.
+
+    >>> grid = GlobalGrid.regular(61, 120)
+    >>> tracks = pd.DataFrame({"track": 1, "hour": [0.0, 6.0], "latitude": 10.0, "longitude": [120.0, 121.0]})
+    >>> masks = np.zeros((2, *grid.shape), dtype=bool)
+    >>> masks[0, 26, 40] = True
+    >>> census = take_census(tracks, masks, [0.0, 6.0], grid)
+    >>> here = census.sel(lat=12.0, lon=120.0)
+    >>> int(here["genesis"]), int(here["occurrence"]), float(here["frequency"])
+    (1, 1, 50.0)
+    >>> census["present"].values.tolist()
+    [1, 1]
+    """
+    counted = {
+        "genesis": (genesis_map(tracks, grid), "tracks that begin within 555 km"),
+        "occurrence": (occurrence_map(tracks, grid), "tracks that come within 555 km"),
+        "frequency": (100 * masks.mean(axis=0), "share of times"),
+    }
+    fields = {
+        name: (("lat", "lon"), values, {"long_name": said, "units": "%" if name == "frequency" else "1"})
+        for name, (values, said) in counted.items()
+    }
+    present = (
+        ("time",),
+        count_present(tracks, list(hours)),
+        {"long_name": "tracks that are there", "units": "1"},
+    )
+    axes = {
+        "lat": ("lat", grid.latitude, {"units": "degrees_north", "standard_name": "latitude"}),
+        "lon": ("lon", grid.longitude, {"units": "degrees_east", "standard_name": "longitude"}),
+        "time": ("time", np.asarray(hours, dtype=float)),
+    }
+    return xr.Dataset({**fields, "present": present}, axes)
 
 
 def find_landfalls(tracks: pd.DataFrame, land: np.ndarray, grid: GlobalGrid) -> pd.DataFrame:

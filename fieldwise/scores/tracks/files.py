@@ -1,4 +1,4 @@
-"""Tracks in files: CSV in the columns of IBTrACS, and GeoJSON."""
+"""Tracks in files: CSV in the columns of IBTrACS, GeoJSON, and where they meet land."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pandas as pd
 
 from fieldwise.drafts import replace_when_done
 from fieldwise.errors import InputError, first_line
+from fieldwise.scores.tracks.basins import basin_of
 from fieldwise.scores.tracks.census import summarise_tracks
 
 SINCE = np.datetime64("2000-01-01T00", "h")  # what hours are counted from, unless told
@@ -20,6 +21,7 @@ COLUMNS = {  # of a file, with the units that stand in its second line, as in IB
     "SID": "",
     "SEASON": "Year",
     "NUMBER": "",
+    "BASIN": "",
     "NAME": "",
     "ISO_TIME": "",
     "NATURE": "",
@@ -58,7 +60,7 @@ def write_tracks(
     >>> tracks = pd.DataFrame({"track": 1, "hour": [15.0], "latitude": -16.2, "longitude": 147.3})
     >>> tracks = tracks.assign(bridged=False, merged_into=0, split_from=0, wind_m_s=30.0)
     >>> print(write_tracks(path, tracks).read_text().splitlines()[2])
-    2000001S16147,2000,1,UNNAMED,2000-01-01 15:00:00,TS,-16.2,147.3,58.3,,0,0,0
+    2000001S16147,2000,1,SP,UNNAMED,2000-01-01 15:00:00,TS,-16.2,147.3,58.3,,0,0,0
     """
     ordered = tracks.sort_values(["track", "hour"])
     time = pd.to_datetime(since) + pd.to_timedelta(ordered["hour"], unit="h")
@@ -70,6 +72,7 @@ def write_tracks(
             "SID": ordered["track"].map(names),
             "SEASON": ordered["track"].map(first["time"].dt.year) if len(first) else [],
             "NUMBER": ordered["track"],
+            "BASIN": basin_of(ordered["latitude"], ordered["longitude"]),
             "NAME": "UNNAMED",
             "ISO_TIME": time.dt.strftime("%Y-%m-%d %H:%M:%S") if len(first) else [],
             "NATURE": nature,
@@ -114,7 +117,14 @@ def read_tracks(path: str | Path, *, since: np.datetime64 = SINCE) -> pd.DataFra
     """
     path = Path(path)
     try:
-        lines = pd.read_csv(path, skip_blank_lines=True, low_memory=False, skipinitialspace=True)
+        lines = pd.read_csv(
+            path,
+            skip_blank_lines=True,
+            keep_default_na=False,
+            na_values=["", " "],
+            low_memory=False,
+            skipinitialspace=True,
+        )
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({first_line(error)}); give a CSV of tracks") from None
     missing = [name for name in ("SID", "ISO_TIME", "LAT", "LON") if name not in lines]
@@ -139,6 +149,41 @@ def read_tracks(path: str | Path, *, since: np.datetime64 = SINCE) -> pd.DataFra
             "wind_m_s": KNOT * number_of.get("WMO_WIND", absent),
         }
     ).reset_index(drop=True)
+
+
+def write_landfalls(path: str | Path, landfalls: pd.DataFrame, *, since: np.datetime64 = SINCE) -> Path:
+    """Write where and when tracks meet land as CSV, with names of columns as in IBTrACS.
+
+    Parameters
+    ----------
+    path
+        To write.
+    landfalls
+        As :func:`~fieldwise.scores.tracks.census.find_landfalls` gives them.
+    since
+        What hours are counted from.
+
+    >>> import tempfile
+    >>> table = pd.DataFrame({"track": [3], "hour": [15.5], "latitude": -16.23, "longitude": 145.4})
+    >>> print(write_landfalls(Path(tempfile.mkdtemp()) / "landfalls.csv", table).read_text())
+    NUMBER,BASIN,ISO_TIME,LAT,LON
+    3,SP,2000-01-01 15:30:00,-16.23,145.4
+    <BLANKLINE>
+    """
+    times = pd.to_datetime(since) + pd.to_timedelta(landfalls["hour"].astype(float), unit="h")
+    lines = pd.DataFrame(
+        {
+            "NUMBER": landfalls["track"],
+            "BASIN": basin_of(landfalls["latitude"], landfalls["longitude"]),
+            "ISO_TIME": times.dt.strftime("%Y-%m-%d %H:%M:%S"),
+            "LAT": landfalls["latitude"].astype(float).round(4),
+            "LON": landfalls["longitude"].astype(float).round(4),
+        }
+    )
+    path = Path(path)
+    with replace_when_done(path) as partial:
+        lines.to_csv(partial, index=False, lineterminator="\n")
+    return path
 
 
 def write_geojson(path: str | Path, tracks: pd.DataFrame, *, since: np.datetime64 = SINCE) -> Path:

@@ -136,6 +136,11 @@ class Partial:
             starts = tuple(start - first for start, first in zip(unit.core.starts, target.starts))
             yield Piece(unit.first, starts, np.load(self._file(unit)))
 
+    def drop_unbegun(self) -> None:
+        """Remove the folder where no piece in it is finished, as where the first could not be computed."""
+        if len(self.missing()) == len(list(self.plan.units())):
+            shutil.rmtree(self.folder)
+
     def finish(self, whole: Path) -> None:
         """Join the pieces to the file of the map."""
         with measure("joining"):

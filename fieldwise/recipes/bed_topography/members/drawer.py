@@ -82,10 +82,7 @@ def train_drawer(asked: Mapping[str, Any]) -> Path:
     prepared = Prepared(asked["data"], recipe=RECIPE)
     learnt, judged = prepared.cases("training", required=False), prepared.cases("validation", required=False)
     if not learnt or not judged:
-        raise InputError(
-            f"{prepared.folder}: holds neither sectors nor flights to learn from; make sectors by `prepare "
-            "--sectors 20`, name surveys in the FILE.yaml, or draw with `predict --weights pretrained`"
-        )
+        raise InputError(f"{prepared.folder}: {_say_gap(prepared.cases()[0])}")
     init = asked["init"] or choose_init([case.split for case in prepared.cases()])
     settings = complete({**asked, "init": init}, "drawer" if init == "none" else "begun drawer")
     for name in ("patch_cells", "patches_per_tile"):
@@ -117,6 +114,18 @@ def train_drawer(asked: Mapping[str, Any]) -> Path:
         sources=[Path(settings["data"]) / "provenance.json"],
         begun=init != "none",
         **{name: settings[name] for name in TRAINING},
+    )
+
+
+def _say_gap(region: Case) -> str:
+    """Say what a folder that holds nothing to learn from lacks."""
+    missing = [name for name in READ if name not in region.variables]
+    if missing:
+        what = f"lacks {', '.join(missing)}, which a network that draws reads"
+        return f"{what}; name what they take in the FILE.yaml, and prepare again"
+    return (
+        "holds neither sectors nor flights to learn from; make sectors by `prepare --sectors 20`, name "
+        "surveys in the FILE.yaml, or draw with `predict --weights pretrained`"
     )
 
 

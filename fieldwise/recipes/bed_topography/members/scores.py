@@ -80,11 +80,10 @@ def open_members(path: Path, grid: Grid) -> Read:
     """
 
     def read(rows: slice, columns: slice) -> dict[str, xr.DataArray]:
-        members, here = read_members(path, rows, columns), grid.part(rows, columns)
+        members = read_members(path, rows, columns)
         assert members is not None
-        return {
-            f"member {number}": make_field(values, here, name="bed") for number, values in enumerate(members)
-        }
+        like = make_field(members[0], grid.part(rows, columns), name="bed")
+        return {f"member {number}": like.copy(data=values) for number, values in enumerate(members)}
 
     return read
 
@@ -138,7 +137,7 @@ def score_members(read: Read, known: Iterable[Known], *, against: str) -> list[d
         texture = roughness(cubic.copy(data=truth)).values[core]
         members = np.stack([load_values(field)[core] for field in fields.values()])
         sure.add(members, counts)
-        for name, bed in (("prediction", members.mean(axis=0)), *(("member", member) for member in members)):
+        for name, bed in (("prediction", members.mean(axis=0)), ("member", members)):
             sums = power.setdefault(name, BandPowerSums(grid_of(cubic).spacing))
             sums.add(bed - base, counts - base)
         for field, member in zip(fields.values(), members):

@@ -118,7 +118,8 @@ def _make_sector(job: Job) -> Case:
     widest = job.size_km * 1e3 / 4  # of what a sector can have
     world = replace(world, line_spacing_m=min(world.line_spacing_m, widest))
     with contextlib.redirect_stdout(io.StringIO()):
-        file = make_bed_topography(scratch, seed=own_seed, size_km=job.size_km, world=world, progress=False)
+        made: Any = {"seed": own_seed, "size_km": job.size_km, "world": world, "bound": False}
+        file = make_bed_topography(scratch, **made, progress=False)
         draft = Draft(scratch, scratch, recipe=RECIPE, facts={})
         sources = open_sources(file, draft, progress=False)
     arrays = _observe(sources, rng)
