@@ -79,7 +79,8 @@ def train(
         feedback: Whether the network goes on from its own maps in training, `free`, or from true ones at
             first, of which ever fewer are shown, `scheduled`, as by default advection and savp.
         feedback_steps: k of that schedule: of k / (k + exp(step / k)) of the maps the truth is shown. By
-            default 100, of savp 900.
+            default 100, of savp 900: half of them at step k ln k, 461 or 6122. Where all steps are hardly
+            more, as of a month of weather, take `free`.
         kl_weight: Weight of how far codes are from those that a forecast draws, of savp and vae.
         discriminator: Who tells forecasts from true sequences: none, sequence (of ConvLSTM-GAN), video, savp
             (two of the latter, with savp alone), or an import path.
