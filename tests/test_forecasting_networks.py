@@ -9,6 +9,7 @@ from scipy import ndimage
 from torch.nn import functional
 
 from fieldwise.errors import InputError
+from fieldwise.networks.forecasting.advection import Advection, StochasticAdvection
 from fieldwise.networks.forecasting.cdna import compose, make_kernels, move
 from fieldwise.networks.forecasting.convlstm import ConvLSTM, ConvLSTMCell, _Renewal
 from fieldwise.networks.forecasting.discriminators import SequenceDiscriminator, VideoDiscriminator
@@ -23,6 +24,8 @@ from fieldwise.networks.noise import WorldNoise
 CHANNELS, CONTEXT, HORIZON, CELLS = 2, 3, 4, (16, 24)
 FEW = {"features": 4, "translator_features": 8, "translator_blocks": 2}
 FED = {
+    "advection": (Advection, {"frames": 2}),
+    "stochastic advection": (StochasticAdvection, {}),
     "convlstm": (ConvLSTM, {"features": 4, "layers": 2}),
     "predrnn": (PredRNN, {"features": 4}),
     "savp": (SAVP, {"features": 4, "code_features": 4}),
@@ -36,7 +39,7 @@ AT_ONCE = {
     "weatherbench": (WeatherBenchCNN, {"features": 4}),
 }
 ALL = FED | AT_ONCE
-DRAWING = ("savp", "vae", "stochastic convlstm", "stochastic simvp")
+DRAWING = ("savp", "vae", "stochastic advection", "stochastic convlstm", "stochastic simvp")
 
 
 def make(name, **changes):
@@ -135,7 +138,7 @@ def test_networks_that_answer_at_once_read_all_that_is_known(name):
 @pytest.mark.parametrize("name", ALL)
 def test_a_rolled_periodic_world_gives_the_rolled_forecast(name):
     """With the noise of the same cells; numbers for the whole map are those of its first cells."""
-    options = {"numbers": 0} if "stochastic" in name else {}
+    options = {"numbers": 0} if name in ("stochastic convlstm", "stochastic simvp") else {}
     network, (inputs, forcing, _), by = make(name, **options), sequences(), (8, -8)
     with torch.no_grad():
         made = network(inputs, forcing=forcing, **noise_of(name))
@@ -306,6 +309,49 @@ def test_the_linear_path_can_carry_blobs_on_for_ever():
     torch.testing.assert_close(made, frames[:, CONTEXT:], rtol=1e-5, atol=1e-5)
 
 
+def test_two_frames_tell_what_goes_on_as_it_did():
+    """What grows by the same in each hour goes on so: x(t + 1) = 2 x(t) - x(t - 1)."""
+    start, growth = torch.randn(2, 1, 1, 8, 8)
+    frames = (start + torch.arange(15.0).view(-1, 1, 1, 1) * growth)[None]
+    network = make_linear(frames=2)
+    with torch.no_grad():
+        network.carry.weight[0, :, 2, 2] = torch.tensor([1.0, -1.0])
+        made = network(frames[:, :3], horizon=12)
+    torch.testing.assert_close(made, frames[:, 3:], rtol=1e-4, atol=1e-4)
+
+
+def make_linear(**options):
+    """An advection whose cells change nothing for themselves, and whose first carried field is the change."""
+    network = Advection(1, padding="circular", **options)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        network.skip.weight[0, 0] = 1
+    return network
+
+
+def test_advection_can_carry_blobs_on_for_ever():
+    frames = draw_blobs(CONTEXT + 12, by=(1, -2))[:, :, :1]
+    network = make_linear()
+    with torch.no_grad():
+        network.carry.weight[0, 0, 2 - 1, 2 + 2] = 1
+        network.carry.weight[0, 0, 2, 2] = -1
+        made = network(frames[:, :CONTEXT], horizon=12)
+    torch.testing.assert_close(made, frames[:, CONTEXT:], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("left", [1.0, 0.5])
+def test_a_lag_gives_what_was_a_day_ago_and_what_is_left_of_the_change_since(left):
+    """Damped persistence: x(t + L - day) + left ** L [x(t) - x(t - day)], here with a day of 4 frames."""
+    known = torch.randn(1, 5, 1, 8, 8)
+    network = make_linear(context=5, horizon=4, lag=4, forcing=1)
+    with torch.no_grad():  # it reads the map, the sun and the map of yesterday, the sun and the map after it
+        network.carry.weight[0, [0, 2], 2, 2] = torch.tensor([left - 1, 1 - left])
+        made = network(known, forcing=torch.randn(1, 9, 1, 8, 8))
+    shares = left ** torch.arange(1.0, 5.0).view(4, 1, 1, 1)
+    torch.testing.assert_close(made, known[:, 1:] + shares * (known[:, -1:] - known[:, :1]))
+
+
 def test_what_is_drawn_is_new_in_each_step_and_at_first_all_that_changes():
     """Each step adds to the last map a field of variance 0.01 that is independent of those before."""
     torch.manual_seed(0)
@@ -414,6 +460,12 @@ def test_sequences_that_do_not_fit_are_refused(name, changes, match):
     [
         (lambda: ConvLSTM(2, padding="periodic"), "padding is 'periodic'"),
         (lambda: ConvLSTM(0), "channels is 0"),
+        (
+            lambda: Advection(1, lag=24),
+            "--context 12 --horizon 12: 1 frames and a lag of 24 take a context of 25",
+        ),
+        (lambda: Advection(1, context=25, horizon=25, lag=24), "and a horizon of 24 at most"),
+        (lambda: Advection(1, reach=4), "a kernel has 4 cells a side; give an odd number"),
         (lambda: SimVP(1, translator="vit"), "translator is 'vit'; take gsta or convmixer"),
         (lambda: PredRNN(1, patch=4)(torch.zeros(1, 2, 1, 6, 8)), "no whole patches of 4"),
         (lambda: SAVP(1, code=99)(torch.zeros(1, 2, 1, 8, 8)), "has no 99 numbers"),

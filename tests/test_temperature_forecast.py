@@ -106,7 +106,13 @@ def test_an_experiment_has_a_folder_of_its_own(data, tmp_path):
         ({"target": "snow"}, "case training/training: lacks snow"),
         ({"forcing": ["t2m"]}, "--forcing: t2m is forecast too"),
         ({"loss": "huber"}, "--loss: 'huber' is no loss"),
-        ({"members": 2, "loss": "mse"}, "--loss: 'mse' is no loss of ensembles"),
+        (NOISY | {"loss": "mse"}, "--loss: 'mse' is no loss of ensembles"),
+        ({"members": 2}, "--members: is 2, and .*Stepper takes no noise"),
+        (
+            {"network": "advection", "network_options": {"reach": 4}},
+            "a kernel has 4 cells a side; give an odd",
+        ),
+        ({"network": "advection", "optimizer_options": {"momentum": 1}}, "momentum"),
         ({"experiment": "a/b"}, "--experiment"),
         ({"feedback": "scheduled", "network": "small_forecasts.Drift"}, "--feedback: Drift"),
     ],
@@ -132,6 +138,18 @@ def test_a_search_finds_options_of_train(data, tmp_path, capsys):
     )
     assert best["network"] == "small_forecasts.Stepper"
     assert "fieldwise temperature_forecast train" in capsys.readouterr().out
+
+
+def test_a_search_refuses_a_network_that_is_not_there_before_it_writes(data, tmp_path):
+    options = {
+        "accelerator": "cpu",
+        "tracker": "none",
+        "progress": False,
+        "fixed": {"context": 3, "horizon": 4},
+    }
+    with pytest.raises(InputError, match="--network: 'convlsmt' is unknown"):
+        tune(data=data, study=tmp_path / "study.db", network=("advection", "convlsmt"), **options)
+    assert not list(tmp_path.iterdir())
 
 
 # --- predict --------------------------------------------------------------------------------------
@@ -283,6 +301,8 @@ def test_a_prediction_that_is_killed_goes_on(data, noisy, tmp_path, monkeypatch)
         ({"init_times": ["2019-03-25T06"]}, "--init_times: 2019-03-25T06 is no hour of case test/test"),
         ({"init_times": ["noon"]}, "--init_times: 'noon' is neither the number of an hour nor a date"),
         ({"fields": ["msl"]}, "--fields: msl is not forecast by"),
+        ({"fields": []}, "--fields: names none; give some of t2m"),
+        ({"init_times": ["5", "6", "5"]}, "--init_times: 5 is named twice"),
         ({"members": 3}, "--members: the network takes no noise"),
         ({"out": "f.tif"}, "f.tif: forecasts are written as .nc or .zarr"),
     ],

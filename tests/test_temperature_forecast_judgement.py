@@ -190,6 +190,18 @@ def test_short_cases_are_judged_beside_what_needs_no_day(tmp_path):
     assert not pick(scores["scores"], name=["persistence", "damped_persistence"])
 
 
+def test_rows_name_the_split_that_was_judged(tmp_path):
+    prepared = make_hours(hours=30, folder=tmp_path / "data")
+    path = write_forecasts(tmp_path / "first.nc", prepared.cases("training")[0])
+    options = {"split": "training", "figures": False, "progress": False}
+    runs = [tmp_path / name for name in ("one", "two")]
+    for run in runs:
+        told = evaluate(run=run, data=prepared.folder, prediction=path, **options)
+        assert {row["against"] for row in told["scores"]} == {"training"}
+    compared = compare(runs=runs, out=tmp_path / "compared", figures=False)
+    assert {row["against"] for row in compared["scores"]} == {"training"}
+
+
 def test_runs_are_compared_over_what_they_share(judged, tmp_path, capsys):
     (judged / "near" / "latency.json").write_text('{"seconds_per_forecast": 0.02, "device": "cpu"}')
     runs = [judged / name for name in ("near", "far", "drawn")]

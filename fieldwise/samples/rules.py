@@ -39,7 +39,9 @@ def read_yaml(path: str | Path, *, required: tuple[str, ...] = ()) -> dict[str, 
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise InputError(f"{path}: is no YAML ({' '.join(str(error).split())})") from error
+        raise InputError(
+            f"{path}: is no YAML ({' '.join(str(error).split())}); give a text file of `key: value` lines"
+        ) from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: should hold `key: value` lines; see `Your own data` in the README")
     missing = [key for key in required if key not in content]

@@ -98,6 +98,10 @@ def search(
     check_training(TRAINING | {name: settings[name] for name in TRAINING if settings.get(name) is not None})
     if check:
         check(settings)
+        for name, given in ranges.items():
+            for choice in given if isinstance(given, list) else ():
+                if isinstance(choice, str):  # what is named, such as a network, may not be there
+                    check(settings | {name: choice})
     facts = {"fixed": fixed, "min_epochs": min_epochs, "seed": seed, "data": sum_up(data)}
     opened = studies.open_study(study, {**ranges, **facts}, recipe=recipe)
     opened.pruner = studies.make_pruner(least=min_epochs, most=most)

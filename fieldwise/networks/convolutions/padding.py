@@ -164,6 +164,11 @@ class PaddedConvolution(nn.Conv2d):
     beyond : str
         What lies beyond the map: "zeros", "reflect", "circular" or "zonal".
 
+    Raises
+    ------
+    InputError
+        If the kernel has no cell in the middle.
+
     Examples
     --------
     >>> PaddedConvolution(4, 8, 3, beyond="zonal", dilation=6)(torch.zeros(1, 4, 6, 8)).shape
@@ -182,6 +187,10 @@ class PaddedConvolution(nn.Conv2d):
         groups: int = 1,
         bias: bool = False,
     ) -> None:
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise InputError(
+                f"a kernel has {kernel_size} cells a side; give an odd number, with one in the middle"
+            )
         margin = dilation * (kernel_size // 2)
         own = margin if beyond == "zeros" else 0
         super().__init__(in_channels, out_channels, kernel_size, stride, own, dilation, groups, bias)

@@ -12,9 +12,10 @@ from tqdm import tqdm
 from fieldwise.drafts import check_plain_name
 from fieldwise.errors import InputError
 from fieldwise.samples.cases import Case
+from fieldwise.samples.hours.periods import time_of
 from fieldwise.samples.prepared import Draft
 from fieldwise.samples.signatures import Variable
-from fieldwise.samples.weather.records import EPOCH, HOUR, TIME
+from fieldwise.samples.weather.records import TIME
 
 RECIPE = "temperature_forecast"
 SUNSHINE = "sunshine"  # how strongly the sun shines, 0 to 1: known for the hours to come too
@@ -90,8 +91,10 @@ def write_case(stretch: Stretch, draft: Draft, *, progress: bool = False) -> Cas
                 )
             written[name][frame] = values
             if not np.isfinite(written[name][frame]).all():
-                time = EPOCH + int(stretch.hours[frame]) * HOUR
-                raise InputError(f"{name}: has values that are missing or infinite at {time}; mend them")
+                raise InputError(
+                    f"{name}: has values that are missing or infinite at {time_of(stretch.hours[frame])}; "
+                    "mend them"
+                )
     return draft.add(
         Case(
             stretch.name,

@@ -182,15 +182,14 @@ def _rows_of(
 ) -> list[dict[str, Any]]:
     from fieldwise.scores import make_score
     from fieldwise.scores.forecasts import tell_hours
-    from fieldwise.scores.forecasts.results import AGAINST
 
-    rows = []
+    rows, against = [], together.attrs["against"]
     for name, scores in named.items():
         for lead, (value, low, high) in zip(
             tell_hours(together["fcst_hour"]), scores.T.tolist(), strict=True
         ):
             sure = {} if np.isnan(low) else {"low": low, "high": high}
-            rows.append(make_score(AGAINST, measure, unit, name, value, lead_h=lead, **sure))
+            rows.append(make_score(against, measure, unit, name, value, lead_h=lead, **sure))
     return rows
 
 

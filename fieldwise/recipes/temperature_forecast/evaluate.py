@@ -52,8 +52,9 @@ def evaluate(
         What stands in scores.json: the scores as rows, and further facts.
     """
     require_at_least(1, block_days=block_days, draws=draws)
+    from fieldwise.recipes.temperature_forecast.cases import RECIPE
     from fieldwise.recipes.temperature_forecast.judgement.drawing import draw_judgement, read_latency
-    from fieldwise.recipes.temperature_forecast.judgement.forecasts import RECIPE, open_forecasts
+    from fieldwise.recipes.temperature_forecast.judgement.forecasts import open_forecasts
     from fieldwise.recipes.temperature_forecast.judgement.references import fit_references
     from fieldwise.recipes.temperature_forecast.judgement.scores import (
         best_possible,

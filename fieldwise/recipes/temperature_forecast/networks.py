@@ -99,6 +99,25 @@ def find_network(network: str) -> str:
     return path
 
 
+def check_members(network: str, members: int) -> None:
+    """Refuse to train a network that draws nothing as an ensemble.
+
+    >>> check_members("stochastic_simvp", 2)
+    >>> check_members("simvp", 2)
+    Traceback (most recent call last):
+    fieldwise.errors.InputError: --members: is 2, and simvp takes no noise, so all would be the same; give 1
+    """
+    from torch.nn import Module
+
+    from fieldwise.networks.imports import import_by_path
+
+    takes = inspect.signature(import_by_path(find_network(network), kind=Module).forward).parameters
+    if members > 1 and "noise" not in takes:
+        raise InputError(
+            f"--members: is {members}, and {network} takes no noise, so all would be the same; give 1"
+        )
+
+
 def fit_network(
     network: str, signature: Signature, padding: str, options: Mapping[str, Any]
 ) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def check_settings(given: Mapping[str, Any]) -> Plan:
     require_at_least(1, members=settings["members"])
     require_at_least(0, **{name: settings[name] for name in ("decay_epochs", "warmup_steps", "clip_norm")})
     check_training(settings)
-    networks.find_network(settings["network"])
+    networks.check_members(settings["network"], settings["members"])
     kind, rival = networks.choose_task(settings)
     losses = parse_forecast_losses(settings["loss"], settings["members"])
     prepared = Prepared(settings["data"], recipe=RECIPE)

@@ -110,6 +110,8 @@ def choose_written(forecaster: ForecastPredictor, fields: list[str] | None) -> l
     """
     known = forecaster.signature.fields("outputs")
     unknown = [name for name in fields or () if name not in known]
+    if fields == []:
+        raise InputError(f"--fields: names none; give some of {', '.join(known)}")
     if unknown:
         raise InputError(
             f"--fields: {', '.join(unknown)} is not forecast by {forecaster.path}; give some of "
@@ -143,6 +145,9 @@ def choose_frames(
         span.check([case])
         return [first + start for start in span.starts(case.frames)]
     frames = [find_frame(case, each) for each in init_times]
+    twice = [text for number, text in enumerate(init_times) if frames[number] in frames[:number]]
+    if twice:
+        raise InputError(f"--init_times: {twice[0]} is named twice; name each hour once")
     for text, frame in zip(init_times, frames):
         if frame < first:
             raise InputError(

@@ -67,7 +67,8 @@ def train(
             that have no default are what suits a network, of published ones what their authors take.
         padding: What convolutions read beyond the edges; auto: `circular` of a world that goes on at its
             other side, otherwise `reflect`. `zonal` is for maps of the whole globe.
-        network_options: Further arguments of the network, by name.
+        network_options: Further arguments of the network, by name. Where days are alike but for the weather,
+            as on land and sea, advection needs `{lag: 24, frames: 2}`, and for these --context 26.
         loss: mse, mae, an import path, or a sum such as mse+0.1*mae; of ensembles crps or proper_score. By
             default mse, and crps of ensembles.
         others_weight: Weight of the other fields beside the target in it.
@@ -78,7 +79,8 @@ def train(
         feedback: Whether the network goes on from its own maps in training, `free`, or from true ones at
             first, of which ever fewer are shown, `scheduled`, as by default advection and savp.
         feedback_steps: k of that schedule: of k / (k + exp(step / k)) of the maps the truth is shown. By
-            default 100, of savp 900.
+            default 100, of savp 900: half of them at step k ln k, 461 or 6122. Where all steps are hardly
+            more, as of a month of weather, take `free`.
         kl_weight: Weight of how far codes are from those that a forecast draws, of savp and vae.
         discriminator: Who tells forecasts from true sequences: none, sequence (of ConvLSTM-GAN), video, savp
             (two of the latter, with savp alone), or an import path.

@@ -22,7 +22,6 @@ from fieldwise.scores.forecasts.blocks import BlockBootstrap, choose_block_days,
 from fieldwise.scores.tables import make_score
 
 RESULTS = "results.nc"
-AGAINST = "test"
 DIMS = ("name", "init_time", "fcst_hour")
 MORE_IS_BETTER = ("psnr", "ssim", "acc")
 SPREAD = "spread_variance"  # variance of the members, times (M + 1) / M: what their mean errs by
@@ -54,6 +53,8 @@ class ForecastScores:
         Of the values that are forecast.
     target
         What they are called.
+    against
+        Split that they are judged by.
 
     Examples
     --------
@@ -64,8 +65,9 @@ class ForecastScores:
     [[0.3, 0.6], [2.0, 2.0]]
     """
 
-    def __init__(self, leads_h: Sequence[float], *, units: str, target: str) -> None:
-        self.leads_h, self.units, self.target = np.asarray(leads_h, dtype=np.float64), units, target
+    def __init__(self, leads_h: Sequence[float], *, units: str, target: str, against: str = "test") -> None:
+        self.leads_h = np.asarray(leads_h, dtype=np.float64)
+        self.units, self.target, self.against = units, target, against
         self._cases: list[str] = []
         self._hours: list[float] = []
         self._scores: list[Scores] = []
@@ -96,7 +98,7 @@ class ForecastScores:
             "case": ("init_time", np.array(self._cases)),
             "fcst_hour": ("fcst_hour", self.leads_h, {"units": "h"}),
         }
-        attributes = {"target": self.target, "units": self.units}
+        attributes = {"target": self.target, "units": self.units, "against": self.against}
         return xr.Dataset(variables, coordinates, attributes)
 
 
@@ -138,7 +140,7 @@ def read_results(run: str | Path) -> xr.Dataset:
     try:
         with xr.open_dataset(path, engine="h5netcdf", decode_times=False) as opened:
             results = opened.load()
-        if not {*DIMS} <= {*results.dims} or "mse" not in results:
+        if not {*DIMS} <= {*results.dims} or "mse" not in results or "against" not in results.attrs:
             raise ValueError("it holds no scores")
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())}); evaluate again") from None
@@ -212,7 +214,7 @@ def score_leads(results: xr.Dataset, bootstrap: BlockBootstrap | None) -> list[d
     >>> score_leads(scores.dataset(), None)[1]
     {'against': 'test', 'measure': 'mse', 'unit': 'K2', 'name': 'prediction', 'value': 0.4, 'lead_h': 2}
     """
-    measures = list_measures(results)
+    measures, against = list_measures(results), results.attrs["against"]
     rows: list[dict[str, Any]] = []
     leads = tell_hours(results["fcst_hour"].to_numpy())
     for measure in (*measures, *(["spread_skill"] if SPREAD in results else [])):
@@ -224,7 +226,7 @@ def score_leads(results: xr.Dataset, bootstrap: BlockBootstrap | None) -> list[d
         for name, scores in named.items():
             for lead, (value, low, high) in zip(leads, scores.T.tolist(), strict=True):
                 sure = {"low": low, "high": high} if np.isfinite([low, high]).all() else {}
-                rows.append(make_score(AGAINST, measure, unit, name, value, lead_h=lead, **sure))
+                rows.append(make_score(against, measure, unit, name, value, lead_h=lead, **sure))
     return rows
 
 
@@ -236,13 +238,13 @@ def score_hours(results: xr.Dataset) -> list[dict[str, Any]]:
     >>> score_hours(scores.dataset())[0]["hour_utc"]
     0
     """
-    rows = []
+    rows, against = [], results.attrs["against"]
     for measure in list_measures(results):
         unit = results[measure].attrs["units"]
         for name in results["name"].to_numpy().tolist():
             for hour, value in mean_by_hour(results, measure, name).items():
                 if not np.isnan(value):
-                    rows.append(make_score(AGAINST, measure, unit, name, value, hour_utc=hour))
+                    rows.append(make_score(against, measure, unit, name, value, hour_utc=hour))
     return rows
 
 

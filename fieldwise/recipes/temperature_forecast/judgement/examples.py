@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from fieldwise.recipes.temperature_forecast.judgement.forecasts import RECIPE, Opened, open_forecasts
+from fieldwise.recipes.temperature_forecast.cases import RECIPE
+from fieldwise.recipes.temperature_forecast.judgement.forecasts import Opened, open_forecasts
 from fieldwise.recipes.temperature_forecast.judgement.references import References, fit_references
 from fieldwise.samples.cases import Case
 from fieldwise.samples.prepared import Prepared, draft_folder

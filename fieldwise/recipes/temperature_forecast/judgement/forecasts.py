@@ -16,7 +16,6 @@ from fieldwise.recipes.temperature_forecast.judgement.references import Referenc
 from fieldwise.samples.cases import Case
 from fieldwise.samples.weather.globes import count_hours
 
-RECIPE = "temperature_forecast"
 SUFFIXES = (".nc", ".zarr")
 DERIVED = ("_spread", "_quantile", "_member")
 AXES = ("init_time", "fcst_hour")

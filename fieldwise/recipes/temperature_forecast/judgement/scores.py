@@ -32,7 +32,7 @@ from fieldwise.scores.forecasts import (
     tell_leads,
 )
 from fieldwise.scores.forecasts.measures import PUBLISHED_RANGES, WINDOW
-from fieldwise.scores.forecasts.results import AGAINST, BEST, SPREAD
+from fieldwise.scores.forecasts.results import BEST, SPREAD
 
 SHOWN_H = (1, 3, 6, 9, 12, 18, 24, 36, 48)  # leads that tables and figures show
 SHOWN = ("mse", "acc", "ssim", "gradient_ratio", "bias", "crps", "coverage_90", "spread_skill", "skill_score")
@@ -109,7 +109,7 @@ class Judged:
         """Give rows of the power at half the Nyquist wavenumber over that of what came, by lead."""
         return [
             make_score(
-                AGAINST,
+                self.scores.against,
                 "power_ratio",
                 "1",
                 name,
@@ -152,7 +152,7 @@ def judge_forecasts(
     width = BIN_K if units == "K" else (references.data_range or 1.0) / BINS
     shown = choose_leads(first.leads_h)
     judged = Judged(
-        ForecastScores(first.leads_h.tolist(), units=units, target=target),
+        ForecastScores(first.leads_h.tolist(), units=units, target=target, against=first.case.split),
         {lead: ConditionalQuantiles(width) for lead in shown},
     )
     read = read_forecasts(opened, references, history=history)
@@ -312,7 +312,7 @@ def _say_best(
     if (best > 0).all():
         ratios = dict(zip(leads, found.mean(axis=0) / np.atleast_2d(best).mean(axis=0), strict=True))
         told = ", ".join(f"{ratios[lead]:.2f} at {lead:g} h" for lead in choose_leads(leads))
-        least = f" (the mean of {members} members: {1 + 1 / members:.2f} at least)" if members else ""
+        least = f" (the mean of {members} true draws: {1 + 1 / members:.2f})" if members else ""
         yield f"{label} is {told.replace(' at', ' of the best possible at', 1)}{least}"
     if bootstrap is None:
         return
