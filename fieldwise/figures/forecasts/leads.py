@@ -227,7 +227,7 @@ def draw_latency(
         least, most = (end(place[0] for place in points.values()) for end in (min, max))
         axes.set_xscale("log")
         axes.set_xlim(least / 3, most * 3)
-        axes.set_ylim(0, None)
+        axes.set_ylim(0, 1.1 * max([*(score for _, score in points.values()), *(lines or {}).values()]))
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if most < 20 * least else (1,)))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())

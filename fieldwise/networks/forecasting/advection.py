@@ -90,11 +90,11 @@ class Advection(SequenceNetwork):
         stack: list[nn.Module] = []
         for pair in pairwise(widths):
             stack += [nn.Conv2d(*pair, 1), nn.SiLU()]
-        self.change = nn.Sequential(*stack, nn.Conv2d(features, channels, 1))
+        head = nn.Conv2d(features, channels, 1)
+        self.change = nn.Sequential(*stack, head)
         if lag:  # at first what was a day ago, and the whole change since: what is learnt is how it differs
-            for last in (self.skip, self.change[-1]):
-                nn.init.zeros_(last.weight)
-                nn.init.zeros_(last.bias)
+            for parameter in (*self.skip.parameters(), *head.parameters()):
+                nn.init.zeros_(parameter)
 
     def forward(
         self,

@@ -152,7 +152,9 @@ def judge_forecasts(
     width = BIN_K if units == "K" else (references.data_range or 1.0) / BINS
     shown = choose_leads(first.leads_h)
     judged = Judged(
-        ForecastScores(first.leads_h.tolist(), units=units, target=target, against=first.case.split),
+        ForecastScores(
+            first.leads_h.tolist(), units=units, target=target, against=first.case.split or "test"
+        ),
         {lead: ConditionalQuantiles(width) for lead in shown},
     )
     read = read_forecasts(opened, references, history=history)
