@@ -20,7 +20,7 @@ from test_documentation import ROOT, commands_of
 from fieldwise.cli import main
 from fieldwise.recipes import temperature_forecast
 from fieldwise.recipes.temperature_forecast.networks import NETWORKS
-from fieldwise.recipes.temperature_forecast.read import open_months
+from fieldwise.recipes.temperature_forecast.preparation.sources import open_months
 from fieldwise.samples.hours.periods import read_periods
 from fieldwise.samples.prepared import Prepared
 from fieldwise.samples.rules import read_yaml

@@ -68,8 +68,8 @@ def prepare(
     from tqdm import tqdm
 
     from fieldwise.recipes.temperature_forecast.cases import RECIPE, write_case
-    from fieldwise.recipes.temperature_forecast.made import make_sandbox, write_exact
-    from fieldwise.recipes.temperature_forecast.read import describe, open_months, part_hours
+    from fieldwise.recipes.temperature_forecast.preparation.sources import describe, open_months, part_hours
+    from fieldwise.recipes.temperature_forecast.preparation.worlds import make_sandbox, write_exact
     from fieldwise.samples.prepared import SPLITS
     from fieldwise.samples.weather.records import check_shares
     from fieldwise.verbs.prepare import check_apart, prepare_folder

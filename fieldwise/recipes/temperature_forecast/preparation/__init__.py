@@ -1,0 +1,1 @@
+"""What is prepared: made worlds, and the hours of a user."""
