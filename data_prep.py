@@ -58,8 +58,8 @@ from fieldwise import figures
 from fieldwise.fields.tiles import read_bounds, read_tiles
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.figures import draw_inputs
-from fieldwise.recipes.bed_topography.region import open_region
-from fieldwise.recipes.bed_topography.surveys import open_targets, read_held_out
+from fieldwise.recipes.bed_topography.regions.region import open_region
+from fieldwise.recipes.bed_topography.regions.surveys import open_targets, read_held_out
 
 # %% [markdown]
 # ## One call

@@ -58,8 +58,8 @@ from fieldwise import figures
 from fieldwise.fields.formats import open_field
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.figures import print_figure
-from fieldwise.recipes.bed_topography.material import gather
-from fieldwise.recipes.bed_topography.region import open_region
+from fieldwise.recipes.bed_topography.regions.material import gather
+from fieldwise.recipes.bed_topography.regions.region import open_region
 from fieldwise.scores import pick
 
 # %%

@@ -54,8 +54,8 @@ from pathlib import Path
 from IPython.display import Markdown
 
 from fieldwise.recipes.bed_topography.figures import PLATES, print_figure
-from fieldwise.recipes.bed_topography.material import gather
-from fieldwise.recipes.bed_topography.region import open_region
+from fieldwise.recipes.bed_topography.regions.material import gather
+from fieldwise.recipes.bed_topography.regions.region import open_region
 from fieldwise.recipes.bed_topography.tables import save_tables
 
 # %%

@@ -18,7 +18,7 @@ import xarray as xr
 
 from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog, write_netcdf
-from fieldwise.recipes.bed_topography.region import RECIPE, lowres_spacing, open_region
+from fieldwise.recipes.bed_topography.regions.region import RECIPE, lowres_spacing, open_region
 from fieldwise.samples.cases import Case
 from fieldwise.samples.inputs import add_inputs, prepare_inputs
 from fieldwise.samples.prepared import DESCRIPTION, draft_folder

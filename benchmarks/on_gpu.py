@@ -19,7 +19,7 @@ from fieldwise.fields.formats import open_field
 from fieldwise.networks.convolutions import deformable, on_gpu
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.generator import BedTask, choose_inputs, choose_options, read_samples
-from fieldwise.recipes.bed_topography.region import open_region
+from fieldwise.recipes.bed_topography.regions.region import open_region
 from fieldwise.samples.loaders import make_loader
 from fieldwise.verbs.train import train_run
 

@@ -19,7 +19,7 @@ from fieldwise.cli import main
 from fieldwise.downloads import transfers
 from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import grid_of
-from fieldwise.recipes.bed_topography.region import open_region
+from fieldwise.recipes.bed_topography.regions.region import open_region
 from fieldwise.scores import pick, read_scores, value_of
 
 ROOT = Path(__file__).resolve().parents[1]

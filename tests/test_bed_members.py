@@ -16,13 +16,13 @@ from fieldwise.fields.rasters import write_netcdf
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.figures import print_figure
 from fieldwise.recipes.bed_topography.judgement import score_map
-from fieldwise.recipes.bed_topography.material import gather
 from fieldwise.recipes.bed_topography.members.drawer import choose_network, describe
 from fieldwise.recipes.bed_topography.members.sectors import FRAMES
 from fieldwise.recipes.bed_topography.predictor import PRETRAINED, load_bed_predictor
-from fieldwise.recipes.bed_topography.radar import grid_radar
-from fieldwise.recipes.bed_topography.region import open_region
-from fieldwise.recipes.bed_topography.surveys import read_given
+from fieldwise.recipes.bed_topography.regions.material import gather
+from fieldwise.recipes.bed_topography.regions.radar import grid_radar
+from fieldwise.recipes.bed_topography.regions.region import open_region
+from fieldwise.recipes.bed_topography.regions.surveys import read_given
 from fieldwise.samples.examples import make_prepared
 from fieldwise.samples.prepared import Prepared
 from fieldwise.scores import pick, value_of

@@ -25,7 +25,7 @@ from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography import judgement
 from fieldwise.recipes.bed_topography.generator import BedTask, read_samples
 from fieldwise.recipes.bed_topography.predictor import BedPredictor
-from fieldwise.recipes.bed_topography.region import open_region
+from fieldwise.recipes.bed_topography.regions.region import open_region
 from fieldwise.samples.scales import Scale
 from fieldwise.samples.signatures import Signature
 from fieldwise.scores import pick, value_of

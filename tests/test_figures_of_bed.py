@@ -15,7 +15,8 @@ from fieldwise.fields.grids import Grid, grid_of, make_field
 from fieldwise.fields.rasters import write_cog
 from fieldwise.figures import choose_boxes
 from fieldwise.recipes.bed_topography.figures import PLATES, print_figure, run_on_a_tile, save_figures
-from fieldwise.recipes.bed_topography.material import (
+from fieldwise.recipes.bed_topography.predictor import load_bed_predictor
+from fieldwise.recipes.bed_topography.regions.material import (
     ANTARCTIC_LIMITS_M,
     CUBIC,
     LARGEST_REGION_M,
@@ -25,8 +26,7 @@ from fieldwise.recipes.bed_topography.material import (
     choose_places,
     gather,
 )
-from fieldwise.recipes.bed_topography.predictor import load_bed_predictor
-from fieldwise.recipes.bed_topography.region import open_region
+from fieldwise.recipes.bed_topography.regions.region import open_region
 from fieldwise.scores import sample_at_points
 
 

@@ -17,13 +17,13 @@ from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog, write_netcdf
 from fieldwise.fields.tiles import cut, read_tiles
 from fieldwise.recipes import bed_topography
-from fieldwise.recipes.bed_topography.derivation import find_surface_inversion, regrid_lowres
-from fieldwise.recipes.bed_topography.folds import deal_blocks
 from fieldwise.recipes.bed_topography.generator import read_samples
 from fieldwise.recipes.bed_topography.members.drawer import describe, levelled_score
 from fieldwise.recipes.bed_topography.members.sectors import READ, TARGET
-from fieldwise.recipes.bed_topography.region import find_folds, open_region
-from fieldwise.recipes.bed_topography.surveys import read_given
+from fieldwise.recipes.bed_topography.regions.derivation import find_surface_inversion, regrid_lowres
+from fieldwise.recipes.bed_topography.regions.folds import deal_blocks
+from fieldwise.recipes.bed_topography.regions.region import find_folds, open_region
+from fieldwise.recipes.bed_topography.regions.surveys import read_given
 from fieldwise.samples.examples import make_prepared
 from fieldwise.samples.frames import make_loaders
 from fieldwise.samples.prepared import Prepared

@@ -14,8 +14,8 @@ from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog
 from fieldwise.fields.tiles import read_tiles, touches
 from fieldwise.recipes import bed_topography
-from fieldwise.recipes.bed_topography.region import open_region
-from fieldwise.recipes.bed_topography.surveys import read_held_out
+from fieldwise.recipes.bed_topography.regions.region import open_region
+from fieldwise.recipes.bed_topography.regions.surveys import read_held_out
 from fieldwise.surveys import number_flights
 
 AREA = [CORNER_X + 20_000, CORNER_Y + 18_000, CORNER_X + 30_000, CORNER_Y + 30_000]

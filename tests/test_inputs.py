@@ -15,7 +15,7 @@ from fieldwise.fields.entries import open_entry
 from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import Grid, grid_of, make_field
 from fieldwise.fields.rasters import write_cog, write_netcdf
-from fieldwise.recipes.bed_topography.region import VECTORS, open_region
+from fieldwise.recipes.bed_topography.regions.region import VECTORS, open_region
 from fieldwise.samples.cases import Case
 from fieldwise.samples.inputs import add_inputs, prepare_inputs
 

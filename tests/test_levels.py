@@ -12,7 +12,12 @@ from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog
 from fieldwise.recipes import bed_topography
-from fieldwise.recipes.bed_topography.region import ELEVATIONS, list_files, open_region, read_own_files
+from fieldwise.recipes.bed_topography.regions.region import (
+    ELEVATIONS,
+    list_files,
+    open_region,
+    read_own_files,
+)
 from fieldwise.samples.inputs import read_heights
 from fieldwise.samples.prepared import DESCRIPTION
 from fieldwise.samples.rules import write_yaml

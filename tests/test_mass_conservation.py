@@ -20,7 +20,7 @@ from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography import judgement
 from fieldwise.recipes.bed_topography.evaluate import _score_flux
 from fieldwise.recipes.bed_topography.generator import BedTask, flux, read_samples
-from fieldwise.recipes.bed_topography.region import open_region
+from fieldwise.recipes.bed_topography.regions.region import open_region
 from fieldwise.samples.examples import make_prepared
 from fieldwise.samples.loaders import to_tensors, turn
 from fieldwise.samples.signatures import Signature

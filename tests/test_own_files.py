@@ -17,7 +17,7 @@ from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog
 from fieldwise.fields.tiles import read_bounds
-from fieldwise.recipes.bed_topography.region import list_files, read_own_files
+from fieldwise.recipes.bed_topography.regions.region import list_files, read_own_files
 from fieldwise.runs import hash_file
 from fieldwise.samples.prepared import DESCRIPTION
 

@@ -13,8 +13,8 @@ import xarray as xr
 
 from fieldwise.fields.tiles import read_tiles, touches
 from fieldwise.recipes import temperature_forecast
-from fieldwise.recipes.bed_topography.region import open_region
-from fieldwise.recipes.bed_topography.surveys import read_held_out
+from fieldwise.recipes.bed_topography.regions.region import open_region
+from fieldwise.recipes.bed_topography.regions.surveys import read_held_out
 from fieldwise.samples.prepared import Prepared
 from fieldwise.scores import pick, value_of
 

@@ -17,7 +17,7 @@ from fieldwise.fields.tiles import cut
 from fieldwise.physics.local_filters import filter_locally, wiener_estimate
 from fieldwise.physics.spectra import power_law_spectrum, variance_of, wavenumbers
 from fieldwise.physics.surface_transfer import surface_transfer
-from fieldwise.recipes.bed_topography.region import ELEVATIONS
+from fieldwise.recipes.bed_topography.regions.region import ELEVATIONS
 from fieldwise.samples.inputs import read_heights
 from fieldwise.sandbox.bed_topography import make_bed_topography, place_blocks
 from fieldwise.sandbox.ice_sheet import route_flux

@@ -34,7 +34,7 @@ from fieldwise.fields.rasters import write_cog, write_netcdf
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.judgement import baselines
 from fieldwise.recipes.bed_topography.members.scores import read_members
-from fieldwise.recipes.bed_topography.region import open_region
+from fieldwise.recipes.bed_topography.regions.region import open_region
 from fieldwise.samples.rules import write_yaml
 from fieldwise.scores import EnsembleSums, bias, mae, rmse, sample_at_points
 

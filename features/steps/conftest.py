@@ -3,7 +3,7 @@
 import pytest
 from pytest_bdd import given, parsers, then
 
-from fieldwise.recipes.bed_topography.region import open_region
+from fieldwise.recipes.bed_topography.regions.region import open_region
 
 
 @given("the sandbox, prepared", target_fixture="dataset")

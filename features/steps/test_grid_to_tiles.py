@@ -14,7 +14,7 @@ from fieldwise.errors import InputError
 from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.tiles import read_tiles, slide_windows
 from fieldwise.recipes import bed_topography
-from fieldwise.recipes.bed_topography.surveys import read_held_out, tile_area
+from fieldwise.recipes.bed_topography.regions.surveys import read_held_out, tile_area
 
 scenarios("grid_to_tiles.feature")
 

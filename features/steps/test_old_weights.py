@@ -14,7 +14,7 @@ from fieldwise.errors import InputError
 from fieldwise.interop.chainer_npz import load_chainer_npz, save_chainer_npz
 from fieldwise.networks.esrgan import Discriminator, Generator, draw_small_weights
 from fieldwise.recipes import bed_topography
-from fieldwise.recipes.bed_topography.region import open_region
+from fieldwise.recipes.bed_topography.regions.region import open_region
 from fieldwise.samples.prepared import DESCRIPTION
 
 scenarios("old_weights.feature")

@@ -14,7 +14,7 @@ from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.judgement import score_map
-from fieldwise.recipes.bed_topography.region import open_region
+from fieldwise.recipes.bed_topography.regions.region import open_region
 
 scenarios("vertical_datum.feature")
 

@@ -31,7 +31,7 @@ def evaluate(
         What stands in scores.json: the scores as rows, and further facts.
     """
     from fieldwise.recipes.bed_topography.judgement import BLOCK, EVERYWHERE, PICKS, TRUTH, score_map
-    from fieldwise.recipes.bed_topography.region import open_region
+    from fieldwise.recipes.bed_topography.regions.region import open_region
     from fieldwise.scores import verdict
     from fieldwise.verbs.evaluate import judge
 
@@ -67,7 +67,8 @@ def _score_flux(case: Case, path: Path) -> list[dict[str, Any]]:
     from fieldwise.fields.grids import grid_of, load_values
     from fieldwise.fields.resampling import fade_in
     from fieldwise.fields.tiles import cut
-    from fieldwise.recipes.bed_topography import judgement, region
+    from fieldwise.recipes.bed_topography import judgement
+    from fieldwise.recipes.bed_topography.regions import region
     from fieldwise.scores import open_map, score_residuals
 
     if region.find_flux_gap(case):

@@ -13,7 +13,6 @@ from fieldwise.fields.grids import grid_of, load_values, make_field
 from fieldwise.fields.tiles import bounds_path, read_bounds, read_tiles
 from fieldwise.figures import Plate, Printed
 from fieldwise.figures.panels import MIDDLE_CM, PAGE_CM
-from fieldwise.recipes.bed_topography.material import CUBIC, PREDICTION, Material, follow, gather
 from fieldwise.recipes.bed_topography.members.figures import (
     draw_along,
     draw_beds,
@@ -21,7 +20,8 @@ from fieldwise.recipes.bed_topography.members.figures import (
     has_members,
     keeps,
 )
-from fieldwise.recipes.bed_topography.region import DERIVED, OF_DRAWING
+from fieldwise.recipes.bed_topography.regions.material import CUBIC, PREDICTION, Material, follow, gather
+from fieldwise.recipes.bed_topography.regions.region import DERIVED, OF_DRAWING
 from fieldwise.samples.cases import Case
 from fieldwise.scores import roughness, roughness_along_track
 
@@ -53,7 +53,8 @@ def save_figures(case: Case, path: Path, folder: Path, **options: Any) -> list[P
     folder
         Where the figures go.
     options
-        Of :func:`~fieldwise.recipes.bed_topography.material.gather`: the run, another map to compare with.
+        Of :func:`~fieldwise.recipes.bed_topography.regions.material.gather`: the run, another map to compare
+        with.
 
     Returns
     -------

@@ -16,7 +16,7 @@ from fieldwise.errors import InputError
 from fieldwise.fields.tiles import read_tiles
 from fieldwise.losses.cells import content_loss, psnr
 from fieldwise.losses.structure import structural_similarity, topographic_loss
-from fieldwise.recipes.bed_topography.region import (
+from fieldwise.recipes.bed_topography.regions.region import (
     DERIVED,
     INVERSION,
     LOWRES,
@@ -90,7 +90,7 @@ class BedTask(AdversarialTask):
 
     A batch holds, besides `inputs`, `targets` and `base`, (batch, 1, 36, 36) in metres, the former true; and
     `bed_lowres`, (batch, 1, 11, 11) in metres, padded by one cell on each side. With a flux weight, `flow`:
-    what :func:`fieldwise.recipes.bed_topography.region.read_flow` reads.
+    what :func:`fieldwise.recipes.bed_topography.regions.region.read_flow` reads.
 
     Parameters
     ----------

@@ -21,7 +21,13 @@ from fieldwise.recipes.bed_topography.generator import (
 )
 from fieldwise.recipes.bed_topography.predictor import describe_shares, load_bed_predictor
 from fieldwise.recipes.bed_topography.prepare import SMALLEST_TILE
-from fieldwise.recipes.bed_topography.region import INVERSION, LOWRES, VELOCITY, find_flux_gap, open_region
+from fieldwise.recipes.bed_topography.regions.region import (
+    INVERSION,
+    LOWRES,
+    VELOCITY,
+    find_flux_gap,
+    open_region,
+)
 from fieldwise.runs import read_metrics
 from fieldwise.samples.cases import Case
 from fieldwise.samples.loaders import SYMMETRIES, make_loader

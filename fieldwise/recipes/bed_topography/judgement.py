@@ -23,8 +23,8 @@ from fieldwise.recipes.bed_topography.members.scores import (
     score_members,
     score_members_at_points,
 )
-from fieldwise.recipes.bed_topography.region import INVERSION, LOWRES, lowres_spacing
-from fieldwise.recipes.bed_topography.surveys import grid_held_out, read_given, read_held_out
+from fieldwise.recipes.bed_topography.regions.region import INVERSION, LOWRES, lowres_spacing
+from fieldwise.recipes.bed_topography.regions.surveys import grid_held_out, read_given, read_held_out
 from fieldwise.samples.cases import Case
 from fieldwise.scores import (
     ErrorSums,

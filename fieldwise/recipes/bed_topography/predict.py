@@ -64,7 +64,7 @@ def predict(
     require_at_least(0, members=members, seed=seed)
     from fieldwise.fields.datums import ATTRIBUTE as DATUM
     from fieldwise.recipes.bed_topography.predictor import load_bed_predictor
-    from fieldwise.recipes.bed_topography.region import open_region
+    from fieldwise.recipes.bed_topography.regions.region import open_region
     from fieldwise.verbs.domains.writers import check_suffix
     from fieldwise.verbs.predict import predict_to
 

@@ -17,7 +17,7 @@ from fieldwise.fields.grids import Bounds, Grid
 from fieldwise.fields.resampling import fade_in
 from fieldwise.interop.chainer_npz import load_chainer_npz, read_shapes
 from fieldwise.networks.esrgan import DEEPBEDMAP_INPUTS, Generator
-from fieldwise.recipes.bed_topography.region import (
+from fieldwise.recipes.bed_topography.regions.region import (
     INVERSION,
     LOWRES,
     RECIPE,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fieldwise.errors import InputError, require_at_least
 
 if TYPE_CHECKING:
-    from fieldwise.recipes.bed_topography.sources import Sources
+    from fieldwise.recipes.bed_topography.regions.sources import Sources
     from fieldwise.samples.prepared import Draft
 
 UNITS = {
@@ -76,10 +76,10 @@ def prepare(
     require_at_least(1, validation_sectors=validation_sectors, processes=processes)
     require_at_least(0, seed=seed, buffer_m=buffer_m)
     from fieldwise.fields.arrays import choose_module
-    from fieldwise.recipes.bed_topography.folds import add_folds
     from fieldwise.recipes.bed_topography.members.sectors import add_sectors
-    from fieldwise.recipes.bed_topography.region import RECIPE, lowres_spacing
-    from fieldwise.recipes.bed_topography.sources import open_sources
+    from fieldwise.recipes.bed_topography.regions.folds import add_folds
+    from fieldwise.recipes.bed_topography.regions.region import RECIPE, lowres_spacing
+    from fieldwise.recipes.bed_topography.regions.sources import open_sources
     from fieldwise.sandbox.bed_topography import make_bed_topography
     from fieldwise.verbs.prepare import prepare_folder
 
@@ -139,8 +139,8 @@ def _cut_tiles(
     step_cells: int,
 ) -> None:
     """Cut tiles where the surveys cover them whole, on ground and within blocks of one fold."""
-    from fieldwise.recipes.bed_topography.region import lowres_spacing
-    from fieldwise.recipes.bed_topography.surveys import open_targets
+    from fieldwise.recipes.bed_topography.regions.region import lowres_spacing
+    from fieldwise.recipes.bed_topography.regions.surveys import open_targets
     from fieldwise.samples.patches import cut_patches
 
     print("cutting tiles")

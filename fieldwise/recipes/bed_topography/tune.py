@@ -34,7 +34,7 @@ def tune(
         Options of train that did best.
     """
     from fieldwise.recipes.bed_topography.generator_training import check_settings
-    from fieldwise.recipes.bed_topography.region import open_region
+    from fieldwise.recipes.bed_topography.regions.region import open_region
     from fieldwise.recipes.bed_topography.train import complete, train
     from fieldwise.verbs.trials import Log, Target, list_choices
     from fieldwise.verbs.tune import search

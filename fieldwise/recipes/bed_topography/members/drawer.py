@@ -17,7 +17,7 @@ from fieldwise.losses.ensembles import proper_score
 from fieldwise.networks.valid.blocks import narrow
 from fieldwise.recipes.bed_topography.members.sectors import READ, TARGET
 from fieldwise.recipes.bed_topography.predictor import PRETRAINED
-from fieldwise.recipes.bed_topography.region import (
+from fieldwise.recipes.bed_topography.regions.region import (
     INVERSION,
     RADAR,
     RECIPE,

@@ -10,13 +10,13 @@ import xarray as xr
 from fieldwise import figures
 from fieldwise.fields.grids import grid_of, load_values
 from fieldwise.figures.volumes.members import draw_members
-from fieldwise.recipes.bed_topography.material import CUBIC, PREDICTION, Material, follow
 from fieldwise.recipes.bed_topography.members.scores import (
     MEMBER_CELLS,
     keeps_members,
     open_members,
     read_members,
 )
+from fieldwise.recipes.bed_topography.regions.material import CUBIC, PREDICTION, Material, follow
 from fieldwise.scores import BandPowerSums, ranks_of, sample_maps, spread_and_error
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ SHOWN_M = 64e3  # edge of what is shown of a map
 def keeps(material: Material) -> bool:
     """Tell whether a map keeps its members.
 
-    >>> from fieldwise.recipes.bed_topography.material import gather
+    >>> from fieldwise.recipes.bed_topography.regions.material import gather
     >>> from fieldwise.samples.examples import make_prepared
     >>> prepared = make_prepared({}, shape=(16, 16), map=np.zeros((16, 16)))
     >>> keeps(gather(prepared.cases()[0], prepared.folder / "map.tif"))
@@ -41,7 +41,7 @@ def keeps(material: Material) -> bool:
 def has_members(material: Material) -> bool:
     """Tell whether a map keeps members, and a truth is known to hold beside them.
 
-    >>> from fieldwise.recipes.bed_topography.material import gather
+    >>> from fieldwise.recipes.bed_topography.regions.material import gather
     >>> from fieldwise.samples.examples import make_prepared
     >>> prepared = make_prepared({}, shape=(16, 16), map=np.zeros((16, 16)))
     >>> has_members(gather(prepared.cases()[0], prepared.folder / "map.tif"))
@@ -81,7 +81,7 @@ def draw_along(material: Material) -> Figure:
 
     >>> import pandas as pd
     >>> from fieldwise.fields.grids import make_field
-    >>> from fieldwise.recipes.bed_topography.material import gather
+    >>> from fieldwise.recipes.bed_topography.regions.material import gather
     >>> from fieldwise.samples.examples import make_prepared
     >>> from fieldwise.surveys import write_flights
     >>> prepared = make_prepared({"bed_lowres": np.zeros((8, 8))}, shape=(32, 32), held_out="picks.nc")

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from fieldwise.errors import InputError
-from fieldwise.recipes.bed_topography.derivation import regrid_lowres
-from fieldwise.recipes.bed_topography.radar import find_departures, grid_radar
-from fieldwise.recipes.bed_topography.region import (
+from fieldwise.recipes.bed_topography.regions.derivation import regrid_lowres
+from fieldwise.recipes.bed_topography.regions.radar import find_departures, grid_radar
+from fieldwise.recipes.bed_topography.regions.region import (
     LOWRES,
     RADAR,
     RECIPE,
@@ -26,7 +26,7 @@ from fieldwise.recipes.bed_topography.region import (
     list_surveys,
     lowres_spacing,
 )
-from fieldwise.recipes.bed_topography.sources import Sources, open_sources
+from fieldwise.recipes.bed_topography.regions.sources import Sources, open_sources
 from fieldwise.samples.cases import Case
 from fieldwise.samples.prepared import Draft
 from fieldwise.samples.signatures import Variable

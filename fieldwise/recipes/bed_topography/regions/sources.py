@@ -15,17 +15,17 @@ from fieldwise.fields.datums import ATTRIBUTE as DATUM
 from fieldwise.fields.formats import read_area
 from fieldwise.fields.grids import Grid
 from fieldwise.fields.heights import Heights
-from fieldwise.recipes.bed_topography.derivation import add_lowres, derive_inputs
 from fieldwise.recipes.bed_topography.prepare import UNITS
-from fieldwise.recipes.bed_topography.radar import find_radar
-from fieldwise.recipes.bed_topography.region import (
+from fieldwise.recipes.bed_topography.regions.derivation import add_lowres, derive_inputs
+from fieldwise.recipes.bed_topography.regions.radar import find_radar
+from fieldwise.recipes.bed_topography.regions.region import (
     ELEVATIONS,
     LOWRES,
     VECTORS,
     list_files,
     read_own_files,
 )
-from fieldwise.recipes.bed_topography.surveys import prepare_targets, read_given, tile_area
+from fieldwise.recipes.bed_topography.regions.surveys import prepare_targets, read_given, tile_area
 from fieldwise.samples.cases import Case
 from fieldwise.samples.inputs import add_inputs, prepare_inputs, read_heights
 from fieldwise.samples.prepared import Draft

@@ -18,7 +18,7 @@ from fieldwise.fields.formats import open_field, read_area
 from fieldwise.fields.grids import make_field
 from fieldwise.fields.heights import Heights
 from fieldwise.fields.tiles import cut
-from fieldwise.recipes.bed_topography.region import SURFACE, lowres_spacing
+from fieldwise.recipes.bed_topography.regions.region import SURFACE, lowres_spacing
 from fieldwise.samples.cases import Case
 from fieldwise.samples.rules import list_entries
 from fieldwise.surveys import (

@@ -13,12 +13,12 @@ import shapely
 
 from fieldwise.errors import InputError
 from fieldwise.fields.grids import Bounds, Grid
-from fieldwise.recipes.bed_topography.derivation import regrid_lowres
 from fieldwise.recipes.bed_topography.members.sectors import READ, TARGET, write_arrays
-from fieldwise.recipes.bed_topography.radar import find_departures, find_radar, grid_radar
-from fieldwise.recipes.bed_topography.region import LOWRES, RADAR
-from fieldwise.recipes.bed_topography.sources import Sources
-from fieldwise.recipes.bed_topography.surveys import read_given
+from fieldwise.recipes.bed_topography.regions.derivation import regrid_lowres
+from fieldwise.recipes.bed_topography.regions.radar import find_departures, find_radar, grid_radar
+from fieldwise.recipes.bed_topography.regions.region import LOWRES, RADAR
+from fieldwise.recipes.bed_topography.regions.sources import Sources
+from fieldwise.recipes.bed_topography.regions.surveys import read_given
 from fieldwise.samples.cases import Case
 from fieldwise.samples.inputs import add_inputs
 from fieldwise.samples.prepared import Draft

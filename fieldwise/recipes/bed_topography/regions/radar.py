@@ -11,7 +11,7 @@ from scipy import ndimage
 from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog
 from fieldwise.fields.resampling import sample_at_points
-from fieldwise.recipes.bed_topography.region import LOWRES, RADAR
+from fieldwise.recipes.bed_topography.regions.region import LOWRES, RADAR
 from fieldwise.samples.cases import Case
 
 REACH_M = 20e3  # distances end here: so far away a pick says nothing more
@@ -85,7 +85,7 @@ def find_radar(case: Case, picks: pd.DataFrame, *, home: str = "inputs") -> dict
         The entries of the inputs for the description; without picks they say that there is none.
 
     >>> from fieldwise.fields.formats import open_field
-    >>> from fieldwise.recipes.bed_topography.surveys import read_given
+    >>> from fieldwise.recipes.bed_topography.regions.surveys import read_given
     >>> from fieldwise.samples.examples import make_prepared
     >>> prepared = make_prepared({"bed_lowres": np.full((4, 4), -90.0)}, shape=(16, 16))
     >>> case = prepared.cases()[0]

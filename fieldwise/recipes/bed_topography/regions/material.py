@@ -20,8 +20,8 @@ from fieldwise.fields.resampling import align
 from fieldwise.fields.tiles import cut
 from fieldwise.figures import Places
 from fieldwise.recipes.bed_topography.judgement import baselines
-from fieldwise.recipes.bed_topography.region import lowres_spacing
-from fieldwise.recipes.bed_topography.surveys import grid_held_out, read_held_out
+from fieldwise.recipes.bed_topography.regions.region import lowres_spacing
+from fieldwise.recipes.bed_topography.regions.surveys import grid_held_out, read_held_out
 from fieldwise.samples.cases import Case
 from fieldwise.scores import sample_at_points
 from fieldwise.surveys import LINE_GAP_M, find_line, follow_lines, longest_flight, steps_of

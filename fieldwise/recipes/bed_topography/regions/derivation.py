@@ -18,7 +18,7 @@ from fieldwise.fields.resampling import average_cells, fade_in
 from fieldwise.fields.tiles import cut
 from fieldwise.fields.trends import regional_spread, regional_trend
 from fieldwise.physics.surface_inversion import invert_blocks
-from fieldwise.recipes.bed_topography.region import (
+from fieldwise.recipes.bed_topography.regions.region import (
     DERIVED,
     INVERSION,
     LOWRES,

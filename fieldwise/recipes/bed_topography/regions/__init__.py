@@ -1,0 +1,1 @@
+"""A region: its files, its picks, and what is derived of them."""
