@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
+from threading import Lock
 from typing import Any, cast
 
 import numpy as np
@@ -21,6 +22,7 @@ from fieldwise.samples.signatures import Variable
 
 PLANE = 'LOCAL_CS["plane",UNIT["metre",1]]'  # stands for a CRS that nobody knows
 ROUNDING = 1e-4  # of a cell: edges nearer than this are taken as equal
+HEADER = Lock()  # is parsed by Python 3.11's ast, which now and then fails in several threads at once
 Cells = tuple[slice, ...]  # of a case's own cells, an axis each
 Spans = Sequence[tuple[int, int]]  # first and end of an axis each, in the cells of an array
 Window = Bounds | Cells | np.ndarray | None
@@ -353,7 +355,8 @@ class Case:
 
 def _map_array(path: Path) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        with HEADER:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; prepare the data again") from None
     except (ValueError, OSError, EOFError) as error:
