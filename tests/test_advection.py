@@ -107,7 +107,7 @@ def test_daily_advection_carries_departures_with_the_wind():
     """What is warmer than yesterday moves by whole cells upon yesterday's maps, which stay where they are."""
     generator = torch.Generator().manual_seed(0)
     known = torch.randn(1, 5, 1, 10, 12, generator=generator)
-    network = DailyAdvection(1, context=5, horizon=4, day=4, frames=1, lasts=0.9, padding="circular")
+    network = DailyAdvection(1, context=5, horizon=4, day=4, frames=1, reach=5, lasts=0.9, padding="circular")
     with torch.no_grad():
         network.change.weight[0, 0, 2, 2] = -0.9
         network.change.weight[0, 0, 2 - 1, 2 - 2] = 0.8  # from one row and two columns before

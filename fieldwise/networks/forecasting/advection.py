@@ -26,7 +26,8 @@ class Advection(SequenceNetwork):
     Parameters
     ----------
     channels, forcing, context, horizon, padding
-        As of `fieldwise.networks.forecasting.convlstm.ConvLSTM`; of the context only the last frames are read.
+        As of `fieldwise.networks.forecasting.convlstm.ConvLSTM`; of the context only the last
+        frames are read.
     carried : int
         Fields that the linear convolution gives.
     reach : int

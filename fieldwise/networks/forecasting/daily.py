@@ -1,4 +1,4 @@
-"""Where days are alike but for the weather: how much warmer it is than a day ago is carried along, and fades."""
+"""Where days are alike but for the weather: by how much it is warmer than a day ago is carried along."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from fieldwise.networks.forecasting.frames import SequenceNetwork, roll_out
 class DailyAdvection(SequenceNetwork):
     """Yesterday's same hour, and what a linear convolution makes of the last maps' departures from theirs.
 
-    A departure is d(t) = x(t) - x(t - day). Untrained it is damped persistence, x(t + L - day) + lasts^L d(t);
-    what is learnt is the convolution by which d(t + 1) differs from lasts d(t). A decay of weights therefore
-    pulls towards damped persistence. With so few numbers a fortnight of hours is enough to learn from.
+    A departure is d(t) = x(t) - x(t - day). Untrained it is damped persistence, with lasts^L d(t) added to
+    yesterday's same hour; what is learnt is the convolution by which d(t + 1) differs from lasts d(t). A
+    decay of weights therefore pulls towards damped persistence. So few numbers are learnt from a fortnight.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class DailyAdvection(SequenceNetwork):
         horizon: int = 12,
         day: int = 24,
         frames: int = 2,
-        reach: int = 5,
+        reach: int = 7,
         lasts: float = 0.97,
         padding: str = "reflect",
     ) -> None:

@@ -56,7 +56,7 @@ SMALL = {
 DRAWN = {"members": 2}
 TRAINING: dict[str, dict[str, Any]] = {
     "advection": SMALL,
-    "daily_advection": SMALL | {"feedback": "free"},
+    "daily_advection": {"learning_rate": 3e-3, "warmup_steps": 20, "decays": True},
     "stochastic_advection": SMALL | DRAWN,
     "stochastic_convlstm": DRAWN,
     "stochastic_simvp": DRAWN,

@@ -90,10 +90,11 @@ def train(
         game: What is played against it.
         optimizer: adam, adamw or an import path.
         optimizer_options: Its further arguments, by name.
-        learning_rate: Of the optimiser; by default 1e-3, of advection 1e-2, of savp 2e-4.
+        learning_rate: Of the optimiser; by default 1e-3, of advection 1e-2, of daily_advection 3e-3, of
+            savp 2e-4.
         weight_decay: Of the optimiser.
         decay_epochs: Epochs in which the rate falls to nothing along half a cosine; 0: it stays. By default
-            0, of advection and savp all.
+            0, of advection, daily_advection and savp all.
         warmup_steps: Steps in which it rises to what it is to be.
         clip_norm: Largest norm of the gradient; 0 for any.
 
