@@ -345,6 +345,18 @@ def test_advection_can_carry_blobs_on_for_ever():
     torch.testing.assert_close(made, frames[:, CONTEXT:], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("left", [1.0, 0.5])
+def test_a_lag_gives_what_was_a_day_ago_and_what_is_left_of_the_change_since(left):
+    """Damped persistence: x(t + L - day) + left ** L [x(t) - x(t - day)], here with a day of 4 frames."""
+    known = torch.randn(1, 5, 1, 8, 8)
+    network = make_linear(context=5, horizon=4, lag=4, forcing=1)
+    with torch.no_grad():  # it reads the map, the sun and the map of yesterday, the sun and the map after it
+        network.carry.weight[0, [0, 2], 2, 2] = torch.tensor([left - 1, 1 - left])
+        made = network(known, forcing=torch.randn(1, 9, 1, 8, 8))
+    shares = left ** torch.arange(1.0, 5.0).view(4, 1, 1, 1)
+    torch.testing.assert_close(made, known[:, 1:] + shares * (known[:, -1:] - known[:, :1]))
+
+
 def test_what_is_drawn_is_new_in_each_step_and_at_first_all_that_changes():
     """Each step adds to the last map a field of variance 0.01 that is independent of those before."""
     torch.manual_seed(0)
@@ -453,7 +465,11 @@ def test_sequences_that_do_not_fit_are_refused(name, changes, match):
     [
         (lambda: ConvLSTM(2, padding="periodic"), "padding is 'periodic'"),
         (lambda: ConvLSTM(0), "channels is 0"),
-        (lambda: Advection(1, context=1, frames=2), "--context 1: 2 frames are read; give that many"),
+        (
+            lambda: Advection(1, lag=24),
+            "--context 12 --horizon 12: 1 frames and a lag of 24 take a context of 25",
+        ),
+        (lambda: Advection(1, context=25, horizon=25, lag=24), "and a horizon of 24 at most"),
         (lambda: DailyAdvection(1, context=12), "--context 12: 2 departures .* take a context of 26"),
         (lambda: DailyAdvection(1, day=0), "day is 0; give at least 1"),
         (lambda: Advection(1, reach=4), "a kernel has 4 cells a side; give an odd number"),

@@ -4,7 +4,7 @@ Run it with `python benchmarks/real_data/great_britain.py --out FOLDER [--files 
 train, such as `--max_epochs 8`. The 2 m temperature of March 2019, hourly, 33 x 49 cells of 0.25 degrees, is
 looked for in $FIELDWISE_DATA, or in ../shared/data beside the repository.
 
-Days 25 to 31 are judged, once: network, rate and epochs were chosen by two folds within days 1 to 20.
+Network, rate and epochs were chosen by two folds within days 1 to 20.
 """
 
 import argparse

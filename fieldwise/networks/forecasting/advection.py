@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from fieldwise.errors import InputError
+from fieldwise.errors import InputError, require_at_least
 from fieldwise.networks.convnet import check_sizes
 from fieldwise.networks.convolutions.padding import PaddedConvolution
 from fieldwise.networks.forecasting.frames import SequenceNetwork, draw_plane, roll_out
@@ -26,8 +26,8 @@ class Advection(SequenceNetwork):
     Parameters
     ----------
     channels, forcing, context, horizon, padding
-        As of `fieldwise.networks.forecasting.convlstm.ConvLSTM`; of the context only the last
-        frames are read.
+        As of `fieldwise.networks.forecasting.convlstm.ConvLSTM`; of the context only the last frames are
+        read, and those that a lag asks for.
     carried : int
         Fields that the linear convolution gives.
     reach : int
@@ -36,6 +36,10 @@ class Advection(SequenceNetwork):
         Of the layers that see one cell at a time, and how many of them come before the last one.
     frames : int
         How many of the last frames are read: of two, it is seen where things move.
+    lag : int
+        0, or how many frames ago it was the same hour: 24 where days are alike. The network is then told the
+        maps of that time too, and what it makes is the change to x(t + 1 - lag) + x(t) - x(t - lag). The
+        context holds the lag and the frames that are read, the horizon is no longer than the lag.
 
     Raises
     ------
@@ -65,22 +69,32 @@ class Advection(SequenceNetwork):
         features: int = 24,
         layers: int = 2,
         frames: int = 1,
+        lag: int = 0,
         planes: int = 0,
         padding: str = "reflect",
     ) -> None:
         super().__init__(channels, forcing=forcing, context=context, horizon=horizon, padding=padding)
         check_sizes(carried=carried, features=features, layers=layers, frames=frames)
-        if context < frames:
-            raise InputError(f"--context {context}: {frames} frames are read; give that many at least")
-        self.frames, self.planes = frames, planes
-        read = frames * (channels + 2 * forcing) + planes
+        require_at_least(0, lag=lag)
+        if context < lag + frames or (lag and horizon > lag):
+            most = f", and a horizon of {lag} at most" if lag else ""
+            raise InputError(
+                f"--context {context} --horizon {horizon}: {frames} frames and a lag of {lag} take a context "
+                f"of {lag + frames} at least{most}"
+            )
+        self.frames, self.lag, self.planes = frames, lag, planes
+        read = frames * (channels * (3 if lag else 1) + 2 * forcing) + planes
         self.carry = PaddedConvolution(read, carried, reach, beyond=padding, bias=True)
         self.skip = nn.Conv2d(carried, channels, 1)
         widths = [read + carried, *[features] * layers]
         stack: list[nn.Module] = []
         for pair in pairwise(widths):
             stack += [nn.Conv2d(*pair, 1), nn.SiLU()]
-        self.change = nn.Sequential(*stack, nn.Conv2d(features, channels, 1))
+        head = nn.Conv2d(features, channels, 1)
+        self.change = nn.Sequential(*stack, head)
+        if lag:  # at first what was a day ago, and the whole change since: what is learnt is how it differs
+            for parameter in (*self.skip.parameters(), *head.parameters()):
+                nn.init.zeros_(parameter)
 
     def forward(
         self,
@@ -106,14 +120,21 @@ class Advection(SequenceNetwork):
         """Make the frames of the horizon; `noise` is asked only where there are planes of it."""
         horizon = self.check(inputs, horizon, forcing, truth, fed)
         begin = inputs.shape[1] - self.frames
+        known = [] if forcing is None else [forcing[:, begin:]]
+        if self.lag:
+            known.append(inputs[:, begin - self.lag :][:, : horizon + self.frames])
 
         def advance(frames: Tensor, read: list[Tensor] | None, step: int) -> tuple[Tensor, list[Tensor]]:
             last = [*(read or ()), *frames.unbind(1)][-self.frames :]
+            frame, size = last[-1], self.channels
             told = torch.cat(last[::-1], dim=1)
-            return last[-1][:, : self.channels] + self.find_change(self._disturb(told, step, noise)), last
+            made = frame[:, :size] + self.find_change(self._disturb(told, step, noise))
+            if self.lag:  # what is known of this hour and the next comes last of the former and the latter
+                made = made + frame[:, -size:] - frame[:, size + self.forcing :][:, :size]
+            return made, last
 
-        known = None if forcing is None else forcing[:, begin:]
-        return roll_out(advance, inputs[:, begin:], horizon=horizon, forcing=known, truth=truth, fed=fed)
+        together = torch.cat(known, dim=2) if known else None
+        return roll_out(advance, inputs[:, begin:], horizon=horizon, forcing=together, truth=truth, fed=fed)
 
     def find_change(self, frame: Tensor) -> Tensor:
         """Map what is read, frame by frame from the last one back, and noise to the change."""

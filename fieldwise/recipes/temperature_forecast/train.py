@@ -65,11 +65,12 @@ def train(
         network: advection, daily_advection, convlstm, predrnn, simvp, simvp_mixer, savp, vae, convlstm_gan,
             weatherbench, stochastic_advection, stochastic_convlstm, stochastic_simvp, or an import path.
             Options below that have no default are what suits a network, of published ones what their authors
-            take. daily_advection is for few weeks of data whose days are alike but for the weather, as on
-            land and sea; it needs --context 26.
+            take.
         padding: What convolutions read beyond the edges; auto: `circular` of a world that goes on at its
             other side, otherwise `reflect`. `zonal` is for maps of the whole globe.
-        network_options: Further arguments of the network, by name.
+        network_options: Further arguments of the network, by name. Where days are alike but for the weather,
+            as on land and sea, advection needs `{lag: 24, frames: 2}`, and for these --context 26, as does
+            daily_advection, which is linear.
         loss: mse, mae, an import path, or a sum such as mse+0.1*mae; of ensembles crps or proper_score. By
             default mse, and crps of ensembles.
         others_weight: Weight of the other fields beside the target in it.
