@@ -12,6 +12,7 @@ from fieldwise.errors import InputError
 from fieldwise.networks.forecasting.advection import Advection, StochasticAdvection
 from fieldwise.networks.forecasting.cdna import compose, make_kernels, move
 from fieldwise.networks.forecasting.convlstm import ConvLSTM, ConvLSTMCell, _Renewal
+from fieldwise.networks.forecasting.daily import DailyAdvection
 from fieldwise.networks.forecasting.discriminators import SequenceDiscriminator, VideoDiscriminator
 from fieldwise.networks.forecasting.predrnn import PredRNN, SpatiotemporalCell
 from fieldwise.networks.forecasting.savp import SAVP, CodedLayer
@@ -25,6 +26,7 @@ CHANNELS, CONTEXT, HORIZON, CELLS = 2, 3, 4, (16, 24)
 FEW = {"features": 4, "translator_features": 8, "translator_blocks": 2}
 FED = {
     "advection": (Advection, {"frames": 2}),
+    "daily advection": (DailyAdvection, {"day": 2, "frames": 1}),
     "stochastic advection": (StochasticAdvection, {}),
     "convlstm": (ConvLSTM, {"features": 4, "layers": 2}),
     "predrnn": (PredRNN, {"features": 4}),
@@ -120,6 +122,9 @@ def test_no_frame_knows_what_comes_later(name):
             network(inputs, forcing=light, truth=true, fed=fed, **noise_of(name))
             for light, true in ((forcing, truth), (forcing, later), (sunny, truth))
         )
+    if name == "daily advection":  # of the sun it is told by yesterday
+        assert torch.equal(of_forcing, made)
+        of_forcing = of_truth
     for changed in (of_truth, of_forcing):  # both show in the third frame first
         assert torch.equal(changed[:, :2], made[:, :2])
         assert (changed[:, 2] - made[:, 2]).abs().max() > 1e-4
@@ -465,6 +470,8 @@ def test_sequences_that_do_not_fit_are_refused(name, changes, match):
             "--context 12 --horizon 12: 1 frames and a lag of 24 take a context of 25",
         ),
         (lambda: Advection(1, context=25, horizon=25, lag=24), "and a horizon of 24 at most"),
+        (lambda: DailyAdvection(1, context=12), "--context 12: 2 departures .* take a context of 26"),
+        (lambda: DailyAdvection(1, day=0), "day is 0; give at least 1"),
         (lambda: Advection(1, reach=4), "a kernel has 4 cells a side; give an odd number"),
         (lambda: SimVP(1, translator="vit"), "translator is 'vit'; take gsta or convmixer"),
         (lambda: PredRNN(1, patch=4)(torch.zeros(1, 2, 1, 6, 8)), "no whole patches of 4"),
