@@ -82,9 +82,9 @@ def draw_members(network, inputs, count=16):
     cells = inputs.shape[-2:]
     with torch.no_grad():
         return [
-            network(
-                inputs, horizon=3, noise=WorldNoise(seed=1, member=member, origin=(0, 0), window=cells)
-            )[0, :, 0]
+            network(inputs, horizon=3, noise=WorldNoise(seed=1, member=member, origin=(0, 0), window=cells))[
+                0, :, 0
+            ]
             for member in range(count)
         ]
 

@@ -9,6 +9,7 @@ cannot be known, as which of a few ways the whole map goes.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,9 @@ from fieldwise.networks.valid.srgan import Noise, draw_noise
 
 SHARPNESS = 10.0  # power of the ratio of errors by which a way is preferred that explains the last hour
 TINY = 1e-9  # added to errors, which may be 0
-SELDOM = -1.0  # a new way is drawn where this and a normal number are above 0: at first in a sixth of the hours
+SELDOM = (
+    -1.0
+)  # a new way is drawn where this and a normal number are above 0: at first in a sixth of the hours
 
 
 class Advection(SequenceNetwork):
@@ -133,7 +136,9 @@ class Advection(SequenceNetwork):
             known.append(inputs[:, begin - self.lag :][:, : horizon + self.known])
         hours = self._find_hours(inputs, horizon, forcing) if self.ways > 1 else None
 
-        def advance(frames: Tensor, state: tuple[list[Tensor], Tensor] | None, step: int) -> tuple:
+        def advance(
+            frames: Tensor, state: tuple[list[Tensor], Tensor] | None, step: int
+        ) -> tuple[Tensor, Any]:
             read, told = state or ([], None)
             read = [*read, *frames.unbind(1)]
             ways = self._go_all_ways(read[-self.frames :], step, noise)
@@ -142,9 +147,8 @@ class Advection(SequenceNetwork):
             if told is None:
                 told = self._go_all_ways(read[:-1], 0, _no_noise)
             frame = read[-1]
-            numbers = draw_numbers(
-                noise, (step + 1) * self.levels - 1, frame, frame.shape[-2:], self.ways + 1
-            )
+            cells, level = (frame.shape[-2], frame.shape[-1]), step * self.levels + self.planes
+            numbers = draw_numbers(noise, level, frame, cells, self.ways + 1)
             shares = self.steering(frame[:, : self.channels], told, hours[:, step], numbers)
             return torch.einsum("bw,bwcyx->bcyx", shares, ways), (read[-self.frames :], ways)
 
