@@ -79,14 +79,12 @@ def two_winds(turns):
 
 
 def draw_members(network, inputs, count=16):
-    cells = inputs.shape[-2:]
+    world = {"seed": 1, "origin": (0, 0), "window": inputs.shape[-2:]}
     with torch.no_grad():
-        return [
-            network(inputs, horizon=3, noise=WorldNoise(seed=1, member=member, origin=(0, 0), window=cells))[
-                0, :, 0
-            ]
-            for member in range(count)
+        members = [
+            network(inputs, horizon=3, noise=WorldNoise(member=each, **world)) for each in range(count)
         ]
+    return [member[0, :, 0] for member in members]
 
 
 def test_members_go_one_way_or_the_other_as_a_whole():

@@ -22,9 +22,7 @@ from fieldwise.networks.valid.srgan import Noise, draw_noise
 
 SHARPNESS = 10.0  # power of the ratio of errors by which a way is preferred that explains the last hour
 TINY = 1e-9  # added to errors, which may be 0
-SELDOM = (
-    -1.0
-)  # a new way is drawn where this and a normal number are above 0: at first in a sixth of the hours
+SELDOM = -1.0  # a new way is drawn where this and a normal number exceed 0: a sixth of the hours at first
 
 
 class Advection(SequenceNetwork):
@@ -136,9 +134,7 @@ class Advection(SequenceNetwork):
             known.append(inputs[:, begin - self.lag :][:, : horizon + self.known])
         hours = self._find_hours(inputs, horizon, forcing) if self.ways > 1 else None
 
-        def advance(
-            frames: Tensor, state: tuple[list[Tensor], Tensor] | None, step: int
-        ) -> tuple[Tensor, Any]:
+        def advance(frames: Tensor, state: Any, step: int) -> tuple[Tensor, Any]:
             read, told = state or ([], None)
             read = [*read, *frames.unbind(1)]
             ways = self._go_all_ways(read[-self.frames :], step, noise)
