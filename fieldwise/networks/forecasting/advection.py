@@ -126,7 +126,7 @@ class Advection(SequenceNetwork):
         fed: Tensor | None,
         noise: Noise = draw_noise,
     ) -> Tensor:
-        """Make the frames of the horizon; `noise` is asked only where there are planes of it, or several ways."""
+        """Make the frames of the horizon; `noise` is asked only for planes of it, or several ways."""
         horizon = self.check(inputs, horizon, forcing, truth, fed)
         begin = inputs.shape[1] - self.known
         known = [] if forcing is None else [forcing[:, begin:]]
