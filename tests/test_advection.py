@@ -1,5 +1,7 @@
 """Fields that are carried along: exact where the kernel is known, alike wherever they begin."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -116,3 +118,48 @@ def test_daily_advection_carries_departures_with_the_wind():
     for hour in range(1, 5):
         expected = known[:, hour] + 0.8**hour * departure.roll((hour, 2 * hour), (-2, -1))
         torch.testing.assert_close(told[:, hour - 1], expected)
+
+
+def two_winds(turns):
+    """A network whose kernels carry a map by a row to the south or to the north; `turns`: it may turn."""
+    network = StochasticAdvection(1, padding="circular", carried=1, reach=3, planes=0, ways=2, context=4)
+    with torch.no_grad():
+        for each in network.parameters():
+            each.zero_()
+        for way, row in ((0, 0), (1, 2)):
+            network.carry.weight[way, 0, row, 1] = 1
+            network.carry.weight[way, 0, 1, 1] = -1
+        network.skip.weight[0, 0] = 1
+        network.steering.renewal.bias.fill_(9.0 if turns else -9.0)
+    return network
+
+
+def draw_members(network, inputs, count=16):
+    world = {"seed": 1, "origin": (0, 0), "window": inputs.shape[-2:]}
+    with torch.no_grad():
+        members = [
+            network(inputs, horizon=3, noise=WorldNoise(member=each, **world)) for each in range(count)
+        ]
+    return [member[0, :, 0] for member in members]
+
+
+def test_members_go_one_way_or_the_other_as_a_whole():
+    blob = torch.zeros(1, 4, 1, 12, 12)
+    blob[:, :, 0, 6, 5] = 1
+    network = two_winds(turns=True)
+    members, again = draw_members(network, blob), draw_members(network, blob)
+    rows = [[int(hour.argmax()) // 12 for hour in member] for member in members]
+    assert {row[0] for row in rows} == {5, 7}  # both ways are seen
+    assert all(abs(later - before) == 1 for row in rows for before, later in pairwise(row))
+    for member, other in zip(members, again, strict=True):
+        torch.testing.assert_close(member.amax((1, 2)), torch.ones(3), rtol=0, atol=0.02)  # hardly any blend
+        torch.testing.assert_close(member, other, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_where_no_new_way_is_drawn_maps_go_on_as_in_the_last_hour(step):
+    first = torch.randn(1, 1, 1, 12, 12, generator=torch.Generator().manual_seed(2))
+    inputs = torch.cat([first.roll(hour * step, -2) for hour in range(4)], dim=1)
+    for member in draw_members(two_winds(turns=False), inputs, count=3):
+        expected = [inputs[0, -1, 0].roll(hour * step, -2) for hour in (1, 2, 3)]
+        torch.testing.assert_close(member, torch.stack(expected), rtol=0, atol=1e-4)

@@ -3,12 +3,13 @@
 What weather does from hour to hour in its simplest form: it is carried along and fades, which is linear and
 reaches far, and it is warmed where the sun shines through, which is not linear and happens in each cell. With
 some thousand parameters it is small and quick, and learns in minutes; :class:`StochasticAdvection` draws what
-cannot be known.
+cannot be known, as which of a few ways the whole map goes.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +17,12 @@ from torch import Tensor, nn
 from fieldwise.errors import InputError, require_at_least
 from fieldwise.networks.convnet import check_sizes
 from fieldwise.networks.convolutions.padding import PaddedConvolution
-from fieldwise.networks.forecasting.frames import SequenceNetwork, draw_plane, roll_out
+from fieldwise.networks.forecasting.frames import SequenceNetwork, draw_numbers, draw_plane, roll_out
 from fieldwise.networks.valid.srgan import Noise, draw_noise
+
+SHARPNESS = 10.0  # power of the ratio of errors by which a way is preferred that explains the last hour
+TINY = 1e-9  # added to errors, which may be 0
+SELDOM = -1.0  # a new way is drawn where this and a normal number exceed 0: a sixth of the hours at first
 
 
 class Advection(SequenceNetwork):
@@ -71,20 +76,22 @@ class Advection(SequenceNetwork):
         frames: int = 1,
         lag: int = 0,
         planes: int = 0,
+        ways: int = 1,
         padding: str = "reflect",
     ) -> None:
         super().__init__(channels, forcing=forcing, context=context, horizon=horizon, padding=padding)
-        check_sizes(carried=carried, features=features, layers=layers, frames=frames)
+        check_sizes(carried=carried, features=features, layers=layers, frames=frames, ways=ways)
         require_at_least(0, lag=lag)
-        if context < lag + frames or (lag and horizon > lag):
+        self.frames, self.lag, self.planes, self.ways = frames, lag, planes, ways
+        self.known = frames + (ways > 1)  # of the frames that are known, whose last change tells the way
+        if context < lag + self.known or (lag and horizon > lag):
             most = f", and a horizon of {lag} at most" if lag else ""
             raise InputError(
-                f"--context {context} --horizon {horizon}: {frames} frames and a lag of {lag} take a context "
-                f"of {lag + frames} at least{most}"
+                f"--context {context} --horizon {horizon}: {self.known} frames and a lag of {lag} take a "
+                f"context of {lag + self.known} at least{most}"
             )
-        self.frames, self.lag, self.planes = frames, lag, planes
         read = frames * (channels * (3 if lag else 1) + 2 * forcing) + planes
-        self.carry = PaddedConvolution(read, carried, reach, beyond=padding, bias=True)
+        self.carry = PaddedConvolution(read, ways * carried, reach, beyond=padding, bias=True)
         self.skip = nn.Conv2d(carried, channels, 1)
         widths = [read + carried, *[features] * layers]
         stack: list[nn.Module] = []
@@ -95,6 +102,8 @@ class Advection(SequenceNetwork):
         if lag:  # at first what was a day ago, and the whole change since: what is learnt is how it differs
             for parameter in (*self.skip.parameters(), *head.parameters()):
                 nn.init.zeros_(parameter)
+        if ways > 1:
+            self.steering = Steering(ways, max(1, (context + 1) * forcing))
 
     def forward(
         self,
@@ -117,34 +126,126 @@ class Advection(SequenceNetwork):
         fed: Tensor | None,
         noise: Noise = draw_noise,
     ) -> Tensor:
-        """Make the frames of the horizon; `noise` is asked only where there are planes of it."""
+        """Make the frames of the horizon; `noise` is asked only for planes of it, or several ways."""
         horizon = self.check(inputs, horizon, forcing, truth, fed)
-        begin = inputs.shape[1] - self.frames
+        begin = inputs.shape[1] - self.known
         known = [] if forcing is None else [forcing[:, begin:]]
         if self.lag:
-            known.append(inputs[:, begin - self.lag :][:, : horizon + self.frames])
+            known.append(inputs[:, begin - self.lag :][:, : horizon + self.known])
+        hours = self._find_hours(inputs, horizon, forcing) if self.ways > 1 else None
 
-        def advance(frames: Tensor, read: list[Tensor] | None, step: int) -> tuple[Tensor, list[Tensor]]:
-            last = [*(read or ()), *frames.unbind(1)][-self.frames :]
-            frame, size = last[-1], self.channels
-            told = torch.cat(last[::-1], dim=1)
-            made = frame[:, :size] + self.find_change(self._disturb(told, step, noise))
-            if self.lag:  # what is known of this hour and the next comes last of the former and the latter
-                made = made + frame[:, -size:] - frame[:, size + self.forcing :][:, :size]
-            return made, last
+        def advance(frames: Tensor, state: Any, step: int) -> tuple[Tensor, Any]:
+            read, told = state or ([], None)
+            read = [*read, *frames.unbind(1)]
+            ways = self._go_all_ways(read[-self.frames :], step, noise)
+            if hours is None:
+                return ways[:, 0], (read[-self.frames :], ways)
+            if told is None:
+                told = self._go_all_ways(read[:-1], 0, _no_noise)
+            frame = read[-1]
+            cells, level = (frame.shape[-2], frame.shape[-1]), step * self.levels + self.planes
+            numbers = draw_numbers(noise, level, frame, cells, self.ways + 1)
+            shares = self.steering(frame[:, : self.channels], told, hours[:, step], numbers)
+            return torch.einsum("bw,bwcyx->bcyx", shares, ways), (read[-self.frames :], ways)
 
         together = torch.cat(known, dim=2) if known else None
         return roll_out(advance, inputs[:, begin:], horizon=horizon, forcing=together, truth=truth, fed=fed)
 
-    def find_change(self, frame: Tensor) -> Tensor:
-        """Map what is read, frame by frame from the last one back, and noise to the change."""
-        carried = self.carry(frame)
-        return self.skip(carried) + self.change(torch.cat([frame, carried], dim=1))
+    @property
+    def levels(self) -> int:
+        """Planes of noise that are drawn for each frame."""
+        return self.planes + (self.ways > 1)
+
+    def _go_all_ways(self, last: list[Tensor], step: int, noise: Noise) -> Tensor:
+        """Give the next frame that each way would bring, (batch, ways, channels, y, x)."""
+        frame, size = last[-1], self.channels
+        made = frame[:, :size]
+        if self.lag:  # what is known of this hour and the next comes last of the former and the latter
+            made = made + frame[:, -size:] - frame[:, size + self.forcing :][:, :size]
+        told = torch.cat(last[::-1], dim=1)
+        return made[:, None] + self.find_changes(self._disturb(told, step, noise))
+
+    def find_changes(self, frame: Tensor) -> Tensor:
+        """Map what is read, frame by frame from the last one back, and noise to the change by each way."""
+        carried = self.carry(frame).unflatten(1, (self.ways, -1)).flatten(0, 1)
+        seen = torch.cat([frame.repeat_interleave(self.ways, 0), carried], dim=1)
+        return (self.skip(carried) + self.change(seen)).unflatten(0, (-1, self.ways))
 
     def _disturb(self, frame: Tensor, step: int, noise: Noise) -> Tensor:
-        cells, first = (frame.shape[-2], frame.shape[-1]), step * self.planes
+        cells, first = (frame.shape[-2], frame.shape[-1]), step * self.levels
         planes = [draw_plane(noise, first + number, frame, cells) for number in range(self.planes)]
         return torch.cat([frame, *planes], dim=1)
+
+    def _find_hours(self, inputs: Tensor, horizon: int, forcing: Tensor | None) -> Tensor:
+        """Give the map's mean of the forcing up to each hour that is made: (batch, horizon, context + 1)."""
+        begin = inputs.shape[1] - self.context
+        if begin < 0:
+            raise InputError(f"inputs: are {inputs.shape[1]} hours; give the {self.context} of the network")
+        if forcing is None:
+            return inputs.new_zeros(len(inputs), horizon, 1)
+        return forcing[:, begin:].mean((-2, -1)).unfold(1, self.context + 1, 1).flatten(2)
+
+
+class Steering(nn.Module):
+    """Chooses for a whole map which of several ways it goes on: as in the hour before, or a new one, drawn.
+
+    The way of the hour before is the one that explains it best. Whether a new one is drawn depends on what
+    is known of the hours: they tell the time of day.
+
+    Parameters
+    ----------
+    ways : int
+        How many there are.
+    hours : int
+        Numbers that tell the time.
+    features : int
+        Of the hidden layer.
+
+    Examples
+    --------
+    Of two ways the second explains the last hour; a number that is low lets it go on, a high one lets the
+    number of each way decide:
+
+    >>> steering = Steering(2, 1)
+    >>> frame, told = torch.ones(1, 1, 4, 4), torch.tensor([0.0, 1.0]).view(1, 2, 1, 1, 1)
+    >>> for numbers in ([-9.0, 0.0, 0.0], [9.0, 2.0, -2.0]):
+    ...     steering(frame, told, torch.zeros(1, 1), torch.tensor([numbers])).round().abs().tolist()
+    [[0.0, 1.0]]
+    [[1.0, 0.0]]
+    """
+
+    def __init__(self, ways: int, hours: int, features: int = 16) -> None:
+        super().__init__()
+        self.odds = nn.Parameter(torch.zeros(ways))
+        self.hidden, self.renewal = nn.Linear(hours, features), nn.Linear(features, 1)
+        nn.init.constant_(self.renewal.bias, SELDOM)
+
+    def forward(self, frame: Tensor, told: Tensor, hours: Tensor, numbers: Tensor) -> Tensor:
+        """Give the share of each way, (batch, ways); a way that is drawn has all of it.
+
+        Parameters
+        ----------
+        frame, told
+            (batch, channel, y, x) at this hour, and (batch, ways, channel, y, x) that each way led to.
+        hours, numbers
+            (batch, hours) that tell the time, and (batch, 1 + ways) that are drawn.
+        """
+        off = (frame[:, None] - told).detach().square().mean((2, 3, 4))
+        same = torch.softmax(-SHARPNESS * (off + 1e-3 * off.mean(1, keepdim=True) + TINY).log(), dim=1)
+        drawn = _choose_highest(self.odds + numbers[:, 1:])
+        anew = self.renewal(torch.tanh(self.hidden(hours))) + numbers[:, :1]
+        return torch.lerp(same, drawn, _choose_highest(torch.cat([anew, -anew], dim=1))[:, :1])
+
+
+def _choose_highest(numbers: Tensor) -> Tensor:
+    """Give 1 for the highest in each row and 0 for the others, with the slope of a softmax."""
+    soft = torch.softmax(numbers, dim=1)
+    hard = nn.functional.one_hot(numbers.argmax(1), numbers.shape[1]).to(soft)
+    return hard + soft - soft.detach()
+
+
+def _no_noise(level: int, shape: torch.Size, like: Tensor) -> Tensor:
+    return like.new_zeros(shape)
 
 
 class StochasticAdvection(Advection):
@@ -154,6 +255,9 @@ class StochasticAdvection(Advection):
     ----------
     planes : int
         Of noise, for each frame that is made.
+    ways : int
+        Kernels that carry the whole map one way each. It goes on as it went in the last hour, or takes a new
+        way that is drawn, see :class:`Steering`: where the wind may turn and no one can know.
     options
         As of :class:`Advection`.
 

@@ -70,7 +70,8 @@ def train(
             other side, otherwise `reflect`. `zonal` is for maps of the whole globe.
         network_options: Further arguments of the network, by name. Where days are alike but for the weather,
             as on land and sea, advection needs `{lag: 24, frames: 2}`, and for these --context 26, as does
-            daily_advection, which is linear.
+            daily_advection, which is linear. Where the wind may turn at certain hours, stochastic_advection
+            draws which way with `{ways: 2}`.
         loss: mse, mae, an import path, or a sum such as mse+0.1*mae; of ensembles crps or proper_score. By
             default mse, and crps of ensembles.
         others_weight: Weight of the other fields beside the target in it.
