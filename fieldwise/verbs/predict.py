@@ -273,8 +273,10 @@ def _compute(
     seconds: list[float],
 ) -> None:
     """Compute the missing pieces while the next are read and the last are saved."""
-    from fieldwise.tasks.precision import exact_convolutions  # loads torch
+    from fieldwise.tasks.devices import few_threads  # loads torch
+    from fieldwise.tasks.precision import exact_convolutions
 
+    network = getattr(getattr(predictor, "predictor", predictor), "network", None)
     plan, missing = partial.plan, partial.missing()
     total = sum(unit.last - unit.first for unit in plan.units())
     tasks = [(unit, frame) for unit in missing for frame in range(unit.first, unit.last)]
@@ -294,7 +296,8 @@ def _compute(
 
     reading, saving, done = _read_ahead(read, tasks, readers), deque[Future](), list[np.ndarray]()
     alone = dask.config.set(scheduler="synchronous")  # a thread that reads needs no threads of its own
-    with bar, alone, exact_convolutions(), ThreadPoolExecutor(1, "write-behind") as writer, closing(reading):
+    behind, exact = ThreadPoolExecutor(1, "write-behind"), exact_convolutions()
+    with bar, alone, exact, few_threads(network), behind as writer, closing(reading):
         for (unit, frame), arrays in reading:
             started = time.perf_counter()
             values = np.asarray(predictor(arrays))

@@ -91,6 +91,7 @@ def train_run(
     training: Training = {**TRAINING, **given}
     check_training(training)
     from fieldwise.runs import find_checkpoint, fit, keep_beginning, open_run
+    from fieldwise.tasks.devices import few_threads
 
     run, best = Path(run), Path(run) / "checkpoints" / "best.ckpt"
     own = {name: value for name, value in settings.items() if name != "training"}
@@ -116,7 +117,8 @@ def train_run(
             _tell(f"{run}: goes on after epoch {done} of {training['max_epochs']}")
         elif begun:
             first = keep_beginning(trainer, task, loaders[1])
-        fit(trainer, task, *loaders, ckpt_path=last, weights_only=True)
+        with few_threads(task.network):
+            fit(trainer, task, *loaders, ckpt_path=last, weights_only=True)
     if trainer.is_global_zero:
         facts = {"seed": training["seed"], "precision": precision, "epochs": max(done, trainer.current_epoch)}
         facts["samples"] = len(getattr(loaders[0], "sampler", loaders[0]))
