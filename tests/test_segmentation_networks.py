@@ -88,7 +88,6 @@ def test_deeplab_learns_from_a_single_sample():
     network = DeepLab(2, 3).train()
     network(draw_globe(16, 32)).square().mean().backward()
     assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
-    assert network.global_avg_pool[1].weight.grad.abs().max() > 0
 
 
 def test_several_samples_are_normed_as_ever():
