@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fieldwise.networks.forecasting.advection import Advection, StochasticAdvection
-from fieldwise.networks.forecasting.daily import DailyAdvection
+from fieldwise.networks.forecasting.advection import Advection, DailyAdvection, StochasticAdvection
 from fieldwise.networks.noise import WorldNoise
 from fieldwise.scores.forecasts import DampedPersistence
 

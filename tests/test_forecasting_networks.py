@@ -9,10 +9,9 @@ from scipy import ndimage
 from torch.nn import functional
 
 from fieldwise.errors import InputError
-from fieldwise.networks.forecasting.advection import Advection, StochasticAdvection
+from fieldwise.networks.forecasting.advection import Advection, DailyAdvection, StochasticAdvection
 from fieldwise.networks.forecasting.cdna import compose, make_kernels, move
 from fieldwise.networks.forecasting.convlstm import ConvLSTM, ConvLSTMCell, _Renewal
-from fieldwise.networks.forecasting.daily import DailyAdvection
 from fieldwise.networks.forecasting.discriminators import SequenceDiscriminator, VideoDiscriminator
 from fieldwise.networks.forecasting.predrnn import PredRNN, SpatiotemporalCell
 from fieldwise.networks.forecasting.savp import SAVP, CodedLayer

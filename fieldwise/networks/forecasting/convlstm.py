@@ -93,17 +93,10 @@ class ConvLSTM(SequenceNetwork):
             padding=padding,
         )
 
-    def forward(
-        self,
-        inputs: Tensor,
-        *,
-        horizon: int | None = None,
-        forcing: Tensor | None = None,
-        truth: Tensor | None = None,
-        fed: Tensor | None = None,
+    def make(
+        self, inputs: Tensor, horizon: int, forcing: Tensor | None, truth: Tensor | None, fed: Tensor | None
     ) -> Tensor:
-        """Map (batch, context, channels, y, x) to (batch, horizon, channels, y, x)."""
-        horizon = self.check(inputs, horizon, forcing, truth, fed)
+        """Make frame after frame, each from all before it."""
         return roll_out(self.advance, inputs, horizon=horizon, forcing=forcing, truth=truth, fed=fed)
 
     def advance(

@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from fieldwise.errors import InputError
 from fieldwise.networks.convnet import check_sizes
-from fieldwise.networks.valid.srgan import Noise
+from fieldwise.networks.valid.srgan import Noise, draw_noise
 
 PADDINGS = ("reflect", "circular", "zeros", "zonal")
 Advance = Callable[[Tensor, Any, int], tuple[Tensor, Any]]
@@ -56,6 +56,24 @@ class SequenceNetwork(nn.Module):
             raise InputError(f"padding is {padding!r}; take {', '.join(PADDINGS[:-1])} or {PADDINGS[-1]}")
         self.channels, self.forcing, self.padding = channels, forcing, padding
         self.context, self.horizon = context, horizon
+
+    def forward(
+        self,
+        inputs: Tensor,
+        *,
+        horizon: int | None = None,
+        forcing: Tensor | None = None,
+        truth: Tensor | None = None,
+        fed: Tensor | None = None,
+    ) -> Tensor:
+        """Map (batch, context, channels, y, x) to (batch, horizon, channels, y, x)."""
+        return self.make(inputs, self.check(inputs, horizon, forcing, truth, fed), forcing, truth, fed)
+
+    def make(
+        self, inputs: Tensor, horizon: int, forcing: Tensor | None, truth: Tensor | None, fed: Tensor | None
+    ) -> Tensor:
+        """Make the frames of sequences that go together."""
+        raise NotImplementedError
 
     def check(
         self,
@@ -92,6 +110,29 @@ class SequenceNetwork(nn.Module):
         if fed is not None:
             _check_shape("fed", fed, (batch, horizon), "True where the true frame before is to be read")
         return horizon
+
+
+class DrawingNetwork(SequenceNetwork):
+    """What networks are made with that draw their frames with noise; by default it is fresh.
+
+    They have a `draw`, which takes what :meth:`SequenceNetwork.make` does, and the noise.
+    """
+
+    draw: Callable[..., Tensor]
+
+    def forward(
+        self,
+        inputs: Tensor,
+        *,
+        horizon: int | None = None,
+        forcing: Tensor | None = None,
+        truth: Tensor | None = None,
+        fed: Tensor | None = None,
+        noise: Noise | None = None,
+    ) -> Tensor:
+        """Map (batch, context, channels, y, x) to (batch, horizon, channels, y, x)."""
+        horizon = self.check(inputs, horizon, forcing, truth, fed)
+        return self.draw(inputs, horizon, forcing, truth, fed, noise or draw_noise)
 
 
 def _check_shape(name: str, given: Tensor | None, wanted: tuple[int, ...] | None, remedy: str) -> None:

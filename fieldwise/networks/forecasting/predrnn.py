@@ -85,17 +85,10 @@ class PredRNN(SequenceNetwork):
         self.head = PaddedConvolution(features, channels * patch**2, 1, beyond=padding)
         store_channels_last(self)
 
-    def forward(
-        self,
-        inputs: Tensor,
-        *,
-        horizon: int | None = None,
-        forcing: Tensor | None = None,
-        truth: Tensor | None = None,
-        fed: Tensor | None = None,
+    def make(
+        self, inputs: Tensor, horizon: int, forcing: Tensor | None, truth: Tensor | None, fed: Tensor | None
     ) -> Tensor:
-        """Map (batch, context, channels, y, x) to (batch, horizon, channels, y, x)."""
-        horizon = self.check(inputs, horizon, forcing, truth, fed)
+        """Make frame after frame, each from all before it."""
         if any(size % self.patch for size in inputs.shape[3:]):
             raise InputError(
                 f"maps of {tuple(inputs.shape[3:])} cells have no whole patches of {self.patch}; give patch 1"

@@ -20,20 +20,20 @@ from fieldwise.networks.convnet import check_sizes
 from fieldwise.networks.convolutions.padding import PaddedConvolution
 from fieldwise.networks.forecasting.convlstm import ConvLSTMStack, Memory
 from fieldwise.networks.forecasting.frames import (
-    SequenceNetwork,
+    DrawingNetwork,
     draw_numbers,
     draw_plane,
     roll_on,
     roll_out,
 )
 from fieldwise.networks.forecasting.simvp import SimVP
-from fieldwise.networks.valid.srgan import Noise, draw_noise
+from fieldwise.networks.valid.srgan import Noise
 
 DISTURBANCE = 0.3  # standard deviation of the amplitudes of noise, at first
 FRESH = 0.1  # standard deviation of what noise adds to a map in a step, at first
 
 
-class StochasticConvLSTM(SequenceNetwork):
+class StochasticConvLSTM(DrawingNetwork):
     """ConvLSTM that reads noise beside each frame; linear convolutions of both are added to what it makes.
 
     At first it gives the last map with noise on it.
@@ -104,23 +104,21 @@ class StochasticConvLSTM(SequenceNetwork):
             nn.init.zeros_(layer.weight)
         nn.init.normal_(self.ripple.weight, std=FRESH / (planes * noise_reach**2) ** 0.5)
 
-    def forward(
+    def draw(
         self,
         inputs: Tensor,
-        *,
-        horizon: int | None = None,
-        forcing: Tensor | None = None,
-        truth: Tensor | None = None,
-        fed: Tensor | None = None,
-        noise: Noise | None = None,
+        horizon: int,
+        forcing: Tensor | None,
+        truth: Tensor | None,
+        fed: Tensor | None,
+        noise: Noise,
     ) -> Tensor:
-        """Map (batch, context, channels, y, x) to (batch, horizon, channels, y, x)."""
-        horizon = self.check(inputs, horizon, forcing, truth, fed)
+        """Make the frames with noise beside what is read."""
         begin = max(0, inputs.shape[1] - self.read_frames) if self.read_frames else 0
         inputs, forcing = inputs[:, begin:], None if forcing is None else forcing[:, begin:]
 
         def advance(frames: Tensor, kept: list[Memory] | None, step: int) -> tuple[Tensor, list[Memory]]:
-            drawn = self._draw(frames[:, -1], step, noise or draw_noise)
+            drawn = self._draw(frames[:, -1], step, noise)
             quiet = drawn.new_zeros(1).expand(len(frames), frames.shape[1] - 1, *drawn.shape[1:])
             read = torch.cat([frames, torch.cat([quiet, drawn[:, None]], dim=1)], dim=2)
             change, kept = self.core(read, kept)
@@ -139,7 +137,7 @@ class StochasticConvLSTM(SequenceNetwork):
         return torch.cat([each.expand(len(frame), -1, -1, -1) for each in planes], dim=1)
 
 
-class StochasticSimVP(SimVP):
+class StochasticSimVP(DrawingNetwork, SimVP):
     """SimVP with noise before each block of the translator and before the last layer.
 
     Parameters
@@ -164,18 +162,16 @@ class StochasticSimVP(SimVP):
         self.disturbances = nn.ModuleList(Disturbance(width, numbers) for width in self.widths)
         self.disturbances.append(Disturbance(self.features, 0))
 
-    def forward(
+    def draw(
         self,
         inputs: Tensor,
-        *,
-        horizon: int | None = None,
-        forcing: Tensor | None = None,
-        truth: Tensor | None = None,
-        fed: Tensor | None = None,
-        noise: Noise | None = None,
+        horizon: int,
+        forcing: Tensor | None,
+        truth: Tensor | None,
+        fed: Tensor | None,
+        noise: Noise,
     ) -> Tensor:
-        """Map (batch, context, channels, y, x) to (batch, horizon, channels, y, x); `truth` is not read."""
-        horizon, noise = self.check(inputs, horizon, forcing, truth, fed), noise or draw_noise
+        """Make the frames with noise beside what is read."""
         blocks, cells = len(self.widths), (inputs.shape[-2], inputs.shape[-1])
 
         def answer(frames: Tensor, known: Tensor | None, stretch: int) -> Tensor:

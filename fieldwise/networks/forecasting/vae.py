@@ -13,19 +13,19 @@ from fieldwise.networks.convnet import check_sizes
 from fieldwise.networks.convolutions.fast import store_channels_last
 from fieldwise.networks.convolutions.padding import PaddedConvolution, PaddedEnlargement
 from fieldwise.networks.forecasting.frames import (
-    SequenceNetwork,
+    DrawingNetwork,
     draw_plane,
     fold_time,
     roll_out,
     unfold_time,
 )
-from fieldwise.networks.valid.srgan import Noise, draw_noise
+from fieldwise.networks.valid.srgan import Noise
 
 HALVINGS = 3
 WIDEST = 10.0  # that the logarithm of a variance may be from 0
 
 
-class VAE(SequenceNetwork):
+class VAE(DrawingNetwork):
     """Encode a frame, draw a code, decode it.
 
     Parameters
@@ -80,21 +80,19 @@ class VAE(SequenceNetwork):
         self.head = PaddedConvolution(features + 2 * forcing, channels, 3, beyond=padding, bias=True)
         store_channels_last(self)
 
-    def forward(
+    def draw(
         self,
         inputs: Tensor,
-        *,
-        horizon: int | None = None,
-        forcing: Tensor | None = None,
-        truth: Tensor | None = None,
-        fed: Tensor | None = None,
-        noise: Noise | None = None,
+        horizon: int,
+        forcing: Tensor | None,
+        truth: Tensor | None,
+        fed: Tensor | None,
+        noise: Noise,
     ) -> Tensor:
-        """Map (batch, context, channels, y, x) to (batch, horizon, channels, y, x)."""
-        horizon = self.check(inputs, horizon, forcing, truth, fed)
+        """Make frame after frame, each drawn from the one before."""
 
         def advance(frames: Tensor, state: None, step: int) -> tuple[Tensor, None]:
-            return self._advance(frames[:, -1], step, noise or draw_noise), None
+            return self._advance(frames[:, -1], step, noise), None
 
         return roll_out(advance, inputs, horizon=horizon, forcing=forcing, truth=truth, fed=fed)
 

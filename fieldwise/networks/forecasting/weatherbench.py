@@ -65,17 +65,10 @@ class WeatherBenchCNN(SequenceNetwork):
         self.layers = nn.Sequential(*stack[:-1])
         store_channels_last(self)
 
-    def forward(
-        self,
-        inputs: Tensor,
-        *,
-        horizon: int | None = None,
-        forcing: Tensor | None = None,
-        truth: Tensor | None = None,
-        fed: Tensor | None = None,
+    def make(
+        self, inputs: Tensor, horizon: int, forcing: Tensor | None, truth: Tensor | None, fed: Tensor | None
     ) -> Tensor:
-        """Map (batch, context, channels, y, x) to (batch, horizon, channels, y, x); `truth` is not read."""
-        horizon = self.check(inputs, horizon, forcing, truth, fed)
+        """Make the frames in stretches, each at once; `truth` is not read."""
         return roll_on(self._answer, inputs, horizon=horizon, stretch=self.horizon, forcing=forcing)
 
     def _answer(self, inputs: Tensor, forcing: Tensor | None, number: int) -> Tensor:

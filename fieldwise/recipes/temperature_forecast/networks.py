@@ -20,7 +20,7 @@ NETWORKS = {
     "convlstm_gan": f"{HOME}.convlstm.ConvLSTM",
     "weatherbench": f"{HOME}.weatherbench.WeatherBenchCNN",
     "advection": f"{HOME}.advection.Advection",
-    "daily_advection": f"{HOME}.daily.DailyAdvection",
+    "daily_advection": f"{HOME}.advection.DailyAdvection",
     "stochastic_advection": f"{HOME}.advection.StochasticAdvection",
     "stochastic_convlstm": f"{HOME}.stochastic.StochasticConvLSTM",
     "stochastic_simvp": f"{HOME}.stochastic.StochasticSimVP",
