@@ -24,7 +24,7 @@ COMMANDS = {  # what serves every recipe
     "download": "fieldwise.downloads.sources:download_data",
     "fetch": "fieldwise.runs:fetch_run",
     "notebooks": "fieldwise.notebooks:run_notebooks",
-    "scripts": "fieldwise.scripts:write_scripts",
+    "scripts": "fieldwise.recipes.scripts:write_scripts",
 }
 UNFINISHED = {"out": ".partial", "study": ""}  # option: what is appended to its path while it is unfinished
 MENDABLE = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)

@@ -11,7 +11,7 @@ import pytest
 
 from fieldwise.cli import main
 from fieldwise.errors import InputError
-from fieldwise.scripts import write_scripts
+from fieldwise.recipes.scripts import write_scripts
 
 OF_SBATCH = {"job-name", "output", "nodes", "ntasks-per-node", "cpus-per-task", "mem", "time"}
 OF_SBATCH |= {"partition", "account", "gres"}

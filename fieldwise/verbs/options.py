@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Of a run, not of what is learnt.
-OPERATIONAL = {"data", "run", "resume", "accelerator", "devices", "sync_batch_norm"}
-OPERATIONAL |= {"compile", "progress", "tracker"}
+OPERATIONAL = {
+    *("data", "run", "resume", "accelerator", "devices"),
+    *("sync_batch_norm", "compile", "progress", "tracker"),
+}
 P = ParamSpec("P")
 R = TypeVar("R")
 
