@@ -1,7 +1,8 @@
 """Networks that draw beds, trained alike for a short while, and judged on sectors that they have not seen.
 
-    fieldwise bed_topography prepare --out SECTORS --seed 12 --sectors 32 --validation_sectors 4 --size_km 160
-    python benchmarks/drawers.py --data SECTORS --out FOLDER --names shipped near
+    fieldwise bed_topography prepare --out SECTORS --seed 12 --sectors 16 --validation_sectors 2 \
+        --size_km 160 --regridded false
+    python benchmarks/drawers.py --data SECTORS --out FOLDER --names shipped former
 
 `val_loss` is the proper score of departures in units of the relief of the low-res bed; compared is the
 least of a run.
@@ -19,10 +20,9 @@ from fieldwise.tasks import FieldTask, load_checkpoint
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "shipped": {},
-    "near": {"features": 48, "blocks": [6, 2, 1]},  # nothing coarser than 1 km: it sees 14 km
-    "shallow": {"features": [96, 64, 32, 32], "blocks": [2, 2, 2, 3]},  # from 2 km on
-    "no fine blocks": {"blocks": [2, 2, 2, 2, 1]},
-    "narrow": {"features": [64, 48, 32, 16, 16]},
+    "former": {"features": [128, 96, 64, 32, 32], "blocks": [2, 2, 2, 2, 3]},  # most of it at 4 and 2 km
+    "wide at 2 km": {"features": [96, 96, 96, 48, 32]},
+    "near": {"features": [96, 48, 32], "blocks": [4, 3, 3]},  # nothing coarser than 1 km
 }
 
 

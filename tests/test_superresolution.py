@@ -9,7 +9,7 @@ from fieldwise.losses.ensembles import proper_score
 from fieldwise.networks.noise import WorldNoise
 from fieldwise.networks.valid.blocks import LINEAR, crop
 from fieldwise.networks.valid.periodic import wrap_around
-from fieldwise.networks.valid.superresolution import StochasticSuperResolver
+from fieldwise.networks.valid.superresolution import NoisyBlock, StochasticSuperResolver
 
 SMALL = {"features": 4, "blocks": 1}
 
@@ -30,12 +30,13 @@ def noise_of(network, origin, window, period=None):
     return WorldNoise(seed=3, member=1, origin=origin, window=window, period=period, factors=factors)
 
 
+@pytest.mark.parametrize("modulated", [False, True])
 @pytest.mark.parametrize(
     ("dimensions", "scale_factor", "cells"), [(2, 2, 12), (2, 4, 12), (2, 8, 8), (3, 2, 8)]
 )
 @torch.no_grad()
-def test_a_block_equals_the_same_part_of_the_whole(dimensions, scale_factor, cells):
-    network = make(dimensions, scale_factor).double()
+def test_a_block_equals_the_same_part_of_the_whole(dimensions, scale_factor, cells, modulated):
+    network = make(dimensions, scale_factor, modulated=modulated).double()
     box = torch.randn(1, dimensions, *(cells,) * dimensions, dtype=torch.float64)
     whole = network(box, noise_of(network, (0,) * dimensions, box.shape[2:]))
     network.boundary = "valid"
@@ -87,12 +88,27 @@ def test_moving_a_box_moves_what_is_made_of_it():
     torch.testing.assert_close(moved, network(box, silence).roll((6, -2), (2, 3)))
 
 
-def test_members_differ_and_learn_to_be_told_apart():
-    network, box, truth = make(), torch.randn(2, 2, 16, 16), torch.randn(2, 2, 32, 32)
+@pytest.mark.parametrize("modulated", [False, True])
+def test_members_differ_and_learn_to_be_told_apart(modulated):
+    network, box, truth = make(modulated=modulated), torch.randn(2, 2, 16, 16), torch.randn(2, 2, 32, 32)
     members = torch.stack([network(box) for _ in range(2)])
     assert (members[0] - members[1]).std() > 0.01
     proper_score(members, truth).backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in network.parameters())
+
+
+@torch.no_grad()
+def test_modulated_noise_is_as_strong_as_the_features_say():
+    """By hand: one channel, amplitude 1, modulation 2: noise is multiplied by 1 + 2 x the feature."""
+    block = NoisyBlock(1, dimensions=2, modulated=True)
+    block.amplitude.fill_(1.0)
+    block.modulation.weight.fill_(2.0)
+    for layer in (block.first, block.second):  # each gives its cell in the middle
+        layer.weight.zero_()[0, 0, 1, 1] = 1.0
+        layer.bias.zero_()
+    features, noise = torch.tensor([0.0, 3.0]).expand(1, 1, 5, 2), torch.ones(1, 1, 5, 2)
+    made = block(features.repeat(1, 1, 1, 4), noise.repeat(1, 1, 1, 4), lambda fields: fields, None)
+    assert made[0, 0, 0].tolist() == [1.0, 10.0, 1.0, 10.0]  # 0 + 1 x 1 and 3 + 1 x 7
 
 
 @torch.no_grad()

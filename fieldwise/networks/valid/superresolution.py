@@ -58,6 +58,9 @@ class StochasticSuperResolver(Boundary, nn.Module):
         fields carry their margin, and the output is cut by what the network sees. May be set at any time.
     bypass : bool, optional
         Whether the input, made finer linearly, is added to the output; by default where their channels agree.
+    modulated : bool
+        Whether the amplitudes of noise depend on the features, cell by cell: where the input tells more,
+        beside a flight over a glacier, say, there is less to draw.
     style_numbers, init_std
         As of `fieldwise.networks.valid.unet.UNet`.
 
@@ -118,6 +121,7 @@ class StochasticSuperResolver(Boundary, nn.Module):
         coarsenings: int = 0,
         boundary: str = "periodic",
         bypass: bool | None = None,
+        modulated: bool = False,
         style_numbers: int = 0,
         init_std: float | None = None,
     ) -> None:
@@ -146,7 +150,7 @@ class StochasticSuperResolver(Boundary, nn.Module):
                 layers.append(ENLARGEMENTS[dimensions](widths[level - 1], width, 2, stride=2))
             size = 2 ** (levels - 1 - level)  # cells of the output in one of this resolution
             for _ in range(of_levels[level]):
-                layers.append(NoisyBlock(width, dimensions))
+                layers.append(NoisyBlock(width, dimensions, modulated=modulated))
                 planes.append((_plain(Fraction(scale_factor, size)), _plain(Fraction(cut, size))))
                 cut += 2 * size
         self.layers = nn.ModuleList(layers)
@@ -218,6 +222,8 @@ class StochasticSuperResolver(Boundary, nn.Module):
                 nn.init.normal_(parameter, std=DISTURBANCE)
             elif name.endswith("second.weight"):
                 parameter.data /= (2 * count) ** 0.5
+            elif name.endswith("modulation.weight"):
+                nn.init.normal_(parameter, std=DISTURBANCE / parameter.shape[1])
         nn.init.zeros_(self.last.weight)
 
 
@@ -238,15 +244,18 @@ def _plain(number: Fraction) -> int | Fraction:
 class NoisyBlock(nn.Module):
     """Noise times an amplitude a channel, and two convolutions with a rectifier between them.
 
+    Where it is modulated, a linear map of the features of a cell is added to the amplitudes there.
+
     >>> block, features = NoisyBlock(4, dimensions=2), torch.zeros(1, 4, 9, 9)
     >>> block(features, torch.randn(1, 1, 9, 9), lambda fields: fields, None).shape
     torch.Size([1, 4, 5, 5])
     """
 
-    def __init__(self, features: int, dimensions: int) -> None:
+    def __init__(self, features: int, dimensions: int, *, modulated: bool = False) -> None:
         super().__init__()
         convolution = choose_convolution(dimensions, 3)
         self.amplitude = nn.Parameter(torch.zeros(features))
+        self.modulation = CONVOLUTIONS[dimensions](features, features, 1, bias=False) if modulated else None
         self.first, self.second = (convolution(features, features, 3) for _ in range(2))
 
     def forward(
@@ -254,6 +263,8 @@ class NoisyBlock(nn.Module):
     ) -> Tensor:
         """Map (batch, features, *space) and noise (batch, 1, *space) to what is to be added."""
         amplitude = self.amplitude.to(features.dtype).view(-1, *[1] * (features.ndim - 2))
+        if self.modulation is not None:
+            amplitude = amplitude + convolve(self.modulation, features, style)
         made = widen(torch.addcmul(features, noise, amplitude))
         made = functional.leaky_relu(convolve(self.first, made, style), SLOPE, inplace=True)
         return convolve(self.second, widen(made), style)

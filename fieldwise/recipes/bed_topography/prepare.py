@@ -30,6 +30,7 @@ def prepare(
     size_km: float = 250.0,
     sectors: int = 0,
     validation_sectors: int = 2,
+    regridded: bool = True,
     processes: int = 2,
     tile_cells: int = 36,
     step_cells: int = 4,
@@ -56,6 +57,8 @@ def prepare(
         sectors: Of the sandbox: how many made sectors to learn from, each a world of its own with the truth
             everywhere; 0 for one sector with surveys to learn from, as in nature.
         validation_sectors: Besides, to select weights on.
+        regridded: Whether the low-res bed of a sector is also shown gridded from some of the flights alone,
+            outside of holes; else it knows every flight, as in the sandbox.
         processes: That make sectors side by side.
         tile_cells: Edge of a tile in cells of the map, a multiple of 4. The discriminator needs 32 or more;
             smaller ones can be learnt from with `train --adversarial_weight 0`.
@@ -88,7 +91,7 @@ def prepare(
     with prepare_folder(out, recipe=RECIPE, source=source, seed=seed) as draft:
         if sectors:
             options |= {"sectors": sectors, "validation": validation_sectors, "processes": processes}
-            add_sectors(draft, **options)
+            add_sectors(draft, regridded=regridded, **options)
             print(f"sectors: {sectors} to train on, {validation_sectors} to select weights on")
             return Path(out)
         if source == "sandbox":

@@ -19,8 +19,8 @@ DRAWER: dict[str, Any] = {
     "batch_size": 8,
     "precision": "auto",
     "init_strict": True,
-    "features": [128, 96, 64, 32, 32],
-    "blocks": [2, 2, 2, 2, 3],
+    "features": [64, 64, 96, 48, 32],
+    "blocks": [1, 2, 3, 3, 3],
     "patch_cells": 128,
     "patches_per_tile": 1,
 }
@@ -103,8 +103,8 @@ def train(
         init_strict: Of a drawer: whether every weight must be in that file and fit, as is the default; else
             those that fit are taken.
         features: Of a new drawer: channels at each resolution, the last that of the map and each coarser one
-            of cells twice as large; by default 128, 96, 64, 32, 32, from four low-res cells on.
-        blocks: Of a new drawer: at each resolution, likewise; by default 2, 2, 2, 2, 3.
+            of cells twice as large; by default 64, 64, 96, 48, 32, from four low-res cells on.
+        blocks: Of a new drawer: at each resolution, likewise; by default 1, 2, 3, 3, 3.
         patch_cells: Of a drawer: edge of what it is shown, in cells of the map; by default 128.
         patches_per_tile: Of a drawer: patches an epoch for each time that one fits into a sector or region;
             by default 1.

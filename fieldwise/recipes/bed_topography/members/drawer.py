@@ -241,5 +241,6 @@ def choose_network(
         "features": features if isinstance(features, int) else list(features),
         "blocks": list(blocks),
         "coarsenings": max(len(blocks) - ratio.bit_length(), 0),
+        "modulated": True,
         **(levels if SPREAD in names else {}),
     }

@@ -6,7 +6,7 @@ import contextlib
 import io
 import multiprocessing
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -64,10 +64,19 @@ class Job(NamedTuple):
     folder: Path
     seed: int
     size_km: float
+    frames: tuple[Showing, ...]
 
 
 def add_sectors(
-    draft: Draft, *, sectors: int, validation: int, seed: int, size_km: float, processes: int, progress: bool
+    draft: Draft,
+    *,
+    sectors: int,
+    validation: int,
+    seed: int,
+    size_km: float,
+    regridded: bool,
+    processes: int,
+    progress: bool,
 ) -> None:
     """Make sectors side by side and add each as a case with what `READ` names, radar, and the departure.
 
@@ -86,6 +95,8 @@ def add_sectors(
         Of all that is drawn.
     size_km
         Edge of each.
+    regridded
+        Whether there are such frames; else the low-res bed always knows every flight.
     processes
         That make sectors at a time.
     progress
@@ -94,7 +105,8 @@ def add_sectors(
     from tqdm import tqdm
 
     splits = ["training"] * sectors + ["validation"] * validation
-    jobs = [Job(number, split, draft.folder, seed, size_km) for number, split in enumerate(splits)]
+    frames = tuple(each._replace(regridded=each.regridded and regridded) for each in FRAMES)
+    jobs = [Job(number, split, draft.folder, seed, size_km, frames) for number, split in enumerate(splits)]
     for case in tqdm(_make(jobs, processes), "sectors", len(jobs), disable=not progress, unit="sector"):
         draft.add(case)
 
@@ -122,13 +134,15 @@ def _make_sector(job: Job) -> Case:
         file = make_bed_topography(scratch, **made, progress=False)
         draft = Draft(scratch, scratch, recipe=RECIPE, facts={})
         sources = open_sources(file, draft, progress=False)
-    arrays = _observe(sources, rng)
+    arrays = _observe(sources, job.frames, rng)
     case = _keep(job, name, sources.case, arrays)
     shutil.rmtree(scratch)
     return case
 
 
-def _observe(sources: Sources, rng: np.random.Generator) -> dict[Variable, np.ndarray]:
+def _observe(
+    sources: Sources, showings: Sequence[Showing], rng: np.random.Generator
+) -> dict[Variable, np.ndarray]:
     """Read everything that is learnt from of a made sector, by variable: (frame, channel, y, x) float32."""
     case = sources.case
     missing = [name for name in READ if name not in case.variables]
@@ -136,7 +150,7 @@ def _observe(sources: Sources, rng: np.random.Generator) -> dict[Variable, np.nd
         raise InputError(f"{case.folder}: lacks {', '.join(missing)}, which learning from sectors needs")
     picks, truth = _read_all_picks(sources), case.open("truth").values
     frames = []
-    for number, showing in enumerate(FRAMES):
+    for number, showing in enumerate(showings):
         shown = _show(picks, showing, case, rng)
         seen = case
         if showing.regridded and len(shown):
@@ -196,7 +210,7 @@ def _keep(job: Job, name: str, region: Case, arrays: dict[Variable, np.ndarray])
         region.shape,
         bounds=region.bounds,
         crs=region.crs,
-        frames=len(FRAMES),
+        frames=len(job.frames),
     )
 
 
