@@ -19,7 +19,7 @@ from fieldwise.samples.rules import write_yaml
 FILES = Path(os.environ.get("FIELDWISE_DATA", Path(__file__).parents[3] / "shared" / "data"))
 MONTH = "era5-2mt-2019-03-uk.grib"
 SPLIT = {"train": [1, 20], "val": [21, 23], "test": [25, 31]}  # days; prepare keeps a day before val apart
-TRAINING = "--network daily_advection --context 26 --batch_size 4 --max_epochs 3"
+TRAINING = "--network daily_cycle --context 25 --batch_size 4 --max_epochs 10"
 
 
 def main(arguments: list[str] | None = None) -> None:
