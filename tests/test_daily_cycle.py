@@ -105,5 +105,7 @@ def test_polar_night_is_finite():
     hours = np.arange(CONTEXT + HORIZON) + 24.0 * 365
     sun = np.maximum(0, cosine_of_zenith(hours, np.array([80.0, 79.0]), np.arange(3.0)))
     assert not sun.any()
-    told = DailyCycle(1)(torch.randn(1, CONTEXT, 1, 2, 3), forcing=torch.from_numpy(sun).float()[None, :, None])
+    told = DailyCycle(1)(
+        torch.randn(1, CONTEXT, 1, 2, 3), forcing=torch.from_numpy(sun).float()[None, :, None]
+    )
     assert told.isfinite().all()
