@@ -1,4 +1,4 @@
-"""The daily cycle: the response to the sun, worlds that it forecasts exactly, and what it leaves to weather."""
+"""The daily cycle: the response to the sun, worlds that it forecasts exactly, and the weather's terms."""
 
 import numpy as np
 import pytest
@@ -83,7 +83,7 @@ def test_what_yesterday_brought_is_brought_again_by_its_weight():
 
 
 def test_means_around_count_squares_of_cells():
-    """One cell that is warmer now: its mean over 17 x 17 cells is a 289th, its last change's over 7 x 7 a 49th."""
+    """One cell that is warmer now: a mean over 17 x 17 cells has a 289th of it, one over 7 x 7 a 49th."""
     network, sun = DailyCycle(1, padding="zeros"), torch.zeros(1, CONTEXT + HORIZON, 1, 21, 21)
     maps = torch.zeros(1, CONTEXT, 1, 21, 21)
     maps[:, -1, :, 10, 10] = 1.0

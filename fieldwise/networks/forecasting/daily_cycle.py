@@ -1,7 +1,7 @@
 """The daily cycle: each cell goes on warming and cooling with the sun as it did in the last day.
 
-What is left of the last day beside its cycle is weather. How that goes on is told by a few numbers a lead, the
-same in all cells: little enough to be learnt from a fortnight.
+What is left of the last day beside its cycle is weather. How that goes on is told by a few numbers a lead,
+the same in all cells: little enough to be learnt from a fortnight.
 """
 
 from __future__ import annotations
