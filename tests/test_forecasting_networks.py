@@ -21,6 +21,7 @@ from forecasting_networks import (
 from torch.nn import functional
 
 from fieldwise.errors import InputError
+from fieldwise.networks.forecasting import frames
 from fieldwise.networks.forecasting.advection import Advection
 from fieldwise.networks.forecasting.cdna import move
 from fieldwise.networks.forecasting.convlstm import ConvLSTM, ConvLSTMCell, _Renewal
@@ -124,6 +125,20 @@ def test_members_differ_and_are_drawn_again_to_the_bit(name):
     assert ((first - second).abs().amax((2, 3, 4)) > 1e-3).all()
     together = draw([0, 1])  # one each of the samples
     torch.testing.assert_close(together, torch.stack([first[0], second[1]]), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", DRAWING)
+def test_planes_drawn_together_are_those_drawn_one_by_one(name, monkeypatch):
+    network, (inputs, forcing, _), world = make(name), sequences(), noise_of(name, [3, 4])["noise"]
+
+    def draw(noise):
+        with torch.no_grad():
+            return network(inputs, forcing=forcing, noise=noise)
+
+    alone = draw(lambda level, shape, like: world(level, shape, like))
+    assert torch.equal(draw(world), alone)
+    monkeypatch.setattr(frames, "AT_ONCE", 2 * CELLS[0] * CELLS[1])
+    assert torch.equal(draw(world), alone)
 
 
 def test_fresh_noise_is_drawn_where_none_is_given():

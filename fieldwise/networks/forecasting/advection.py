@@ -20,9 +20,9 @@ from fieldwise.networks.convolutions.padding import PaddedConvolution
 from fieldwise.networks.forecasting.frames import (
     DrawingNetwork,
     SequenceNetwork,
-    draw_numbers,
-    draw_plane,
+    draw_planes,
     roll_out,
+    take_numbers,
 )
 from fieldwise.networks.valid.srgan import Noise, draw_noise
 
@@ -132,19 +132,19 @@ class Advection(SequenceNetwork):
         if self.lag:
             known.append(inputs[:, begin - self.lag :][:, : horizon + self.known])
         hours = self._find_hours(inputs, horizon, forcing) if self.ways > 1 else None
+        planes = self._draw_planes(inputs[:, -1], horizon, noise)
 
         def advance(frames: Tensor, state: Any, step: int) -> tuple[Tensor, Any]:
             read, told = state or ([], None)
             read = [*read, *frames.unbind(1)]
-            ways = self._go_all_ways(read[-self.frames :], step, noise)
+            drawn, numbers = planes[:, step].split([self.planes, self.levels - self.planes], dim=1)
+            ways = self._go_all_ways(read[-self.frames :], drawn)
             if hours is None:
                 return ways[:, 0], (read[-self.frames :], ways)
             if told is None:
-                told = self._go_all_ways(read[:-1], 0, _no_noise)
-            frame = read[-1]
-            cells, level = (frame.shape[-2], frame.shape[-1]), step * self.levels + self.planes
-            numbers = draw_numbers(noise, level, frame, cells, self.ways + 1)
-            shares = self.steering(frame[:, : self.channels], told, hours[:, step], numbers)
+                told = self._go_all_ways(read[:-1], torch.zeros_like(drawn))
+            numbers = take_numbers(numbers, self.ways + 1)
+            shares = self.steering(read[-1][:, : self.channels], told, hours[:, step], numbers)
             return torch.einsum("bw,bwcyx->bcyx", shares, ways), (read[-self.frames :], ways)
 
         together = torch.cat(known, dim=2) if known else None
@@ -155,25 +155,26 @@ class Advection(SequenceNetwork):
         """Planes of noise that are drawn for each frame."""
         return self.planes + (self.ways > 1)
 
-    def _go_all_ways(self, last: list[Tensor], step: int, noise: Noise) -> Tensor:
+    def _draw_planes(self, like: Tensor, horizon: int, noise: Noise) -> Tensor:
+        """Draw those of all frames at once, (batch, horizon, levels, y, x)."""
+        cells = (like.shape[-2], like.shape[-1])
+        if not self.levels:
+            return like.new_empty(len(like), horizon, 0, *cells)
+        return draw_planes(noise, range(horizon * self.levels), like, cells).unflatten(1, (horizon, -1))
+
+    def _go_all_ways(self, last: list[Tensor], drawn: Tensor) -> Tensor:
         """Give the next frame that each way would bring, (batch, ways, channels, y, x)."""
         frame, size = last[-1], self.channels
         made = frame[:, :size]
         if self.lag:  # what is known of this hour and the next comes last of the former and the latter
             made = made + frame[:, -size:] - frame[:, size + self.forcing :][:, :size]
-        told = torch.cat(last[::-1], dim=1)
-        return made[:, None] + self.find_changes(self._disturb(told, step, noise))
+        return made[:, None] + self.find_changes(torch.cat([*last[::-1], drawn], dim=1))
 
     def find_changes(self, frame: Tensor) -> Tensor:
         """Map what is read, frame by frame from the last one back, and noise to the change by each way."""
         carried = self.carry(frame).unflatten(1, (self.ways, -1)).flatten(0, 1)
         seen = torch.cat([frame.repeat_interleave(self.ways, 0), carried], dim=1)
         return (self.skip(carried) + self.change(seen)).unflatten(0, (-1, self.ways))
-
-    def _disturb(self, frame: Tensor, step: int, noise: Noise) -> Tensor:
-        cells, first = (frame.shape[-2], frame.shape[-1]), step * self.levels
-        planes = [draw_plane(noise, first + number, frame, cells) for number in range(self.planes)]
-        return torch.cat([frame, *planes], dim=1)
 
     def _find_hours(self, inputs: Tensor, horizon: int, forcing: Tensor | None) -> Tensor:
         """Give the map's mean of the forcing up to each hour that is made: (batch, horizon, context + 1)."""
@@ -241,10 +242,6 @@ def _choose_highest(numbers: Tensor) -> Tensor:
     soft = torch.softmax(numbers, dim=1)
     hard = nn.functional.one_hot(numbers.argmax(1), numbers.shape[1]).to(soft)
     return hard + soft - soft.detach()
-
-
-def _no_noise(level: int, shape: torch.Size, like: Tensor) -> Tensor:
-    return like.new_zeros(shape)
 
 
 class StochasticAdvection(DrawingNetwork, Advection):
