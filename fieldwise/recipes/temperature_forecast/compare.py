@@ -72,7 +72,7 @@ def compare(
     words = [*_say(together, list(results), bootstrap, days)]
     if silent:
         words.append(f"not in the figure of latency, as no latency.json tells it: {', '.join(silent)}")
-    skilled = {f"MSE skill against {reference.replace('_', ' ')}": skill}
+    skilled = {f"Skill of the MSE against\n{reference.replace('_', ' ')}": skill}
     draw = partial(_draw, out, together, skilled, differences, latencies, bootstrap)
     return judge(
         rows,
