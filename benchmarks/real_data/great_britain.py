@@ -4,8 +4,8 @@ Run it with `python benchmarks/real_data/great_britain.py --out FOLDER [--files 
 train, such as `--max_epochs 8`. The 2 m temperature of March 2019, hourly, 33 x 49 cells of 0.25 degrees, is
 looked for in $FIELDWISE_DATA, or in ../shared/data beside the repository.
 
-The network was chosen by nine folds of two days within days 1 to 20, rate and epochs by two of these and days 21
-to 24; the last week was judged once.
+The network was chosen by nine folds of two days within days 1 to 20, rate and epochs by two of these and days
+21 to 24; the last week was judged once.
 """
 
 import argparse
