@@ -2,8 +2,9 @@
 
 import torch
 
-from fieldwise.networks.forecasting.advection import Advection, DailyAdvection, StochasticAdvection
+from fieldwise.networks.forecasting.advection import Advection, StochasticAdvection
 from fieldwise.networks.forecasting.convlstm import ConvLSTM
+from fieldwise.networks.forecasting.daily_cycle import DailyCycle
 from fieldwise.networks.forecasting.predrnn import PredRNN
 from fieldwise.networks.forecasting.savp import SAVP
 from fieldwise.networks.forecasting.simvp import SimVP
@@ -16,7 +17,6 @@ CHANNELS, CONTEXT, HORIZON, CELLS = 2, 3, 4, (16, 24)
 FEW = {"features": 4, "translator_features": 8, "translator_blocks": 2}
 FED = {
     "advection": (Advection, {"frames": 2}),
-    "daily advection": (DailyAdvection, {"day": 2, "frames": 1}),
     "stochastic advection": (StochasticAdvection, {}),
     "convlstm": (ConvLSTM, {"features": 4, "layers": 2}),
     "predrnn": (PredRNN, {"features": 4}),
@@ -30,7 +30,7 @@ AT_ONCE = {
     "stochastic simvp": (StochasticSimVP, FEW),
     "weatherbench": (WeatherBenchCNN, {"features": 4}),
 }
-ALL = FED | AT_ONCE
+ALL = FED | AT_ONCE | {"daily cycle": (DailyCycle, {"day": 2})}
 DRAWING = ("savp", "vae", "stochastic advection", "stochastic convlstm", "stochastic simvp")
 
 

@@ -2,13 +2,11 @@
 
 from itertools import pairwise
 
-import numpy as np
 import pytest
 import torch
 
-from fieldwise.networks.forecasting.advection import Advection, DailyAdvection, StochasticAdvection
+from fieldwise.networks.forecasting.advection import Advection, StochasticAdvection
 from fieldwise.networks.noise import WorldNoise
-from fieldwise.scores.forecasts import DampedPersistence
 
 
 def sequences(cells=(10, 12), forcing=1):
@@ -64,59 +62,6 @@ def test_members_are_the_same_alone_and_beside_others():
         alone = network(inputs[1:], horizon=4, forcing=forcing[1:], noise=noise(4))
     torch.testing.assert_close(both[1:], alone)
     assert not torch.equal(both[0], both[1])
-
-
-def test_untrained_daily_advection_is_damped_persistence():
-    """A world whose departures from yesterday halve each hour: the baseline's shares come to 0.5 ** L."""
-    day, horizon = 4, 7  # further than a day, too
-    rng = np.random.default_rng(0)
-    frames = [*rng.normal(size=(day, 2, 6, 8))]
-    departure = 8.0 * np.ones((2, 6, 8))
-    for _ in range(40):
-        frames.append(frames[-day] + departure)
-        departure = departure / 2
-    damped = DampedPersistence(horizon=day, day=day)
-    damped.add(frames)
-    shares = 0.5 ** np.arange(1, day + 1)
-    np.testing.assert_allclose(damped.shares[:, 0, 0, 0], shares, rtol=1e-6)
-    known = rng.normal(size=(1, day + 2, 2, 6, 8))
-    network = DailyAdvection(2, forcing=1, context=day + 2, horizon=horizon, day=day, lasts=0.5).double()
-    with torch.no_grad():
-        told = network(torch.from_numpy(known), forcing=torch.zeros(1, day + 2 + horizon, 1, 6, 8))[0].numpy()
-    np.testing.assert_allclose(told[:day], damped.predict(known[0]), rtol=1e-5, atol=1e-5)
-    later = known[0, 2:5] + 0.5 ** np.arange(5, 8)[:, None, None, None] * (known[0, -1] - known[0, 1])
-    np.testing.assert_allclose(told[day:], later)
-
-
-def test_decay_of_weights_pulls_daily_advection_to_damped_persistence():
-    torch.manual_seed(0)
-    network, known = DailyAdvection(1, context=5, horizon=3, day=4, frames=1), torch.randn(2, 5, 1, 6, 8)
-    with torch.no_grad():
-        begun = network(known)
-        torch.nn.init.normal_(network.change.weight)
-        assert (network(known) - begun).abs().max() > 0.1
-    optimizer = torch.optim.AdamW(network.parameters(), lr=0.1, weight_decay=5.0)
-    for _ in range(40):
-        network.zero_grad()
-        (0 * network(known).sum()).backward()
-        optimizer.step()
-    with torch.no_grad():
-        torch.testing.assert_close(network(known), begun, rtol=1e-4, atol=1e-4)
-
-
-def test_daily_advection_carries_departures_with_the_wind():
-    """What is warmer than yesterday moves by whole cells upon yesterday's maps, which stay where they are."""
-    generator = torch.Generator().manual_seed(0)
-    known = torch.randn(1, 5, 1, 10, 12, generator=generator)
-    network = DailyAdvection(1, context=5, horizon=4, day=4, frames=1, reach=5, lasts=0.9, padding="circular")
-    with torch.no_grad():
-        network.change.weight[0, 0, 2, 2] = -0.9
-        network.change.weight[0, 0, 2 - 1, 2 - 2] = 0.8  # from one row and two columns before
-        told = network(known)
-    departure = known[:, 4] - known[:, 0]
-    for hour in range(1, 5):
-        expected = known[:, hour] + 0.8**hour * departure.roll((hour, 2 * hour), (-2, -1))
-        torch.testing.assert_close(told[:, hour - 1], expected)
 
 
 def two_winds(turns):

@@ -21,9 +21,11 @@ from forecasting_networks import (
 from torch.nn import functional
 
 from fieldwise.errors import InputError
-from fieldwise.networks.forecasting.advection import Advection, DailyAdvection
+from fieldwise.networks.forecasting import frames
+from fieldwise.networks.forecasting.advection import Advection
 from fieldwise.networks.forecasting.cdna import move
 from fieldwise.networks.forecasting.convlstm import ConvLSTM, ConvLSTMCell, _Renewal
+from fieldwise.networks.forecasting.daily_cycle import DailyCycle
 from fieldwise.networks.forecasting.discriminators import SequenceDiscriminator, VideoDiscriminator
 from fieldwise.networks.forecasting.predrnn import PredRNN, SpatiotemporalCell
 from fieldwise.networks.forecasting.savp import SAVP, CodedLayer
@@ -81,9 +83,6 @@ def test_no_frame_knows_what_comes_later(name):
             network(inputs, forcing=light, truth=true, fed=fed, **noise_of(name))
             for light, true in ((forcing, truth), (forcing, later), (sunny, truth))
         )
-    if name == "daily advection":  # of the sun it is told by yesterday
-        assert torch.equal(of_forcing, made)
-        of_forcing = of_truth
     for changed in (of_truth, of_forcing):  # both show in the third frame first
         assert torch.equal(changed[:, :2], made[:, :2])
         assert (changed[:, 2] - made[:, 2]).abs().max() > 1e-4
@@ -126,6 +125,20 @@ def test_members_differ_and_are_drawn_again_to_the_bit(name):
     assert ((first - second).abs().amax((2, 3, 4)) > 1e-3).all()
     together = draw([0, 1])  # one each of the samples
     torch.testing.assert_close(together, torch.stack([first[0], second[1]]), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", DRAWING)
+def test_planes_drawn_together_are_those_drawn_one_by_one(name, monkeypatch):
+    network, (inputs, forcing, _), world = make(name), sequences(), noise_of(name, [3, 4])["noise"]
+
+    def draw(noise):
+        with torch.no_grad():
+            return network(inputs, forcing=forcing, noise=noise)
+
+    alone = draw(lambda level, shape, like: world(level, shape, like))
+    assert torch.equal(draw(world), alone)
+    monkeypatch.setattr(frames, "AT_ONCE", 2 * CELLS[0] * CELLS[1])
+    assert torch.equal(draw(world), alone)
 
 
 def test_fresh_noise_is_drawn_where_none_is_given():
@@ -309,8 +322,17 @@ def test_sequences_that_do_not_fit_are_refused(name, changes, match):
             "--context 12 --horizon 12: 1 frames and a lag of 24 take a context of 25",
         ),
         (lambda: Advection(1, context=25, horizon=25, lag=24), "and a horizon of 24 at most"),
-        (lambda: DailyAdvection(1, context=12), "--context 12: 2 departures .* take a context of 26"),
-        (lambda: DailyAdvection(1, day=0), "day is 0; give at least 1"),
+        (
+            lambda: DailyCycle(1, context=24),
+            "--context 24: a day of 24 frames and the frame before take .* 25",
+        ),
+        (lambda: DailyCycle(1, forcing=0), "--forcing: is empty, and the daily cycle follows the sun"),
+        (lambda: DailyCycle(1, day=1), "--day: is 1; give at least 2"),
+        (lambda: DailyCycle(1, relaxation=0), "relaxation is 0; give more than 0"),
+        (
+            lambda: DailyCycle(1)(torch.zeros(1, 9, 1, 4, 4), forcing=torch.zeros(1, 21, 1, 4, 4)),
+            "are 9 hours",
+        ),
         (lambda: Advection(1, reach=4), "a kernel has 4 cells a side; give an odd number"),
         (lambda: SimVP(1, translator="vit"), "translator is 'vit'; take gsta or convmixer"),
         (lambda: PredRNN(1, patch=4)(torch.zeros(1, 2, 1, 6, 8)), "no whole patches of 4"),

@@ -75,6 +75,13 @@ def test_cells_of_a_volume_are_those_of_an_independent_generator():
     np.testing.assert_array_equal(volume[0, 0].numpy(), np.float32(expected))
 
 
+def test_levels_together_are_those_one_by_one():
+    options = {"origin": [(-2, 7), (3, -5)], "member": [4, 5], "shape": (3, 11), "period": (None, 6)}
+    together = plane(level=[9, 0, 2], **options)
+    assert together.shape == (2, 3, 3, 11)
+    assert torch.equal(together, torch.cat([plane(level=level, **options) for level in (9, 0, 2)], dim=1))
+
+
 def test_the_numbers_are_the_same_for_ever():
     first = cell_noise(seed=42, member=0, level=0, origin=(0, 0), shape=(1, 5))
     assert [number.hex() for number in first.flatten().tolist()] == STORED

@@ -61,21 +61,21 @@ def cell_noise(
     *,
     seed: int | Sequence[int],
     member: int | Sequence[int],
-    level: int,
+    level: int | Sequence[int],
     origin: Sequence[int] | Sequence[Sequence[int]],
     shape: Sequence[int],
     period: Sequence[int | None] | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Return standard normal numbers of the cells of a window, one plane a sample.
+    """Return standard normal numbers of the cells of a window, one plane a sample and level.
 
     Parameters
     ----------
     seed, member : int or sequence of int
         One for all samples or one each, from 0 to 2^32 - 1.
-    level : int
-        Which of the independent planes of a network.
+    level : int or sequence of int
+        Which of the independent planes of a network; several together take hardly longer than one.
     origin : sequence of int
         World index of the first cell along each axis, one for all samples or one each, (sample, axis);
         below 0 too.
@@ -89,7 +89,7 @@ def cell_noise(
     Returns
     -------
     Tensor
-        (sample, 1, *shape); one sample where seed, member and origin are given for all.
+        (sample, level, *shape); one sample where seed, member and origin are given for all.
 
     Raises
     ------
@@ -118,15 +118,15 @@ def cell_noise(
     cells[-1], lanes = _share_counters(cells[-1])
     counter = [_along(index, axis, len(shape)).to(device) for axis, index in enumerate(cells)][::-1]
     counter += [torch.zeros_like(counter[0])] * (3 - len(shape))
-    counter += [torch.full_like(counter[0], level)]
-    normal = _to_normal(philox(counter, key), dtype)
-    lanes = _along(lanes, len(shape) - 1, len(shape)).expand(-1, *shape[:-1], -1)
-    return normal.gather(-1, lanes.to(device))[:, None]
+    levels = torch.as_tensor(level, dtype=torch.int64).view(1, -1, *[1] * len(shape))
+    normal = _to_normal(philox([*counter, levels.to(device)], key), dtype)
+    lanes = _along(lanes, len(shape) - 1, len(shape)).expand(-1, levels.shape[1], *shape[:-1], -1)
+    return normal.gather(-1, lanes.to(device))
 
 
 def _along(index: Tensor, axis: int, dimensions: int) -> Tensor:
-    """Lay (sample, cell) along one axis of (sample, *space)."""
-    return index.view(len(index), *(-1 if other == axis else 1 for other in range(dimensions)))
+    """Lay (sample, cell) along one axis of (sample, level, *space)."""
+    return index.view(len(index), 1, *(-1 if other == axis else 1 for other in range(dimensions)))
 
 
 def _as_words(name: str, values: int | Sequence[int]) -> Tensor:
@@ -222,8 +222,19 @@ class WorldNoise:
         InputError
             If the plane's cells, so centred, are no cells of the world.
         """
-        space = shape[2:]
-        factor = Fraction(factor if self.factors is None else self.factors[level])
+        return self.draw_levels([level], shape, like, factor if self.factors is None else self.factors[level])
+
+    def draw_levels(
+        self, levels: Sequence[int], shape: Sequence[int], like: Tensor, factor: float | Fraction = 1
+    ) -> Tensor:
+        """Return the planes of several levels at once, (batch, level, *space), all of one factor.
+
+        >>> noise, fields = WorldNoise(seed=1, member=0, origin=(0, 0), window=(4, 8)), torch.zeros(1)
+        >>> both = noise.draw_levels([3, 5], (1, 1, 4, 8), fields)
+        >>> torch.equal(both[:, 1:], noise(5, (1, 1, 4, 8), fields))
+        True
+        """
+        space, factor = shape[2:], Fraction(factor)
         first = [
             [self._begin(*axis, factor) for axis in zip(origin, self.window, space, strict=True)]
             for origin in torch.as_tensor(self.origin).view(-1, len(self.window)).tolist()
@@ -234,14 +245,14 @@ class WorldNoise:
         noise = cell_noise(
             seed=self.seed,
             member=self.member,
-            level=level,
+            level=levels,
             origin=first,
             shape=space,
             period=period,
             device=like.device,
             dtype=like.dtype,
         )
-        return noise.expand(*shape)
+        return noise.expand(shape[0], -1, *space)
 
     @staticmethod
     def _begin(origin: int, window: int, cells: int, factor: Fraction) -> int:

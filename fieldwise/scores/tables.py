@@ -36,6 +36,7 @@ WORDS = {
     "psnr_published": "PSNR as published",
     "ssim": "SSIM",
     "ssim_published": "SSIM as published",
+    "spread_skill": "spread : error",
 }
 DIGITS = 4
 

@@ -23,6 +23,7 @@ MARKERS = "os^Dv<>P"
 FIRST = "best_possible"  # drawn in black: what cannot be beaten
 MOST_TICKS = 8
 FEW_LEADS = 16  # up to which each has a dot
+FEW_HOURS = 12  # of the day, likewise
 
 
 def draw_leads(
@@ -30,7 +31,7 @@ def draw_leads(
     leads_h: ArrayLike,
     *,
     logarithmic: Collection[str] = (),
-    level: float | None = None,
+    levels: Mapping[str, float] | None = None,
     width_cm: float = PAGE_CM,
 ) -> Sheet:
     """Draw scores over the lead, a panel a measure, with intervals as bands; a name looks alike in all.
@@ -40,7 +41,7 @@ def draw_leads(
     panels : label of the vertical axis -> name -> (lead,) score, or (3, lead) score and the ends of a band
     leads_h : (lead,) hours
     logarithmic : labels of panels that are spread on a logarithm where scores differ by far
-    level : value of a thin line, such as 0 of a difference
+    levels : label -> value of a thin line, such as 0 of a difference
     width_cm : of the figure; a single panel has the width of a column at most
 
     Raises
@@ -69,8 +70,8 @@ def draw_leads(
         for axes in grid[len(panels) :]:
             axes.remove()
         for index, (axes, (label, curves)) in enumerate(zip(grid, panels.items())):
-            if level is not None:
-                axes.axhline(level, color="0.6", linewidth=0.5, linestyle="dashed")
+            if levels and label in levels:
+                axes.axhline(levels[label], color="0.6", linewidth=0.5, linestyle="dashed")
             for name, values in curves.items():
                 _draw_band(axes, name, leads, np.atleast_2d(np.asarray(values, np.float64)), looks[name])
             _label_axes(axes, leads, label, logarithmic=label in logarithmic)
@@ -164,13 +165,13 @@ def draw_hours(
         for index, (axes, (name, curves)) in enumerate(zip(grid, panels.items())):
             for curve, scores in curves.items():
                 hours = sorted(scores)
-                look = {**looks[curve], "marker": ""}
+                look = looks[curve] if len(hours) <= FEW_HOURS else {**looks[curve], "marker": ""}
                 axes.plot(hours, [scores[hour] for hour in hours], label=title(curve), **look)
             axes.set_title(letter(index, name) if len(panels) > 1 else title(name))
             axes.set(xlabel="Valid at hour of the day (UTC)", xlim=(0, 23), xticks=range(0, 24, 6))
-            axes.set_ylim(0, None)
             if index % columns == 0:
                 axes.set_ylabel(unit_text(label))
+        grid[0].set_ylim(0, None)  # when all is drawn: the limit above is then that of all panels
         _name_lines(sheet, grid[: len(panels)], columns=5 if columns > 1 else 2)
     return sheet
 

@@ -3,8 +3,7 @@
 What weather does from hour to hour in its simplest form: it is carried along and fades, which is linear and
 reaches far, and it is warmed where the sun shines through, which is not linear and happens in each cell. With
 some thousand parameters it is small and quick, and learns in minutes; :class:`StochasticAdvection` draws what
-cannot be known, as which of a few ways the whole map goes. Where days are alike but for the weather,
-:class:`DailyAdvection` carries along by how much it is warmer than a day ago.
+cannot be known, as which of a few ways the whole map goes.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from fieldwise.networks.convolutions.padding import PaddedConvolution
 from fieldwise.networks.forecasting.frames import (
     DrawingNetwork,
     SequenceNetwork,
-    draw_numbers,
-    draw_plane,
+    draw_planes,
     roll_out,
+    take_numbers,
 )
 from fieldwise.networks.valid.srgan import Noise, draw_noise
 
@@ -133,19 +132,19 @@ class Advection(SequenceNetwork):
         if self.lag:
             known.append(inputs[:, begin - self.lag :][:, : horizon + self.known])
         hours = self._find_hours(inputs, horizon, forcing) if self.ways > 1 else None
+        planes = self._draw_planes(inputs[:, -1], horizon, noise)
 
         def advance(frames: Tensor, state: Any, step: int) -> tuple[Tensor, Any]:
             read, told = state or ([], None)
             read = [*read, *frames.unbind(1)]
-            ways = self._go_all_ways(read[-self.frames :], step, noise)
+            drawn, numbers = planes[:, step].split([self.planes, self.levels - self.planes], dim=1)
+            ways = self._go_all_ways(read[-self.frames :], drawn)
             if hours is None:
                 return ways[:, 0], (read[-self.frames :], ways)
             if told is None:
-                told = self._go_all_ways(read[:-1], 0, _no_noise)
-            frame = read[-1]
-            cells, level = (frame.shape[-2], frame.shape[-1]), step * self.levels + self.planes
-            numbers = draw_numbers(noise, level, frame, cells, self.ways + 1)
-            shares = self.steering(frame[:, : self.channels], told, hours[:, step], numbers)
+                told = self._go_all_ways(read[:-1], torch.zeros_like(drawn))
+            numbers = take_numbers(numbers, self.ways + 1)
+            shares = self.steering(read[-1][:, : self.channels], told, hours[:, step], numbers)
             return torch.einsum("bw,bwcyx->bcyx", shares, ways), (read[-self.frames :], ways)
 
         together = torch.cat(known, dim=2) if known else None
@@ -156,25 +155,26 @@ class Advection(SequenceNetwork):
         """Planes of noise that are drawn for each frame."""
         return self.planes + (self.ways > 1)
 
-    def _go_all_ways(self, last: list[Tensor], step: int, noise: Noise) -> Tensor:
+    def _draw_planes(self, like: Tensor, horizon: int, noise: Noise) -> Tensor:
+        """Draw those of all frames at once, (batch, horizon, levels, y, x)."""
+        cells = (like.shape[-2], like.shape[-1])
+        if not self.levels:
+            return like.new_empty(len(like), horizon, 0, *cells)
+        return draw_planes(noise, range(horizon * self.levels), like, cells).unflatten(1, (horizon, -1))
+
+    def _go_all_ways(self, last: list[Tensor], drawn: Tensor) -> Tensor:
         """Give the next frame that each way would bring, (batch, ways, channels, y, x)."""
         frame, size = last[-1], self.channels
         made = frame[:, :size]
         if self.lag:  # what is known of this hour and the next comes last of the former and the latter
             made = made + frame[:, -size:] - frame[:, size + self.forcing :][:, :size]
-        told = torch.cat(last[::-1], dim=1)
-        return made[:, None] + self.find_changes(self._disturb(told, step, noise))
+        return made[:, None] + self.find_changes(torch.cat([*last[::-1], drawn], dim=1))
 
     def find_changes(self, frame: Tensor) -> Tensor:
         """Map what is read, frame by frame from the last one back, and noise to the change by each way."""
         carried = self.carry(frame).unflatten(1, (self.ways, -1)).flatten(0, 1)
         seen = torch.cat([frame.repeat_interleave(self.ways, 0), carried], dim=1)
         return (self.skip(carried) + self.change(seen)).unflatten(0, (-1, self.ways))
-
-    def _disturb(self, frame: Tensor, step: int, noise: Noise) -> Tensor:
-        cells, first = (frame.shape[-2], frame.shape[-1]), step * self.levels
-        planes = [draw_plane(noise, first + number, frame, cells) for number in range(self.planes)]
-        return torch.cat([frame, *planes], dim=1)
 
     def _find_hours(self, inputs: Tensor, horizon: int, forcing: Tensor | None) -> Tensor:
         """Give the map's mean of the forcing up to each hour that is made: (batch, horizon, context + 1)."""
@@ -244,10 +244,6 @@ def _choose_highest(numbers: Tensor) -> Tensor:
     return hard + soft - soft.detach()
 
 
-def _no_noise(level: int, shape: torch.Size, like: Tensor) -> Tensor:
-    return like.new_zeros(shape)
-
-
 class StochasticAdvection(DrawingNetwork, Advection):
     """Advection with planes of noise beside each frame, to be trained by proper scores.
 
@@ -273,81 +269,3 @@ class StochasticAdvection(DrawingNetwork, Advection):
 
     def __init__(self, channels: int, *, planes: int = 3, **options) -> None:
         super().__init__(channels, planes=planes, **options)
-
-
-class DailyAdvection(SequenceNetwork):
-    """Yesterday's same hour, and what a linear convolution makes of the last maps' departures from theirs.
-
-    A departure is d(t) = x(t) - x(t - day). Untrained it is damped persistence, with lasts^L d(t) added to
-    yesterday's same hour; what is learnt is the convolution by which d(t + 1) differs from lasts d(t). A
-    decay of weights therefore pulls towards damped persistence. So few numbers are learnt from a fortnight.
-
-    Parameters
-    ----------
-    channels, forcing, context, horizon, padding
-        As of `fieldwise.networks.forecasting.convlstm.ConvLSTM`; the forcing is not read, and of the context
-        the last day and the frames.
-    day : int
-        Frames after which it is the same hour.
-    frames : int
-        How many of the last departures are read: of two, it is seen where things move.
-    reach : int
-        Cells on a side of the kernels, odd.
-    lasts : float
-        Share of a departure that is left after a frame, before anything is learnt.
-
-    Raises
-    ------
-    InputError
-        If an option is out of range, or sequences do not go together or with the network.
-
-    Examples
-    --------
-    A day of two frames; half of what it is warmer than a day ago is left after a frame:
-
-    >>> network = DailyAdvection(1, context=3, horizon=2, day=2, frames=1, lasts=0.5)
-    >>> warmer = torch.tensor([10.0, 20.0, 14.0]).view(1, 3, 1, 1, 1).expand(1, 3, 1, 4, 4)
-    >>> network(warmer)[0, :, 0, 0, 0].tolist()  # 20 + 4 / 2 and 14 + 4 / 4
-    [22.0, 15.0]
-    """
-
-    computes_in_full = True  # there is no more to it than a few thousand products a cell
-
-    def __init__(
-        self,
-        channels: int,
-        *,
-        forcing: int = 0,
-        context: int = 26,
-        horizon: int = 12,
-        day: int = 24,
-        frames: int = 2,
-        reach: int = 7,
-        lasts: float = 0.97,
-        padding: str = "reflect",
-    ) -> None:
-        super().__init__(channels, forcing=forcing, context=context, horizon=horizon, padding=padding)
-        check_sizes(day=day, frames=frames)
-        if context < day + frames:
-            raise InputError(
-                f"--context {context}: {frames} departures from a day of {day} frames take a context of "
-                f"{day + frames} at least"
-            )
-        self.day, self.frames, self.lasts = day, frames, lasts
-        self.change = PaddedConvolution(frames * channels, channels, reach, beyond=padding, bias=True)
-        for parameter in self.change.parameters():
-            nn.init.zeros_(parameter)
-
-    def make(
-        self, inputs: Tensor, horizon: int, forcing: Tensor | None, truth: Tensor | None, fed: Tensor | None
-    ) -> Tensor:
-        """Make frame after frame of the departures, upon yesterday's."""
-        yesterday = inputs[:, -self.day :][:, torch.arange(horizon) % self.day]
-        departures = (inputs[:, self.day :] - inputs[:, : -self.day])[:, -self.frames :]
-
-        def advance(known: Tensor, read: list[Tensor] | None, step: int) -> tuple[Tensor, list[Tensor]]:
-            last = [*(read or ()), *known.unbind(1)][-self.frames :]
-            return self.lasts * last[-1] + self.change(torch.cat(last[::-1], dim=1)), last
-
-        true = None if truth is None else truth - yesterday
-        return yesterday + roll_out(advance, departures, horizon=horizon, truth=true, fed=fed)

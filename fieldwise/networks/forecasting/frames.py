@@ -15,7 +15,7 @@ A network that gives all frames at once is fed nothing back, and reads no truth.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ from fieldwise.errors import InputError
 from fieldwise.networks.convnet import check_sizes
 from fieldwise.networks.valid.srgan import Noise, draw_noise
 
+AT_ONCE = 2**20  # cells of noise that are drawn together: many take hardly longer, but all have to be held
 PADDINGS = ("reflect", "circular", "zeros", "zonal")
 Advance = Callable[[Tensor, Any, int], tuple[Tensor, Any]]
 
@@ -274,6 +275,22 @@ def draw_plane(noise: Noise, level: int, like: Tensor, cells: tuple[int, int], s
     return noise(level, torch.Size([len(like), 1, *cells]), like)[..., ::step, ::step]
 
 
+def draw_planes(noise: Noise, levels: Sequence[int], like: Tensor, cells: tuple[int, int]) -> Tensor:
+    """Draw planes of noise together, (batch, level, y, x): the same as one by one, and quicker.
+
+    >>> from fieldwise.networks.noise import WorldNoise
+    >>> noise, fields = WorldNoise(seed=0, member=[0, 1], origin=(0, 0), window=(4, 4)), torch.zeros(2, 1)
+    >>> planes = draw_planes(noise, range(6), fields, (4, 4))
+    >>> torch.equal(planes[:, 3:4], draw_plane(noise, 3, fields, (4, 4)))
+    True
+    """
+    if not hasattr(noise, "draw_levels"):
+        return torch.cat([draw_plane(noise, level, like, cells) for level in levels], dim=1)
+    shape, few = torch.Size([len(like), 1, *cells]), max(1, AT_ONCE // (cells[0] * cells[1]))
+    parts = (levels[first : first + few] for first in range(0, len(levels), few))
+    return torch.cat([noise.draw_levels(part, shape, like) for part in parts], dim=1)
+
+
 def draw_numbers(noise: Noise, level: int, like: Tensor, cells: tuple[int, int], count: int) -> Tensor:
     """Draw numbers that hold for the whole map, (batch, count): those of its first cells.
 
@@ -282,10 +299,19 @@ def draw_numbers(noise: Noise, level: int, like: Tensor, cells: tuple[int, int],
     >>> draw_numbers(noise, 0, torch.zeros(2, 1, 4, 4), (4, 4), 3).shape
     torch.Size([2, 3])
     """
-    drawn = draw_plane(noise, level, like, cells).flatten(1)
-    if count > drawn.shape[1]:
-        raise InputError(f"a map of {cells[0]} x {cells[1]} cells has no {count} numbers; give a larger one")
-    return drawn[:, :count]
+    return take_numbers(draw_plane(noise, level, like, cells), count)
+
+
+def take_numbers(plane: Tensor, count: int) -> Tensor:
+    """Take the numbers of the first cells of a plane, (batch, 1, y, x), that hold for the whole map.
+
+    >>> take_numbers(torch.arange(16.0).view(1, 1, 4, 4), 3).tolist()
+    [[0.0, 1.0, 2.0]]
+    """
+    if count > plane.shape[-2] * plane.shape[-1]:
+        cells = f"{plane.shape[-2]} x {plane.shape[-1]}"
+        raise InputError(f"a map of {cells} cells has no {count} numbers; give a larger one")
+    return plane.flatten(1)[:, :count]
 
 
 def coarsen(fields: Tensor, step: int) -> Tensor:

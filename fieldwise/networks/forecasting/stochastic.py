@@ -23,6 +23,7 @@ from fieldwise.networks.forecasting.frames import (
     DrawingNetwork,
     draw_numbers,
     draw_plane,
+    draw_planes,
     roll_on,
     roll_out,
 )
@@ -130,7 +131,7 @@ class StochasticConvLSTM(DrawingNetwork):
     def _draw(self, frame: Tensor, step: int, noise: Noise) -> Tensor:
         """Draw the planes of a frame, (batch, planes + numbers, y, x); only the last known one has any."""
         cells, level = (frame.shape[-2], frame.shape[-1]), step * (self.planes + 1)
-        planes = [draw_plane(noise, level + number, frame, cells) for number in range(self.planes)]
+        planes = [draw_planes(noise, range(level, level + self.planes), frame, cells)]
         if self.numbers:
             drawn = draw_numbers(noise, level + self.planes, frame, cells, self.numbers)
             planes.append(drawn[:, :, None, None].expand(-1, -1, *cells))
@@ -181,9 +182,8 @@ class StochasticSimVP(DrawingNetwork, SimVP):
                 layer = self.disturbances[number]
                 if number == blocks:  # frame by frame
                     levels = range(first + 2 * blocks, first + 2 * blocks + self.horizon)
-                    planes = [draw_plane(noise, level, frames, cells) for level in levels]
-                    planes = [plane.expand(len(frames), -1, -1, -1) for plane in planes]
-                    return layer(features, torch.cat(planes))
+                    planes = draw_planes(noise, levels, frames, cells).expand(len(frames), -1, -1, -1)
+                    return layer(features, planes.transpose(0, 1).flatten(0, 1)[:, None])
                 level = first + 2 * number
                 plane = draw_plane(noise, level, frames, cells, self.step)
                 drawn = draw_numbers(noise, level + 1, frames, cells, self.numbers) if self.numbers else None

@@ -72,7 +72,8 @@ def compare(
     words = [*_say(together, list(results), bootstrap, days)]
     if silent:
         words.append(f"not in the figure of latency, as no latency.json tells it: {', '.join(silent)}")
-    draw = partial(_draw, out, together, skill, differences, latencies, bootstrap)
+    skilled = {f"Skill of the MSE against\n{reference.replace('_', ' ')}": skill}
+    draw = partial(_draw, out, together, skilled, differences, latencies, bootstrap)
     return judge(
         rows,
         run=out,
@@ -211,7 +212,7 @@ def _say(
 def _draw(
     out: Path,
     together: xr.Dataset,
-    skill: Mapping[str, np.ndarray],
+    skill: Mapping[str, Mapping[str, np.ndarray]],
     differences: Mapping[str, np.ndarray],
     latencies: Mapping[str, Mapping[str, Any] | None],
     bootstrap: BlockBootstrap | None,
@@ -219,7 +220,7 @@ def _draw(
     from fieldwise.figures import try_to_draw
     from fieldwise.figures.forecasts import draw_latency, draw_leads
     from fieldwise.figures.panels import unit_text
-    from fieldwise.recipes.temperature_forecast.judgement.drawing import lines_of, panels_of
+    from fieldwise.recipes.temperature_forecast.judgement.drawing import IDEALS, lines_of, panels_of
 
     folder, leads_h = Path(out) / "figures", together["fcst_hour"].to_numpy()
     units = unit_text(together["mse"].attrs["units"])
@@ -228,8 +229,8 @@ def _draw(
     shown = panels_of(together.sel(name=names), bootstrap)
     paired = {first: np.zeros(leads_h.size), **differences}
     sheets: dict[str, Any] = {
-        "leads": partial(draw_leads, shown, leads_h, logarithmic=[next(iter(shown))]),
-        "skill": partial(draw_leads, {"Skill score of the MSE": skill}, leads_h, level=0.0),
+        "leads": partial(draw_leads, shown, leads_h, logarithmic=[next(iter(shown))], levels=IDEALS),
+        "skill": partial(draw_leads, skill, leads_h, levels=dict.fromkeys(skill, 0.0)),
         "differences": partial(draw_leads, {f"MSE less that of {first} ({units})": paired}, leads_h),
     }
     errors = together["mse"].isel(fcst_hour=-1).mean("init_time")

@@ -20,7 +20,7 @@ NETWORKS = {
     "convlstm_gan": f"{HOME}.convlstm.ConvLSTM",
     "weatherbench": f"{HOME}.weatherbench.WeatherBenchCNN",
     "advection": f"{HOME}.advection.Advection",
-    "daily_advection": f"{HOME}.advection.DailyAdvection",
+    "daily_cycle": f"{HOME}.daily_cycle.DailyCycle",
     "stochastic_advection": f"{HOME}.advection.StochasticAdvection",
     "stochastic_convlstm": f"{HOME}.stochastic.StochasticConvLSTM",
     "stochastic_simvp": f"{HOME}.stochastic.StochasticSimVP",
@@ -56,7 +56,7 @@ SMALL = {
 DRAWN = {"members": 2}
 TRAINING: dict[str, dict[str, Any]] = {
     "advection": SMALL,
-    "daily_advection": {"learning_rate": 3e-3, "warmup_steps": 20, "decays": True},
+    "daily_cycle": {"learning_rate": 1e-2, "warmup_steps": 20, "decays": True},
     "stochastic_advection": SMALL | DRAWN,
     "stochastic_convlstm": DRAWN,
     "stochastic_simvp": DRAWN,

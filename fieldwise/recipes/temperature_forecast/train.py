@@ -62,16 +62,16 @@ def train(
         context: Hours that are read.
         horizon: Hours that are forecast.
         stride: Hours between the beginnings of two sequences to learn from.
-        network: advection, daily_advection, convlstm, predrnn, simvp, simvp_mixer, savp, vae, convlstm_gan,
+        network: advection, daily_cycle, convlstm, predrnn, simvp, simvp_mixer, savp, vae, convlstm_gan,
             weatherbench, stochastic_advection, stochastic_convlstm, stochastic_simvp, or an import path.
             Options below that have no default are what suits a network, of published ones what their authors
             take.
         padding: What convolutions read beyond the edges; auto: `circular` of a world that goes on at its
             other side, otherwise `reflect`. `zonal` is for maps of the whole globe.
         network_options: Further arguments of the network, by name. Where days are alike but for the weather,
-            as on land and sea, advection needs `{lag: 24, frames: 2}`, and for these --context 26, as does
-            daily_advection, which is linear. Where the wind may turn at certain hours, stochastic_advection
-            draws which way with `{ways: 2}`.
+            as on land and sea, advection needs `{lag: 24, frames: 2}` and --context 26; daily_cycle, which a
+            few weeks are enough for, needs --context 25. Where the wind may turn at certain hours,
+            stochastic_advection draws which way with `{ways: 2}`.
         loss: mse, mae, an import path, or a sum such as mse+0.1*mae; of ensembles crps or proper_score. By
             default mse, and crps of ensembles.
         others_weight: Weight of the other fields beside the target in it.
@@ -92,11 +92,11 @@ def train(
         game: What is played against it.
         optimizer: adam, adamw or an import path.
         optimizer_options: Its further arguments, by name.
-        learning_rate: Of the optimiser; by default 1e-3, of advection 1e-2, of daily_advection 3e-3, of
+        learning_rate: Of the optimiser; by default 1e-3, of advection and daily_cycle 1e-2, of
             savp 2e-4.
         weight_decay: Of the optimiser.
         decay_epochs: Epochs in which the rate falls to nothing along half a cosine; 0: it stays. By default
-            0, of advection, daily_advection and savp all.
+            0, of advection, daily_cycle and savp all.
         warmup_steps: Steps in which it rises to what it is to be.
         clip_norm: Largest norm of the gradient; 0 for any.
 

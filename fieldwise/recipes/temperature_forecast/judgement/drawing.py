@@ -22,6 +22,7 @@ from fieldwise.scores.tables import label_of, make_score
 
 LATENCY = "latency.json"
 PANELS = ("mse", "acc", "ssim", "gradient_ratio", "bias", "crps")
+IDEALS = {"Gradient ratio": 1.0, "Spread : error": 1.0, "Bias (K)": 0.0}  # by label
 DECILES = tuple(range(10, 101, 10))
 A_SHEET = 5  # cases
 LEAST_PAIRS = 200  # of a bin, for its quantiles to be drawn
@@ -56,7 +57,9 @@ def draw_judgement(
     quantity = f"{LABELS.get(judged.scores.target, judged.scores.target)} ({judged.scores.units})"
     label = label_of(_row(results, "mse"))
     sheets: dict[str, Any] = {
-        "leads": partial(draw_leads, panels_of(results, bootstrap), leads_h, logarithmic=[label]),
+        "leads": partial(
+            draw_leads, panels_of(results, bootstrap), leads_h, logarithmic=[label], levels=IDEALS
+        ),
         "hours": partial(draw_hours, _hours_of(results, choose_leads(leads_h)), label=label),
         **_list_sheets(judged, quantity),
     }
@@ -121,7 +124,7 @@ def panels_of(results: xr.Dataset, bootstrap: BlockBootstrap | None) -> dict[str
 
 def _hours_of(results: xr.Dataset, leads: Sequence[float]) -> dict[str, dict[str, dict[int, float]]]:
     """Give lead to name to hour of the day to MSE."""
-    names = [name for name in results["name"].values.tolist() if name != "member"]
+    names = [name for name in results["name"].values.tolist() if name not in ("member", "last_value")]
     return {
         f"{lead:g} h ahead": {name: mean_by_hour(results, "mse", name, lead_h=lead) for name in names}
         for lead in leads
@@ -189,12 +192,13 @@ def draw_deciles(
     from fieldwise.figures.forecasts import draw_cases
 
     errors = results["mse"].sel(name="prediction").isel(fcst_hour=-1)
+    ahead = f"{float(errors['fcst_hour']):g} h ahead"
     order = np.argsort(errors.to_numpy(), kind="stable")
     for first in range(0, len(DECILES), A_SHEET):
         deciles = DECILES[first : first + A_SHEET]
         chosen = [order[round((len(order) - 1) * decile / 100)] for decile in deciles]
         cases = {
-            f"{decile} %": _maps_of(opened, references, errors.isel(init_time=int(place)))
+            f"{decile} %, {ahead}": _maps_of(opened, references, errors.isel(init_time=int(place)))
             for decile, place in zip(deciles, chosen, strict=True)
         }
         globe = opened[0].case.facts.get("globe") if not opened[0].case.periodic else None
@@ -205,10 +209,12 @@ def draw_deciles(
 def _maps_of(
     opened: Sequence[Opened], references: References, score: xr.DataArray
 ) -> tuple[str, np.ndarray, np.ndarray]:
-    """Give the valid time, and the observed and forecast map, of the last lead of an init time."""
+    """Give the valid time and score, and the observed and forecast map, of the last lead of an init time."""
+    from fieldwise.figures.panels import unit_text
+
     case, init_h = str(score["case"].item()), float(score["init_time"])
     each = next(each for each in opened if each.case.name == case)
     forecast = each.read(int(np.argmin(np.abs(each.init_h - init_h))), references)
     time = np.datetime64("2000-01-01T00", "m") + round(60 * float(forecast.valid_h[-1]))
-    words = f"{str(time).replace('T', ' ')}\nMSE {float(score):.3g}"
+    words = f"{str(time).replace('T', ' ')}\nMSE {float(score):.3g} {unit_text(score.attrs['units'])}"
     return words, forecast.observed[-1], forecast.maps["prediction"][-1]
