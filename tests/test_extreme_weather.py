@@ -24,7 +24,7 @@ from fieldwise.tasks import ClassTask, load_checkpoint
 
 QUIET = {"accelerator": "cpu", "tracker": "none", "progress": False}
 TINY = {"batch_size": 2, "max_epochs": 2, "seed": 3, "precision": "32-true"} | QUIET
-SMALL = {"network": "unet", "network_options": {"blocks": 2, "filters": 4}} | TINY
+SMALL = {"network": "unet", "network_options": {"blocks": 2, "filters": 4}, "coarsen": [1, 2]} | TINY
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +230,18 @@ def test_the_globe_goes_on_at_its_other_side(data, run, tmp_path):
     arrays = case.read(teller.signature.inputs)
     turned = teller({name: np.roll(values, 8, axis=-1) for name, values in arrays.items()})
     np.testing.assert_allclose(np.roll(turned[1:], -8, axis=-1), teller(arrays)[1:], atol=1e-5)
+
+
+def test_a_run_that_saw_coarser_grids_tells_of_them_without_a_warning(data, run, tmp_path, capsys):
+    """Cells of 5.8 and 11.6 degrees were seen, of 12 nearly, of 3.8 not."""
+    for spacing, warned in ((11.2, False), (3.75, True)):
+        coarse = extreme_weather.prepare(
+            out=tmp_path / f"{spacing}", spacing_degrees=spacing, days=0.9, seed=6, progress=False
+        )
+        out = extreme_weather.predict(run=run, data=coarse, out=tmp_path / "maps.nc", progress=False)
+        with xr.open_dataset(out) as maps:
+            assert maps["class"].shape[1:] == case_of(coarse, "test").shape
+        assert ("warning: case test/run_3: cells of" in capsys.readouterr().out) == warned
 
 
 def test_networks_of_climatenet_and_deepcam_tell(data, tmp_path):
