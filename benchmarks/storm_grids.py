@@ -48,15 +48,21 @@ def write_seasons(home: Path, grid: GlobalGrid, days: list[float], every_h: int)
 
 
 def train(options: argparse.Namespace, factors: list[int]) -> Path:
-    """Make seasons at the finest spacing, and train a network on them; what is there is not made again."""
+    """Make seasons at the finest spacing, and train a network on them; give its run.
+
+    What is there is not made again.
+    """
     home, data = options.out / "seasons", options.out / "data"
+    coarsest = round(max(options.spacings) / min(options.spacings))
     if not (data / "dataset.yaml").exists():
-        grid = make_grid(min(options.spacings), multiple=COLUMNS * max(factors))
+        grid = make_grid(min(options.spacings), multiple=COLUMNS * coarsest)
         write_seasons(home, grid, [options.days, *[options.days / 10] * 2], options.every_h)
-        extreme_weather.prepare(source=str(home), out=data, split="run", shares=(0.4, 0.3, 0.3), labellers=False)
+        extreme_weather.prepare(
+            source=str(home), out=data, split="run", shares=(0.4, 0.3, 0.3), labellers=False
+        )
         shutil.rmtree(home)
-    run = options.out / "run"
-    return extreme_weather.train(
+    run = options.out / f"run_{'_'.join(map(str, factors))}"
+    extreme_weather.train(
         data=data,
         run=run,
         coarsen=factors,
@@ -70,6 +76,7 @@ def train(options: argparse.Namespace, factors: list[int]) -> Path:
         tracker="none",
         progress=False,
     )
+    return run
 
 
 def judge_grid(teller: ClassPredictor, spacing_degrees: float, days: float) -> dict[str, Any]:
@@ -98,10 +105,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--judged_days", type=float, default=3.0, help="of the unseen season, three-hourly")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--filters", type=int, default=16, help="of the network's first block")
+    parser.add_argument(
+        "--factors", type=int, nargs="+", help="by default those of the spacings"
+    )
     options = parser.parse_args(arguments)
     finest = min(options.spacings)
-    train(options, sorted(round(spacing / finest) for spacing in options.spacings))
-    teller = load_teller(options.out / "run", accelerator="cpu")
+    factors = options.factors or [round(spacing / finest) for spacing in options.spacings]
+    teller = load_teller(train(options, sorted(factors)), accelerator="cpu")
     for spacing in options.spacings:
         print(flush=True)
         tell({"spacing": spacing} | judge_grid(teller, spacing, options.judged_days))

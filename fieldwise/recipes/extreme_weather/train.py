@@ -84,9 +84,9 @@ def train(
             any.
         gradient_lag: Step along the gradient of the step before.
         augment: Show globes mirrored at the equator too, with the winds that belong to them.
-        coarsen: Factors, such as [1, 2, 4], one of which is drawn for each batch: so many cells along each axis
-            become one, fields as their mean, classes as that which covers most. The network then reads
-            coarser grids too. One that is given twice is drawn twice as often.
+        coarsen: Factors, such as [1, 2, 4], one of which is drawn for each batch: so many cells along each
+            axis become one, fields as their mean, classes as that which covers most, so that the network
+            reads coarser grids too. One that is given twice is drawn twice as often.
         target_iou: Mean IoU of images in validation at which training stops; 0.82 is DeepCAM's.
 
     Returns:
