@@ -105,9 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--judged_days", type=float, default=3.0, help="of the unseen season, three-hourly")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--filters", type=int, default=16, help="of the network's first block")
-    parser.add_argument(
-        "--factors", type=int, nargs="+", help="by default those of the spacings"
-    )
+    parser.add_argument("--factors", type=int, nargs="+", help="by default those of the spacings")
     options = parser.parse_args(arguments)
     finest = min(options.spacings)
     factors = options.factors or [round(spacing / finest) for spacing in options.spacings]
