@@ -245,7 +245,7 @@ def test_the_globe_goes_on_at_its_other_side(data, run, tmp_path):
     np.testing.assert_allclose(np.roll(turned[1:], -8, axis=-1), teller(arrays)[1:], atol=1e-5)
 
 
-def test_a_run_that_saw_coarser_grids_tells_of_them_without_a_warning(data, run, tmp_path, capsys):
+def test_a_run_that_saw_coarser_grids_tells_of_them_and_warns_of_finer_ones(data, run, tmp_path, capsys):
     """Cells of 5.8 and 23 degrees were seen; those of 12 lie between, those of 3.8 do not."""
     for spacing, warned in ((10.0, False), (3.75, True)):
         coarse = extreme_weather.prepare(

@@ -106,7 +106,7 @@ def train(
 
     signature = describe_fields(learnt, channels or CHANNELS, str(settings["target"]), scales=scales)
     factors = coarsen or [1]
-    spacings = {round(case.spacing * factor, 6) for case in learnt for factor in factors}
+    spacings = {case.spacing * factor for case in learnt for factor in factors}
     signature = replace(signature, spacings=tuple(sorted(spacings)))
     frames = list_frames(learnt, signature)
     sampler = FrameSampler(len(frames), seed=training["seed"], symmetries=SYMMETRIES[augment])
