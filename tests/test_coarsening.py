@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fieldwise.samples.coarsening import coarsen_classes, coarsen_fields, make_mixed_loader
+from fieldwise.samples.coarsening import coarsen_classes, make_mixed_loader
 from fieldwise.samples.loaders import FrameSampler, PatchSampler
 
 
@@ -28,12 +28,6 @@ def test_classes_are_those_that_a_count_over_the_cells_gives(factor):
         np.testing.assert_array_equal(image, count_blocks(wanted, factor))
 
 
-def test_fields_are_means_over_blocks():
-    fields = np.random.default_rng(0).normal(size=(2, 3, 8, 12)).astype(np.float32)
-    wanted = fields.reshape(2, 3, 2, 4, 3, 4).mean(axis=(3, 5))
-    np.testing.assert_allclose(coarsen_fields(torch.from_numpy(fields), 4), wanted, atol=1e-6)
-
-
 def read_frame(rows, columns):
     """Eight columns of a wind to the north, with a storm in the north."""
     wind = np.zeros((2, 8, 16), dtype=np.float32)
@@ -46,6 +40,16 @@ def test_a_globe_is_mirrored_and_made_coarser_alike():
     (batch,) = make_mixed_loader([read_frame], sampler, [2], vectors={"inputs": [(0, 1)]})
     assert batch["inputs"][0, 1, :, 0].tolist() == [0, 0, -5, -5]
     assert batch["targets"][0, 0, :, 0].tolist() == [0, 0, 1, 1]
+
+
+def test_fields_are_means_over_blocks():
+    fields = np.random.default_rng(0).normal(size=(3, 8, 12)).astype(np.float32)
+
+    def read(rows, columns):
+        return {"inputs": fields, "targets": np.zeros((1, 8, 12))}
+
+    (batch,) = make_mixed_loader([read], FrameSampler(1, seed=0), [4])
+    np.testing.assert_allclose(batch["inputs"][0], fields.reshape(3, 2, 4, 3, 4).mean(axis=(2, 4)), atol=1e-6)
 
 
 def test_patches_are_made_coarser_too():

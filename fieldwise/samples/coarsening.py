@@ -24,16 +24,6 @@ from fieldwise.samples.loaders import (
 )
 
 
-def coarsen_fields(fields: Tensor, factor: int) -> Tensor:
-    """Average fields, (batch, channel, y, x), over blocks of `factor` x `factor` cells.
-
-    >>> import torch
-    >>> coarsen_fields(torch.tensor([[[[1.0, 2.0, 0.0, 0.0], [3.0, 6.0, 0.0, 4.0]]]]), 2).tolist()
-    [[[[3.0, 1.0]]]]
-    """
-    return functional.avg_pool2d(fields, factor)
-
-
 def coarsen_classes(classes: Tensor, factor: int) -> Tensor:
     """Give the class that covers most of each block of `factor` x `factor` cells of (batch, 1, y, x).
 
@@ -46,12 +36,14 @@ def coarsen_classes(classes: Tensor, factor: int) -> Tensor:
     [[[[2.0, 1.0, 0.0]]]]
     """
     one_hot = functional.one_hot(classes[:, 0].long()).movedim(-1, 1).float()
-    shares = coarsen_fields(one_hot, factor).roll(-1, 1)  # the background is the last
+    shares = functional.avg_pool2d(one_hot, factor).roll(-1, 1)  # the background is the last
     return ((shares.argmax(1, keepdim=True) + 1) % shares.shape[1]).to(classes.dtype)
 
 
 class MixedPatches(Patches):
-    """Patches of which each batch is shown on the grid, so many times coarser, that its first one says.
+    """Patches of which each batch is shown on a grid coarser by the factor that comes with its first one.
+
+    Fields become means over blocks of cells, classes what :func:`coarsen_classes` gives.
 
     >>> ones = np.ones((1, 4, 8), dtype=np.float32)
     >>> patches = MixedPatches([lambda rows, columns: {"inputs": ones, "targets": ones}], cells=None)
@@ -59,7 +51,7 @@ class MixedPatches(Patches):
     [(1, 1, 2, 4), (1, 1, 2, 4)]
     """
 
-    classes: Sequence[str] = ("targets",)  # what holds classes in a sample; everything else holds fields
+    classes: Sequence[str] = ("targets",)  # of a sample; everything else holds fields
 
     def __getitems__(self, cuts: Sequence[Any]) -> Nested:
         """Give patches as one batch."""
@@ -68,8 +60,10 @@ class MixedPatches(Patches):
         if factor == 1:
             return batch
         return {
-            name: (coarsen_classes if name in self.classes else coarsen_fields)(values, factor)
-            for name, values in batch.items()
+            name: coarsen_classes(each, factor)
+            if name in self.classes
+            else functional.avg_pool2d(each, factor)
+            for name, each in batch.items()
         }
 
 
