@@ -59,12 +59,8 @@ class MixedPatches(Patches):
         batch = super().__getitems__([cut[:-1] for cut in cuts])
         if factor == 1:
             return batch
-        return {
-            name: coarsen_classes(each, factor)
-            if name in self.classes
-            else functional.avg_pool2d(each, factor)
-            for name, each in batch.items()
-        }
+        told = {name: coarsen_classes(batch[name], factor) for name in self.classes}
+        return {name: functional.avg_pool2d(each, factor) for name, each in batch.items()} | told
 
 
 class MixedSampler(Sampler[Any]):
