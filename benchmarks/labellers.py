@@ -66,6 +66,19 @@ def count_decoys(season: Season, moments: list[Moment], classes: np.ndarray) -> 
     return marked
 
 
+def measure_overlaps(told: dict[str, Any], pairs: list[tuple[str, str]]) -> dict[str, Any]:
+    """Give the overlap of classes (times, rows, columns) that two tell, image by image and pooled."""
+    result: dict[str, Any] = {}
+    for one, other in pairs:
+        sums = ClassSums(CLASSES)
+        for true, predicted in zip(told[one], told[other]):
+            sums.add(predicted, true)
+        _, cyclone, river = sums.pooled
+        result[f"{one} / {other}: IoU per image"] = sums.per_image.mean()
+        result[f"{one} / {other}: IoU pooled (TC, AR)"] = f"{cyclone:.2f}, {river:.2f}"
+    return result
+
+
 def judge_grid(spacing_degrees: float, days: float, seed: int) -> dict[str, Any]:
     """Label a season on one grid: overlaps, shares of events found and of decoys marked."""
     grid = GlobalGrid.regular(round(180 / spacing_degrees) + 1, round(360 / spacing_degrees))
@@ -82,18 +95,15 @@ def judge_grid(spacing_degrees: float, days: float, seed: int) -> dict[str, Any]
             result[f"{name}: {kind}s found"] = f"{sum(found)} of {len(found)}"
         decoys = count_decoys(season, moments, told[name])
         result[f"{name}: decoys marked"] = f"{sum(decoys)} of {len(decoys)}"
-    for one, other in (
-        ("planted", "labeller"),
-        ("planted", "second labeller"),
-        ("labeller", "second labeller"),
-    ):
-        sums = ClassSums(CLASSES)
-        for true, predicted in zip(told[one], told[other]):
-            sums.add(predicted, true)
-        _, cyclone, river = sums.pooled
-        result[f"{one} / {other}: IoU per image"] = sums.per_image.mean()
-        result[f"{one} / {other}: IoU pooled (TC, AR)"] = f"{cyclone:.2f}, {river:.2f}"
+    pairs = [("planted", "labeller"), ("planted", "second labeller"), ("labeller", "second labeller")]
+    result |= measure_overlaps(told, pairs)
     return result
+
+
+def tell(result: dict[str, Any]) -> None:
+    """Print what was measured, one a line."""
+    for name, value in result.items():
+        print(f"{name:44s} {value:.3f}" if isinstance(value, float) else f"{name:44s} {value}", flush=True)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -104,10 +114,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     for spacing in options.spacings:
         print(flush=True)
-        for name, value in judge_grid(spacing, options.days, options.seed).items():
-            print(
-                f"{name:44s} {value:.3f}" if isinstance(value, float) else f"{name:44s} {value}", flush=True
-            )
+        tell(judge_grid(spacing, options.days, options.seed))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from fieldwise.tasks import ClassTask, load_checkpoint
 
 QUIET = {"accelerator": "cpu", "tracker": "none", "progress": False}
 TINY = {"batch_size": 2, "max_epochs": 2, "seed": 3, "precision": "32-true"} | QUIET
-SMALL = {"network": "unet", "network_options": {"blocks": 2, "filters": 4}} | TINY
+SMALL = {"network": "unet", "network_options": {"blocks": 2, "filters": 4}, "coarsen": [1, 4]} | TINY
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +189,19 @@ def test_training_stops_at_a_target(data, tmp_path):
     assert read_metrics(tmp_path)["epoch"].max() == 0
 
 
+def test_a_search_ends_with_the_command_of_its_best_trial(data, tmp_path, capsys):
+    """Powers of frequencies, below 0, are searched as they stand."""
+    fixed = {"network": "unet", "network_options": {"blocks": 1, "filters": 2}, "precision": "32-true"}
+    quiet = {"accelerator": "cpu", "tracker": "none", "progress": False}
+    best = extreme_weather.tune(
+        data=data, study=tmp_path / "study.db", trials=2, max_epochs=(1, 1), fixed=fixed, **quiet
+    )
+    assert -0.5 <= best["weight_power"] <= 0
+    command = capsys.readouterr().out.splitlines()[-1]
+    assert command.startswith("fieldwise extreme_weather train --network unet")
+    assert f"--weight_power {best['weight_power']}" in command
+
+
 @pytest.mark.parametrize("network", ["cgnet", "tiramisu"])
 def test_networks_by_name(data, tmp_path, network):
     options = {"cgnet": {"blocks": [1, 1]}, "tiramisu": {"blocks": [1, 1], "growth": 4, "stem": 4}}[network]
@@ -230,6 +243,18 @@ def test_the_globe_goes_on_at_its_other_side(data, run, tmp_path):
     arrays = case.read(teller.signature.inputs)
     turned = teller({name: np.roll(values, 8, axis=-1) for name, values in arrays.items()})
     np.testing.assert_allclose(np.roll(turned[1:], -8, axis=-1), teller(arrays)[1:], atol=1e-5)
+
+
+def test_a_run_that_saw_coarser_grids_tells_of_them_and_warns_of_finer_ones(data, run, tmp_path, capsys):
+    """Cells of 5.8 and 23 degrees were seen; those of 12 lie between, those of 3.8 do not."""
+    for spacing, warned in ((10.0, False), (3.75, True)):
+        coarse = extreme_weather.prepare(
+            out=tmp_path / f"{spacing}", spacing_degrees=spacing, days=0.9, seed=6, progress=False
+        )
+        out = extreme_weather.predict(run=run, data=coarse, out=tmp_path / "maps.nc", progress=False)
+        with xr.open_dataset(out) as maps:
+            assert maps["class"].shape[1:] == case_of(coarse, "test").shape
+        assert ("warning: case test/run_3: cells of" in capsys.readouterr().out) == warned
 
 
 def test_networks_of_climatenet_and_deepcam_tell(data, tmp_path):

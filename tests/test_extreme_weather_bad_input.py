@@ -168,6 +168,8 @@ def test_fields_that_labellers_need(refused, tmp_path):
         (["--loss", "mae"], "--loss: 'mae' is no loss of classes"),
         (["--network", "segnet"], "--network: 'segnet' is unknown; give cgnet"),
         (["--scales", "minmax"], "give --augment none too"),
+        (["--coarsen", "[1, 0]"], "--coarsen: is 0; give at least 1"),
+        (["--coarsen", "[1, 3]"], "has 16 x 32 cells, which 3 does not divide"),
     ],
 )
 def test_settings_that_do_not_fit(refused, data, tmp_path, options, words):

@@ -26,13 +26,14 @@ PAGE = (ROOT / "docs" / "extreme_weather.md").read_text(encoding="utf-8")
 GRID = GlobalGrid.regular(32, 64)
 # As `cells: [32, 64]` has them, so that nothing is averaged.
 CELLS = GlobalGrid(90 - 5.625 * (np.arange(32) + 0.5), 5.625 * (np.arange(64) + 0.5))
+YEARS = (2001, 2002, 2003)
 # What makes a run long, made small; everything else runs as it stands on the page.
 SHORTER = {
     "--network deeplab": "--network unet --network_options '{blocks: 2, filters: 2}'",
     "--network cgnet": "--network cgnet --network_options '{blocks: [1, 1]}'",
     "--max_epochs 15": "--max_epochs 1",
     "--target_iou 0.82": "--target_iou 0.82 --max_epochs 1",
-    "--source All-Hist": "--source All-Hist --gap_hours 6 --shares '[0.5, 0.25, 0.25]'",
+    "--source All-Hist": "--source All-Hist --gap_hours 6 --shares '[0.4, 0.3, 0.3]'",
 }
 QUIET = {
     "prepare": "--progress false",
@@ -111,7 +112,9 @@ def write_era5(folder, season):
 def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("weather_page")
     season = Season(GRID, steps=18, seed=5)
-    write_season(home / "All-Hist" / "train", season)
+    for year in YEARS:
+        start = np.datetime64(f"{year}-08-01T00", "h")
+        write_season(home / "All-Hist" / "train", Season(GRID, start=start, steps=6, seed=5))
     write_climatenet(home / "climatenet_new", season)
     write_era5(home / "era5", Season(CELLS, steps=18, seed=5))
     for name, text in zip(("climatenet", "era5", "zarr"), blocks("yaml"), strict=True):
@@ -147,7 +150,7 @@ def followed(home):
 
 
 def test_commands_of_the_page_are_all_of_the_recipe():
-    assert len(list(commands_of(PAGE))) == 15
+    assert len(list(commands_of(PAGE))) == 17
 
 
 def test_code_of_the_page_is_python_and_yaml():
@@ -160,6 +163,22 @@ def test_the_page_leads_to_scores(followed):
     for run in ("deepcam", "climatenet"):
         rows = read_scores(followed / "model" / run / "scores.json")["scores"]
         assert {"iou_per_image", "tracks_found"} <= {row["measure"] for row in rows}
+
+
+def test_years_are_kept_apart_and_random_lists_leak(followed):
+    """18 times of three years: six in a split each; at random 14, 1 and 3, with hours of one day in two."""
+    from fieldwise.samples.prepared import SPLITS, Prepared
+
+    def hours_of(name):
+        prepared = Prepared(followed / "data" / name)
+        return [np.concatenate([case.frame_times for case in prepared.cases(each)]) for each in SPLITS]
+
+    begins = [(np.datetime64(f"{year}-08-01") - np.datetime64("2000-01-01")).astype(int) for year in YEARS]
+    for hours, day in zip(hours_of("deepcam_years"), begins, strict=True):
+        np.testing.assert_array_equal(hours, 24 * day + 3 * np.arange(6))
+    learnt, judged, kept = hours_of("deepcam_random")
+    assert [len(learnt), len(judged), len(kept)] == [14, 1, 3]
+    assert all(np.abs(learnt - hour).min() <= 6 for hour in kept)
 
 
 def test_published_networks_tell_all_classes_of_all_times(followed):

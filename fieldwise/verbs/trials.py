@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fieldwise.errors import DivergenceError
 
@@ -27,7 +27,20 @@ class Log:
     high: float
 
 
-Range = Log | tuple[float, float] | list[Any]  # least and greatest, of whole numbers or not; or choices
+class Signed(NamedTuple):
+    """A range of numbers that may lie below 0, such as powers.
+
+    >>> Signed(-0.5, 0.0)
+    Signed(low=-0.5, high=0.0)
+    """
+
+    low: float
+    high: float
+
+
+Range = (
+    Log | Signed | tuple[float, float] | list[Any]
+)  # least and greatest, of whole numbers or not; or choices
 
 
 def list_choices(given: tuple[Any, ...] | int) -> list[Any]:

@@ -16,7 +16,7 @@ from fieldwise.errors import InputError
 from fieldwise.samples.prepared import DESCRIPTION
 from fieldwise.verbs.options import TRAINING
 from fieldwise.verbs.train import check_training
-from fieldwise.verbs.trials import Log, Objective, Range, Target
+from fieldwise.verbs.trials import Log, Objective, Range, Signed, Target
 
 if TYPE_CHECKING:
     import optuna
@@ -149,6 +149,7 @@ def check_ranges(ranges: Mapping[str, Range]) -> None:
     """Refuse ranges in which nothing can be searched; whole numbers count from 1.
 
     >>> check_ranges({"layers": (2, 16), "dropout": (0.0, 0.3), "network": ["cnn", "unet"]})
+    >>> check_ranges({"weight_power": Signed(-0.5, 0.0)})
     >>> check_ranges({"learning_rate": Log(1e-3, 1e-4)})
     Traceback (most recent call last):
     fieldwise.errors.InputError: --learning_rate: is 0.001 to 0.0001; give the least first
@@ -162,7 +163,7 @@ def check_ranges(ranges: Mapping[str, Range]) -> None:
         else:
             numbers = [given.low, given.high] if isinstance(given, Log) else list(given)
             above = isinstance(given, Log) or all(isinstance(value, int) for value in given)
-        least = min(numbers, default=1)
+        least = 0.0 if isinstance(given, Signed) else min(numbers, default=1)
         if not all(math.isfinite(value) for value in numbers) or least < 0 or (above and least == 0):
             wanted = "numbers above 0" if above else "numbers from 0"
             raise InputError(f"--{name}: is {' '.join(map(str, numbers))}; give {wanted}")

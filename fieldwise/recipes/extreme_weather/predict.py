@@ -49,6 +49,7 @@ def predict(
     from fieldwise.recipes.extreme_weather.events import write_events
     from fieldwise.recipes.extreme_weather.predictor import load_teller
     from fieldwise.samples.prepared import Prepared
+    from fieldwise.verbs.domains.unseen import warn_spacing
     from fieldwise.verbs.predict import check_out, predict_to
 
     out = Path(out)
@@ -58,6 +59,7 @@ def predict(
     for each in cases:
         each.check_has(teller.signature.fields("inputs"), why=f"the network {teller.path}")
     for each in cases:
+        warn_spacing(teller, each, remedy="`cells` in the FILE.yaml, or train with --coarsen")
         path = out if out.suffix in SUFFIXES else out / f"{each.name}.nc"
         predict_to(path, teller, each, block_cells=max(each.shape), halo_cells=0, progress=progress)
         print(write_events(path, each, bridge_steps=bridge_steps))

@@ -49,6 +49,7 @@ def train(
     clip_share: float = 0.0,
     gradient_lag: bool = False,
     augment: Literal["none", "north_south"] = "north_south",
+    coarsen: list[int] | None = None,
     target_iou: float | None = None,
     **training: Unpack[Training],
 ) -> Path:
@@ -83,6 +84,9 @@ def train(
             any.
         gradient_lag: Step along the gradient of the step before.
         augment: Show globes mirrored at the equator too, with the winds that belong to them.
+        coarsen: Factors, such as [1, 2, 4], one of which is drawn for each batch: so many cells along each
+            axis become one, fields as their mean, classes as that which covers most, so that the network
+            reads coarser grids too. One that is given twice is drawn twice as often.
         target_iou: Mean IoU of images in validation at which training stops; 0.82 is DeepCAM's.
 
     Returns:
@@ -90,20 +94,25 @@ def train(
     """
     settings: dict[str, Any] = {k: value for k, value in locals().items() if k != "training"} | training
     learnt, judged = check_settings(settings)
+    from dataclasses import replace
     from functools import partial
 
     from fieldwise.losses.classes import class_weights
+    from fieldwise.samples.coarsening import make_mixed_loader
     from fieldwise.samples.frames import list_frames
     from fieldwise.samples.loaders import SYMMETRIES, FrameSampler, make_patch_loader
     from fieldwise.tasks.classes import MONITOR, ClassTask, parse_class_losses
     from fieldwise.verbs.train import train_run, watched_by
 
     signature = describe_fields(learnt, channels or CHANNELS, str(settings["target"]), scales=scales)
+    factors = coarsen or [1]
+    spacings = {case.spacing * factor for case in learnt for factor in factors}
+    signature = replace(signature, spacings=tuple(sorted(spacings)))
     frames = list_frames(learnt, signature)
     sampler = FrameSampler(len(frames), seed=training["seed"], symmetries=SYMMETRIES[augment])
     options: Any = {"batch_size": training["batch_size"], "vectors": signature.vectors()}
     loaders = (
-        make_patch_loader(frames, sampler=sampler, **options),
+        make_mixed_loader(frames, sampler, factors, **options),
         make_patch_loader(list_frames(judged, signature)),
     )
     path, arguments = describe_network(network, signature, padding, network_options or {})
@@ -157,6 +166,7 @@ def check_settings(settings: dict[str, Any]) -> tuple[list[Case], list[Case]]:
     if settings["scales"] != "spread" and settings["augment"] != "none":
         raise InputError(f"--scales {settings['scales']}: winds are no vectors then; give --augment none too")
     from fieldwise.recipes.extreme_weather.cases import RECIPE, is_judge, judges_of
+    from fieldwise.samples.coarsening import check_factors
     from fieldwise.samples.prepared import Prepared
     from fieldwise.tasks.classes import parse_class_losses
     from fieldwise.verbs.train import check_training
@@ -165,6 +175,7 @@ def check_settings(settings: dict[str, Any]) -> tuple[list[Case], list[Case]]:
     parse_class_losses(settings["loss"])
     prepared = Prepared(settings["data"], recipe=RECIPE)
     learnt, judged = prepared.cases("training"), prepared.cases("validation")
+    check_factors(settings["coarsen"] or [], learnt)
     known = judges_of(learnt[0])
     settings["target"] = settings["target"] or (known[0] if known else "labels")
     for case in learnt + judged:

@@ -42,7 +42,7 @@ def tune(
     from fieldwise.recipes.extreme_weather.cases import RECIPE
     from fieldwise.recipes.extreme_weather.train import check_settings, train
     from fieldwise.tasks.classes import MONITOR
-    from fieldwise.verbs.trials import Log, Target, list_choices
+    from fieldwise.verbs.trials import Log, Signed, Target, list_choices
     from fieldwise.verbs.tune import search
 
     return search(
@@ -52,7 +52,7 @@ def tune(
         target=Target(MONITOR, "1 less the IoU of validation"),
         ranges={
             "learning_rate": Log(*learning_rate),
-            "weight_power": weight_power,
+            "weight_power": Signed(*weight_power),
             "batch_size": list_choices(batch_size),
             "loss": list_choices(loss),
             "max_epochs": max_epochs,

@@ -48,13 +48,7 @@ def warn_beyond(
     """
     from fieldwise.verbs.predictors import BEYOND
 
-    known = predictor.signature.spacings or (case.spacing,)
-    if not 0.99 * min(known) <= case.spacing <= 1.01 * max(known):
-        trained, units = ", ".join(f"{spacing:g}" for spacing in known), case.spacing_units
-        print(
-            f"warning: case {case}: cells of {case.spacing:g} {units}, training has seen {trained} {units}; "
-            f"bring them to that with {remedy}"
-        )
+    warn_spacing(predictor, case, remedy=remedy)
     share, ranges = measure_beyond(predictor, case, frames)
     if share:
         far = [
@@ -64,6 +58,32 @@ def warn_beyond(
         print(
             f"warning: case {case}: inputs leave what training has seen in {share:.1%} of the {domain}: "
             f"{'; '.join(far)}; see {BEYOND} in the result"
+        )
+
+
+def warn_spacing(predictor: Predictor, case: Case, *, remedy: str) -> None:
+    """Print that the cells of a case are smaller or larger than any that training has seen.
+
+    Parameters
+    ----------
+    remedy
+        What brings cells to another size.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> from fieldwise.samples.signatures import Signature
+    >>> from fieldwise.verbs.predictors import Predictor
+    >>> (case,) = make_prepared({"TMQ": np.zeros((1, 2, 2))}).cases()
+    >>> for seen in ((100.0, 400.0), (100.0, 200.0)):
+    ...     predictor = Predictor(__import__("torch").nn.Identity(), Signature("own", (), (), spacings=seen))
+    ...     warn_spacing(predictor, case, remedy="`prepare`")
+    warning: case region: cells of 250 m, training has seen 100, 200 m; bring them to that with `prepare`
+    """
+    known = predictor.signature.spacings or (case.spacing,)
+    if not 0.99 * min(known) <= case.spacing <= 1.01 * max(known):
+        trained, units = ", ".join(f"{spacing:g}" for spacing in known), case.spacing_units
+        print(
+            f"warning: case {case}: cells of {case.spacing:g} {units}, training has seen {trained} {units}; "
+            f"bring them to that with {remedy}"
         )
 
 
