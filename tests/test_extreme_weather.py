@@ -203,7 +203,7 @@ def test_a_search_ends_with_the_command_of_its_best_trial(data, tmp_path, capsys
 
 
 @pytest.mark.parametrize("network", ["cgnet", "tiramisu"])
-def test_networks_by_name(data, tmp_path, network):
+def test_networks_by_name(data, tmp_path, network, capsys):
     options = {"cgnet": {"blocks": [1, 1]}, "tiramisu": {"blocks": [1, 1], "growth": 4, "stem": 4}}[network]
     best = extreme_weather.train(
         data=data,
@@ -214,6 +214,7 @@ def test_networks_by_name(data, tmp_path, network):
         **{**TINY, "max_epochs": 1},
     )
     assert best.exists()
+    assert ("--network unet tells them better" in capsys.readouterr().out) == (network == "cgnet")
 
 
 # --- predict --------------------------------------------------------------------------------------

@@ -38,9 +38,8 @@ class Signed(NamedTuple):
     high: float
 
 
-Range = (
-    Log | Signed | tuple[float, float] | list[Any]
-)  # least and greatest, of whole numbers or not; or choices
+# Least and greatest, of whole numbers or not; or choices.
+Range = Log | Signed | tuple[float, float] | list[Any]
 
 
 def list_choices(given: tuple[Any, ...] | int) -> list[Any]:

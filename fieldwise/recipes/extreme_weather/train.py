@@ -21,6 +21,7 @@ NETWORKS = {
     "unet": f"{HOME}.unet.UNet",
 }
 CHANNELS = ("TMQ", "U850", "V850", "PSL")  # of ClimateNet
+CGNET_CELLS, CGNET_DEGREES = 8, 0.5  # on cells so many times as wide it tells classes; it is made for such
 
 
 @with_options(Training, TRAINING, max_epochs=30, batch_size=4)
@@ -63,7 +64,8 @@ def train(
             these that the folder has.
         scales: What is taken off fields and what they are divided by: mean and `spread` of the training
             cases, or their least value and range (`minmax`), as DeepCAM does; or those of its stats.h5.
-        network: cgnet, deeplab, tiramisu, unet, or an import path.
+        network: cgnet, deeplab, tiramisu, unet, or an import path. On cells wider than 0.5 degrees unet is
+            better than cgnet.
         padding: `zonal` goes on at the other side and over the poles; `published` as the network's authors
             have it.
         network_options: Further arguments of the network, by name.
@@ -104,6 +106,12 @@ def train(
     from fieldwise.tasks.classes import MONITOR, ClassTask, parse_class_losses
     from fieldwise.verbs.train import train_run, watched_by
 
+    widest = max(case.spacing for case in learnt)
+    if network == "cgnet" and widest > CGNET_DEGREES:
+        print(
+            f"cgnet tells classes on cells of {CGNET_CELLS * widest:.2g} degrees; of data wider than "
+            f"{CGNET_DEGREES:g} degrees --network unet tells them better"
+        )
     signature = describe_fields(learnt, channels or CHANNELS, str(settings["target"]), scales=scales)
     factors = coarsen or [1]
     spacings = {case.spacing * factor for case in learnt for factor in factors}
