@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fieldwise.errors import DivergenceError, InputError, require_at_least
 from fieldwise.losses.cells import masked_mae, masked_mse
-from fieldwise.losses.ensembles import fair_crps, proper_score
+from fieldwise.losses.ensembles import difference_crps, fair_crps, proper_score
 from fieldwise.networks.imports import import_by_path
 from fieldwise.networks.valid.blocks import narrow
 from fieldwise.tasks.checkpoints import check_plain
@@ -31,9 +31,10 @@ LOSSES: dict[str, Callable] = {
     "mae": masked_mae,
     "mse": masked_mse,
     "crps": fair_crps,
+    "difference_crps": difference_crps,
     "proper_score": proper_score,
 }
-OF_MEMBERS = ("crps", "proper_score")
+OF_MEMBERS = ("crps", "difference_crps", "proper_score")
 VALUES_AT_A_GLANCE = 64  # of losses and gradients on a GPU; at most so many steps are taken after a bad one
 
 

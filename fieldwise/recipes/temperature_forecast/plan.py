@@ -113,7 +113,7 @@ def parse_forecast_losses(loss: str | None, members: int) -> dict[str, float]:
     ({'mse': 1.0, 'mae': 0.1}, {'crps': 1.0})
     >>> parse_forecast_losses("mse", 4)
     Traceback (most recent call last):
-    fieldwise.errors.InputError: --loss: 'mse' is no loss of ensembles; give crps, proper_score, an import ...
+    fieldwise.errors.InputError: --loss: 'mse' is no loss of ensembles; give crps, difference_crps, ...
     """
     from fieldwise.tasks.field import OF_MEMBERS, parse_losses, parse_sum
 

@@ -72,8 +72,8 @@ def train(
             as on land and sea, advection needs `{lag: 24, frames: 2}` and --context 26; daily_cycle, which a
             few weeks are enough for, needs --context 25. Where the wind may turn at certain hours,
             stochastic_advection draws which way with `{ways: 2}`.
-        loss: mse, mae, an import path, or a sum such as mse+0.1*mae; of ensembles crps or proper_score. By
-            default mse, and crps of ensembles.
+        loss: mse, mae, an import path, or a sum such as mse+0.1*mae; of ensembles crps, difference_crps (of
+            neighbouring cells) or proper_score. By default mse, and crps of ensembles.
         others_weight: Weight of the other fields beside the target in it.
         lead_power: Maps are divided by their hours ahead to this power before they are compared: with 0.5
             the first hours, whose errors are small, weigh as much as the last ones.
