@@ -13,6 +13,7 @@ from test_bed_topography import held_out_picks
 from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_netcdf
+from fieldwise.fields.resampling import fade_in
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.figures import print_figure
 from fieldwise.recipes.bed_topography.judgement import score_map
@@ -21,7 +22,7 @@ from fieldwise.recipes.bed_topography.members.sectors import FRAMES
 from fieldwise.recipes.bed_topography.predictor import PRETRAINED, load_bed_predictor
 from fieldwise.recipes.bed_topography.regions.material import gather
 from fieldwise.recipes.bed_topography.regions.radar import grid_radar
-from fieldwise.recipes.bed_topography.regions.region import open_region
+from fieldwise.recipes.bed_topography.regions.region import grounded_area, open_region
 from fieldwise.recipes.bed_topography.regions.surveys import read_given
 from fieldwise.samples.examples import make_prepared
 from fieldwise.samples.prepared import Prepared
@@ -284,6 +285,16 @@ def test_windows_of_a_block_are_seen_as_the_radar_sees_them(tmp_path):
     assert [row["value"] for row in power] == pytest.approx(10 * [4.0], rel=1e-4)
 
 
+def test_members_differ_below_an_ice_shelf_too(sandbox, drawn):
+    """The surface there tells nothing of the bed, which is no reason to be sure of it."""
+    case = open_region(sandbox)
+    grounded = fade_in(grounded_area(case), case.grid, 1, domain=case.bounds)
+    members = np.stack([values for name, values in read(drawn).items() if name.startswith("bed_member")])
+    spread = members.std(axis=0)
+    assert (grounded == 0).sum() > 1000
+    assert np.median(spread[grounded == 0]) > 0.2 * np.median(spread[grounded == 1])
+
+
 def test_names_and_measures_stand_in_order(judged):
     names = list(dict.fromkeys(row["name"] for row in pick(judged["scores"], against="truth")))
     assert names == ["prediction", "member", "cubic", "spline", "inversion", "bound"]
@@ -303,7 +314,7 @@ def test_members_are_drawn_beside_what_is_known(sandbox, drawn, tmp_path):
 
 def test_the_weights_that_come_with_the_package_draw_a_sector_they_have_not_seen(sandbox, tmp_path):
     """Better than what needs no training, as rough as the truth, and about as sure as they may be."""
-    out = draw(sandbox, tmp_path, tmp_path / "pretrained.tif", weights="pretrained", members=8)
+    out = draw(sandbox, tmp_path, tmp_path / "pretrained.tif", weights="pretrained", members=16)
     rows = bed_topography.evaluate(run=tmp_path, data=sandbox, prediction=out, figures=False)["scores"]
     found = pick(rows, against="truth, all cells")
     scores = {

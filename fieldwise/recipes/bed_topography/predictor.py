@@ -18,6 +18,7 @@ from fieldwise.fields.resampling import fade_in
 from fieldwise.interop.chainer_npz import load_chainer_npz, read_shapes
 from fieldwise.networks.esrgan import DEEPBEDMAP_INPUTS, Generator
 from fieldwise.recipes.bed_topography.regions.region import (
+    AFLOAT,
     INVERSION,
     LOWRES,
     RECIPE,
@@ -103,7 +104,8 @@ class BedPredictor(Predictor):
         arrays = super().read(case, window, frame)
         share, windows = self.signature.facts.get("inversion_share", 0.0), np.array([window])
         grid = Grid(*window, case.spacing, case.grid.crs)
-        weight = fade_in(grounded_area(case), grid, FADE_CELLS, domain=case.bounds).astype(np.float32)
+        grounded = None if self.signature.facts.get(AFLOAT) else grounded_area(case)
+        weight = fade_in(grounded, grid, FADE_CELLS, domain=case.bounds).astype(np.float32)
         base = case.cut(LOWRES, windows, method="cubic")[0]
         if share:
             base = base + share * weight * case.cut(INVERSION, windows, method="cubic")[0]

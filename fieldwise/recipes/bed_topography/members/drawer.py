@@ -18,6 +18,7 @@ from fieldwise.networks.valid.blocks import narrow
 from fieldwise.recipes.bed_topography.members.sectors import READ, TARGET
 from fieldwise.recipes.bed_topography.predictor import PRETRAINED
 from fieldwise.recipes.bed_topography.regions.region import (
+    AFLOAT,
     INVERSION,
     RADAR,
     RECIPE,
@@ -213,7 +214,7 @@ def describe(cases: Sequence[Case], names: Sequence[str] | None = None) -> Signa
         replace(each, scale=known.get(each.name, each.scale), range=None) for each in signature.inputs
     )
     outputs = (replace(signature.outputs[0], scale=scale, range=None),)
-    facts = {"departure": True, "members": True, "lowres_spacing_m": lowres_spacing(cases[0])}
+    facts = {"departure": True, "members": True, AFLOAT: True, "lowres_spacing_m": lowres_spacing(cases[0])}
     return replace(signature, inputs=inputs, outputs=outputs).with_facts(**facts)
 
 

@@ -57,7 +57,7 @@ FRAMES = (Showing(1.0, False), Showing(0.7, True), Showing(0.3, True), Showing(0
 
 
 class Job(NamedTuple):
-    """A sector to make: number, split, and how. Every other one is of the sandbox's own world."""
+    """A sector to make: number, split, and how. Every other one lies anywhere in the sandbox's own world."""
 
     number: int
     split: str
@@ -126,7 +126,9 @@ def _make_sector(job: Job) -> Case:
 
     name, rng = f"sector_{job.number:03d}", np.random.default_rng([job.seed, job.number])
     scratch = job.folder / f".{name}"
-    world, own_seed = draw_world(rng) if job.number % 2 else World(), int(rng.integers(2**31))
+    world, own_seed = draw_world(rng), int(rng.integers(2**31))
+    if not job.number % 2:
+        world = World(shelf_share=world.shelf_share)
     widest = job.size_km * 1e3 / 4  # of what a sector can have
     world = replace(world, line_spacing_m=min(world.line_spacing_m, widest))
     with contextlib.redirect_stdout(io.StringIO()):

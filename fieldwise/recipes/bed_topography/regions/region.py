@@ -42,6 +42,7 @@ from fieldwise.samples.rules import (
 from fieldwise.surveys.pipelines import check_surveys, load_pipeline
 
 RECIPE = "bed_topography"
+AFLOAT = "afloat"  # fact of a network that has learnt what may lie below ice shelves, and draws there too
 LOWRES, SURFACE, VELOCITY, INVERSION = "bed_lowres", "surface_elevation", "ice_velocity", "surface_inversion"
 ACCUMULATION = "snow_accumulation"
 ELEVATIONS = (LOWRES, SURFACE)
