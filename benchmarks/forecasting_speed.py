@@ -256,10 +256,7 @@ def time_simvp(seconds):
 
 def time_members(seconds):
     """Print what a member of the demo's network takes, processor time in milliseconds; the least of many."""
-    network, known = (
-        StochasticAdvection(CHANNELS, forcing=1, padding="circular"),
-        torch.randn(1, 12, 3, 48, 48),
-    )
+    network = StochasticAdvection(CHANNELS, forcing=1, padding="circular")
     world = WorldNoise(seed=0, member=0, origin=(0, 0), window=(48, 48), period=(48, 48))
     known, forcing = torch.randn(1, 12, CHANNELS, 48, 48), torch.randn(1, 24, 1, 48, 48)
     ways = {"at once": world, "plane by plane": lambda *asked: world(*asked), "fresh": None}

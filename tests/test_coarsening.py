@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from fieldwise.samples.coarsening import coarsen_classes, make_mixed_loader
 from fieldwise.samples.loaders import FrameSampler, PatchSampler
+from fieldwise.samples.weather.coarsening import coarsen_classes, make_mixed_loader
 
 
 def count_blocks(classes, factor):

@@ -100,9 +100,9 @@ def train(
     from functools import partial
 
     from fieldwise.losses.classes import class_weights
-    from fieldwise.samples.coarsening import make_mixed_loader
     from fieldwise.samples.frames import list_frames
     from fieldwise.samples.loaders import SYMMETRIES, FrameSampler, make_patch_loader
+    from fieldwise.samples.weather.coarsening import make_mixed_loader
     from fieldwise.tasks.classes import MONITOR, ClassTask, parse_class_losses
     from fieldwise.verbs.train import train_run, watched_by
 
@@ -174,8 +174,8 @@ def check_settings(settings: dict[str, Any]) -> tuple[list[Case], list[Case]]:
     if settings["scales"] != "spread" and settings["augment"] != "none":
         raise InputError(f"--scales {settings['scales']}: winds are no vectors then; give --augment none too")
     from fieldwise.recipes.extreme_weather.cases import RECIPE, is_judge, judges_of
-    from fieldwise.samples.coarsening import check_factors
     from fieldwise.samples.prepared import Prepared
+    from fieldwise.samples.weather.coarsening import check_factors
     from fieldwise.tasks.classes import parse_class_losses
     from fieldwise.verbs.train import check_training
 

@@ -69,12 +69,13 @@ def warn_spacing(predictor: Predictor, case: Case, *, remedy: str) -> None:
     remedy
         What brings cells to another size.
 
+    >>> from torch.nn import Identity
     >>> from fieldwise.samples.examples import make_prepared
     >>> from fieldwise.samples.signatures import Signature
     >>> from fieldwise.verbs.predictors import Predictor
     >>> (case,) = make_prepared({"TMQ": np.zeros((1, 2, 2))}).cases()
     >>> for seen in ((100.0, 400.0), (100.0, 200.0)):
-    ...     predictor = Predictor(__import__("torch").nn.Identity(), Signature("own", (), (), spacings=seen))
+    ...     predictor = Predictor(Identity(), Signature("own", (), (), spacings=seen))
     ...     warn_spacing(predictor, case, remedy="`prepare`")
     warning: case region: cells of 250 m, training has seen 100, 200 m; bring them to that with `prepare`
     """
