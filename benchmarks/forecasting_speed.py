@@ -28,8 +28,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from fieldwise.networks.convolutions.cdna import compose, make_kernels, move
 from fieldwise.networks.forecasting.advection import StochasticAdvection
-from fieldwise.networks.forecasting.cdna import compose, make_kernels, move
 from fieldwise.networks.forecasting.convlstm import ConvLSTM
 from fieldwise.networks.forecasting.savp import SAVP, TransitionEncoder
 from fieldwise.networks.forecasting.simvp import SimVP

@@ -6,8 +6,8 @@ import torch
 from forecasting_networks import CONTEXT, draw_blobs, make
 from scipy import ndimage
 
+from fieldwise.networks.convolutions.cdna import compose, make_kernels, move
 from fieldwise.networks.forecasting.advection import Advection
-from fieldwise.networks.forecasting.cdna import compose, make_kernels, move
 from fieldwise.networks.forecasting.stochastic import StochasticConvLSTM
 
 

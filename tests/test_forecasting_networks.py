@@ -21,9 +21,9 @@ from forecasting_networks import (
 from torch.nn import functional
 
 from fieldwise.errors import InputError
+from fieldwise.networks.convolutions.cdna import move
 from fieldwise.networks.forecasting import frames
 from fieldwise.networks.forecasting.advection import Advection
-from fieldwise.networks.forecasting.cdna import move
 from fieldwise.networks.forecasting.convlstm import ConvLSTM, ConvLSTMCell, _Renewal
 from fieldwise.networks.forecasting.daily_cycle import DailyCycle
 from fieldwise.networks.forecasting.discriminators import SequenceDiscriminator, VideoDiscriminator

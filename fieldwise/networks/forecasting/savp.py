@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from fieldwise.errors import InputError
 from fieldwise.networks.convnet import check_sizes
+from fieldwise.networks.convolutions.cdna import compose, make_kernels, move
 from fieldwise.networks.convolutions.fast import store_channels_last
 from fieldwise.networks.convolutions.padding import PaddedConvolution, PaddedEnlargement
-from fieldwise.networks.forecasting.cdna import compose, make_kernels, move
 from fieldwise.networks.forecasting.convlstm import ConvLSTMCell, Memory
 from fieldwise.networks.forecasting.frames import (
     SequenceNetwork,
