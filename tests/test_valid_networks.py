@@ -326,3 +326,20 @@ def test_weights_of_convolutions_start_as_told(network):
 def test_wrong_options_and_fields_are_named(make, told):
     with pytest.raises(InputError, match=told):
         make()
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_the_slope_of_a_window_keeps_the_memory_format(dimensions):
+    """Also where it has an odd number of cells too many; and it is a view where none is asked for."""
+    layout = {2: torch.channels_last, 3: torch.channels_last_3d}[dimensions]
+    fields = torch.randn(2, 3, *(8, 9, 7)[:dimensions]).contiguous(memory_format=layout).requires_grad_()
+    window = narrow(fields, (5, 4, 3)[:dimensions])
+    inside = tuple(slice(start, start + size) for start, size in zip((1, 2, 2), window.shape[2:]))
+    assert torch.equal(window, fields[(..., *inside)])
+    slope = torch.randn_like(window).contiguous(memory_format=layout)
+    (found,) = torch.autograd.grad(window, fields, slope)
+    expected = torch.zeros_like(fields)
+    expected[(..., *inside)] = slope
+    assert torch.equal(found, expected)
+    assert found.is_contiguous(memory_format=layout)
+    assert narrow(fields.detach(), window.shape[2:]).untyped_storage().data_ptr() == fields.data_ptr()

@@ -110,19 +110,20 @@ def make_layer(letter: str, in_channels: int, out_channels: int, dimensions: int
 
 
 def crop(fields: Tensor, cells: int) -> Tensor:
-    """Cut cells off every side of (batch, channel, *space), without copying.
+    """Cut cells off every side of (batch, channel, *space).
 
     >>> import torch
     >>> crop(torch.arange(25).view(1, 1, 5, 5), 2).tolist()
     [[[[12]]]]
     """
-    for axis in range(2, fields.ndim):
-        fields = fields.narrow(axis, cells, fields.shape[axis] - 2 * cells)
-    return fields
+    return narrow(fields, [size - 2 * cells for size in fields.shape[2:]])
 
 
 def narrow(fields: Tensor, sizes: Sequence[int]) -> Tensor:
     """Cut (..., *space) to the middle of these sizes; a single cell too many goes at the far side.
+
+    It is a view where no slope is asked for. Where one is, a copy: the slope of a view comes without the
+    memory format of all the rest, and everything on the way back would take longer.
 
     >>> import torch
     >>> narrow(torch.arange(5).view(1, 1, 1, 5), (1, 2)).tolist()
@@ -131,8 +132,13 @@ def narrow(fields: Tensor, sizes: Sequence[int]) -> Tensor:
     room = tuple(fields.shape[-len(sizes) :])
     if any(size > own for size, own in zip(sizes, room, strict=True)):
         raise InputError(f"{room} cells cannot be narrowed to {tuple(sizes)}; give fewer")
-    for axis, size in enumerate(sizes, start=fields.ndim - len(sizes)):
-        fields = fields.narrow(axis, (fields.shape[axis] - size) // 2, size)
+    before = [(own - size) // 2 for size, own in zip(sizes, room, strict=True)]
+    if fields.requires_grad:
+        after = [own - size - start for size, own, start in zip(sizes, room, before, strict=True)]
+        cut = [-cells for pair in zip(before[::-1], after[::-1], strict=True) for cells in pair]
+        return functional.pad(fields, cut)
+    for axis, (size, start) in enumerate(zip(sizes, before, strict=True), start=fields.ndim - len(sizes)):
+        fields = fields.narrow(axis, start, size)
     return fields
 
 
