@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from fieldwise.losses.ensembles import (
     difference_crps,
     fair_crps,
     patch_energy_score,
+    power_crps,
     proper_score,
     wave_crps,
 )
@@ -111,6 +113,7 @@ def test_patches_tell_ensembles_apart_that_cells_cannot():
         (lambda *fields: block_mean_crps(*fields, size=2), 5),
         (lambda *fields: patch_energy_score(*fields, size=2), 5),
         (lambda *fields: wave_crps(*fields, size=4), 5),
+        (lambda *fields: power_crps(*fields, size=4), 5),
         (proper_score, 17),
     ],
 )
@@ -126,6 +129,8 @@ def test_what_a_mask_hides_does_not_count(score: Callable[..., Tensor], columns:
 def test_a_weighted_sum_has_the_terms_that_are_named():
     members, truth = draw(3, 1, 1, 16, 16), draw(1, 1, 16, 16, seed=1)
     nothing: dict[str, Any] = {"values": 0, "differences": 0, "curvatures": 0, "means": {}, "waves": {}}
+    only_power = proper_score(members, truth, **nothing, patches={}, powers={8: 0.5})
+    assert only_power.item() == pytest.approx(0.5 * power_crps(members, truth, size=8).item())
     only_patches = proper_score(members, truth, **nothing, patches={4: 0.5})
     assert only_patches.item() == pytest.approx(0.5 * patch_energy_score(members, truth, size=4).item())
     expected = (
@@ -137,6 +142,26 @@ def test_a_weighted_sum_has_the_terms_that_are_named():
         + sum(patch_energy_score(members, truth, size=size) for size in (4, 16))
     )
     assert proper_score(members, truth).item() == pytest.approx(expected.item())
+
+
+def test_power_is_that_of_rings_of_a_full_transform():
+    """Windows of 8 cells that begin 4 apart, after Hann's window, in units of the truth's mean."""
+    members, truth = draw(3, 2, 1, 16, 12), draw(2, 1, 16, 12, seed=1)
+    taper = np.hanning(9)[:8]
+    across = np.fft.fftfreq(8, 1 / 8)
+    ring = np.round(np.hypot(across[:, None], across))
+
+    def power(fields: np.ndarray) -> np.ndarray:
+        windows = [fields[..., y : y + 8, x : x + 8] for y in (0, 4, 8) for x in (0, 4)]
+        squares = np.abs(np.fft.fft2(np.stack(windows) * taper[:, None] * taper)) ** 2
+        return np.stack([squares[..., ring == number].sum(-1) for number in range(1, 5)])
+
+    known, found = power(truth.numpy()), power(members.numpy())
+    usual = known.mean(axis=(1, 2, 3))[:, None, None, None]
+    expected = crps_by_pairs(
+        torch.as_tensor(np.moveaxis(found / usual[..., None], 2, 0)), torch.as_tensor(known / usual)
+    )
+    assert power_crps(members, truth, size=8).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("space", [(16, 16), (16, 16, 16)], ids=str)
@@ -151,7 +176,7 @@ def test_gradients_are_numbers_where_members_coincide(space):
 
 def test_the_gradient_is_that_of_finite_differences():
     members, truth = draw(3, 1, 1, 4, 4).requires_grad_(), draw(1, 1, 4, 4, seed=1)
-    sizes = {"means": {2: 0.7}, "patches": {4: 1.3}, "waves": {4: 0.9}}
+    sizes = {"means": {2: 0.7}, "patches": {4: 1.3}, "waves": {4: 0.9}, "powers": {4: 0.8}}
     assert torch.autograd.gradcheck(lambda x: proper_score(x, truth, **sizes), members, fast_mode=True)
 
 

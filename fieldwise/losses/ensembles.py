@@ -17,6 +17,7 @@ from fieldwise.losses.cells import masked_mean
 MEANS = {2: 1.0, 4: 1.0, 8: 1.0}  # cells on a side of a block to the weight of its score
 PATCHES = {4: 1.0, 16: 1.0}
 WAVES = {16: 0.1}
+NO_POWERS: Mapping[int, float] = {}
 ROUNDING = 1e-4  # of the highest wave: lower ones are not told from float32's errors
 POOLINGS = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}
 
@@ -32,6 +33,7 @@ def proper_score(
     means: Mapping[int, float] = MEANS,
     patches: Mapping[int, float] = PATCHES,
     waves: Mapping[int, float] = WAVES,
+    powers: Mapping[int, float] = NO_POWERS,
 ) -> Tensor:
     """Return the weighted sum of scores of cells, differences, curvatures, block means, patches and waves.
 
@@ -50,8 +52,9 @@ def proper_score(
     values, differences, curvatures : float
         Weights of :func:`fair_crps`, and of :func:`difference_crps` of first and of second order; 0 leaves
         one out.
-    means, patches, waves : mapping
-        Cells on a side to weight, of :func:`block_mean_crps`, :func:`patch_energy_score`, :func:`wave_crps`.
+    means, patches, waves, powers : mapping
+        Cells on a side to weight, of :func:`block_mean_crps`, :func:`patch_energy_score`, :func:`wave_crps`,
+        :func:`power_crps`.
 
     Raises
     ------
@@ -75,6 +78,7 @@ def proper_score(
         *((weight, block_mean_crps(members, truth, mask, size=size)) for size, weight in means.items()),
         *((weight, patch_energy_score(members, truth, mask, size=size)) for size, weight in patches.items()),
         *((weight, wave_crps(members, truth, mask, size=size)) for size, weight in waves.items()),
+        *((weight, power_crps(members, truth, mask, size=size)) for size, weight in powers.items()),
     ]
     return torch.stack([weight * score for weight, score in terms]).sum()
 
@@ -219,6 +223,49 @@ def wave_crps(members: Tensor, truth: Tensor, mask: Tensor | None = None, *, siz
     >>> wave_crps(members, long, torch.zeros(1, 1, 64, 64), size=16).item()  # no window counts
     0.0
     """
+    known, found, counts = _compare_waves(members, truth, mask, size)
+    usual = _usual(known.square(), counts, truth.ndim - 2).sqrt()
+    usual = usual.clamp_min(ROUNDING * usual.amax())
+    usual = torch.where(usual > 0, usual, 1.0)  # where no window counts, as between single flights
+    return fair_crps(found / usual, known / usual, counts)
+
+
+def power_crps(members: Tensor, truth: Tensor, mask: Tensor | None = None, *, size: int) -> Tensor:
+    """Return the fair CRPS of the power of windows of `size` cells a side, the mean over windows and rings.
+
+    Each wave of :func:`wave_crps` may be drawn with the right spread over all windows, and still members be
+    too rough in some and too smooth in others. Rings hold the waves whose wavenumber, in units of the
+    longest, rounds to the same whole number, up to the shortest along an axis; power is in units of its mean
+    over the truth's windows.
+
+    Parameters
+    ----------
+    members, truth, mask, size
+        As for :func:`wave_crps`.
+
+    Examples
+    --------
+    Of white noise, members of three times the power are off by twice the usual one, and by chance:
+
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> truth, *members = torch.randn(5, 1, 1, 128, 128, generator=generator)
+    >>> members = torch.stack(members)
+    >>> [round(power_crps(factor * members, truth, size=16).item(), 1) for factor in (1, 3**0.5)]
+    [0.2, 1.3]
+    """
+    known, found, counts = _compare_waves(members, truth, mask, size)
+    known, found = (_sum_rings(waves, truth.ndim - 2, size) for waves in (known, found))
+    counts = counts.flatten(1 - truth.ndim)[..., : known.shape[-1]]
+    usual = _usual(known, counts, truth.ndim - 2)
+    usual = usual.clamp_min(ROUNDING**2 * usual.amax())
+    usual = torch.where(usual > 0, usual, 1.0)
+    return fair_crps(found / usual, known / usual, counts)
+
+
+def _compare_waves(
+    members: Tensor, truth: Tensor, mask: Tensor | None, size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the waves of windows of the truth and of members, and 1 for windows that count."""
     _require_members(members)
     _require_blocks(truth, size)
     known = _find_waves(truth, size)
@@ -227,11 +274,26 @@ def wave_crps(members: Tensor, truth: Tensor, mask: Tensor | None = None, *, siz
     if mask is not None:
         whole = _cut_windows(mask != 0, size).flatten(truth.ndim).all(-1)
         counts = counts * whole.view(*whole.shape, *[1] * (truth.ndim - 1))
-    over = (0, *range(2, truth.ndim))
-    usual = (known.square() * counts).sum(over, keepdim=True) / counts.sum(over, keepdim=True).clamp_min(1)
-    usual = usual.sqrt().clamp_min(ROUNDING * usual.amax().sqrt())
-    usual = torch.where(usual > 0, usual, 1.0)  # where no window counts, as between single flights
-    return fair_crps(found / usual, known / usual, counts)
+    return known, found, counts
+
+
+def _usual(squares: Tensor, counts: Tensor, dimensions: int) -> Tensor:
+    """Return the mean over the batch and its windows that count."""
+    over = (0, *range(2, 2 + dimensions))
+    return (squares * counts).sum(over, keepdim=True) / counts.sum(over, keepdim=True).clamp_min(1)
+
+
+def _sum_rings(waves: Tensor, dimensions: int, size: int) -> Tensor:
+    """Return the power of windows by ring, from 1 to half the size: (..., *windows, ring)."""
+    along = torch.fft.fftfreq(size, 1 / size, device=waves.device)
+    half = torch.fft.rfftfreq(size, 1 / size, device=waves.device)
+    meshes = torch.meshgrid(*[along] * (dimensions - 1), half, indexing="ij")
+    ring = sum(mesh.square() for mesh in meshes).sqrt().round().flatten()  # type: ignore[union-attr]
+    twice = torch.where((half > 0) & (half < size / 2), 2.0, 1.0)  # of the two halves, one is there
+    weights = twice.expand(meshes[0].shape).flatten()
+    whole = torch.arange(1, size // 2 + 1, device=waves.device)
+    rings = (ring[:, None] == whole) * weights[:, None]
+    return waves.square().sum(-1).flatten(-dimensions) @ rings.to(waves.dtype)
 
 
 def _find_waves(fields: Tensor, size: int) -> Tensor:
