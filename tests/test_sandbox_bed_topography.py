@@ -14,7 +14,7 @@ from fieldwise.errors import InputError
 from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import Grid
 from fieldwise.fields.tiles import cut
-from fieldwise.physics.local_filters import filter_locally, wiener_estimate
+from fieldwise.physics.local_filters import Points, filter_locally, wiener_estimate
 from fieldwise.physics.spectra import power_law_spectrum, variance_of, wavenumbers
 from fieldwise.physics.surface_transfer import surface_transfer
 from fieldwise.recipes.bed_topography.regions.region import ELEVATIONS
@@ -132,7 +132,9 @@ def test_flux_leaves_as_much_as_falls():
     assert through.min() >= 0.4 * 2000.0 * (1 - 1e-9)
 
 
-def test_wiener_estimate_is_the_dense_solution():
+@pytest.mark.parametrize("cells", [0, 9])
+def test_wiener_estimate_is_the_dense_solution(cells):
+    """From what is seen of a field through filters and noise, and from its own values in some cells."""
     rng, shape, spacing = np.random.default_rng(7), (8, 8), 1000.0
     east, north = wavenumbers(shape, spacing)
     k = np.hypot(east, north) * 1000.0
@@ -150,8 +152,12 @@ def test_wiener_estimate_is_the_dense_solution():
     covariance = np.stack(
         [fft.irfft2(fft.rfft2(u) * signal / spacing**2, shape).ravel() for u in units], axis=1
     )
-    noises = np.eye(64) * 3e6 / spacing**2
-    expected = covariance @ blend.T @ np.linalg.solve(blend @ covariance @ blend.T + noises, observed.ravel())
+    known, values = rng.permutation(64)[:cells], rng.standard_normal(64)
+    seen = np.concatenate([blend, np.eye(64)[known]])
+    noises = np.diag([3e6 / spacing**2] * 64 + [4.0] * cells)
+    told = np.concatenate([observed.ravel(), values[known]])
+    expected = covariance @ seen.T @ np.linalg.solve(seen @ covariance @ seen.T + noises, told)
+    certainty = np.where(np.isin(np.arange(64), known), 1 / 4.0, 0).reshape(shape)
     estimate = wiener_estimate(
         observed,
         signal_power=signal,
@@ -160,6 +166,7 @@ def test_wiener_estimate_is_the_dense_solution():
         weights=weights,
         known=np.ones(shape),
         spacing=spacing,
+        points=Points(values.reshape(shape), certainty) if cells else None,
     )
     np.testing.assert_allclose(estimate.ravel(), expected, atol=3e-3 * np.abs(expected).max())
 

@@ -83,3 +83,31 @@ def test_a_flat_surface_above_a_flat_bed_gives_no_departure(flow):
     flat = np.full((SIZE, SIZE), 1200.0)
     found = invert_surface(flat, flat - 1500, **flow, trust=np.ones(flat.shape), spacing=SPACING)
     assert np.abs(found).max() < 1e-3
+
+
+def test_flights_and_surface_together_tell_more_than_either(flow):
+    """Flights 12 km apart from north to south, in all cells 4 km and more away from them."""
+    lowres, departure = 3 * draw_bed(3), draw_bed(4)
+    noise = 0.2 * np.random.default_rng(5).standard_normal((SIZE, SIZE))
+    surface, trust = see(lowres + departure, flow) + noise, np.ones((SIZE, SIZE))
+    flown = np.arange(SIZE) % 12 == 0
+    picked = np.where(flown, departure, np.nan)
+    options = {**flow, "spacing": SPACING}
+    both = invert_surface(surface, lowres, **options, trust=trust, picked=picked)
+    alone = invert_surface(surface, lowres, **options, trust=trust)
+    kriged = invert_surface(surface, lowres, **options, trust=0 * trust, picked=picked)
+    between = np.s_[16:-16, 48:-16][0], np.isin(np.arange(SIZE) % 12, range(4, 9)) & (np.arange(SIZE) > 48)
+    errors = [float((each - departure)[between].std()) for each in (both, alone, kriged)]
+    assert errors[0] < 0.85 * min(errors[1:])
+    assert (both - departure)[:, flown].std() < 15  # within the noise that picks are said to have
+
+
+def test_picks_below_floating_ice_are_kriged(flow):
+    """One pick where the surface says nothing: its departure around it, and nothing far away."""
+    picked = np.full((SIZE, SIZE), np.nan)
+    picked[64, 64] = 80.0
+    flat = np.full((SIZE, SIZE), 50.0)
+    found = invert_surface(flat, flat - 600, **flow, trust=0 * flat, spacing=SPACING, picked=picked)
+    assert found[64, 64] == pytest.approx(80 * 100**2 / (100**2 + 20**2), rel=1e-3)
+    assert np.abs(found).max() == pytest.approx(found[64, 64])
+    assert np.abs(found[:8]).max() < 4

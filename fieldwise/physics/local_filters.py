@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy import fft
@@ -58,6 +59,13 @@ def filter_locally_adjoint(
     return fft.irfft2(np.asarray(total), values.shape)
 
 
+class Points(NamedTuple):
+    """What is known of a field in single cells: (y, x) each."""
+
+    values: np.ndarray
+    certainty: np.ndarray  # one over the variance of their errors; 0 in cells of which nothing is known
+
+
 def wiener_estimate(
     observed: np.ndarray,
     *,
@@ -67,6 +75,7 @@ def wiener_estimate(
     weights: np.ndarray,
     known: np.ndarray,
     spacing: float,
+    points: Points | None = None,
     iterations: int = 100,
 ) -> np.ndarray:
     """Estimate a stationary field from what a locally stationary filter and noise have made of it.
@@ -76,6 +85,8 @@ def wiener_estimate(
     square root of the covariance of d. Where A multiplies each mode by T this is Wiener's filter,
     P T* / (|T|^2 P + N); here A changes from place to place, a blend of such filters by place would
     amplify what leaks from one class into the next, and so the system is solved by conjugate gradients.
+    Values of d that are known at points, to within errors of their own, join it as further observations:
+    where A vanishes this is simple kriging.
 
     Parameters
     ----------
@@ -89,6 +100,8 @@ def wiener_estimate(
         (y, x) zero where d is known to vanish, one elsewhere.
     spacing
         Cell size, m.
+    points
+        What is known of d in single cells.
     iterations
         Of the conjugate gradients.
 
@@ -98,10 +111,20 @@ def wiener_estimate(
     ...     weights=np.ones((1, 16, 16)), known=np.ones((16, 16)), spacing=1.0)
     >>> bool(np.allclose(half, y / 2, atol=1e-5))
     True
+
+    A cell in which d is known well:
+
+    >>> at = np.zeros((16, 16))
+    >>> at[3, 4] = 1e4
+    >>> told = wiener_estimate(y, signal_power=modes, noise_power=modes, responses=[modes],
+    ...     weights=np.ones((1, 16, 16)), known=np.ones((16, 16)), spacing=1.0, points=Points(0 * y + 7, at))
+    >>> float(told[3, 4].round(2)), bool(np.allclose(told[5:], half[5:], atol=1e-2))
+    (7.0, True)
     """
     shape = observed.shape
     amplitude = (np.sqrt(signal_power) / spacing).astype(np.float32)
     trust = (spacing**2 / noise_power).astype(np.float32)
+    values, certainty = points or Points(*np.zeros((2, 1, 1), np.float32))
 
     def spread(white: np.ndarray) -> np.ndarray:
         return known * fft.irfft2(fft.rfft2(white.reshape(shape)) * amplitude, shape)
@@ -109,17 +132,19 @@ def wiener_estimate(
     def gather(field: np.ndarray) -> np.ndarray:
         return fft.irfft2(fft.rfft2(known * field) * amplitude, shape)
 
-    def weigh(misfit: np.ndarray) -> np.ndarray:
+    def weigh(misfit: np.ndarray, at_points: np.ndarray) -> np.ndarray:
         trusted = fft.irfft2(fft.rfft2(misfit) * trust, shape)
-        return gather(filter_locally_adjoint(trusted, responses, weights))
+        return gather(filter_locally_adjoint(trusted, responses, weights) + certainty * at_points)
 
     def normal(white: np.ndarray) -> np.ndarray:
-        return white + weigh(filter_locally(spread(white), responses, weights)).ravel()
+        field = spread(white)
+        return white + weigh(filter_locally(field, responses, weights), field).ravel()
 
     # of white noise, as a mean over all places
     together = np.einsum("iyx,jyx->ij", weights, weights) / observed.size
     gain = (np.tensordot(together, responses, 1) * np.conj(responses)).sum(axis=0).real
-    damping = (1 / (1 + gain * signal_power / noise_power)).astype(np.float32)
+    told = gain / noise_power + float(np.mean(certainty)) / spacing**2
+    damping = (1 / (1 + told * signal_power)).astype(np.float32)
 
     def precondition(white: np.ndarray) -> np.ndarray:
         return fft.irfft2(fft.rfft2(white.reshape(shape)) * damping, shape).ravel()
@@ -127,7 +152,7 @@ def wiener_estimate(
     size = (observed.size, observed.size)
     white, _ = cg(
         LinearOperator(size, matvec=normal, dtype=np.float32),
-        weigh(observed.astype(np.float32)).ravel(),
+        weigh(observed.astype(np.float32), values).ravel(),
         rtol=1e-4,
         maxiter=iterations,
         M=LinearOperator(size, matvec=precondition, dtype=np.float32),
