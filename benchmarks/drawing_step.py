@@ -19,7 +19,12 @@ from fieldwise.losses.ensembles import proper_score
 from fieldwise.networks.valid import superresolution
 
 CELLS, PATCHES, CHANNELS = 128, 8, 63
-NETWORK: dict[str, Any] = {"dimensions": 2, "scale_factor": 4, "features": [64, 64, 96, 48, 32], "blocks": [1, 2, 3, 3, 3]}
+NETWORK: dict[str, Any] = {
+    "dimensions": 2,
+    "scale_factor": 4,
+    "features": [64, 64, 96, 48, 32],
+    "blocks": [1, 2, 3, 3, 3],
+}
 
 
 def view(fields: Tensor, sizes: Sequence[int]) -> Tensor:
