@@ -13,7 +13,8 @@ from test_bed_topography import held_out_picks
 from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_netcdf
-from fieldwise.fields.resampling import fade_in
+from fieldwise.fields.resampling import block_mean, fade_in
+from fieldwise.physics.surface_inversion import RADAR_NOISE_M
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.figures import print_figure
 from fieldwise.recipes.bed_topography.judgement import score_map
@@ -144,6 +145,21 @@ def test_a_sector_shows_fewer_flights_frame_by_frame(sectors):
         assert np.abs(np.median(off)) < 30  # noise and biases of flights, of whatever world
 
 
+def test_what_surface_and_radar_tell_follows_the_flights_that_are_shown(sectors):
+    """In low-res cells with picks it is about their mean departure; elsewhere the frames differ."""
+    for case in Prepared(sectors).cases():
+        told, departure, picked = (
+            [case.read([name], frame=frame)[name][0] for frame in (0, 2)]
+            for name in ("radar_inversion", "radar_departure", "radar_picked")
+        )
+        assert told[0].shape == tuple(size // 4 for size in picked[0].shape)
+        assert np.abs(told[0] - told[1]).max() > 10
+        for each, away, seen in zip(told, departure, picked, strict=True):
+            share = block_mean(seen, 4)
+            mean = block_mean(away, 4)[share > 0] / share[share > 0]
+            assert np.abs(each[share > 0] - mean).mean() < RADAR_NOISE_M
+
+
 def test_sectors_are_worlds_of_their_own(sectors):
     first, second = (case.read(["ice_thickness", "bed_departure"]) for case in Prepared(sectors).cases())
     assert abs(first["ice_thickness"].mean() - second["ice_thickness"].mean()) > 10
@@ -224,7 +240,7 @@ def test_members_are_judged_at_picks(sandbox, about_the_truth, judged):
         spread = np.sqrt(4 / 3) * 15  # of three members 15 m apart
         ratio = value_of(rows, measure="spread_error_ratio")
         assert ratio == pytest.approx(spread / rms(errors), rel=1e-4)
-        for name in ("cubic", "spline", "inversion"):
+        for name in ("cubic", "spline", "inversion", "radar_inversion"):
             alone = value_of(rows, measure="mae", name=name)
             assert value_of(rows, measure="crps", name=name) == alone
 
@@ -297,7 +313,7 @@ def test_members_differ_below_an_ice_shelf_too(sandbox, drawn):
 
 def test_names_and_measures_stand_in_order(judged):
     names = list(dict.fromkeys(row["name"] for row in pick(judged["scores"], against="truth")))
-    assert names == ["prediction", "member", "cubic", "spline", "inversion", "bound"]
+    assert names == ["prediction", "member", "cubic", "spline", "inversion", "radar_inversion", "bound"]
     measures = list(dict.fromkeys(row["measure"] for row in pick(judged["scores"], against="truth")))
     assert measures == [
         *("rmse", "mae", "bias", "crps", "coverage_90", "spread_error_ratio", "roughness_ratio")

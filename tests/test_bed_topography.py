@@ -284,7 +284,7 @@ def errors_at_picks(values, folder):
 
 
 def test_scores_have_the_agreed_structure(scores):
-    names = {"prediction", "cubic", "inversion", "spline"}
+    names = {"prediction", "cubic", "inversion", "radar_inversion", "spline"}
     for measure, unit in (("rmse", "m"), ("mae", "m"), ("bias", "m"), ("roughness_ratio", "1")):
         for against, others in (("held-out picks", set()), ("truth", {"bound"})):
             found = pick(scores["scores"], measure=measure, against=against)
@@ -293,7 +293,7 @@ def test_scores_have_the_agreed_structure(scores):
             assert {row["unit"] for row in found} == {unit}
     flux = pick(scores["scores"], measure="flux_residual", against="mass conservation")
     assert {(row["name"], row["unit"]) for row in flux} == {
-        (name, "m a-1") for name in ("prediction", "cubic", "inversion", "truth")
+        (name, "m a-1") for name in ("prediction", "cubic", "inversion", "radar_inversion", "truth")
     }
     assert isinstance(scores["n_picks"], int)
     assert sum(scores["surveys"].values()) == scores["n_picks"]

@@ -203,7 +203,7 @@ def test_maps_are_told_by_how_far_they_are_from_conserving_mass(tmp_path):
 
 def test_the_sandbox_is_judged_alike_block_by_block(sandbox, whole_map, monkeypatch):
     whole = _score_flux(open_region(sandbox), whole_map)
-    assert [row["name"] for row in whole] == ["prediction", "cubic", "inversion", "truth"]
+    assert [row["name"] for row in whole] == ["prediction", "cubic", "inversion", "radar_inversion", "truth"]
     monkeypatch.setattr(judgement, "BLOCK_CELLS", 37)
     parts = _score_flux(open_region(sandbox), whole_map)
     assert [row["value"] for row in parts] == pytest.approx([row["value"] for row in whole], rel=1e-5)

@@ -215,11 +215,16 @@ def main(arguments: list[str] | None = None) -> None:
     joined = {name: np.concatenate([part[name] for part in parts]) for name in [*names, "z", "blocks"]}
     known = np.all([np.isfinite(joined[name]) for name in names], axis=0)
     print(f"{known.sum()} held-out picks of {len(known)} where every map tells something")
+    of_blocks = {}
     for name in names:
         values, z = joined[name][known], joined["z"][known]
         errors = pd.Series(values - z).groupby(joined["blocks"][known]).agg(lambda each: rmse(each, 0 * each))
+        of_blocks[name] = errors
         of_all = f"RMSE {rmse(values, z):6.1f}  MAE {mae(values, z):6.1f}  bias {bias(values, z):6.1f} m"
-        print(f"{name:<12} {of_all}; mean RMSE of {len(errors)} blocks {errors.mean():6.1f} m")
+        print(f"{name:<16} {of_all}; mean RMSE of {len(errors)} blocks {errors.mean():6.1f} m")
+    for name, errors in of_blocks.items():
+        better = {other: int((errors < of_blocks[other]).sum()) for other in ("linear", "inversion")}
+        print(f"{name:<16} better than linear in {better['linear']}, than inversion in {better['inversion']}")
     if options.members:
         sums = EnsembleSums()
         for part in parts:

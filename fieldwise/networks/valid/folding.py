@@ -36,6 +36,9 @@ class FoldingSuperResolver(StochasticSuperResolver):
         a multiple of it, and it is read as its logarithm: a land of relief twice as high is drawn as another.
     levelled : sequence of str
         Fields that are read as multiples of it.
+    departs_from : str, optional
+        One of the coarsest fields, a first estimate of what is drawn and scaled as this is: it is made finer
+        by cubic interpolation, and added.
     options
         As of `fieldwise.networks.valid.superresolution.StochasticSuperResolver`, whose first convolution
         reads k x k cells of a field in one coarse cell as k x k channels.
@@ -63,6 +66,14 @@ class FoldingSuperResolver(StochasticSuperResolver):
     >>> options = {"level_by": "bed_spread", "levelled": ["bed_lowres"], "scale_factor": 4}
     >>> FoldingSuperResolver(fields, **options, features=4, blocks=1).levelled
     ('bed_lowres',)
+
+    A new network draws what it departs from:
+
+    >>> options = {"departs_from": "bed_lowres", "scale_factor": 4, "features": 4, "blocks": 1}
+    >>> network = FoldingSuperResolver(fields, **options)
+    >>> fields = {"bed_lowres": torch.full((1, 1, 15, 15), 7.0), "bed_spread": torch.ones(1, 1, 15, 15)}
+    >>> network(fields).unique()
+    tensor([7.], grad_fn=<Unique2Backward0>)
     """
 
     def __init__(
@@ -72,6 +83,7 @@ class FoldingSuperResolver(StochasticSuperResolver):
         out_channels: int = 1,
         level_by: str | None = None,
         levelled: Sequence[str] = (),
+        departs_from: str | None = None,
         boundary: str = "valid",
         **options: Any,
     ) -> None:
@@ -81,9 +93,10 @@ class FoldingSuperResolver(StochasticSuperResolver):
         folded = sum(each.channels * ratio**2 for each, ratio in zip(known, ratios))
         super().__init__(folded, out_channels, dimensions=2, boundary=boundary, bypass=False, **options)
         self.inputs, self.ratios, self.coarsest_m = known, ratios, coarsest
-        self.level_by, self.levelled = level_by, tuple(levelled)
-        if level_by is not None and (level_by, 1, coarsest) not in map(astuple, known):
-            raise InputError(f"level_by is {level_by!r}; name an input of one channel at {coarsest:g} m")
+        self.level_by, self.levelled, self.departs_from = level_by, tuple(levelled), departs_from
+        for option, name in (("level_by", level_by), ("departs_from", departs_from)):
+            if name is not None and (name, 1, coarsest) not in map(astuple, known):
+                raise InputError(f"{option} is {name!r}; name an input of one channel at {coarsest:g} m")
 
     def forward(  # type: ignore[override]
         self, fields: Mapping[str, Tensor], noise: Noise | None = None, style: Tensor | None = None
@@ -101,7 +114,13 @@ class FoldingSuperResolver(StochasticSuperResolver):
                     field = field / functional.interpolate(level, scale_factor=ratio)
             folded.append(functional.pixel_unshuffle(field, ratio))
         drawn = super().forward(torch.cat(folded, dim=1), noise, style)
-        if level is None:
-            return drawn
-        finer = functional.interpolate(level, scale_factor=self.scale_factor, mode="bilinear")
-        return drawn * (crop(finer, self.cut) if self.boundary == "valid" else finer)
+        if level is not None:
+            drawn = drawn * self._make_finer(level, "bilinear")
+        if self.departs_from is not None:
+            drawn = drawn + self._make_finer(fields[self.departs_from], "bicubic")
+        return drawn
+
+    def _make_finer(self, field: Tensor, mode: str) -> Tensor:
+        """Make one of the coarsest fields finer, in the cells of the output."""
+        finer = functional.interpolate(field, scale_factor=self.scale_factor, mode=mode)
+        return crop(finer, self.cut) if self.boundary == "valid" else finer

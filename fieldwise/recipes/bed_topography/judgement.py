@@ -23,7 +23,7 @@ from fieldwise.recipes.bed_topography.members.scores import (
     score_members,
     score_members_at_points,
 )
-from fieldwise.recipes.bed_topography.regions.region import INVERSION, LOWRES, lowres_spacing
+from fieldwise.recipes.bed_topography.regions.region import INVERSION, LOWRES, RADAR_INVERSION, lowres_spacing
 from fieldwise.recipes.bed_topography.regions.surveys import grid_held_out, read_given, read_held_out
 from fieldwise.samples.cases import Case
 from fieldwise.scores import (
@@ -57,7 +57,11 @@ MEASURES = {("rmse", "m"): rmse, ("mae", "m"): mae, ("bias", "m"): bias}
 ORDER = [
     *("rmse", "mae", "bias", "crps", "coverage_90", "spread_error_ratio", "roughness_ratio", "power_ratio")
 ]
-NAMES = ["prediction", "member", "cubic", "spline", "inversion", "bound"]
+NAMES = ["prediction", "member", "cubic", "spline", "inversion", "radar_inversion", "bound"]
+TOLD = {
+    INVERSION: ("inversion", "surface inverted"),
+    RADAR_INVERSION: ("radar_inversion", "surface and radar"),
+}
 LARGEST_SPLINE_CELLS = 5000 * 5000
 BLOCK_CELLS = 2048  # edge of what is read of a map at a time
 BLOCKS_LAID_OUT = 8  # that are remembered for the next maps that are read there
@@ -70,7 +74,8 @@ def baselines(case: Case, like: xr.DataArray, *, spline: bool = True) -> dict[st
     """Interpolate the low-res bed to the grid of a map: by cubic convolution, and by spline in tension.
 
     Where the data hold it, what the surface tells of the bed is a further baseline: `inversion`, cubic and
-    all of it. The spline is left out where the map is too large for GMT to hold it in memory.
+    all of it; and `radar_inversion`, what it and the given radar picks tell together. The spline is left out
+    where the map is too large for GMT to hold it in memory.
 
     >>> from fieldwise.samples.examples import make_prepared
     >>> slope = np.tile([50.0, 150.0, 250.0, 350.0], (4, 1))  # rises by 100 m a kilometre
@@ -86,14 +91,15 @@ def baselines(case: Case, like: xr.DataArray, *, spline: bool = True) -> dict[st
 
 def _interpolations(case: Case, grid: Grid) -> dict[str, xr.DataArray]:
     """Give the baselines of which a window is part of the whole."""
-    names = {"cubic": "bed_lowres"} | ({"inversion": INVERSION} if INVERSION in case.variables else {})
-    cubic, *told = (
+    told = [name for name in TOLD if name in case.variables]
+    cubic, *departures = (
         cut(case.field(name), [grid.bounds], spacing=grid.spacing, method="cubic", extend=True)[0]
-        for name in names.values()
+        for name in (LOWRES, *told)
     )
     fields = {"cubic": make_field(cubic, grid, name="bed", long_name="cubic low-res bed")}
-    for values in told:
-        fields["inversion"] = make_field(cubic + values, grid, name="bed", long_name="surface inverted")
+    for name, values in zip(told, departures):
+        baseline, words = TOLD[name]
+        fields[baseline] = make_field(cubic + values, grid, name="bed", long_name=words)
     return fields
 
 

@@ -15,12 +15,12 @@ from torch.nn import functional
 from fieldwise.errors import InputError, require_at_least
 from fieldwise.losses.ensembles import proper_score
 from fieldwise.networks.valid.blocks import narrow
-from fieldwise.recipes.bed_topography.members.sectors import READ, TARGET
+from fieldwise.recipes.bed_topography.members.sectors import OF_RADAR, READ, TARGET
 from fieldwise.recipes.bed_topography.predictor import PRETRAINED
 from fieldwise.recipes.bed_topography.regions.region import (
     AFLOAT,
     INVERSION,
-    RADAR,
+    RADAR_INVERSION,
     RECIPE,
     SPREAD,
     UPSAMPLING,
@@ -41,7 +41,8 @@ from fieldwise.verbs.options import TRAINING
 from fieldwise.verbs.train import train_run
 
 NETWORK = "fieldwise.networks.valid.folding.FoldingSuperResolver"
-LEVELLED = ("bed_relief", "surface_relief", "surface_inversion", "radar_departure")
+LEVELLED = ("bed_relief", "surface_relief", INVERSION, "radar_departure", RADAR_INVERSION)
+POWERS = {16: 0.2}  # of windows of 4 km
 FAR_M = 10e3  # of the distance to the nearest pick
 
 
@@ -72,10 +73,10 @@ def levelled_score(members: Tensor, batch: Mapping[str, Any], signature: Mapping
     mask = None if known.all() else known.to(truth.dtype)
     truth = truth.nan_to_num()
     if spread is None:  # of a network that does not read it
-        return proper_score(members, truth, mask)
+        return proper_score(members, truth, mask, powers=POWERS)
     cells = [size // UPSAMPLING for size in truth.shape[2:]]
     level = functional.interpolate(narrow(spread, cells).to(truth.dtype), scale_factor=UPSAMPLING)
-    return proper_score(members / level, truth / level, mask)
+    return proper_score(members / level, truth / level, mask, powers=POWERS)
 
 
 def train_drawer(asked: Mapping[str, Any]) -> Path:
@@ -200,15 +201,15 @@ def describe(cases: Sequence[Case], names: Sequence[str] | None = None) -> Signa
     >>> signature.fields("outputs"), signature.outputs[0].scale
     (['bed_departure'], Scale(mean=0.0, spread=30.0))
     """
-    read = names or [*READ, *RADAR]
+    read = names or [*READ, *OF_RADAR]
     signature = fit_signature(RECIPE, cases, inputs=read, outputs=[TARGET], stacked=False)
     spread = signature.outputs[0].scale.undo(1.0) - signature.outputs[0].scale.undo(0.0)  # type: ignore[arg-type]
     scale = Scale(0.0, float(spread))
     known: dict[str, Any] = {name: LengthScale(knee) for name, knee in VECTORS.items()}
-    known |= dict.fromkeys(("bed_relief", SPREAD, INVERSION, "radar_departure"), scale)
+    known |= dict.fromkeys((SPREAD, *LEVELLED), scale)
     known |= {"radar_picked": Scale(0.0, 1.0), "radar_distance": Scale(0.0, FAR_M)}
     fitted: dict[str, Any] = {each.name: each.scale for each in signature.inputs}
-    if "surface_relief" in fitted:  # levelled too, so what is 0 stays 0
+    if "surface_relief" in fitted:  # has a height of its own; levelled too, so what is 0 stays 0
         known["surface_relief"] = replace(fitted["surface_relief"], mean=0.0)
     inputs = tuple(
         replace(each, scale=known.get(each.name, each.scale), range=None) for each in signature.inputs
@@ -244,4 +245,5 @@ def choose_network(
         "coarsenings": max(len(blocks) - ratio.bit_length(), 0),
         "modulated": True,
         **(levels if SPREAD in names else {}),
+        **({"departs_from": RADAR_INVERSION} if RADAR_INVERSION in names else {}),
     }

@@ -16,11 +16,12 @@ import numpy as np
 import pandas as pd
 
 from fieldwise.errors import InputError
-from fieldwise.recipes.bed_topography.regions.derivation import regrid_lowres
+from fieldwise.recipes.bed_topography.regions.derivation import invert_with_radar, regrid_lowres
 from fieldwise.recipes.bed_topography.regions.radar import find_departures, grid_radar
 from fieldwise.recipes.bed_topography.regions.region import (
     LOWRES,
     RADAR,
+    RADAR_INVERSION,
     RECIPE,
     SURFACE,
     list_surveys,
@@ -42,6 +43,7 @@ READ = (
     "ice_thickness",
     "ice_velocity",
 )
+OF_RADAR = {**RADAR, RADAR_INVERSION: "m"}  # what follows from the flights that are shown
 HOLE_M = (10e3, 40e3)  # least and largest edge of the squares that no flight has seen
 MOST_HOLES = 4
 
@@ -160,12 +162,19 @@ def _observe(
             seen = regrid_lowres(case, shown, home=f"frames/{number}", **options)
         fields = {name: np.nan_to_num(each) for name, each in seen.read(READ, window=case.bounds).items()}
         radar = grid_radar(shown, find_departures(shown, seen), case.grid)
+        told = invert_with_radar(seen, radar, grounded=sources.grounded)
         base = seen.cut(LOWRES, np.array([case.bounds]), method="cubic")
+        radar |= {RADAR_INVERSION: told}
         frames.append(fields | {name: each[None] for name, each in radar.items()} | {TARGET: truth - base})
-    units = RADAR | {TARGET: "m"}
-    variables = {name: case.variables[name] for name in READ}
-    variables |= {name: Variable(name, units=unit, spacing=case.spacing) for name, unit in units.items()}
+    variables = {name: case.variables[name] for name in READ} | describe_radar(case)
     return {each: np.stack([frame[name] for frame in frames]) for name, each in variables.items()}
+
+
+def describe_radar(case: Case) -> dict[str, Variable]:
+    """Describe what follows from the flights over a case, and what is learnt from them."""
+    units = {**OF_RADAR, TARGET: "m"}
+    spacings = dict.fromkeys(units, case.spacing) | {RADAR_INVERSION: lowres_spacing(case)}
+    return {name: Variable(name, units=unit, spacing=spacings[name]) for name, unit in units.items()}
 
 
 def _read_all_picks(sources: Sources) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ import shapely
 from fieldwise.fields.arrays import to_host
 from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog
-from fieldwise.fields.resampling import average_cells, fade_in
+from fieldwise.fields.resampling import average_cells, block_mean, fade_in
 from fieldwise.fields.tiles import cut
 from fieldwise.fields.trends import regional_spread, regional_trend
 from fieldwise.physics.surface_inversion import invert_blocks
@@ -93,12 +93,16 @@ def regrid_lowres(
     >>> anew.files["bed_lowres"], [float(each.field("bed_lowres").mean()) for each in (case, anew)]
     ('folds/1/bed_lowres.tif', [0.0, -90.0])
     """
-    kept = {*given, *OF_SURFACE} - {LOWRES}
-    variables = {name: variable for name, variable in case.variables.items() if name in kept}
-    tables: Any = {name: dict(getattr(case, name)) for name in ("files", "trends", "spreads")}
-    anew = replace(case, variables=variables, **tables)
+    anew = leave_out(case, {*case.variables} - {*given, *OF_SURFACE} | {LOWRES})
     add_lowres(anew, picks, grounded=grounded, home=home)
     return anew
+
+
+def leave_out(case: Case, names: Collection[str]) -> Case:
+    """Give a case without some of its inputs, to which others can be added; it stays as it is."""
+    variables = {name: variable for name, variable in case.variables.items() if name not in names}
+    tables: Any = {name: dict(getattr(case, name)) for name in ("files", "trends", "spreads")}
+    return replace(case, variables=variables, **tables)
 
 
 def add_lowres(
@@ -121,7 +125,7 @@ def add_lowres(
     """
     spacing = lowres_spacing(case)
     bed = grid_on_map(picks, case.grid_at(spacing), mask_cells=None)
-    entry = _keep(case, LOWRES, [bed.values], "m", home=home)
+    entry = keep_lowres(case, LOWRES, [bed.values], "m", home=home)
     trend = regional_trend(bed.rename(LOWRES), cell=spacing, width=TREND_CELLS * spacing)
     write_cog(trend, case.folder / home / f"{LOWRES}_trend.tif")
     add_inputs(case, {LOWRES: {**entry, "trends": [f"{home}/{LOWRES}_trend.tif"]}})
@@ -166,22 +170,22 @@ def find_regional_inputs(case: Case, *, home: str = "inputs") -> dict[str, Any]:
     # A thickness that the user gives is of one epoch; surface and low-res bed may be of two. And what follows
     # from the surface may be there, where the low-res bed alone is new.
     values = {name: channels for name, channels in values.items() if name not in case.variables}
-    entries = {name: _keep(case, name, each, DERIVED[name], home=home) for name, each in values.items()}
+    entries = {name: keep_lowres(case, name, each, DERIVED[name], home=home) for name, each in values.items()}
     for name, source in RELIEFS.items():
         if name in case.variables:
             continue
         averaged = average_cells(case.field(source), cell=spacing, corner=(grid.west, grid.south))
         relief = cut(averaged, [grid.bounds], spacing=spacing, extend=True)[0]
         relief = relief - cut(case.trend(source), [grid.bounds], spacing=spacing, extend=True)[0]
-        entries[name] = _keep(case, name, [to_host(relief)], "m", home=home)
+        entries[name] = keep_lowres(case, name, [to_host(relief)], "m", home=home)
     course = regional_trend(case.field(LOWRES), cell=spacing, width=SPREAD_M)
     spread = regional_spread(case.field(LOWRES), course, width=SPREAD_M)
     height = to_host(cut(spread, [grid.bounds], spacing=spacing, extend=True)[0])
-    entries[SPREAD] = _keep(case, SPREAD, [np.maximum(height, LEAST_SPREAD_M)], "m", home=home)
+    entries[SPREAD] = keep_lowres(case, SPREAD, [np.maximum(height, LEAST_SPREAD_M)], "m", home=home)
     return entries
 
 
-def _keep(
+def keep_lowres(
     case: Case, name: str, channels: Sequence[np.ndarray], units: str, *, home: str, **words: str
 ) -> dict[str, Any]:
     """Write an input at low-res spacing, one file a channel, and give its entry."""
@@ -230,13 +234,39 @@ def find_surface_inversion(
     >>> float(abs(found).max())  # ice that floats tells of nothing
     0.0
     """
-    if any(name not in case.variables for name in NEEDED) or case.variables[VELOCITY].channels != 2:
+    if not can_invert(case):
         return {}
     spacing = lowres_spacing(case)
     grid = case.grid_at(spacing)
     values = invert_blocks(*_read_places(case, grid, grounded), spacing=spacing, progress=progress)
     words = {"long_name": "departure from the low-res bed"}
-    return {INVERSION: _keep(case, INVERSION, [values], "m", home=home, **words)}
+    return {INVERSION: keep_lowres(case, INVERSION, [values], "m", home=home, **words)}
+
+
+def can_invert(case: Case) -> bool:
+    """Tell whether a case has what :func:`find_surface_inversion` takes."""
+    return all(name in case.variables for name in NEEDED) and case.variables[VELOCITY].channels == 2
+
+
+def invert_with_radar(
+    case: Case, radar: Mapping[str, np.ndarray], *, grounded: shapely.Geometry | None, progress: bool = False
+) -> np.ndarray:
+    """Estimate how the bed departs from its low-res map, from surface and radar together: (y, x), m.
+
+    Parameters
+    ----------
+    radar
+        What :func:`fieldwise.recipes.bed_topography.regions.radar.grid_radar` gives.
+    grounded
+        As of :func:`find_surface_inversion`. Ice that floats tells of nothing, picks below it do.
+    """
+    spacing = lowres_spacing(case)
+    departure, picked, _ = radar.values()
+    cells = round(spacing / case.spacing)
+    share, total = (block_mean(each, cells) for each in (picked, picked * departure))
+    mean = np.divide(total, share, out=np.full(share.shape, np.nan), where=share > 0)
+    places, trust = _read_places(case, case.grid_at(spacing), grounded)
+    return invert_blocks({**places, "picked": mean}, trust, spacing=spacing, progress=progress)
 
 
 def _read_places(

@@ -13,16 +13,21 @@ import shapely
 
 from fieldwise.errors import InputError
 from fieldwise.fields.grids import Bounds, Grid
-from fieldwise.recipes.bed_topography.members.sectors import READ, TARGET, write_arrays
-from fieldwise.recipes.bed_topography.regions.derivation import regrid_lowres
+from fieldwise.recipes.bed_topography.members.sectors import (
+    OF_RADAR,
+    READ,
+    TARGET,
+    describe_radar,
+    write_arrays,
+)
+from fieldwise.recipes.bed_topography.regions.derivation import leave_out, regrid_lowres
 from fieldwise.recipes.bed_topography.regions.radar import find_departures, find_radar, grid_radar
-from fieldwise.recipes.bed_topography.regions.region import LOWRES, RADAR
+from fieldwise.recipes.bed_topography.regions.region import LOWRES
 from fieldwise.recipes.bed_topography.regions.sources import Sources
 from fieldwise.recipes.bed_topography.regions.surveys import read_given
 from fieldwise.samples.cases import Case
 from fieldwise.samples.inputs import add_inputs
 from fieldwise.samples.prepared import Draft
-from fieldwise.samples.signatures import Variable
 
 BLOCKS_M, FOLDS = 20e3, 2  # where the FILE.yaml says nothing else
 STEP_CELLS = 16  # a network that draws reads in whole steps of so many cells of the map
@@ -159,21 +164,25 @@ def add_folds(
                 f"{options['edge']:g} m, one for each fold; give a smaller blocks_m"
             )
         return []
-    seen = [case] * options["folds"]
     if sources.grids_lowres:
         print("gridding the low-res bed of each fold from the others' picks")
-        seen = [_see_others(sources, draft, picks[number != each], each) for each in range(len(seen))]
+    seen = [_see_others(sources, picks[number != fold], fold + 1) for fold in range(options["folds"])]
     _add_flights(draft, case, seen, picks, blocks)
-    return [(each, blocks.area(fold)) for fold, each in enumerate(seen)] if sources.grids_lowres else []
+    if not sources.grids_lowres:
+        return []
+    return [(draft.add(each), blocks.area(fold)) for fold, each in enumerate(seen)]
 
 
-def _see_others(sources: Sources, draft: Draft, others: pd.DataFrame, fold: int) -> Case:
-    """Add the case of a fold: what follows from picks follows from those of the others."""
-    home = f"folds/{fold + 1}"
-    options: Any = {"given": sources.config["inputs"], "grounded": sources.grounded, "home": home}
-    case = regrid_lowres(sources.case, others, **options)
-    add_inputs(case, find_radar(case, others, home=home))
-    return draft.add(replace(case, name=f"fold_{fold + 1}"))
+def _see_others(sources: Sources, others: pd.DataFrame, number: int) -> Case:
+    """Give the case of a fold: what follows from picks follows from those of the others."""
+    name, home = f"fold_{number}", f"folds/{number}"
+    options: Any = {"grounded": sources.grounded, "home": home}
+    if sources.grids_lowres:
+        case = regrid_lowres(sources.case, others, given=sources.config["inputs"], **options)
+    else:
+        case = leave_out(sources.case, OF_RADAR)
+    add_inputs(case, find_radar(case, others, **options))
+    return replace(case, name=name)
 
 
 def _add_flights(
@@ -184,39 +193,33 @@ def _add_flights(
     if grid is None or any(name not in region.variables for name in READ):
         return
     files = dict[str, Any]()
-    for name in READ:
-        wanted = region.variables[name]
+    known = {name: region.variables[name] for name in READ} | describe_radar(region)
+    for name in (*READ, *OF_RADAR):
         frames = [np.nan_to_num(each.read([name], window=grid.bounds)[name]) for each in seen]
         alike = all(np.array_equal(frames[0], each) for each in frames)  # then one is kept for all
-        files |= write_arrays(draft.folder, "flights", {wanted: np.stack(frames[:1] if alike else frames)})
-    radar, targets = _read_radar(seen, picks, blocks, grid)
-    units = RADAR | {TARGET: "m"}
-    variables = {name: Variable(name, units=unit, spacing=grid.spacing) for name, unit in units.items()}
-    files |= write_arrays(draft.folder, "flights", {variables[name]: each for name, each in radar.items()})
-    for split, values in targets.items():
-        written = write_arrays(draft.folder, f"{split}/flights", {variables[TARGET]: values})
-        known = {name: region.variables[name] for name in READ} | variables
-        place: Any = {"bounds": grid.bounds, "crs": region.crs, "frames": len(seen)}
+        arrays = np.stack(frames[:1] if alike else frames)
+        files |= write_arrays(draft.folder, "flights", {known[name]: arrays})
+    place: Any = {"bounds": grid.bounds, "crs": region.crs, "frames": len(seen)}
+    for split, values in _find_targets(seen, picks, blocks, grid).items():
+        written = write_arrays(draft.folder, f"{split}/flights", {known[TARGET]: values})
         draft.add(
             Case("flights", split, draft.folder, known, files | written, grid.spacing, grid.shape, **place)
         )
 
 
-def _read_radar(
+def _find_targets(
     seen: Sequence[Case], picks: pd.DataFrame, blocks: Blocks, grid: Grid
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Put on a grid, by fold, what the picks of the others show, and those of its own in either split."""
+) -> dict[str, np.ndarray]:
+    """Put on a grid, by split and fold, how far its own picks lie from the low-res bed, missing elsewhere."""
     number, kept = (blocks.find(each, picks) for each in (blocks.fold, blocks.kept))
-    shown, targets = [], dict[str, list[np.ndarray]](training=[], validation=[])
+    targets: dict[str, list[np.ndarray]] = {"training": [], "validation": []}
     for fold, case in enumerate(seen):
         away = find_departures(picks, case)
-        shown.append(grid_radar(picks[number != fold], away[number != fold], grid))
         for split, its in (("training", ~kept), ("validation", kept)):
             own = its & (number == fold)
             departure, picked, _ = grid_radar(picks[own], away[own], grid).values()
             targets[split].append(np.where(picked, departure, np.float32(np.nan)))
-    radar = {name: np.stack([each[name] for each in shown])[:, None] for name in RADAR}
-    return radar, {split: np.stack(each)[:, None] for split, each in targets.items()}
+    return {split: np.stack(each)[:, None] for split, each in targets.items()}
 
 
 def _surround(picks: pd.DataFrame, grid: Grid) -> Grid | None:

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import shapely
 from scipy import ndimage
 
 from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog
 from fieldwise.fields.resampling import sample_at_points
-from fieldwise.recipes.bed_topography.regions.region import LOWRES, RADAR
+from fieldwise.recipes.bed_topography.regions.derivation import can_invert, invert_with_radar, keep_lowres
+from fieldwise.recipes.bed_topography.regions.region import LOWRES, RADAR, RADAR_INVERSION
 from fieldwise.samples.cases import Case
 
 REACH_M = 20e3  # distances end here: so far away a pick says nothing more
@@ -69,13 +71,22 @@ def find_departures(picks: pd.DataFrame, case: Case) -> np.ndarray:
     return picks["z"].to_numpy() - sample_at_points(field, picks["x"], picks["y"])
 
 
-def find_radar(case: Case, picks: pd.DataFrame, *, home: str = "inputs") -> dict[str, Any]:
-    """Derive the inputs that radar gives.
+def find_radar(
+    case: Case,
+    picks: pd.DataFrame,
+    *,
+    grounded: shapely.Geometry | None,
+    home: str = "inputs",
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Derive the inputs that radar gives, and where the surface can be inverted, what both tell together.
 
     Parameters
     ----------
     picks
         That are shown.
+    grounded
+        As of `derivation.find_surface_inversion`.
     home
         Folder within that of the case, for what is written.
 
@@ -89,7 +100,7 @@ def find_radar(case: Case, picks: pd.DataFrame, *, home: str = "inputs") -> dict
     >>> from fieldwise.samples.examples import make_prepared
     >>> prepared = make_prepared({"bed_lowres": np.full((4, 4), -90.0)}, shape=(16, 16))
     >>> case = prepared.cases()[0]
-    >>> sorted(find_radar(case, read_given(case)))
+    >>> sorted(find_radar(case, read_given(case), grounded=None))
     ['radar_departure', 'radar_distance', 'radar_picked']
     >>> float(open_field(prepared.folder / "inputs" / "radar_distance.tif").min())
     20000.0
@@ -100,4 +111,8 @@ def find_radar(case: Case, picks: pd.DataFrame, *, home: str = "inputs") -> dict
         path, units = f"{home}/{name}.tif", RADAR[name]
         write_cog(make_field(values, case.grid, name=name, units=units), case.folder / path)
         entries[name] = {"spacing_m": case.spacing, "units": units, "paths": [path], "trends": []}
+    if can_invert(case):
+        told = invert_with_radar(case, fields, grounded=grounded, progress=progress)
+        words = {"long_name": "departure from the low-res bed, by surface and radar"}
+        entries[RADAR_INVERSION] = keep_lowres(case, RADAR_INVERSION, [told], "m", home=home, **words)
     return entries

@@ -48,13 +48,15 @@ ACCUMULATION = "snow_accumulation"
 ELEVATIONS = (LOWRES, SURFACE)
 RELIEFS = {"surface_relief": SURFACE, "bed_relief": LOWRES}  # less regional trends, at low-res spacing
 RADAR = {"radar_departure": "m", "radar_picked": "1", "radar_distance": "m"}  # on the cells of the map
+RADAR_INVERSION = "radar_inversion"  # what surface and radar together tell
 SPREAD = "bed_spread"  # how high the relief of the low-res bed is around a place
 OF_DRAWING = (
     *RELIEFS,
     SPREAD,
     *RADAR,
+    RADAR_INVERSION,
 )  # which the drawing network reads, and the published generator does not
-DERIVED = {"surface_slope": "1", "ice_thickness": "m", INVERSION: "m"}  # name to units
+DERIVED = {"surface_slope": "1", "ice_thickness": "m", INVERSION: "m", RADAR_INVERSION: "m"}  # name to units
 # Vectors, whose components turn with a tile, and the length below which they are scaled linearly.
 VECTORS = {VELOCITY: 10.0, "surface_slope": 2e-3}
 SLIDING_SPEED = 10.0  # m/a; speed over this, within 1 to 30, is taken as the slip ratio, which hardly matters
