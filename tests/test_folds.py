@@ -1,7 +1,9 @@
 """Folds: the low-res bed and the radar inputs that are learnt with know nothing of what is learnt from."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -371,6 +373,25 @@ def test_tiles_that_fit_into_no_fold(from_surveys, tmp_path):
     edit_lowres(from_surveys, blocks_m=4000)
     with pytest.raises(InputError, match=r"whole tile of 9 km within blocks of one fold; .*larger blocks_m"):
         prepare(from_surveys, tmp_path / "data", tile_cells=36)
+
+
+def test_inputs_that_flights_do_not_hold_are_refused(folder, tmp_path):
+    """The surface is an input of the region, which its generator reads."""
+    options: Any = {"init": "none", "tracker": "none", "progress": False}
+    for name in ("surface_elevation", "nonsense"):
+        with pytest.raises(InputError, match=rf"--inputs: training.flights holds no {name}; take some of"):
+            bed_topography.train(data=folder, run=tmp_path / "run", inputs=["bed_relief", name], **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_say_what_flights_lack(folder):
+    """A folder that was prepared before an input of a newer network was known."""
+    (case,) = Prepared(folder).cases("training")
+    signature = describe([case])
+    signature.check_prepared(case, "newer.safetensors")
+    files = {name: path for name, path in case.files.items() if name != "radar_inversion"}
+    with pytest.raises(InputError, match=r"newer.safetensors: needs the input radar_inversion, which"):
+        signature.check_prepared(replace(case, files=files), "newer.safetensors")
 
 
 def test_a_region_without_what_a_drawer_reads_is_refused_by_what_it_lacks(tmp_path):

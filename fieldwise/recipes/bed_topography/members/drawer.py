@@ -202,6 +202,11 @@ def describe(cases: Sequence[Case], names: Sequence[str] | None = None) -> Signa
     (['bed_departure'], Scale(mean=0.0, spread=30.0))
     """
     read = names or [*READ, *OF_RADAR]
+    first = cases[0]
+    held = [name for name, each in first.variables.items() if {*each.fields} <= first.files.keys()]
+    if lacking := [name for name in read if name not in held]:
+        others = ", ".join(name for name in held if name != TARGET)
+        raise InputError(f"--inputs: {first} holds no {', '.join(lacking)}; take some of {others}")
     signature = fit_signature(RECIPE, cases, inputs=read, outputs=[TARGET], stacked=False)
     spread = signature.outputs[0].scale.undo(1.0) - signature.outputs[0].scale.undo(0.0)  # type: ignore[arg-type]
     scale = Scale(0.0, float(spread))
