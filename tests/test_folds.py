@@ -18,6 +18,7 @@ from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog, write_netcdf
 from fieldwise.fields.tiles import cut, read_tiles
+from fieldwise.losses.ensembles import proper_score
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.generator import read_samples
 from fieldwise.recipes.bed_topography.members.drawer import describe, levelled_score
@@ -399,3 +400,15 @@ def test_a_region_without_what_a_drawer_reads_is_refused_by_what_it_lacks(tmp_pa
     with pytest.raises(InputError, match=r"lacks bed_relief, .*ice_velocity, which a network"):
         bed_topography.train(data=folder, run=tmp_path / "run", tracker="none", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_power_of_windows_is_learnt_from_whole_targets_alone():
+    """Flights fill few windows, and with the radar's noise."""
+    members, truth = torch.randn(3, 1, 1, 32, 32, generator=torch.Generator().manual_seed(1)).split([2, 1])
+    truth, batch = truth[0], {"inputs": {}}
+    whole = levelled_score(members, batch | {"targets": truth}, {})
+    assert whole.item() == pytest.approx(proper_score(members, truth, powers={16: 0.2}).item())
+    flown = truth.clone()
+    flown[..., 5, 7] = torch.nan
+    seen = levelled_score(members, batch | {"targets": flown}, {})
+    assert seen.item() == pytest.approx(proper_score(members, truth, torch.isfinite(flown).float()).item())

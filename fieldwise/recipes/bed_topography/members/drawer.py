@@ -70,13 +70,14 @@ def levelled_score(members: Tensor, batch: Mapping[str, Any], signature: Mapping
     """
     truth, spread = batch["targets"], batch["inputs"].get(SPREAD)
     known = torch.isfinite(truth)
-    mask = None if known.all() else known.to(truth.dtype)
+    # Between flights few windows are known as a whole, and those hold the radar's noise.
+    mask, powers = (None, POWERS) if known.all() else (known.to(truth.dtype), {})
     truth = truth.nan_to_num()
     if spread is None:  # of a network that does not read it
-        return proper_score(members, truth, mask, powers=POWERS)
+        return proper_score(members, truth, mask, powers=powers)
     cells = [size // UPSAMPLING for size in truth.shape[2:]]
     level = functional.interpolate(narrow(spread, cells).to(truth.dtype), scale_factor=UPSAMPLING)
-    return proper_score(members / level, truth / level, mask, powers=POWERS)
+    return proper_score(members / level, truth / level, mask, powers=powers)
 
 
 def train_drawer(asked: Mapping[str, Any]) -> Path:

@@ -171,7 +171,13 @@ def _observe(
 
 
 def describe_radar(case: Case) -> dict[str, Variable]:
-    """Describe what follows from the flights over a case, and what is learnt from them."""
+    """Describe what follows from the flights over a case, and what is learnt from them.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> case = make_prepared({"bed_lowres": np.zeros((4, 4))}, shape=(16, 16)).cases()[0]
+    >>> {name: each.spacing for name, each in describe_radar(case).items() if "inversion" in name}
+    {'radar_inversion': 1000.0}
+    """
     units = {**OF_RADAR, TARGET: "m"}
     spacings = dict.fromkeys(units, case.spacing) | {RADAR_INVERSION: lowres_spacing(case)}
     return {name: Variable(name, units=unit, spacing=spacings[name]) for name, unit in units.items()}

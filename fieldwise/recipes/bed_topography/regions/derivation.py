@@ -99,7 +99,13 @@ def regrid_lowres(
 
 
 def leave_out(case: Case, names: Collection[str]) -> Case:
-    """Give a case without some of its inputs, to which others can be added; it stays as it is."""
+    """Give a case without some of its inputs, to which others can be added; it stays as it is.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> case = make_prepared({"bed_lowres": np.zeros((4, 4))}, shape=(16, 16)).cases()[0]
+    >>> [list(each.variables) for each in (leave_out(case, ["bed_lowres"]), case)]
+    [[], ['bed_lowres']]
+    """
     variables = {name: variable for name, variable in case.variables.items() if name not in names}
     tables: Any = {name: dict(getattr(case, name)) for name in ("files", "trends", "spreads")}
     return replace(case, variables=variables, **tables)
@@ -188,7 +194,13 @@ def find_regional_inputs(case: Case, *, home: str = "inputs") -> dict[str, Any]:
 def keep_lowres(
     case: Case, name: str, channels: Sequence[np.ndarray], units: str, *, home: str, **words: str
 ) -> dict[str, Any]:
-    """Write an input at low-res spacing, one file a channel, and give its entry."""
+    """Write an input at low-res spacing, one file a channel, and give its entry.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> case = make_prepared({"bed_lowres": np.zeros((4, 4))}, shape=(16, 16)).cases()[0]
+    >>> keep_lowres(case, "slope", [np.zeros((4, 4))] * 2, "1", home="inputs")["paths"]
+    ['inputs/slope_1.tif', 'inputs/slope_2.tif']
+    """
     spacing = lowres_spacing(case)
     numbers = [f"_{number}" for number in range(1, len(channels) + 1)] if len(channels) > 1 else [""]
     paths = [f"{home}/{name}{number}.tif" for number in numbers]
@@ -244,7 +256,12 @@ def find_surface_inversion(
 
 
 def can_invert(case: Case) -> bool:
-    """Tell whether a case has what :func:`find_surface_inversion` takes."""
+    """Tell whether a case has what :func:`find_surface_inversion` takes.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> can_invert(make_prepared({"bed_lowres": np.zeros((4, 4))}, shape=(16, 16)).cases()[0])
+    False
+    """
     return all(name in case.variables for name in NEEDED) and case.variables[VELOCITY].channels == 2
 
 
@@ -259,6 +276,18 @@ def invert_with_radar(
         What :func:`fieldwise.recipes.bed_topography.regions.radar.grid_radar` gives.
     grounded
         As of :func:`find_surface_inversion`. Ice that floats tells of nothing, picks below it do.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> still = np.zeros((4, 4))
+    >>> values = {"bed_lowres": still - 200, "surface_elevation": still + 800}
+    >>> values["ice_velocity"] = [still + 50, still + 50]
+    >>> case = make_prepared(values, shape=(16, 16), trends=["bed_lowres", "surface_elevation"]).cases()[0]
+    >>> picked = np.zeros((16, 16))
+    >>> picked[5, 9] = 1
+    >>> radar = {"radar_departure": 60 * picked, "radar_picked": picked, "radar_distance": picked}
+    >>> told = invert_with_radar(case, radar, grounded=shapely.box(90_000, 0, 91_000, 1000))
+    >>> told.shape, bool(40 < told[1, 2] < 60)  # of 60 m, picked in this cell
+    ((4, 4), True)
     """
     spacing = lowres_spacing(case)
     departure, picked, _ = radar.values()
