@@ -35,7 +35,7 @@ def proper_score(
     waves: Mapping[int, float] = WAVES,
     powers: Mapping[int, float] = NO_POWERS,
 ) -> Tensor:
-    """Return the weighted sum of scores of cells, differences, curvatures, block means, patches and waves.
+    """Return the weighted sum of scores of cells, differences, block means, patches, waves and power.
 
     A score is in proportion to what it judges, and hardly sees waves that are low beside others in it. Of
     fields whose power falls steeply, curvatures show the finest, and `waves` show all wavelengths alike:
@@ -225,8 +225,6 @@ def wave_crps(members: Tensor, truth: Tensor, mask: Tensor | None = None, *, siz
     """
     known, found, counts = _compare_waves(members, truth, mask, size)
     usual = _usual(known.square(), counts, truth.ndim - 2).sqrt()
-    usual = usual.clamp_min(ROUNDING * usual.amax())
-    usual = torch.where(usual > 0, usual, 1.0)  # where no window counts, as between single flights
     return fair_crps(found / usual, known / usual, counts)
 
 
@@ -257,8 +255,6 @@ def power_crps(members: Tensor, truth: Tensor, mask: Tensor | None = None, *, si
     known, found = (_sum_rings(waves, truth.ndim - 2, size) for waves in (known, found))
     counts = counts.flatten(1 - truth.ndim)[..., : known.shape[-1]]
     usual = _usual(known, counts, truth.ndim - 2)
-    usual = usual.clamp_min(ROUNDING**2 * usual.amax())
-    usual = torch.where(usual > 0, usual, 1.0)
     return fair_crps(found / usual, known / usual, counts)
 
 
@@ -278,9 +274,11 @@ def _compare_waves(
 
 
 def _usual(squares: Tensor, counts: Tensor, dimensions: int) -> Tensor:
-    """Return the mean over the batch and its windows that count."""
+    """Return the mean over the batch and its windows that count, above what rounding makes."""
     over = (0, *range(2, 2 + dimensions))
-    return (squares * counts).sum(over, keepdim=True) / counts.sum(over, keepdim=True).clamp_min(1)
+    usual = (squares * counts).sum(over, keepdim=True) / counts.sum(over, keepdim=True).clamp_min(1)
+    usual = usual.clamp_min(ROUNDING**2 * usual.amax())
+    return torch.where(usual > 0, usual, 1.0)  # where no window counts, as between single flights
 
 
 def _sum_rings(waves: Tensor, dimensions: int, size: int) -> Tensor:
@@ -288,7 +286,7 @@ def _sum_rings(waves: Tensor, dimensions: int, size: int) -> Tensor:
     along = torch.fft.fftfreq(size, 1 / size, device=waves.device)
     half = torch.fft.rfftfreq(size, 1 / size, device=waves.device)
     meshes = torch.meshgrid(*[along] * (dimensions - 1), half, indexing="ij")
-    ring = sum(mesh.square() for mesh in meshes).sqrt().round().flatten()  # type: ignore[union-attr]
+    ring = torch.stack(meshes).square().sum(0).sqrt().round().flatten()
     twice = torch.where((half > 0) & (half < size / 2), 2.0, 1.0)  # of the two halves, one is there
     weights = twice.expand(meshes[0].shape).flatten()
     whole = torch.arange(1, size // 2 + 1, device=waves.device)

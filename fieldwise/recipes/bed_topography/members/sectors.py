@@ -162,9 +162,8 @@ def _observe(
             seen = regrid_lowres(case, shown, home=f"frames/{number}", **options)
         fields = {name: np.nan_to_num(each) for name, each in seen.read(READ, window=case.bounds).items()}
         radar = grid_radar(shown, find_departures(shown, seen), case.grid)
-        told = invert_with_radar(seen, radar, grounded=sources.grounded)
+        radar[RADAR_INVERSION] = invert_with_radar(seen, radar, grounded=sources.grounded)
         base = seen.cut(LOWRES, np.array([case.bounds]), method="cubic")
-        radar |= {RADAR_INVERSION: told}
         frames.append(fields | {name: each[None] for name, each in radar.items()} | {TARGET: truth - base})
     variables = {name: case.variables[name] for name in READ} | describe_radar(case)
     return {each: np.stack([frame[name] for frame in frames]) for name, each in variables.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,6 +30,7 @@ from fieldwise.samples.cases import Case
 from fieldwise.samples.inputs import add_inputs
 from fieldwise.samples.prepared import Draft
 
+FOLDS_HOME = "folds"
 BLOCKS_M, FOLDS = 20e3, 2  # where the FILE.yaml says nothing else
 STEP_CELLS = 16  # a network that draws reads in whole steps of so many cells of the map
 AROUND_M = 16e3  # what is kept for it reaches so far beyond the picks
@@ -164,18 +166,23 @@ def add_folds(
                 f"{options['edge']:g} m, one for each fold; give a smaller blocks_m"
             )
         return []
+    grid = None if any(name not in case.variables for name in READ) else _surround(picks, case.grid)
     if sources.grids_lowres:
         print("gridding the low-res bed of each fold from the others' picks")
+    elif grid is None:
+        return []
     seen = [_see_others(sources, picks[number != fold], fold + 1) for fold in range(options["folds"])]
-    _add_flights(draft, case, seen, picks, blocks)
+    if grid is not None:
+        _add_flights(draft, case, seen, picks, blocks, grid)
     if not sources.grids_lowres:
+        shutil.rmtree(case.folder / FOLDS_HOME)  # the flights have been read from it
         return []
     return [(draft.add(each), blocks.area(fold)) for fold, each in enumerate(seen)]
 
 
 def _see_others(sources: Sources, others: pd.DataFrame, number: int) -> Case:
     """Give the case of a fold: what follows from picks follows from those of the others."""
-    name, home = f"fold_{number}", f"folds/{number}"
+    name, home = f"fold_{number}", f"{FOLDS_HOME}/{number}"
     options: Any = {"grounded": sources.grounded, "home": home}
     if sources.grids_lowres:
         case = regrid_lowres(sources.case, others, given=sources.config["inputs"], **options)
@@ -186,12 +193,9 @@ def _see_others(sources: Sources, others: pd.DataFrame, number: int) -> Case:
 
 
 def _add_flights(
-    draft: Draft, region: Case, seen: Sequence[Case], picks: pd.DataFrame, blocks: Blocks
+    draft: Draft, region: Case, seen: Sequence[Case], picks: pd.DataFrame, blocks: Blocks, grid: Grid
 ) -> None:
     """Add the cases that a drawing network learns from and is chosen by."""
-    grid = _surround(picks, region.grid)
-    if grid is None or any(name not in region.variables for name in READ):
-        return
     files = dict[str, Any]()
     known = {name: region.variables[name] for name in READ} | describe_radar(region)
     for name in (*READ, *OF_RADAR):
