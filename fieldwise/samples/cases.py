@@ -96,6 +96,11 @@ class Case:
             raise InputError(f"case {self}: lies on no map; ask for cells instead of a window")
         return Grid(*self.bounds, spacing, self.crs or PLANE)
 
+    @property
+    def readable(self) -> list[str]:
+        """Names of the variables whose fields are all there."""
+        return [name for name, each in self.variables.items() if self.files.keys() >= {*each.fields}]
+
     @cached_property
     def frame_times(self) -> np.ndarray:
         """The times of all frames; their numbers where none is known."""

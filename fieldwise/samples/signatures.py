@@ -251,7 +251,7 @@ class Signature:
         """
         units = case.spacing_units
         trained_units = self.facts.get("spacing_units", units)
-        missing = [each.name for each in self.inputs if not case.files.keys() >= {*each.fields}]
+        missing = [each.name for each in self.inputs if each.name not in case.readable]
         for wanted in self.inputs:
             found = case.variables.get(wanted.name, wanted)
             if (found.channels, found.spacing) != (wanted.channels, wanted.spacing):

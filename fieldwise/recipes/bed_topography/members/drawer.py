@@ -204,9 +204,8 @@ def describe(cases: Sequence[Case], names: Sequence[str] | None = None) -> Signa
     """
     read = names or [*READ, *OF_RADAR]
     first = cases[0]
-    held = [name for name, each in first.variables.items() if {*each.fields} <= first.files.keys()]
-    if lacking := [name for name in read if name not in held]:
-        others = ", ".join(name for name in held if name != TARGET)
+    if lacking := [name for name in read if name not in first.readable]:
+        others = ", ".join(name for name in first.readable if name != TARGET)
         raise InputError(f"--inputs: {first} holds no {', '.join(lacking)}; take some of {others}")
     signature = fit_signature(RECIPE, cases, inputs=read, outputs=[TARGET], stacked=False)
     spread = signature.outputs[0].scale.undo(1.0) - signature.outputs[0].scale.undo(0.0)  # type: ignore[arg-type]
