@@ -8,21 +8,26 @@ import numpy as np
 import pyproj
 import pytest
 import xarray as xr
+from scipy.ndimage import gaussian_filter
 from small_rasters import CRS, grid, noise, plane
 
 from fieldwise.errors import InputError
 from fieldwise.fields.entries import open_entry
 from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import Grid, grid_of, make_field
+from fieldwise.fields.heights import Heights
 from fieldwise.fields.rasters import write_cog, write_netcdf
+from fieldwise.fields.resampling import block_mean, degrade
+from fieldwise.fields.tiles import cut
 from fieldwise.recipes.bed_topography.regions.region import VECTORS, open_region
 from fieldwise.samples.cases import Case
 from fieldwise.samples.inputs import add_inputs, prepare_inputs
+from fieldwise.scores import rmse
 
 DATA = Path(os.environ.get("FIELDWISE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 
-def prepare(folder, inputs, *, detrended=(), lines=None, **keys):
+def prepare(folder, inputs, *, detrended=(), elevations=(), heights=None, lines=None, **keys):
     """Prepare inputs and open what was written."""
     source = {"crs": CRS, "spacing_m": 250, "lowres_spacing_m": 1000, "inputs": inputs} | keys
     described = prepare_inputs(
@@ -31,6 +36,8 @@ def prepare(folder, inputs, *, detrended=(), lines=None, **keys):
         out=folder / "out",
         units={"bed_lowres": "m"},
         detrended=detrended,
+        elevations=elevations,
+        heights=heights,
         report=(lines if lines is not None else []).append,
     )
     region = Grid(*described["region"], float(source["spacing_m"]), described["crs"])
@@ -69,7 +76,7 @@ INPUTS = {
         ("bed.tif", "an input is written as {path: FILE, spacing_m: NUMBER}"),
         ({"spacing_m": 100}, "an input is written as"),
         ({"path": None}, "an input is written as"),
-        ({"path": "bed.tif", "spacing": 100}, r"bed\.tif: unknown key spacing; known are crs, datum"),
+        ({"path": "bed.tif", "spacing": 100}, r"bed\.tif: unknown key spacing; known are averages, crs"),
         ({"path": "gone.tif"}, r"gone\.tif: no such file"),
         ({"path": "bed.tif", "crs": "EPSG:0"}, "unknown CRS 'EPSG:0'"),
     ],
@@ -353,3 +360,30 @@ def test_a_region_that_shrinks_is_told(files):
         "region: (1000, 0, 20000, 20000) and not (500, -5000, 20000, 20000), in whole cells of 1000 m; "
         "bed_lowres reach no farther"
     ]
+
+
+def test_averages_of_heights_become_heights_whose_interpolation_has_them(tmp_path):
+    """Of an elevation that fieldwise averages, and of one that the entry calls averages; of nothing else."""
+    rough = noise((255e3, 1e6, 267e3, 1.012e6), 250)
+    fine = rough.copy(data=100 * gaussian_filter(rough.values, 3))
+    means = degrade(fine, 4, crs=CRS)
+    write_cog(fine, tmp_path / "bed.tif")
+    write_cog(means, tmp_path / "means.tif")
+    entries = {
+        "bed_lowres": {"path": "bed.tif", "degrade": 4},
+        "surface_elevation": {"path": "means.tif", "averages": True},
+        "snow_accumulation": {"path": "bed.tif", "degrade": 4, "units": "m a-1"},
+        "bed_plain": {"path": "bed.tif", "degrade": 4, "averages": False},
+    }
+    data = prepare(tmp_path, entries, elevations=("bed_lowres", "bed_plain"), heights=Heights())
+
+    def draw(name, spacing=250):
+        return cut(data.field(name), [data.bounds], spacing=spacing, method="cubic", extend=True)[0]
+
+    inner = (slice(2, -2), slice(2, -2))  # at the edge, cutting repeats the outermost centres
+    for name, points in (("bed_lowres", 4), ("surface_elevation", 8)):  # along the edge of a cell
+        kept = block_mean(draw(name, 1000 / points), points)
+        np.testing.assert_allclose(kept[inner], means.values[inner], atol=0.01)
+    for name in ("snow_accumulation", "bed_plain"):
+        np.testing.assert_array_equal(data.field(name), means)
+        assert rmse(draw("bed_lowres"), fine.values) < 0.8 * rmse(draw(name), fine.values)

@@ -9,8 +9,9 @@ sees the north; the south, a block of 30 x 15 km with a trough of its own, is ju
 What the numbers cannot show: BedMachine was made with these picks, and they lie a kilometre apart everywhere,
 so training keeps away from none of those in the north. BedMachine itself, the last column, is tens of metres
 off the picks: there no map that is learnt from it can stand out. And an average of cells is no height of a
-point: cubic interpolation corrected until its averages are those of the input ("means kept") is the baseline
-to beat in a degraded bed; what a network gains over it, it read in the surface, the velocity or the terrain.
+point: `prepare` turns averages into heights whose cubic interpolation has them ("cubic"), the baseline to
+beat in a degraded bed; what a network gains over it, it read in the surface, the velocity or the terrain.
+"cubic of averages" takes them for heights.
 
 With `--members 32` the network of the package that draws (`--weights`) is judged too. It has learnt from
 cells of 250 m: the glacier is shown to it 5/3 times as large, in all three directions, so that slopes and
@@ -179,16 +180,6 @@ def draw_members(out: Path, *, members: int, weights: str, fine_tune: int) -> di
     return {name: make_field(values / STRETCH, grid, name="bed") for name, values in fields.items()}
 
 
-def keep_means(field: xr.DataArray, lowres: xr.DataArray, *, rounds: int = 5) -> xr.DataArray:
-    """Correct an interpolated bed round by round until its averages are those of the low-res bed."""
-    grid, drawn = grid_of(field), field
-    for _ in range(rounds):
-        misfit = lowres.copy(data=load_values(lowres) - load_values(degrade(drawn, FACTOR, crs=grid.crs)))
-        correction = cut(misfit, [grid.bounds], spacing=grid.spacing, method="cubic", extend=True)[0]
-        drawn = drawn.copy(data=load_values(drawn) + correction)
-    return drawn
-
-
 def judge(data: Path, prediction: Path, members: dict[str, xr.DataArray] | None = None) -> pd.DataFrame:
     """Score the map, its baselines and BedMachine itself: at the picks, and in the unseen block.
 
@@ -205,11 +196,11 @@ def judge(data: Path, prediction: Path, members: dict[str, xr.DataArray] | None 
     dataset = open_region(data)
     drawn = open_field(prediction).load()
     maps = {"prediction": drawn, **baselines(dataset, drawn)}
-    maps["means kept"] = keep_means(maps["cubic"], dataset.field("bed_lowres"))
-    if MEAN in (members or {}):
-        maps[MEAN] = members[MEAN]
-        maps[f"{MEAN}, kept"] = keep_means(members[MEAN], dataset.field("bed_lowres"))
-    maps["bedmachine"] = dataset.open("truth").load()
+    truth, grid = dataset.open("truth").load(), grid_of(drawn)
+    averages = cut(degrade(truth, FACTOR, crs=CRS), [grid.bounds], spacing=SPACING_M, method="cubic")[0]
+    maps["cubic of averages"] = make_field(averages, grid, name="bed")
+    maps |= {name: field for name, field in (members or {}).items() if name == MEAN}
+    maps["bedmachine"] = truth
     picks = read_held_out(dataset)
     picks = picks[picks["survey"] == "tracks"]  # not the cells of BedMachine that are held out too
     west, south, east, north = UNSEEN

@@ -16,7 +16,7 @@ from fieldwise.fields.heights import Heights
 from fieldwise.fields.resampling import align
 
 FIELD_KEYS = {"path", "variable", "variables", "x", "y", "crs"}
-INPUT_KEYS = FIELD_KEYS | {"spacing_m", "fill_from", "degrade", "units", "datum"}
+INPUT_KEYS = FIELD_KEYS | {"spacing_m", "fill_from", "degrade", "averages", "units", "datum"}
 
 
 def open_entry(

@@ -17,10 +17,10 @@ from fieldwise.fields.datums import ELLIPSOID, parse_datum
 from fieldwise.fields.entries import fill_entry, open_entry
 from fieldwise.fields.formats import open_field
 from fieldwise.fields.gaps import fill_from_neighbours, fill_gaps
-from fieldwise.fields.grids import Bounds, Grid, crs_name, grid_of, move_field, overlap
+from fieldwise.fields.grids import Bounds, Grid, crs_name, grid_of, load_values, move_field, overlap
 from fieldwise.fields.heights import Heights, open_geoids, settle_datum
 from fieldwise.fields.rasters import write_cog
-from fieldwise.fields.resampling import degrade
+from fieldwise.fields.resampling import degrade, undo_averaging
 from fieldwise.fields.trends import regional_spread, regional_trend
 from fieldwise.samples.cases import Case
 from fieldwise.samples.rules import list_entries
@@ -28,6 +28,7 @@ from fieldwise.samples.signatures import Variable
 
 # Widths, in low-res cells, of the Gaussians that make a regional trend, and the spread of relief around it.
 TREND_CELLS, SPREAD_CELLS = 4, 6
+POINTS = 8  # along the edge of a cell that holds an average, where no file says how many were averaged
 # Gaps up to this wide, in low-res cells, are filled: the trend's Gaussian is as wide at half its height, so
 # that the course across them is known. What lies in wider ones nobody has seen; the map is missing there.
 WIDEST_GAP_CELLS = 10
@@ -287,9 +288,15 @@ def _merged(
     heights: Heights | None,
     arrays: ArrayModule,
 ) -> xr.DataArray:
-    """Give one channel, made coarser and filled from a coarser file where the entry says so."""
-    if entry.get("degrade"):
-        field = degrade(field, int(entry["degrade"]), crs=crs_name(field.rio.crs))
+    """Give one channel, made coarser and filled from a coarser file where the entry says so.
+
+    Heights that were averaged, here or, by the entry's word, before, become those of the cells' centres.
+    """
+    parts = int(entry.get("degrade") or 1)
+    if parts > 1:
+        field = degrade(field, parts, crs=crs_name(field.rio.crs))
+    if entry.get("averages", parts > 1 and heights is not None):
+        field = field.copy(data=undo_averaging(load_values(field), parts if parts > 1 else POINTS))
     if entry.get("fill_from"):
         coarse = open_entry(fill_entry(entry), folder=folder, crs=crs_name(field.rio.crs), heights=heights)
         fill_gaps(field, move_field(coarse[0], arrays), path)

@@ -113,6 +113,7 @@ def is_entry(value: Any) -> bool:
         is_table(value)
         and isinstance(value.get("path"), str)
         and all(is_number(value.get(key) or 1) for key in ("spacing_m", "degrade", "buffer_m"))
+        and isinstance(value.get("averages", False), bool)
         and is_datum(value.get("datum", "ellipsoid"))
     )
 
