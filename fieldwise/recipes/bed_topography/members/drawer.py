@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fieldwise.errors import InputError, require_at_least
-from fieldwise.losses.ensembles import proper_score
+from fieldwise.losses.ensembles import MEANS, proper_score
 from fieldwise.networks.valid.blocks import narrow
 from fieldwise.recipes.bed_topography.members.sectors import OF_RADAR, READ, TARGET
 from fieldwise.recipes.bed_topography.predictor import PRETRAINED
@@ -42,7 +42,9 @@ from fieldwise.verbs.train import train_run
 
 NETWORK = "fieldwise.networks.valid.folding.FoldingSuperResolver"
 LEVELLED = ("bed_relief", "surface_relief", INVERSION, "radar_departure", RADAR_INVERSION)
-POWERS = {16: 0.2}  # of windows of 4 km
+# Blocks of 4 and 8 km, windows of 4 and 16 km: most of what a bed can be off is longer than what cells, their
+# differences and small blocks show.
+LARGE_MEANS, POWERS = {16: 1.0, 32: 1.0}, {16: 0.2, 64: 0.2}
 FAR_M = 10e3  # of the distance to the nearest pick
 
 
@@ -70,14 +72,16 @@ def levelled_score(members: Tensor, batch: Mapping[str, Any], signature: Mapping
     """
     truth, spread = batch["targets"], batch["inputs"].get(SPREAD)
     known = torch.isfinite(truth)
-    # Between flights few windows are known as a whole, and those hold the radar's noise.
-    mask, powers = (None, POWERS) if known.all() else (known.to(truth.dtype), {})
+    # Between flights few blocks and windows are known as a whole, and those hold the radar's noise.
+    mask, whole = (None, min(truth.shape[2:])) if known.all() else (known.to(truth.dtype), 0)
+    means = MEANS | {size: weight for size, weight in LARGE_MEANS.items() if size <= whole}
+    powers = {size: weight for size, weight in POWERS.items() if size <= whole}
     truth = truth.nan_to_num()
     if spread is None:  # of a network that does not read it
-        return proper_score(members, truth, mask, powers=powers)
+        return proper_score(members, truth, mask, means=means, powers=powers)
     cells = [size // UPSAMPLING for size in truth.shape[2:]]
     level = functional.interpolate(narrow(spread, cells).to(truth.dtype), scale_factor=UPSAMPLING)
-    return proper_score(members / level, truth / level, mask, powers=powers)
+    return proper_score(members / level, truth / level, mask, means=means, powers=powers)
 
 
 def train_drawer(asked: Mapping[str, Any]) -> Path:
