@@ -10,8 +10,9 @@ What the numbers cannot show: BedMachine was made with these picks, and they lie
 so training keeps away from none of those in the north. BedMachine itself, the last column, is tens of metres
 off the picks: there no map that is learnt from it can stand out. And an average of cells is no height of a
 point: `prepare` turns averages into heights whose cubic interpolation has them ("cubic"), the baseline to
-beat in a degraded bed; what a network gains over it, it read in the surface, the velocity or the terrain.
-"cubic of averages" takes them for heights.
+beat in a degraded bed, and "cubic of averages" takes them for heights. What a network gains over it, it has
+learnt of what beds are like between averages: it reads the bed alone, since with surface, velocity and
+accumulation it gains less on the validation block, which lies in the north.
 
 With `--members 32` the network of the package that draws (`--weights`) is judged too. It has learnt from
 cells of 250 m: the glacier is shown to it 5/3 times as large, in all three directions, so that slopes and
@@ -55,8 +56,10 @@ COORDINATES = {"x": "surf_x", "y": "surf_y", "crs": CRS}
 UNSEEN = (269_500.0, -2_586_950.0, 299_500.0, -2_571_950.0)  # the south: a third of the domain
 BLOCK_TILES = 2.0  # one block, two tiles wide, of the 30 x 30 km that are not held out is to validate on
 SEED = 7  # draws a block in a corner, which leaves most tiles to train on
-SETTINGS = {
+SETTINGS = {  # on the validation block, the bed alone is 6 % better than cubic, all inputs 5 %
     "network": "generator",
+    "inputs": "bed_lowres",
+    "augment": "all",
     "max_epochs": 8,
     "batch_size": 16,
     "learning_rate": 4e-4,
