@@ -23,7 +23,11 @@ from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.generator import read_samples
 from fieldwise.recipes.bed_topography.members.drawer import describe, levelled_score
 from fieldwise.recipes.bed_topography.members.sectors import READ, TARGET
-from fieldwise.recipes.bed_topography.regions.derivation import find_surface_inversion, regrid_lowres
+from fieldwise.recipes.bed_topography.regions.derivation import (
+    find_surface_inversion,
+    invert_with_radar,
+    regrid_lowres,
+)
 from fieldwise.recipes.bed_topography.regions.folds import deal_blocks
 from fieldwise.recipes.bed_topography.regions.region import find_folds, open_region
 from fieldwise.recipes.bed_topography.regions.surveys import read_given
@@ -191,6 +195,24 @@ def test_the_surface_is_inverted_alike_whether_it_was_averaged_before_or_not(fol
     again = read(case.folder / "again" / "surface_inversion.tif")
     np.testing.assert_allclose(again, before[0], atol=1e-3)
     assert np.abs(again).max() > 1
+
+
+def test_the_surface_is_asked_where_picks_bear_out_what_it_tells(folder):
+    """Where picks lie on the low-res bed and not where the surface has them, it counts for nothing."""
+    case = open_region(folder)
+    rows, columns = case.shape
+    picked = np.zeros(case.shape, dtype=np.float32)
+    picked[::4, : columns // 2 : 4] = 1
+    told = case.read(["surface_inversion"])["surface_inversion"][0].repeat(4, axis=0).repeat(4, axis=1)
+
+    def invert(departure, doubted):
+        radar = {"radar_departure": picked * departure, "radar_picked": picked, "radar_distance": picked}
+        return invert_with_radar(case, radar, grounded=None, doubted=doubted)
+
+    assert rows % 4 == columns % 4 == 0
+    assert np.abs(invert(0, doubted=False)[:, columns // 8 + 5 :]).max() > 1
+    assert np.abs(invert(0, doubted=True)).max() == 0
+    np.testing.assert_array_equal(invert(told, doubted=True), invert(told, doubted=False))
 
 
 def test_blocks_are_dealt_by_the_seed_and_folds_are_about_as_large():
@@ -402,12 +424,17 @@ def test_a_region_without_what_a_drawer_reads_is_refused_by_what_it_lacks(tmp_pa
     assert not (tmp_path / "run").exists()
 
 
-def test_the_power_of_windows_is_learnt_from_whole_targets_alone():
-    """Flights fill few windows, and with the radar's noise."""
-    members, truth = torch.randn(3, 1, 1, 32, 32, generator=torch.Generator().manual_seed(1)).split([2, 1])
-    truth, batch = truth[0], {"inputs": {}}
+@pytest.mark.parametrize(
+    ("cells", "large", "powers"),
+    [(32, {16: 1.0, 32: 1.0}, {16: 0.2}), (64, {16: 1.0, 32: 1.0}, {16: 0.2, 64: 0.2})],
+)
+def test_long_waves_and_the_power_of_windows_are_learnt_from_whole_targets_alone(cells, large, powers):
+    """Flights fill few blocks and windows, and with the radar's noise; a small target holds no large ones."""
+    drawn = torch.randn(3, 1, 1, cells, cells, generator=torch.Generator().manual_seed(1))
+    members, truth, batch = drawn[:2], drawn[2], {"inputs": {}}
     whole = levelled_score(members, batch | {"targets": truth}, {})
-    assert whole.item() == pytest.approx(proper_score(members, truth, powers={16: 0.2}).item())
+    means = {2: 1.0, 4: 1.0, 8: 1.0} | large
+    assert whole.item() == pytest.approx(proper_score(members, truth, means=means, powers=powers).item())
     flown = truth.clone()
     flown[..., 5, 7] = torch.nan
     seen = levelled_score(members, batch | {"targets": flown}, {})

@@ -39,6 +39,8 @@ SLOPE, SURFACE_RELIEF = "surface_slope", "surface_relief"
 OF_SURFACE = (SLOPE, SURFACE_RELIEF)  # follow from the surface alone
 FADE_CELLS = 6  # low-res cells over which trust in the surface grows from the grounding line
 STEEPEST, FLATTEST = 0.05, 0.002
+LEAST_SHARE = 0.25  # of what the surface tells that picks must bear out: of made sectors it is 0.9, of a bed
+# averaged from a fine one, which the surface can tell nothing more of, 0.0
 SPREAD_M = 15e3  # standard deviation of the Gaussians: hills longer than some 60 km are its course
 LEAST_SPREAD_M = 10.0
 
@@ -266,7 +268,12 @@ def can_invert(case: Case) -> bool:
 
 
 def invert_with_radar(
-    case: Case, radar: Mapping[str, np.ndarray], *, grounded: shapely.Geometry | None, progress: bool = False
+    case: Case,
+    radar: Mapping[str, np.ndarray],
+    *,
+    grounded: shapely.Geometry | None,
+    doubted: bool = False,
+    progress: bool = False,
 ) -> np.ndarray:
     """Estimate how the bed departs from its low-res map, from surface and radar together: (y, x), m.
 
@@ -276,6 +283,9 @@ def invert_with_radar(
         What :func:`fieldwise.recipes.bed_topography.regions.radar.grid_radar` gives.
     grounded
         As of :func:`find_surface_inversion`. Ice that floats tells of nothing, picks below it do.
+    doubted
+        Whether the surface is not asked where picks do not bear out what it tells. Not of a low-res bed that
+        is gridded from the same picks: they agree with it, whatever lies between them.
 
     >>> from fieldwise.samples.examples import make_prepared
     >>> still = np.zeros((4, 4))
@@ -295,7 +305,19 @@ def invert_with_radar(
     share, total = (block_mean(each, cells) for each in (picked, picked * departure))
     mean = np.divide(total, share, out=np.full(share.shape, np.nan), where=share > 0)
     places, trust = _read_places(case, case.grid_at(spacing), grounded)
+    if doubted and _borne_out(case, mean) < LEAST_SHARE:
+        trust = 0 * trust
     return invert_blocks({**places, "picked": mean}, trust, spacing=spacing, progress=progress)
+
+
+def _borne_out(case: Case, picked: np.ndarray) -> float:
+    """Give the share of the surface inversion that comes nearest to what is picked; 1 where one is not there."""
+    if INVERSION not in case.variables or not np.isfinite(picked).any():
+        return 1.0
+    grid = case.grid_at(lowres_spacing(case))
+    told = to_host(cut(case.field(INVERSION), [grid.bounds], spacing=grid.spacing, extend=True)[0])
+    told, found = (each[np.isfinite(picked)].astype(np.float64) for each in (np.nan_to_num(told), picked))
+    return float(told @ found / (told @ told)) if told.any() else 1.0
 
 
 def _read_places(

@@ -188,7 +188,7 @@ def _see_others(sources: Sources, others: pd.DataFrame, number: int) -> Case:
         case = regrid_lowres(sources.case, others, given=sources.config["inputs"], **options)
     else:
         case = leave_out(sources.case, OF_RADAR)
-    add_inputs(case, find_radar(case, others, **options))
+    add_inputs(case, find_radar(case, others, doubted=not sources.grids_lowres, **options))
     return replace(case, name=name)
 
 

@@ -76,6 +76,7 @@ def find_radar(
     picks: pd.DataFrame,
     *,
     grounded: shapely.Geometry | None,
+    doubted: bool = False,
     home: str = "inputs",
     progress: bool = False,
 ) -> dict[str, Any]:
@@ -85,8 +86,8 @@ def find_radar(
     ----------
     picks
         That are shown.
-    grounded
-        As of `derivation.find_surface_inversion`.
+    grounded, doubted
+        As of `derivation.invert_with_radar`.
     home
         Folder within that of the case, for what is written.
 
@@ -112,7 +113,7 @@ def find_radar(
         write_cog(make_field(values, case.grid, name=name, units=units), case.folder / path)
         entries[name] = {"spacing_m": case.spacing, "units": units, "paths": [path], "trends": []}
     if can_invert(case):
-        told = invert_with_radar(case, fields, grounded=grounded, progress=progress)
+        told = invert_with_radar(case, fields, grounded=grounded, doubted=doubted, progress=progress)
         words = {"long_name": "departure from the low-res bed, by surface and radar"}
         entries[RADAR_INVERSION] = keep_lowres(case, RADAR_INVERSION, [told], "m", home=home, **words)
     return entries

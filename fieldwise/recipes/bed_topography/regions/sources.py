@@ -79,7 +79,8 @@ class Sources:
                 )
             print("gridding the low-res bed, reading the bed off the surface")
             add_lowres(self.case, picks, grounded=self.grounded, progress=progress)
-        add_inputs(self.case, find_radar(self.case, picks, grounded=self.grounded, progress=progress))
+        how: Any = {"grounded": self.grounded, "doubted": not self.grids_lowres, "progress": progress}
+        add_inputs(self.case, find_radar(self.case, picks, **how))
         return areas
 
     def tile_area(self) -> shapely.Geometry | None:
