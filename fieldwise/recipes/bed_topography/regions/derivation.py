@@ -311,7 +311,7 @@ def invert_with_radar(
 
 
 def _borne_out(case: Case, picked: np.ndarray) -> float:
-    """Give the share of the surface inversion that comes nearest to what is picked; 1 where one is not there."""
+    """Give the share of the surface inversion that comes nearest to what is picked; 1 where there is none."""
     if INVERSION not in case.variables or not np.isfinite(picked).any():
         return 1.0
     grid = case.grid_at(lowres_spacing(case))
