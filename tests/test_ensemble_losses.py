@@ -19,6 +19,7 @@ from fieldwise.losses.ensembles import (
     proper_score,
     wave_crps,
 )
+from fieldwise.recipes.bed_topography.members.drawer import levelled_score
 
 SPACES = [(12,), (8, 12), (4, 8, 8)]
 
@@ -194,3 +195,20 @@ def test_what_cannot_be_scored_is_refused():
     for score in (fair_crps, lambda *fields: patch_energy_score(*fields, size=2)):
         with pytest.raises(InputError, match="--members: is 1; an ensemble is judged from 2 on"):
             score(members[:1], truth)
+
+
+@pytest.mark.parametrize(
+    ("cells", "large", "powers"),
+    [(32, {16: 1.0, 32: 1.0}, {16: 0.2}), (64, {16: 1.0, 32: 1.0}, {16: 0.2, 64: 0.2})],
+)
+def test_long_waves_and_the_power_of_windows_are_learnt_from_whole_targets_alone(cells, large, powers):
+    """Flights fill few blocks and windows, and with the radar's noise; a small target holds no large ones."""
+    drawn = torch.randn(3, 1, 1, cells, cells, generator=torch.Generator().manual_seed(1))
+    members, truth, batch = drawn[:2], drawn[2], {"inputs": {}}
+    whole = levelled_score(members, batch | {"targets": truth}, {})
+    means = {2: 1.0, 4: 1.0, 8: 1.0} | large
+    assert whole.item() == pytest.approx(proper_score(members, truth, means=means, powers=powers).item())
+    flown = truth.clone()
+    flown[..., 5, 7] = torch.nan
+    seen = levelled_score(members, batch | {"targets": flown}, {})
+    assert seen.item() == pytest.approx(proper_score(members, truth, torch.isfinite(flown).float()).item())

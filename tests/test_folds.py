@@ -18,7 +18,6 @@ from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog, write_netcdf
 from fieldwise.fields.tiles import cut, read_tiles
-from fieldwise.losses.ensembles import proper_score
 from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.generator import read_samples
 from fieldwise.recipes.bed_topography.members.drawer import describe, levelled_score
@@ -422,20 +421,3 @@ def test_a_region_without_what_a_drawer_reads_is_refused_by_what_it_lacks(tmp_pa
     with pytest.raises(InputError, match=r"lacks bed_relief, .*ice_velocity, which a network"):
         bed_topography.train(data=folder, run=tmp_path / "run", tracker="none", progress=False)
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("cells", "large", "powers"),
-    [(32, {16: 1.0, 32: 1.0}, {16: 0.2}), (64, {16: 1.0, 32: 1.0}, {16: 0.2, 64: 0.2})],
-)
-def test_long_waves_and_the_power_of_windows_are_learnt_from_whole_targets_alone(cells, large, powers):
-    """Flights fill few blocks and windows, and with the radar's noise; a small target holds no large ones."""
-    drawn = torch.randn(3, 1, 1, cells, cells, generator=torch.Generator().manual_seed(1))
-    members, truth, batch = drawn[:2], drawn[2], {"inputs": {}}
-    whole = levelled_score(members, batch | {"targets": truth}, {})
-    means = {2: 1.0, 4: 1.0, 8: 1.0} | large
-    assert whole.item() == pytest.approx(proper_score(members, truth, means=means, powers=powers).item())
-    flown = truth.clone()
-    flown[..., 5, 7] = torch.nan
-    seen = levelled_score(members, batch | {"targets": flown}, {})
-    assert seen.item() == pytest.approx(proper_score(members, truth, torch.isfinite(flown).float()).item())
