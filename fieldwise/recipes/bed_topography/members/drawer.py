@@ -77,11 +77,11 @@ def levelled_score(members: Tensor, batch: Mapping[str, Any], signature: Mapping
     means = MEANS | {size: weight for size, weight in LARGE_MEANS.items() if size <= whole}
     powers = {size: weight for size, weight in POWERS.items() if size <= whole}
     truth = truth.nan_to_num()
-    if spread is None:  # of a network that does not read it
-        return proper_score(members, truth, mask, means=means, powers=powers)
-    cells = [size // UPSAMPLING for size in truth.shape[2:]]
-    level = functional.interpolate(narrow(spread, cells).to(truth.dtype), scale_factor=UPSAMPLING)
-    return proper_score(members / level, truth / level, mask, means=means, powers=powers)
+    if spread is not None:  # some networks do not read it
+        cells = [size // UPSAMPLING for size in truth.shape[2:]]
+        level = functional.interpolate(narrow(spread, cells).to(truth.dtype), scale_factor=UPSAMPLING)
+        members, truth = members / level, truth / level
+    return proper_score(members, truth, mask, means=means, powers=powers)
 
 
 def train_drawer(asked: Mapping[str, Any]) -> Path:

@@ -314,8 +314,7 @@ def _borne_out(case: Case, picked: np.ndarray) -> float:
     """Give the share of the surface inversion that comes nearest to what is picked; 1 where there is none."""
     if INVERSION not in case.variables or not np.isfinite(picked).any():
         return 1.0
-    grid = case.grid_at(lowres_spacing(case))
-    told = to_host(cut(case.field(INVERSION), [grid.bounds], spacing=grid.spacing, extend=True)[0])
+    told = to_host(case.read([INVERSION])[INVERSION][0])
     told, found = (each[np.isfinite(picked)].astype(np.float64) for each in (np.nan_to_num(told), picked))
     return float(told @ found / (told @ told)) if told.any() else 1.0
 
