@@ -14,7 +14,7 @@ from fieldwise.errors import InputError
 from fieldwise.fields.formats import open_field
 from fieldwise.fields.grids import Grid
 from fieldwise.fields.tiles import cut
-from fieldwise.physics.local_filters import Points, filter_locally, wiener_estimate
+from fieldwise.physics.local_filters import filter_locally
 from fieldwise.physics.spectra import power_law_spectrum, variance_of, wavenumbers
 from fieldwise.physics.surface_transfer import surface_transfer
 from fieldwise.recipes.bed_topography.regions.region import ELEVATIONS
@@ -130,45 +130,6 @@ def test_flux_leaves_as_much_as_falls():
     through = route_flux(surface, np.full(surface.shape, 0.4), spacing=2000.0)
     assert through[:, 0].sum() * 2000.0 >= 0.4 * surface.size * 2000.0**2 * (1 - 1e-9)
     assert through.min() >= 0.4 * 2000.0 * (1 - 1e-9)
-
-
-@pytest.mark.parametrize("cells", [0, 9])
-def test_wiener_estimate_is_the_dense_solution(cells):
-    """From what is seen of a field through filters and noise, and from its own values in some cells."""
-    rng, shape, spacing = np.random.default_rng(7), (8, 8), 1000.0
-    east, north = wavenumbers(shape, spacing)
-    k = np.hypot(east, north) * 1000.0
-    filters = [
-        np.exp(-0.3 * k + 1j * 0.2 * east * 1000.0 * (np.abs(north) * 1000 < 3)),
-        0.5 * np.exp(-0.1 * k),
-    ]
-    filters = [fft.rfft2(fft.irfft2(one, shape)) for one in filters]  # those of real kernels
-    share = rng.random(shape)
-    weights = np.stack([share, 1 - share])
-    signal, noise = 1e8 / (1 + k**2), np.full(k.shape, 3e6)
-    observed = rng.standard_normal(shape)
-    units = np.eye(64).reshape(64, 8, 8)
-    blend = np.stack([filter_locally(unit, filters, weights).ravel() for unit in units], axis=1)
-    covariance = np.stack(
-        [fft.irfft2(fft.rfft2(u) * signal / spacing**2, shape).ravel() for u in units], axis=1
-    )
-    known, values = rng.permutation(64)[:cells], rng.standard_normal(64)
-    seen = np.concatenate([blend, np.eye(64)[known]])
-    noises = np.diag([3e6 / spacing**2] * 64 + [4.0] * cells)
-    told = np.concatenate([observed.ravel(), values[known]])
-    expected = covariance @ seen.T @ np.linalg.solve(seen @ covariance @ seen.T + noises, told)
-    certainty = np.where(np.isin(np.arange(64), known), 1 / 4.0, 0).reshape(shape)
-    estimate = wiener_estimate(
-        observed,
-        signal_power=signal,
-        noise_power=noise,
-        responses=filters,
-        weights=weights,
-        known=np.ones(shape),
-        spacing=spacing,
-        points=Points(values.reshape(shape), certainty) if cells else None,
-    )
-    np.testing.assert_allclose(estimate.ravel(), expected, atol=3e-3 * np.abs(expected).max())
 
 
 @pytest.fixture(scope="module")

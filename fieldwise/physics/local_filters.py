@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy import fft
 from scipy.sparse.linalg import LinearOperator, cg
+
+from fieldwise.physics.spectra import wavenumbers
 
 
 def filter_locally(
@@ -75,7 +77,6 @@ def wiener_estimate(
     weights: np.ndarray,
     known: np.ndarray,
     spacing: float,
-    points: Points | None = None,
     iterations: int = 100,
 ) -> np.ndarray:
     """Estimate a stationary field from what a locally stationary filter and noise have made of it.
@@ -85,8 +86,6 @@ def wiener_estimate(
     square root of the covariance of d. Where A multiplies each mode by T this is Wiener's filter,
     P T* / (|T|^2 P + N); here A changes from place to place, a blend of such filters by place would
     amplify what leaks from one class into the next, and so the system is solved by conjugate gradients.
-    Values of d that are known at points, to within errors of their own, join it as further observations:
-    where A vanishes this is simple kriging.
 
     Parameters
     ----------
@@ -100,8 +99,6 @@ def wiener_estimate(
         (y, x) zero where d is known to vanish, one elsewhere.
     spacing
         Cell size, m.
-    points
-        What is known of d in single cells.
     iterations
         Of the conjugate gradients.
 
@@ -111,50 +108,152 @@ def wiener_estimate(
     ...     weights=np.ones((1, 16, 16)), known=np.ones((16, 16)), spacing=1.0)
     >>> bool(np.allclose(half, y / 2, atol=1e-5))
     True
+    """
+    trust = spacing**2 / noise_power
 
-    A cell in which d is known well:
+    def see(field: np.ndarray) -> np.ndarray:
+        return filter_locally(field, responses, weights)
 
-    >>> at = np.zeros((16, 16))
-    >>> at[3, 4] = 1e4
-    >>> told = wiener_estimate(y, signal_power=modes, noise_power=modes, responses=[modes],
-    ...     weights=np.ones((1, 16, 16)), known=np.ones((16, 16)), spacing=1.0, points=Points(0 * y + 7, at))
-    >>> float(told[3, 4].round(2)), bool(np.allclose(told[5:], half[5:], atol=1e-2))
+    def tell(misfit: np.ndarray) -> np.ndarray:
+        return filter_locally_adjoint(_filter(misfit, trust), responses, weights)
+
+    return _solve(
+        tell(observed.astype(np.float32)),
+        told=lambda field: tell(see(field)),
+        certainty=_mean_gain(responses, weights) / noise_power,
+        signal_power=signal_power,
+        height=known,
+        spacing=spacing,
+        iterations=iterations,
+    )
+
+
+def estimate_in_window(
+    observed: np.ndarray,
+    *,
+    trust: np.ndarray,
+    noise_power: np.ndarray,
+    passed: np.ndarray,
+    points: Points,
+    signal_power: np.ndarray,
+    height: np.ndarray,
+    responses: Sequence[np.ndarray] | np.ndarray,
+    weights: np.ndarray,
+    spacing: float,
+    iterations: int = 60,
+) -> np.ndarray:
+    """Estimate a field from what a window shows of it: filtered, high-passed, noisy; and from points in it.
+
+    The field goes on around the window, as a periodic one, and nothing is seen of it there. Seen is
+    y = W H A d + n: A is a filter that changes from place to place, H one that lets relief pass and is the
+    same everywhere, W a trust of place, and n noise of power N. H and N are those of the window alone,
+    mirrored at its edges (cosine modes), so that what lies beyond does not disturb it. The system is that of
+    :func:`wiener_estimate`, with values of d that are known at points, to within errors of their own, as
+    further observations: where A vanishes this is simple kriging.
+
+    Parameters
+    ----------
+    observed, trust
+        (y, x) y and W, in the window.
+    noise_power, passed
+        N and H, in the layout of ``scipy.fft.dctn`` of the window.
+    points
+        In the window.
+    signal_power
+        Of d / `height`, in the layout of ``scipy.fft.rfft2`` of the whole field.
+    height
+        (y, x) of the whole field, in whose middle the window lies: how high d is expected to be.
+    responses, weights
+        The filter A of the whole field, as for `filter_locally`.
+    spacing
+        Cell size, m.
+    iterations
+        Of the conjugate gradients.
+
+    Returns
+    -------
+    numpy.ndarray
+        (y, x) in the window.
+
+    >>> rng, level = np.random.default_rng(7), np.ones((8, 8))
+    >>> y, at = rng.standard_normal((8, 8)), np.zeros((8, 8))
+    >>> at[3, 4] = 1e4  # where d is known well
+    >>> told = estimate_in_window(y, trust=level, noise_power=level, passed=level, spacing=1.0,
+    ...     points=Points(0 * y + 7, at), signal_power=np.ones((16, 9)), height=np.ones((16, 16)),
+    ...     responses=[np.ones((16, 9))], weights=np.ones((1, 16, 16)))
+    >>> float(told[3, 4].round(2)), bool(np.allclose(told[5:], y[5:] / 2, atol=1e-5))
     (7.0, True)
     """
-    shape = observed.shape
-    amplitude = (np.sqrt(signal_power) / spacing).astype(np.float32)
-    trust = (spacing**2 / noise_power).astype(np.float32)
-    values, certainty = points or Points(*np.zeros((2, 1, 1), np.float32))
+    around = [((whole - part) // 2, -((part - whole) // 2)) for whole, part in zip(height.shape, trust.shape)]
+    inner = tuple(slice(before, before + part) for (before, _), part in zip(around, trust.shape))
+    precision = spacing**2 / noise_power
 
-    def spread(white: np.ndarray) -> np.ndarray:
-        return known * fft.irfft2(fft.rfft2(white.reshape(shape)) * amplitude, shape)
+    def see(field: np.ndarray) -> np.ndarray:
+        return trust * _filter_by_cosines(filter_locally(field, responses, weights)[inner], passed)
 
-    def gather(field: np.ndarray) -> np.ndarray:
-        return fft.irfft2(fft.rfft2(known * field) * amplitude, shape)
+    def tell(misfit: np.ndarray, at_points: np.ndarray) -> np.ndarray:
+        told = _filter_by_cosines(trust * _filter_by_cosines(misfit, precision), passed)
+        told = filter_locally_adjoint(np.pad(told, around), responses, weights)
+        return told + np.pad(points.certainty * at_points, around)
 
-    def weigh(misfit: np.ndarray, at_points: np.ndarray) -> np.ndarray:
-        trusted = fft.irfft2(fft.rfft2(misfit) * trust, shape)
-        return gather(filter_locally_adjoint(trusted, responses, weights) + certainty * at_points)
+    # Of a wave of the whole field as much is told as of the cosine mode that is as long.
+    modes = np.hypot(*wavenumbers(height.shape, 1.0)) / np.pi * trust.shape[0]
+    told = (passed**2 / noise_power)[np.minimum(modes, trust.shape[0] - 1).astype(int), 0]
+    told *= _mean_gain(responses, height * weights * np.pad(trust, around))
+    told += float(np.sum(points.certainty * height[inner] ** 2)) / height.size / spacing**2
+    return _solve(
+        tell(observed.astype(np.float32), points.values),
+        told=lambda field: tell(see(field), field[inner]),
+        certainty=told,
+        signal_power=signal_power,
+        height=height,
+        spacing=spacing,
+        iterations=iterations,
+    )[inner]
+
+
+def _filter(values: np.ndarray, response: np.ndarray) -> np.ndarray:
+    return fft.irfft2(fft.rfft2(values) * response.astype(np.float32), values.shape)
+
+
+def _filter_by_cosines(values: np.ndarray, response: np.ndarray) -> np.ndarray:
+    return fft.idctn(fft.dctn(values) * response.astype(np.float32))
+
+
+def _mean_gain(responses: Sequence[np.ndarray] | np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Give by how much a filter changes the power of white noise, as a mean over all places."""
+    together = np.einsum("iyx,jyx->ij", weights, weights) / weights[0].size
+    return (np.tensordot(together, responses, 1) * np.conj(responses)).sum(axis=0).real
+
+
+def _solve(
+    right: np.ndarray,
+    *,
+    told: Callable[[np.ndarray], np.ndarray],
+    certainty: np.ndarray,
+    signal_power: np.ndarray,
+    height: np.ndarray,
+    spacing: float,
+    iterations: int,
+) -> np.ndarray:
+    """Solve for the field of which `right` tells, by conjugate gradients for the white noise behind it.
+
+    `certainty` is what `told` does to each mode, about: for a preconditioner.
+    """
+    shape, size = right.shape, (right.size, right.size)
+    amplitude, damping = np.sqrt(signal_power) / spacing, 1 / (1 + certainty * signal_power)
 
     def normal(white: np.ndarray) -> np.ndarray:
-        field = spread(white)
-        return white + weigh(filter_locally(field, responses, weights), field).ravel()
+        field = height * _filter(white.reshape(shape), amplitude)
+        return white + _filter(height * told(field), amplitude).ravel()
 
-    # of white noise, as a mean over all places
-    together = np.einsum("iyx,jyx->ij", weights, weights) / observed.size
-    gain = (np.tensordot(together, responses, 1) * np.conj(responses)).sum(axis=0).real
-    told = gain / noise_power + float(np.mean(certainty)) / spacing**2
-    damping = (1 / (1 + told * signal_power)).astype(np.float32)
-
-    def precondition(white: np.ndarray) -> np.ndarray:
-        return fft.irfft2(fft.rfft2(white.reshape(shape)) * damping, shape).ravel()
-
-    size = (observed.size, observed.size)
     white, _ = cg(
         LinearOperator(size, matvec=normal, dtype=np.float32),
-        weigh(observed.astype(np.float32), values).ravel(),
+        _filter(height * right, amplitude).ravel(),
         rtol=1e-4,
         maxiter=iterations,
-        M=LinearOperator(size, matvec=precondition, dtype=np.float32),
+        M=LinearOperator(
+            size, matvec=lambda white: _filter(white.reshape(shape), damping).ravel(), dtype=np.float32
+        ),
     )
-    return spread(white.astype(np.float32))
+    return height * _filter(white.astype(np.float32).reshape(shape), amplitude)

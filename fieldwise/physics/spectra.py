@@ -32,6 +32,17 @@ def wavenumbers(shape: Shape, spacing: float) -> tuple[np.ndarray, np.ndarray]:
     return east, north
 
 
+def wavenumbers_of_cosines(shape: Shape, spacing: float) -> np.ndarray:
+    """Give the wavenumber of each mode of ``scipy.fft.dctn`` of a grid, rad/m: (rows, columns).
+
+    >>> wavelengths = 2 * np.pi / wavenumbers_of_cosines((4, 4), 250.0)[1, 1:3]
+    >>> [round(float(each)) for each in wavelengths]
+    [1414, 894]
+    """
+    north, east = (np.pi * np.arange(size) / size / spacing for size in shape)
+    return np.hypot(north[:, None], east)
+
+
 def power_law_spectrum(
     along: np.ndarray,
     across: np.ndarray,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,23 +10,26 @@ import numpy as np
 from scipy import ndimage
 from tqdm import tqdm
 
-from fieldwise.physics.local_filters import Points, filter_locally, wiener_estimate
-from fieldwise.physics.spectra import variance_of, wavenumbers
+from fieldwise.physics.local_filters import Points, estimate_in_window, filter_locally
+from fieldwise.physics.spectra import variance_of, wavenumbers, wavenumbers_of_cosines
 from fieldwise.physics.surface_transfer import expand_transfer
 
-# What a departure of the bed from its low-res map is expected to be like: its standard deviation and the
-# wavelength beyond which it has no more power; and how far the surface is from what the transfer makes of
-# the bed, as shares of its own relief: at all wavelengths, and at 10 km, growing with the cube of wavelength
-# because the ice has a course of its own.
-DEPARTURE_M, ROLLOFF_M = 50.0, 10e3
-# The same before radar is asked too: it says of itself where there is little to depart from. Of made sectors
-# with 4 to 24 km between flights, and all, 70 or 30 % of these shown, the estimate is best with about these.
-UNKNOWN_M, UNKNOWN_ROLLOFF_M = 100.0, 40e3
+# What a departure of the bed from its low-res map is expected to be like: its height over that of the relief
+# of the low-res bed, and the wavelength beyond which it has no more power; and how far the surface is from
+# what the transfer makes of the bed, as shares of its own relief: at all wavelengths, and at 10 km, growing
+# with the cube of wavelength because the ice has a course of its own. Chosen on ten made sectors.
+DEPARTURE_SHARE, ROLLOFF_M = 0.5, 10e3
+# The same before radar is asked too: it says of itself where there is little to depart from.
+UNKNOWN_SHARE, UNKNOWN_ROLLOFF_M = 1.0, 60e3
+DEPARTURE_SLOPE, LEAST_HEIGHT_M = 2.8, 20.0
 RADAR_NOISE_M = 20.0  # of a pick, and of what it stands for: the mean of its cell
-MISFIT, REGIONAL_MISFIT, REGIONAL_M = 0.16, 0.4, 10e3
+MISFIT, REGIONAL_MISFIT, REGIONAL_M = 0.18, 0.2, 10e3
+LONGEST_M = 300e3
 SURFACE_NOISE_M = 0.5
 RELIEF_M = 6e3  # standard deviation of the Gaussian that divides relief from the regional course
+BED_RELIEF_M, HEIGHT_M = 30e3, 15e3  # the same of the bed, and over what its height is averaged
 BLOCK_CELLS, MARGIN_CELLS = 256, 40  # that are inverted together, and of what lies around them
+BEYOND_CELLS = 20  # on each side of what is seen, where the bed goes on
 PLACES_STEP = 4  # parameters of the transfer are smooth: they are looked at in every fourth cell
 
 
@@ -40,7 +44,7 @@ def invert_surface(
     trust: np.ndarray,
     spacing: float,
     picked: np.ndarray | None = None,
-    iterations: int = 40,
+    iterations: int = 60,
 ) -> np.ndarray:
     """Estimate how a bed departs from its low-res map, from the relief of the ice surface above.
 
@@ -62,7 +66,7 @@ def invert_surface(
     picked
         (y, x) departure that radar has found, m, missing in the cells that it has not seen. With it the
         estimate is that of surface and radar together: as far from the flights as the surface tells, and
-        where it tells nothing, simple kriging of the departures.
+        where it tells nothing, simple kriging of the departures. None is as good as none in any cell.
     iterations
         Of the conjugate gradients.
 
@@ -89,36 +93,61 @@ def invert_surface(
     >>> bool(found.max() > 90)
     True
     """
-    places = {"thickness_m": thickness_m, "slip": slip, "slope": slope, "direction": direction}
-    sparse: dict[str, Any] = {name: values[::PLACES_STEP, ::PLACES_STEP] for name, values in places.items()}
+    if picked is not None and not np.isfinite(picked).any():
+        picked = None
+    flow = {"thickness_m": thickness_m, "slip": slip, "slope": slope, "direction": direction}
+    flow = {name: np.pad(values, BEYOND_CELLS, mode="edge") for name, values in flow.items()}
+    sparse: dict[str, Any] = {name: values[::PLACES_STEP, ::PLACES_STEP] for name, values in flow.items()}
     local = expand_transfer(**sparse, rng=np.random.default_rng(0), terms=24)
-    weights = np.stack([_refine(plane, surface.shape) for plane in local.weights])
-    east, north = wavenumbers(surface.shape, spacing)
+    shape = flow["slip"].shape
+    weights = np.stack([_refine(plane, shape) for plane in local.weights])
+    east, north = wavenumbers(shape, spacing)
     responses = local.responses(east, north)
 
+    relief = find_relief(bed, BED_RELIEF_M / spacing)
+    caused = filter_locally(np.pad(relief, BEYOND_CELLS, mode="symmetric"), responses, weights)
+    caused = caused[BEYOND_CELLS:-BEYOND_CELLS, BEYOND_CELLS:-BEYOND_CELLS]
     cells = RELIEF_M / spacing
-    caused = filter_locally(_relief(bed, 5 * cells), responses, weights)
-    spread = np.sqrt(ndimage.gaussian_filter(_relief(surface, cells) ** 2, cells) + SURFACE_NOISE_M**2)
-    weight = (trust / spread).astype(np.float32)
+    spread = ndimage.gaussian_filter(find_relief(surface, cells) ** 2, cells)
+    weight = trust / np.sqrt(spread + SURFACE_NOISE_M**2)
 
-    k = np.hypot(east, north)
+    k = wavenumbers_of_cosines(surface.shape, spacing)
     passed = 1 - np.exp(-((k * RELIEF_M) ** 2) / 2)  # what is left of each wavelength in the relief
-    height, rolloff = (DEPARTURE_M, ROLLOFF_M) if picked is None else (UNKNOWN_M, UNKNOWN_ROLLOFF_M)
-    signal = (1 + (k * rolloff / (2 * np.pi)) ** 2) ** -1.6
-    signal *= height**2 / variance_of(signal, surface.shape[1], spacing)
-    longest = np.maximum(k, 2 * np.pi / 300e3)
+    longest = np.maximum(k, 2 * np.pi / LONGEST_M)
     misfit = MISFIT**2 + REGIONAL_MISFIT**2 * (2 * np.pi / REGIONAL_M / longest) ** 6
-    return wiener_estimate(
-        _relief(surface - caused, cells) * weight,
-        signal_power=signal,
+    signal, height = _expect(bed, picked, shape, spacing)
+    return estimate_in_window(
+        weight * find_relief(surface - caused, cells),
+        trust=weight.astype(np.float32),
         noise_power=misfit * np.maximum(passed, 1e-3) ** 2 * spacing**2,
-        responses=(responses * passed).astype(np.complex64),
-        weights=weights * weight,
-        known=np.ones(surface.shape, np.float32),
+        passed=passed,
+        points=_known_points(np.full(surface.shape, np.nan) if picked is None else picked),
+        signal_power=signal,
+        height=height,
+        responses=responses,
+        weights=weights,
         spacing=spacing,
-        points=None if picked is None else _known_points(picked),
         iterations=iterations,
     )
+
+
+def _expect(
+    bed: np.ndarray, picked: np.ndarray | None, shape: tuple[int, int], spacing: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Say what a departure is expected to be like, beyond the window too: power of unit variance, height (m).
+
+    Its height follows that of the relief of the bed, and that of what is picked.
+    """
+    share, rolloff = (DEPARTURE_SHARE, ROLLOFF_M) if picked is None else (UNKNOWN_SHARE, UNKNOWN_ROLLOFF_M)
+    signal = (1 + (np.hypot(*wavenumbers(shape, spacing)) * rolloff / (2 * np.pi)) ** 2) ** (
+        -DEPARTURE_SLOPE / 2
+    )
+    signal /= variance_of(signal, shape[1], spacing)
+    cells = HEIGHT_M / spacing
+    variance = share**2 * ndimage.gaussian_filter(find_relief(bed, cells) ** 2, cells) + LEAST_HEIGHT_M**2
+    if picked is not None:
+        variance += np.nanmean(picked**2)
+    return signal, np.pad(np.sqrt(variance).astype(np.float32), BEYOND_CELLS, mode="edge")
 
 
 def _known_points(picked: np.ndarray) -> Points:
@@ -126,8 +155,27 @@ def _known_points(picked: np.ndarray) -> Points:
     return Points(np.nan_to_num(picked).astype(np.float32), certainty.astype(np.float32))
 
 
-def _relief(values: np.ndarray, cells: float) -> np.ndarray:
-    return values - ndimage.gaussian_filter(values, cells)
+def find_relief(values: np.ndarray, cells: float) -> np.ndarray:
+    """Take off what a Gaussian of so many cells leaves; a slope goes on beyond the edges, and has no relief.
+
+    >>> slope = np.arange(40.0) + np.zeros((30, 1))
+    >>> float(abs(find_relief(slope, 3)).max().round(9))
+    0.0
+    """
+    return values - smooth_sloping(values, cells)
+
+
+def smooth_sloping(values: np.ndarray, cells: float) -> np.ndarray:
+    """Smooth with a Gaussian of so many cells, beyond whose edges slopes go on.
+
+    >>> slope = np.arange(40.0) + np.zeros((30, 1))
+    >>> bool(np.allclose(smooth_sloping(slope, 3), slope))
+    True
+    """
+    aside = round(4 * cells)
+    wider = np.pad(values, aside, mode="reflect", reflect_type="odd")
+    inner = tuple(slice(aside, aside + size) for size in values.shape)
+    return ndimage.gaussian_filter(wider, cells)[inner]
 
 
 def _refine(plane: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -159,20 +207,18 @@ def invert_blocks(
     >>> float(abs(invert_blocks(places, 1 + level, spacing=1000.0)).max().round(6))
     0.0
     """
-    shape = trust.shape
-    padded = {
-        name: np.pad(values, MARGIN_CELLS, mode="symmetric")
-        for name, values in {**places, "trust": trust}.items()
-    }
-    found = np.zeros(shape, dtype=np.float32)
-    corners = [(r, c) for r in range(0, shape[0], BLOCK_CELLS) for c in range(0, shape[1], BLOCK_CELLS)]
-    for row, column in tqdm(corners, desc="inverting the surface", disable=not progress or len(corners) < 2):
-        rows, columns = min(BLOCK_CELLS, shape[0] - row), min(BLOCK_CELLS, shape[1] - column)
-        around = np.s_[row : row + rows + 2 * MARGIN_CELLS, column : column + columns + 2 * MARGIN_CELLS]
-        here: dict[str, Any] = {name: values[around] for name, values in padded.items()}
+    fields: dict[str, Any] = {**places, "trust": trust}
+    found = np.zeros(trust.shape, dtype=np.float32)
+    corners = [tuple(range(0, size, BLOCK_CELLS)) for size in trust.shape]
+    blocks = list(itertools.product(*corners))
+    for block in tqdm(blocks, desc="inverting the surface", disable=not progress or len(blocks) < 2):
+        before = [min(MARGIN_CELLS, first) for first in block]
+        around = tuple(
+            slice(first - margin, first + BLOCK_CELLS + MARGIN_CELLS) for first, margin in zip(block, before)
+        )
+        here = {name: values[around] for name, values in fields.items()}
         if here["trust"].any() or "picked" in here:
-            inner = np.s_[MARGIN_CELLS : MARGIN_CELLS + rows, MARGIN_CELLS : MARGIN_CELLS + columns]
-            found[row : row + rows, column : column + columns] = invert_surface(**here, spacing=spacing)[
-                inner
-            ]
+            inner = tuple(slice(margin, margin + BLOCK_CELLS) for margin in before)
+            outer = tuple(slice(first, first + BLOCK_CELLS) for first in block)
+            found[outer] = invert_surface(**here, spacing=spacing)[inner]
     return found if "picked" in places else found * trust.astype(np.float32)

@@ -17,7 +17,7 @@ from fieldwise.fields.rasters import write_cog
 from fieldwise.fields.resampling import average_cells, block_mean, fade_in
 from fieldwise.fields.tiles import cut
 from fieldwise.fields.trends import regional_spread, regional_trend
-from fieldwise.physics.surface_inversion import invert_blocks
+from fieldwise.physics.surface_inversion import invert_blocks, smooth_sloping
 from fieldwise.recipes.bed_topography.regions.region import (
     DERIVED,
     INVERSION,
@@ -37,7 +37,8 @@ from fieldwise.surveys import grid_on_map
 NEEDED = (LOWRES, SURFACE, VELOCITY)
 SLOPE, SURFACE_RELIEF = "surface_slope", "surface_relief"
 OF_SURFACE = (SLOPE, SURFACE_RELIEF)  # follow from the surface alone
-FADE_CELLS = 6  # low-res cells over which trust in the surface grows from the grounding line
+FADE_CELLS = 10  # low-res cells over which trust in the surface grows from the grounding line
+SLOPE_CELLS = 4  # of the Gaussian that smooths the surface whose slope moves the ice
 STEEPEST, FLATTEST = 0.05, 0.002
 LEAST_SHARE = 0.25  # of what the surface tells that picks must bear out: of made sectors it is 0.9, of a bed
 # averaged from a fine one, which the surface can tell nothing more of, 0.0
@@ -336,11 +337,11 @@ def _read_places(
         surface = read(average_cells(case.field(SURFACE), cell=grid.spacing, corner=corner))
     fields = {"surface": surface, "bed": read(case.field(LOWRES))}
     speed = np.hypot(*(read(case.field(name)) for name in case.variables[VELOCITY].fields))
-    trust = fade_in(grounded, grid, FADE_CELLS) * np.isfinite(fields["surface"]) * np.isfinite(fields["bed"])
+    known = np.isfinite(fields["surface"]) & np.isfinite(fields["bed"])
+    trust = known * fade_in(grounded, grid, FADE_CELLS) ** 2
     for name, trend in trends.items():
         fields[name] = np.where(np.isfinite(fields[name]), fields[name], np.nan_to_num(trend))
-    regional = scipy.ndimage.gaussian_filter(np.nan_to_num(trends["surface"]), 3)
-    southward, eastward = np.gradient(regional, grid.spacing)
+    southward, eastward = np.gradient(smooth_sloping(fields["surface"], SLOPE_CELLS), grid.spacing)
     speed = np.exp(scipy.ndimage.gaussian_filter(np.log(np.maximum(np.nan_to_num(speed), 1)), 4))
     places = {
         "thickness_m": np.maximum(np.nan_to_num(trends["surface"] - trends["bed"]), 300),
