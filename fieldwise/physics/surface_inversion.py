@@ -44,6 +44,7 @@ def invert_surface(
     trust: np.ndarray,
     spacing: float,
     picked: np.ndarray | None = None,
+    doubt: float = 1.0,
     iterations: int = 60,
 ) -> np.ndarray:
     """Estimate how a bed departs from its low-res map, from the relief of the ice surface above.
@@ -67,6 +68,9 @@ def invert_surface(
         (y, x) departure that radar has found, m, missing in the cells that it has not seen. With it the
         estimate is that of surface and radar together: as far from the flights as the surface tells, and
         where it tells nothing, simple kriging of the departures. None is as good as none in any cell.
+    doubt
+        How many times further than in made sectors the surface may be from what the transfer makes of the
+        bed; infinite where it is not to be asked at all.
     iterations
         Of the conjugate gradients.
 
@@ -95,6 +99,8 @@ def invert_surface(
     """
     if picked is not None and not np.isfinite(picked).any():
         picked = None
+    if np.isinf(doubt):
+        trust, doubt = 0 * trust, 1.0
     flow = {"thickness_m": thickness_m, "slip": slip, "slope": slope, "direction": direction}
     flow = {name: np.pad(values, BEYOND_CELLS, mode="edge") for name, values in flow.items()}
     sparse: dict[str, Any] = {name: values[::PLACES_STEP, ::PLACES_STEP] for name, values in flow.items()}
@@ -114,7 +120,7 @@ def invert_surface(
     k = wavenumbers_of_cosines(surface.shape, spacing)
     passed = 1 - np.exp(-((k * RELIEF_M) ** 2) / 2)  # what is left of each wavelength in the relief
     longest = np.maximum(k, 2 * np.pi / LONGEST_M)
-    misfit = MISFIT**2 + REGIONAL_MISFIT**2 * (2 * np.pi / REGIONAL_M / longest) ** 6
+    misfit = doubt**2 * (MISFIT**2 + REGIONAL_MISFIT**2 * (2 * np.pi / REGIONAL_M / longest) ** 6)
     signal, height = _expect(bed, picked, shape, spacing)
     return estimate_in_window(
         weight * find_relief(surface - caused, cells),
@@ -189,6 +195,7 @@ def invert_blocks(
     trust: np.ndarray,
     *,
     spacing: float,
+    doubt: float = 1.0,
     progress: bool = False,
 ) -> np.ndarray:
     """Invert block by block, each with a margin in which the surface around it is felt: (y, x) float32.
@@ -200,6 +207,8 @@ def invert_blocks(
         what is picked.
     trust
         (y, x) from 0 to 1; what the surface alone tells is multiplied by it once more.
+    doubt
+        As of :func:`invert_surface`.
 
     >>> level = np.zeros((6, 6))
     >>> places = {"surface": level + 900, "bed": level, "thickness_m": level + 900, "slip": level + 1}
@@ -220,5 +229,5 @@ def invert_blocks(
         if here["trust"].any() or "picked" in here:
             inner = tuple(slice(margin, margin + BLOCK_CELLS) for margin in before)
             outer = tuple(slice(first, first + BLOCK_CELLS) for first in block)
-            found[outer] = invert_surface(**here, spacing=spacing)[inner]
+            found[outer] = invert_surface(**here, spacing=spacing, doubt=doubt)[inner]
     return found if "picked" in places else found * trust.astype(np.float32)

@@ -100,7 +100,7 @@ def prepare(
         opened = open_sources(file, draft, arrays=arrays, progress=progress)
         buffer = 2 * lowres_spacing(opened.case) if buffer_m is None else buffer_m
         areas = opened.add_surveys(draft, buffer_m=buffer, seed=seed, progress=progress)
-        folds = add_folds(opened, draft, fraction=validation_fraction, seed=seed)
+        folds = add_folds(opened, draft, fraction=validation_fraction, seed=seed, progress=progress)
         if not draft.facts["targets"]:
             further = any(each.split for each in draft.cases)
             more = ", or first `train --network drawer --init pretrained`" if further else ""

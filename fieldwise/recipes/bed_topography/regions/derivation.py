@@ -40,8 +40,7 @@ OF_SURFACE = (SLOPE, SURFACE_RELIEF)  # follow from the surface alone
 FADE_CELLS = 10  # low-res cells over which trust in the surface grows from the grounding line
 SLOPE_CELLS = 4  # of the Gaussian that smooths the surface whose slope moves the ice
 STEEPEST, FLATTEST = 0.05, 0.002
-LEAST_SHARE = 0.25  # of what the surface tells that picks must bear out: of made sectors it is 0.9, of a bed
-# averaged from a fine one, which the surface can tell nothing more of, 0.0
+UNSEEN_DOUBT = 1.5  # of the surface, as of `invert_surface`, where no pick tells
 SPREAD_M = 15e3  # standard deviation of the Gaussians: hills longer than some 60 km are its course
 LEAST_SPREAD_M = 10.0
 
@@ -253,7 +252,8 @@ def find_surface_inversion(
         return {}
     spacing = lowres_spacing(case)
     grid = case.grid_at(spacing)
-    values = invert_blocks(*_read_places(case, grid, grounded), spacing=spacing, progress=progress)
+    how: Any = {"spacing": spacing, "doubt": UNSEEN_DOUBT, "progress": progress}
+    values = invert_blocks(*_read_places(case, grid, grounded), **how)
     words = {"long_name": "departure from the low-res bed"}
     return {INVERSION: keep_lowres(case, INVERSION, [values], "m", home=home, **words)}
 
@@ -273,7 +273,7 @@ def invert_with_radar(
     radar: Mapping[str, np.ndarray],
     *,
     grounded: shapely.Geometry | None,
-    doubted: bool = False,
+    doubt: float = 1.0,
     progress: bool = False,
 ) -> np.ndarray:
     """Estimate how the bed departs from its low-res map, from surface and radar together: (y, x), m.
@@ -284,9 +284,9 @@ def invert_with_radar(
         What :func:`fieldwise.recipes.bed_topography.regions.radar.grid_radar` gives.
     grounded
         As of :func:`find_surface_inversion`. Ice that floats tells of nothing, picks below it do.
-    doubted
-        Whether the surface is not asked where picks do not bear out what it tells. Not of a low-res bed that
-        is gridded from the same picks: they agree with it, whatever lies between them.
+    doubt
+        Of what the surface tells: see `fieldwise.physics.surface_inversion.invert_surface`, and
+        `fieldwise.recipes.bed_topography.regions.doubt`, which chooses it.
 
     >>> from fieldwise.samples.examples import make_prepared
     >>> still = np.zeros((4, 4))
@@ -301,23 +301,22 @@ def invert_with_radar(
     ((4, 4), True)
     """
     spacing = lowres_spacing(case)
-    departure, picked, _ = radar.values()
     cells = round(spacing / case.spacing)
-    share, total = (block_mean(each, cells) for each in (picked, picked * departure))
-    mean = np.divide(total, share, out=np.full(share.shape, np.nan), where=share > 0)
     places, trust = _read_places(case, case.grid_at(spacing), grounded)
-    if doubted and _borne_out(case, mean) < LEAST_SHARE:
-        trust = 0 * trust
-    return invert_blocks({**places, "picked": mean}, trust, spacing=spacing, progress=progress)
+    how: Any = {"spacing": spacing, "doubt": doubt, "progress": progress}
+    return invert_blocks({**places, "picked": mean_of_cells(radar, cells)}, trust, **how)
 
 
-def _borne_out(case: Case, picked: np.ndarray) -> float:
-    """Give the share of the surface inversion that comes nearest to what is picked; 1 where there is none."""
-    if INVERSION not in case.variables or not np.isfinite(picked).any():
-        return 1.0
-    told = to_host(case.read([INVERSION])[INVERSION][0])
-    told, found = (each[np.isfinite(picked)].astype(np.float64) for each in (np.nan_to_num(told), picked))
-    return float(told @ found / (told @ told)) if told.any() else 1.0
+def mean_of_cells(radar: Mapping[str, np.ndarray], cells: int) -> np.ndarray:
+    """Give the mean departure of the picks in larger cells, missing where there is none.
+
+    >>> at = np.array([[1.0, 1.0], [0.0, 0.0]])
+    >>> mean_of_cells({"radar_departure": 30 * at, "radar_picked": at, "radar_distance": at}, 2)
+    array([[30.]])
+    """
+    departure, picked, _ = radar.values()
+    share, total = (block_mean(each, cells) for each in (picked, picked * departure))
+    return np.divide(total, share, out=np.full(share.shape, np.nan), where=share > 0)
 
 
 def _read_places(

@@ -21,8 +21,19 @@ from fieldwise.recipes.bed_topography.members.sectors import (
     describe_radar,
     write_arrays,
 )
-from fieldwise.recipes.bed_topography.regions.derivation import leave_out, regrid_lowres
-from fieldwise.recipes.bed_topography.regions.radar import find_departures, find_radar, grid_radar
+from fieldwise.recipes.bed_topography.regions.derivation import (
+    UNSEEN_DOUBT,
+    can_invert,
+    leave_out,
+    regrid_lowres,
+)
+from fieldwise.recipes.bed_topography.regions.doubt import Shown, choose_doubt
+from fieldwise.recipes.bed_topography.regions.radar import (
+    find_departures,
+    find_radar,
+    find_radar_inversion,
+    grid_radar,
+)
 from fieldwise.recipes.bed_topography.regions.region import LOWRES
 from fieldwise.recipes.bed_topography.regions.sources import Sources
 from fieldwise.recipes.bed_topography.regions.surveys import read_given
@@ -111,7 +122,7 @@ def deal_blocks(
 
 
 def add_folds(
-    sources: Sources, draft: Draft, *, fraction: float, seed: int
+    sources: Sources, draft: Draft, *, fraction: float, seed: int, progress: bool = False
 ) -> list[tuple[Case, shapely.Geometry]]:
     """Add cases to learn from what the flights over a region tell, each fold blind to its own.
 
@@ -124,6 +135,9 @@ def add_folds(
     16 km, in whole steps of 16 cells, and are not there where an input is missing or less than two blocks
     have been flown over.
 
+    By these folds it is chosen how far the ice surface is to be doubted (`regions.doubt`); what surface and
+    radar tell together is added to the region too.
+
     Parameters
     ----------
     sources
@@ -132,6 +146,8 @@ def add_folds(
         Share of the picks to select weights on.
     seed
         Of the blocks that are drawn.
+    progress
+        Whether to show how far it is.
 
     Returns
     -------
@@ -165,13 +181,17 @@ def add_folds(
                 f"{sources.file}: inputs: {LOWRES}: picks lie in less than {options['folds']} blocks of "
                 f"{options['edge']:g} m, one for each fold; give a smaller blocks_m"
             )
+        _invert([(case, "inputs")], UNSEEN_DOUBT, sources.grounded, progress)
         return []
     grid = None if any(name not in case.variables for name in READ) else _surround(picks, case.grid)
     if sources.grids_lowres:
         print("gridding the low-res bed of each fold from the others' picks")
-    elif grid is None:
+    elif grid is None and not can_invert(case):
         return []
     seen = [_see_others(sources, picks[number != fold], fold + 1) for fold in range(options["folds"])]
+    doubt = _doubt_surface(sources, seen, picks, number, progress=progress)
+    homes = [(each, f"{FOLDS_HOME}/{fold}") for fold, each in enumerate(seen, start=1)]
+    _invert([*homes, (case, "inputs")], doubt, sources.grounded, progress)
     if grid is not None:
         _add_flights(draft, case, seen, picks, blocks, grid)
     if not sources.grids_lowres:
@@ -183,13 +203,39 @@ def add_folds(
 def _see_others(sources: Sources, others: pd.DataFrame, number: int) -> Case:
     """Give the case of a fold: what follows from picks follows from those of the others."""
     name, home = f"fold_{number}", f"{FOLDS_HOME}/{number}"
-    options: Any = {"grounded": sources.grounded, "home": home}
     if sources.grids_lowres:
+        options: Any = {"grounded": sources.grounded, "home": home}
         case = regrid_lowres(sources.case, others, given=sources.config["inputs"], **options)
     else:
         case = leave_out(sources.case, OF_RADAR)
-    add_inputs(case, find_radar(case, others, doubted=not sources.grids_lowres, **options))
+    add_inputs(case, find_radar(case, others, home=home))
     return replace(case, name=name)
+
+
+def _invert(cases: Sequence[tuple[Case, str]], doubt: float, grounded: Any, progress: bool) -> None:
+    """Add to cases, each with the folder to write to, what surface and radar together tell."""
+    for case, home in cases:
+        told = find_radar_inversion(case, grounded=grounded, doubt=doubt, home=home, progress=progress)
+        add_inputs(case, told)
+
+
+def _doubt_surface(
+    sources: Sources, seen: Sequence[Case], picks: pd.DataFrame, number: np.ndarray, *, progress: bool
+) -> float:
+    """Choose how far the surface is to be doubted, by the picks of each fold, which its case knows not of."""
+    if not can_invert(sources.case):
+        return 1.0
+    folds = []
+    for fold, case in enumerate(seen):
+        shown, kept = (
+            grid_radar(each, find_departures(each, case), case.grid)
+            for each in (picks[number != fold], picks[number == fold])
+        )
+        folds.append(Shown(case, shown, kept))
+    doubt = choose_doubt(folds, grounded=sources.grounded, progress=progress)
+    told = "not asked" if np.isinf(doubt) else f"doubted {doubt:g} times as far as in made sectors"
+    print(f"the surface is {told}: so the picks of each fold are met best by what the others and it tell")
+    return doubt
 
 
 def _add_flights(

@@ -9,6 +9,7 @@ import pandas as pd
 import shapely
 from scipy import ndimage
 
+from fieldwise.fields.arrays import to_host
 from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog
 from fieldwise.fields.resampling import sample_at_points
@@ -75,19 +76,14 @@ def find_radar(
     case: Case,
     picks: pd.DataFrame,
     *,
-    grounded: shapely.Geometry | None,
-    doubted: bool = False,
     home: str = "inputs",
-    progress: bool = False,
 ) -> dict[str, Any]:
-    """Derive the inputs that radar gives, and where the surface can be inverted, what both tell together.
+    """Derive the inputs that radar gives by itself.
 
     Parameters
     ----------
     picks
         That are shown.
-    grounded, doubted
-        As of `derivation.invert_with_radar`.
     home
         Folder within that of the case, for what is written.
 
@@ -101,7 +97,7 @@ def find_radar(
     >>> from fieldwise.samples.examples import make_prepared
     >>> prepared = make_prepared({"bed_lowres": np.full((4, 4), -90.0)}, shape=(16, 16))
     >>> case = prepared.cases()[0]
-    >>> sorted(find_radar(case, read_given(case), grounded=None))
+    >>> sorted(find_radar(case, read_given(case)))
     ['radar_departure', 'radar_distance', 'radar_picked']
     >>> float(open_field(prepared.folder / "inputs" / "radar_distance.tif").min())
     20000.0
@@ -112,8 +108,39 @@ def find_radar(
         path, units = f"{home}/{name}.tif", RADAR[name]
         write_cog(make_field(values, case.grid, name=name, units=units), case.folder / path)
         entries[name] = {"spacing_m": case.spacing, "units": units, "paths": [path], "trends": []}
-    if can_invert(case):
-        told = invert_with_radar(case, fields, grounded=grounded, doubted=doubted, progress=progress)
-        words = {"long_name": "departure from the low-res bed, by surface and radar"}
-        entries[RADAR_INVERSION] = keep_lowres(case, RADAR_INVERSION, [told], "m", home=home, **words)
     return entries
+
+
+def find_radar_inversion(
+    case: Case,
+    *,
+    grounded: shapely.Geometry | None,
+    doubt: float,
+    home: str = "inputs",
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Derive what surface and radar together tell, of a case that holds what radar gives.
+
+    Parameters
+    ----------
+    grounded, doubt
+        As of `derivation.invert_with_radar`.
+    home
+        Folder within that of the case, for what is written.
+
+    Returns
+    -------
+    dict
+        The entry of the input for the description; none where the surface cannot be inverted.
+
+    >>> from fieldwise.samples.examples import make_prepared
+    >>> case = make_prepared({"bed_lowres": np.full((4, 4), -90.0)}, shape=(16, 16)).cases()[0]
+    >>> find_radar_inversion(case, grounded=None, doubt=1.0)  # no surface
+    {}
+    """
+    if not can_invert(case):
+        return {}
+    fields = {name: to_host(values[0]) for name, values in case.read([*RADAR]).items()}
+    told = invert_with_radar(case, fields, grounded=grounded, doubt=doubt, progress=progress)
+    words = {"long_name": "departure from the low-res bed, by surface and radar"}
+    return {RADAR_INVERSION: keep_lowres(case, RADAR_INVERSION, [told], "m", home=home, **words)}

@@ -57,7 +57,7 @@ class Sources:
         return "from" in self.config["inputs"][LOWRES]
 
     def add_surveys(self, draft: Draft, *, buffer_m: float, seed: int, progress: bool = True) -> np.ndarray:
-        """Grid the surveys, keep aside what is held out, and add what radar tells as inputs.
+        """Grid the surveys, keep aside what is held out, and add what radar tells by itself as inputs.
 
         Where the low-res bed is to be gridded from the picks it is so from those that are not held out.
 
@@ -79,8 +79,7 @@ class Sources:
                 )
             print("gridding the low-res bed, reading the bed off the surface")
             add_lowres(self.case, picks, grounded=self.grounded, progress=progress)
-        how: Any = {"grounded": self.grounded, "doubted": not self.grids_lowres, "progress": progress}
-        add_inputs(self.case, find_radar(self.case, picks, **how))
+        add_inputs(self.case, find_radar(self.case, picks))
         return areas
 
     def tile_area(self) -> shapely.Geometry | None:
