@@ -3,10 +3,10 @@
 Run it with `python benchmarks/surface_and_radar.py --out FOLDER [--seeds 7 101] [--drawn 8] [--size_km 128]`.
 Sectors of the sandbox's own world (250 km) and of drawn ones are made in FOLDER, or taken from there, and the
 departure of the bed from the low-res bed is estimated from the surface alone and from surface and radar
-together, with the surface doubted 0.7 to 8 times as far as usual, or not asked. Printed is the RMSE against the
-truth of all cells of 250 m over that of the stored bound, which knows the transfer, and no flight: for each
-sector, and the mean of logarithms. The constants of `fieldwise/physics/surface_inversion.py` were chosen by such
-a table.
+together, with the surface doubted 0.7 to 8 times as far as usual, or not asked. Printed is the RMSE against
+the truth of all cells of 250 m over that of the stored bound, which knows the transfer, and no flight: for
+each sector, and the mean of logarithms. The constants of `fieldwise/physics/surface_inversion.py` were chosen
+by such a table.
 """
 
 import argparse
