@@ -6,6 +6,7 @@ import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ from fieldwise.recipes.bed_topography.regions.surveys import read_given
 from fieldwise.samples.cases import Case
 from fieldwise.samples.inputs import add_inputs
 from fieldwise.samples.prepared import Draft
+from fieldwise.samples.rules import list_entries
 
 FOLDS_HOME = "folds"
 BLOCKS_M, FOLDS = 20e3, 2  # where the FILE.yaml says nothing else
@@ -225,11 +227,15 @@ def _doubt_surface(
     """Choose how far the surface is to be doubted, by the picks of each fold, which its case knows not of."""
     if not can_invert(sources.case):
         return 1.0
+    learnt = {Path(entry["path"]).stem for entry in list_entries(sources.config.get("surveys"))}
+    told = picks["survey"].isin(learnt).to_numpy()  # a named low-res bed may be made of the others, `radar`
+    if sources.grids_lowres or not told.any():
+        told = np.ones(len(picks), dtype=bool)
     folds = []
     for fold, case in enumerate(seen):
         shown, kept = (
             grid_radar(each, find_departures(each, case), case.grid)
-            for each in (picks[number != fold], picks[number == fold])
+            for each in (picks[~told | (number != fold)], picks[told & (number == fold)])
         )
         folds.append(Shown(case, shown, kept))
     doubt = choose_doubt(folds, grounded=sources.grounded, progress=progress)
