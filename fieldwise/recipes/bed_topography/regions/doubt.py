@@ -69,7 +69,7 @@ def choose_doubt(
             misfit = mean_of_cells(kept, round(lowres_spacing(case) / case.spacing)) - told
             misfits.append(abs(misfit[np.isfinite(misfit)]))
             bar.update()
-        return float(np.concatenate(misfits).mean())
+        return float(np.concatenate(misfits).mean()) if any(map(len, misfits)) else 0.0
 
     def climb(number: int, step: int) -> int:
         while 0 <= number + step < len(DOUBTS) and error(DOUBTS[number + step]) < error(DOUBTS[number]):

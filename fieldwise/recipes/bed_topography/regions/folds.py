@@ -239,8 +239,8 @@ def _doubt_surface(
         )
         folds.append(Shown(case, shown, kept))
     doubt = choose_doubt(folds, grounded=sources.grounded, progress=progress)
-    told = "not asked" if np.isinf(doubt) else f"doubted {doubt:g} times as far as in made sectors"
-    print(f"the surface is {told}: so the picks of each fold are met best by what the others and it tell")
+    words = "not asked" if np.isinf(doubt) else f"doubted {doubt:g} times as far as in made sectors"
+    print(f"ice surface, by picks that were not shown: {words}")
     return doubt
 
 
