@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -14,16 +14,8 @@ from fieldwise.physics.local_filters import Points, estimate_in_window, filter_l
 from fieldwise.physics.spectra import variance_of, wavenumbers, wavenumbers_of_cosines
 from fieldwise.physics.surface_transfer import expand_transfer
 
-# What a departure of the bed from its low-res map is expected to be like: its height over that of the relief
-# of the low-res bed, and the wavelength beyond which it has no more power; and how far the surface is from
-# what the transfer makes of the bed, as shares of its own relief: at all wavelengths, and at 10 km, growing
-# with the cube of wavelength because the ice has a course of its own. Chosen on ten made sectors.
-DEPARTURE_SHARE, ROLLOFF_M = 0.5, 10e3
-# The same before radar is asked too: it says of itself where there is little to depart from.
-UNKNOWN_SHARE, UNKNOWN_ROLLOFF_M = 1.0, 60e3
-DEPARTURE_SLOPE, LEAST_HEIGHT_M = 2.8, 20.0
 RADAR_NOISE_M = 20.0  # of a pick, and of what it stands for: the mean of its cell
-MISFIT, REGIONAL_MISFIT, REGIONAL_M = 0.18, 0.2, 10e3
+REGIONAL_M = 10e3  # wavelength at which the regional misfit is given; it grows with the cube of wavelength
 LONGEST_M = 300e3
 SURFACE_NOISE_M = 0.5
 RELIEF_M = 6e3  # standard deviation of the Gaussian that divides relief from the regional course
@@ -31,6 +23,34 @@ BED_RELIEF_M, HEIGHT_M = 30e3, 15e3  # the same of the bed, and over what its he
 BLOCK_CELLS, MARGIN_CELLS = 256, 40  # that are inverted together, and of what lies around them
 BEYOND_CELLS = 20  # on each side of what is seen, where the bed goes on
 PLACES_STEP = 4  # parameters of the transfer are smooth: they are looked at in every fourth cell
+
+
+class Expectation(NamedTuple):
+    """What is expected of the departure of a bed from its low-res map, and of the surface above.
+
+    Attributes
+    ----------
+    share, height_m
+        Height of the departure as a share of that of the relief of the low-res bed, and what it is at least.
+    rolloff_m, slope
+        Wavelength beyond which it has no more power, and the fall of its power with wavenumber.
+    misfit, regional
+        How far the surface is from what the transfer makes of the bed, as shares of its own relief: at all
+        wavelengths, and at 10 km; that grows with wavelength, because the ice has a course of its own.
+    """
+
+    share: float
+    height_m: float
+    rolloff_m: float
+    slope: float
+    misfit: float
+    regional: float
+
+
+# With radar, which says of itself where there is little to depart from, more can be expected; chosen on ten
+# made sectors (benchmarks/surface_and_radar.py).
+OF_SURFACE = Expectation(0.0, 50.0, 10e3, 3.2, 0.16, 0.4)
+OF_BOTH = Expectation(1.0, 20.0, 60e3, 2.8, 0.18, 0.2)
 
 
 def invert_surface(
@@ -120,12 +140,13 @@ def invert_surface(
     k = wavenumbers_of_cosines(surface.shape, spacing)
     passed = 1 - np.exp(-((k * RELIEF_M) ** 2) / 2)  # what is left of each wavelength in the relief
     longest = np.maximum(k, 2 * np.pi / LONGEST_M)
-    misfit = doubt**2 * (MISFIT**2 + REGIONAL_MISFIT**2 * (2 * np.pi / REGIONAL_M / longest) ** 6)
-    signal, height = _expect(bed, picked, shape, spacing)
+    expected = OF_SURFACE if picked is None else OF_BOTH
+    misfit = expected.misfit**2 + expected.regional**2 * (2 * np.pi / REGIONAL_M / longest) ** 6
+    signal, height = _expect(expected, bed, picked, shape, spacing)
     return estimate_in_window(
         weight * find_relief(surface - caused, cells),
         trust=weight.astype(np.float32),
-        noise_power=misfit * np.maximum(passed, 1e-3) ** 2 * spacing**2,
+        noise_power=doubt**2 * misfit * np.maximum(passed, 1e-3) ** 2 * spacing**2,
         passed=passed,
         points=_known_points(np.full(surface.shape, np.nan) if picked is None else picked),
         signal_power=signal,
@@ -138,19 +159,22 @@ def invert_surface(
 
 
 def _expect(
-    bed: np.ndarray, picked: np.ndarray | None, shape: tuple[int, int], spacing: float
+    expected: Expectation,
+    bed: np.ndarray,
+    picked: np.ndarray | None,
+    shape: tuple[int, int],
+    spacing: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Say what a departure is expected to be like, beyond the window too: power of unit variance, height (m).
+    """Give power of unit variance and height (m) of a departure, beyond the window too.
 
     Its height follows that of the relief of the bed, and that of what is picked.
     """
-    share, rolloff = (DEPARTURE_SHARE, ROLLOFF_M) if picked is None else (UNKNOWN_SHARE, UNKNOWN_ROLLOFF_M)
-    signal = (1 + (np.hypot(*wavenumbers(shape, spacing)) * rolloff / (2 * np.pi)) ** 2) ** (
-        -DEPARTURE_SLOPE / 2
-    )
+    waves = np.hypot(*wavenumbers(shape, spacing)) * expected.rolloff_m / (2 * np.pi)
+    signal = (1 + waves**2) ** (-expected.slope / 2)
     signal /= variance_of(signal, shape[1], spacing)
     cells = HEIGHT_M / spacing
-    variance = share**2 * ndimage.gaussian_filter(find_relief(bed, cells) ** 2, cells) + LEAST_HEIGHT_M**2
+    relief = ndimage.gaussian_filter(find_relief(bed, cells) ** 2, cells)
+    variance = expected.share**2 * relief + expected.height_m**2
     if picked is not None:
         variance += np.nanmean(picked**2)
     return signal, np.pad(np.sqrt(variance).astype(np.float32), BEYOND_CELLS, mode="edge")

@@ -40,7 +40,6 @@ OF_SURFACE = (SLOPE, SURFACE_RELIEF)  # follow from the surface alone
 FADE_CELLS = 10  # low-res cells over which trust in the surface grows from the grounding line
 SLOPE_CELLS = 4  # of the Gaussian that smooths the surface whose slope moves the ice
 STEEPEST, FLATTEST = 0.05, 0.002
-UNSEEN_DOUBT = 1.5  # of the surface, as of `invert_surface`, where no pick tells
 SPREAD_M = 15e3  # standard deviation of the Gaussians: hills longer than some 60 km are its course
 LEAST_SPREAD_M = 10.0
 
@@ -252,8 +251,7 @@ def find_surface_inversion(
         return {}
     spacing = lowres_spacing(case)
     grid = case.grid_at(spacing)
-    how: Any = {"spacing": spacing, "doubt": UNSEEN_DOUBT, "progress": progress}
-    values = invert_blocks(*_read_places(case, grid, grounded), **how)
+    values = invert_blocks(*_read_places(case, grid, grounded), spacing=spacing, progress=progress)
     words = {"long_name": "departure from the low-res bed"}
     return {INVERSION: keep_lowres(case, INVERSION, [values], "m", home=home, **words)}
 

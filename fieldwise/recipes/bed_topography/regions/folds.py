@@ -23,7 +23,6 @@ from fieldwise.recipes.bed_topography.members.sectors import (
     write_arrays,
 )
 from fieldwise.recipes.bed_topography.regions.derivation import (
-    UNSEEN_DOUBT,
     can_invert,
     leave_out,
     regrid_lowres,
@@ -183,7 +182,7 @@ def add_folds(
                 f"{sources.file}: inputs: {LOWRES}: picks lie in less than {options['folds']} blocks of "
                 f"{options['edge']:g} m, one for each fold; give a smaller blocks_m"
             )
-        _invert([(case, "inputs")], UNSEEN_DOUBT, sources.grounded, progress)
+        _invert([(case, "inputs")], 1.0, sources.grounded, progress)
         return []
     grid = None if any(name not in case.variables for name in READ) else _surround(picks, case.grid)
     if sources.grids_lowres:
