@@ -44,7 +44,7 @@ run = "model"  # run folder with a trained generator
 out = "model/deepbedmap_dem.tif"  # the map
 bounds = None  # west, south, east, north; None for the whole region
 block_cells = 256
-ensemble_members = 32  # beds drawn by a network that knows what it does not know; 0 leaves them out
+ensemble_members = 16  # beds drawn by a network that knows what it does not know; 0 leaves them out
 ensemble_epochs = 2  # in which it goes on learning from this region
 ensemble_seed = 7
 
