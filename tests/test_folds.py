@@ -22,10 +22,7 @@ from fieldwise.recipes import bed_topography
 from fieldwise.recipes.bed_topography.generator import read_samples
 from fieldwise.recipes.bed_topography.members.drawer import describe, levelled_score
 from fieldwise.recipes.bed_topography.members.sectors import READ, TARGET
-from fieldwise.recipes.bed_topography.regions.derivation import (
-    find_surface_inversion,
-    regrid_lowres,
-)
+from fieldwise.recipes.bed_topography.regions.derivation import find_surface_inversion, regrid_lowres
 from fieldwise.recipes.bed_topography.regions.doubt import Shown, choose_doubt
 from fieldwise.recipes.bed_topography.regions.folds import deal_blocks
 from fieldwise.recipes.bed_topography.regions.region import find_folds, open_region

@@ -198,13 +198,13 @@ def estimate_in_window(
 
     # Of a wave of the whole field as much is told as of the cosine mode that is as long.
     modes = np.hypot(*wavenumbers(height.shape, 1.0)) / np.pi * trust.shape[0]
-    told = (passed**2 / noise_power)[np.minimum(modes, trust.shape[0] - 1).astype(int), 0]
-    told *= _mean_gain(responses, height * weights * np.pad(trust, around))
-    told += float(np.sum(points.certainty * height[inner] ** 2)) / height.size / spacing**2
+    certainty = (passed**2 / noise_power)[np.minimum(modes, trust.shape[0] - 1).astype(int), 0]
+    certainty *= _mean_gain(responses, height * weights * np.pad(trust, around))
+    certainty += float(np.sum(points.certainty * height[inner] ** 2)) / height.size / spacing**2
     return _solve(
         tell(observed.astype(np.float32), points.values),
         told=lambda field: tell(see(field), field[inner]),
-        certainty=told,
+        certainty=certainty,
         signal_power=signal_power,
         height=height,
         spacing=spacing,

@@ -117,8 +117,7 @@ def invert_surface(
     >>> bool(found.max() > 90)
     True
     """
-    if picked is not None and not np.isfinite(picked).any():
-        picked = None
+    points = _known_points(np.full(surface.shape, np.nan) if picked is None else picked)
     if np.isinf(doubt):
         trust, doubt = 0 * trust, 1.0
     flow = {"thickness_m": thickness_m, "slip": slip, "slope": slope, "direction": direction}
@@ -140,15 +139,15 @@ def invert_surface(
     k = wavenumbers_of_cosines(surface.shape, spacing)
     passed = 1 - np.exp(-((k * RELIEF_M) ** 2) / 2)  # what is left of each wavelength in the relief
     longest = np.maximum(k, 2 * np.pi / LONGEST_M)
-    expected = OF_SURFACE if picked is None else OF_BOTH
+    expected = OF_BOTH if points.certainty.any() else OF_SURFACE
     misfit = expected.misfit**2 + expected.regional**2 * (2 * np.pi / REGIONAL_M / longest) ** 6
-    signal, height = _expect(expected, bed, picked, shape, spacing)
+    signal, height = _expect(expected, bed, points, shape, spacing)
     return estimate_in_window(
         weight * find_relief(surface - caused, cells),
         trust=weight.astype(np.float32),
         noise_power=doubt**2 * misfit * np.maximum(passed, 1e-3) ** 2 * spacing**2,
         passed=passed,
-        points=_known_points(np.full(surface.shape, np.nan) if picked is None else picked),
+        points=points,
         signal_power=signal,
         height=height,
         responses=responses,
@@ -161,7 +160,7 @@ def invert_surface(
 def _expect(
     expected: Expectation,
     bed: np.ndarray,
-    picked: np.ndarray | None,
+    points: Points,
     shape: tuple[int, int],
     spacing: float,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -175,8 +174,8 @@ def _expect(
     cells = HEIGHT_M / spacing
     relief = ndimage.gaussian_filter(find_relief(bed, cells) ** 2, cells)
     variance = expected.share**2 * relief + expected.height_m**2
-    if picked is not None:
-        variance += np.nanmean(picked**2)
+    if points.certainty.any():
+        variance += np.mean(np.square(points.values[points.certainty > 0], dtype=np.float64))
     return signal, np.pad(np.sqrt(variance).astype(np.float32), BEYOND_CELLS, mode="edge")
 
 

@@ -22,11 +22,7 @@ from fieldwise.recipes.bed_topography.members.sectors import (
     describe_radar,
     write_arrays,
 )
-from fieldwise.recipes.bed_topography.regions.derivation import (
-    can_invert,
-    leave_out,
-    regrid_lowres,
-)
+from fieldwise.recipes.bed_topography.regions.derivation import can_invert, leave_out, regrid_lowres
 from fieldwise.recipes.bed_topography.regions.doubt import Shown, choose_doubt
 from fieldwise.recipes.bed_topography.regions.radar import (
     find_departures,

@@ -72,12 +72,7 @@ def find_departures(picks: pd.DataFrame, case: Case) -> np.ndarray:
     return picks["z"].to_numpy() - sample_at_points(field, picks["x"], picks["y"])
 
 
-def find_radar(
-    case: Case,
-    picks: pd.DataFrame,
-    *,
-    home: str = "inputs",
-) -> dict[str, Any]:
+def find_radar(case: Case, picks: pd.DataFrame, *, home: str = "inputs") -> dict[str, Any]:
     """Derive the inputs that radar gives by itself.
 
     Parameters
