@@ -18,6 +18,7 @@ import numpy as np
 
 from fieldwise.fields.grids import make_field
 from fieldwise.fields.tiles import cut
+from fieldwise.physics.surface_inversion import Doubt
 from fieldwise.recipes.bed_topography import prepare
 from fieldwise.recipes.bed_topography.regions.derivation import invert_with_radar
 from fieldwise.recipes.bed_topography.regions.radar import find_departures, grid_radar
@@ -49,7 +50,7 @@ def judge(case: Case) -> list[float]:
     base = case.cut("bed_lowres", np.array([case.bounds]), method="cubic")[0]
     truth = np.squeeze(case.open("truth").values)
 
-    def miss(shown: bool, doubt: float) -> float:
+    def miss(shown: bool, doubt: Doubt) -> float:
         given = picks if shown else picks[:0]
         radar = grid_radar(given, find_departures(given, case), case.grid)
         told = invert_with_radar(case, radar, grounded=grounded, doubt=doubt)
@@ -57,7 +58,7 @@ def judge(case: Case) -> list[float]:
         drawn = base + cut(field, [case.bounds], spacing=case.spacing, method="cubic")[0]
         return float(np.sqrt(np.mean(np.square(drawn - truth, dtype=np.float64))))
 
-    return [miss(False, 1.0), *(miss(True, doubt) for doubt in DOUBTS)]
+    return [miss(False, Doubt()), *(miss(True, Doubt(doubt)) for doubt in DOUBTS)]
 
 
 def main() -> None:

@@ -23,7 +23,6 @@ from fieldwise.recipes.bed_topography.generator import read_samples
 from fieldwise.recipes.bed_topography.members.drawer import describe, levelled_score
 from fieldwise.recipes.bed_topography.members.sectors import READ, TARGET
 from fieldwise.recipes.bed_topography.regions.derivation import find_surface_inversion, regrid_lowres
-from fieldwise.recipes.bed_topography.regions.doubt import Shown, choose_doubt
 from fieldwise.recipes.bed_topography.regions.folds import deal_blocks
 from fieldwise.recipes.bed_topography.regions.region import find_folds, open_region
 from fieldwise.recipes.bed_topography.regions.surveys import read_given
@@ -31,8 +30,7 @@ from fieldwise.samples.examples import make_prepared
 from fieldwise.samples.frames import make_loaders
 from fieldwise.samples.prepared import Prepared
 
-SMALL = {"tile_cells": 16, "step_cells": 4, "progress": False}
-BLOCK_M = 10e3
+SMALL, BLOCK_M = {"tile_cells": 16, "step_cells": 4, "progress": False}, 10e3
 REGION = [CORNER_X, CORNER_Y, CORNER_X + SIZE_M, CORNER_Y + SIZE_M]
 
 
@@ -61,7 +59,7 @@ def folder(tmp_path_factory):
 
 def edit(file: Path, **keys) -> Path:
     content = yaml.safe_load(file.read_text()) | keys
-    file.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
+    file.write_text(yaml.safe_dump({key: each for key, each in content.items() if each is not None}))
     return file
 
 
@@ -191,26 +189,6 @@ def test_the_surface_is_inverted_alike_whether_it_was_averaged_before_or_not(fol
     again = read(case.folder / "again" / "surface_inversion.tif")
     np.testing.assert_allclose(again, before[0], atol=1e-3)
     assert np.abs(again).max() > 1
-
-
-def show(case, departure):
-    """Show every eighth cell of the map, keep every fourth: so far above the low-res bed they lie."""
-    parts = []
-    for step in (8, 4):
-        picked = np.zeros(case.shape, dtype=np.float32)
-        picked[::step, ::step] = 1
-        parts.append(
-            {"radar_departure": picked * departure, "radar_picked": picked, "radar_distance": picked}
-        )
-    return [Shown(case, *parts)]
-
-
-def test_the_surface_is_believed_as_far_as_picks_bear_it_out(folder):
-    """Where the bed is as the surface has it, it counts; where it is the low-res bed, for nothing."""
-    case = open_region(folder)
-    told = case.read(["surface_inversion"])["surface_inversion"][0].repeat(4, axis=0).repeat(4, axis=1)
-    assert choose_doubt(show(case, told), grounded=None) < np.inf
-    assert choose_doubt(show(case, 0 * told), grounded=None) == np.inf
 
 
 def test_blocks_are_dealt_by_the_seed_and_folds_are_about_as_large():

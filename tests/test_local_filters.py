@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from scipy import fft
+from scipy import fft, linalg, sparse
 
-from fieldwise.physics.local_filters import Points, estimate_in_window, filter_locally, wiener_estimate
+from fieldwise.physics.local_filters import Information, estimate_in_window, filter_locally, wiener_estimate
 from fieldwise.physics.spectra import wavenumbers
 
 SPACING = 1000.0
@@ -57,15 +57,17 @@ def test_wiener_estimate_is_the_dense_solution():
     np.testing.assert_allclose(estimate.ravel(), expected, atol=3e-3 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("sums", [0, 20])
 @pytest.mark.parametrize("cells", [0, 9])
-def test_an_estimate_in_a_window_is_the_dense_solution(cells):
-    """From the middle of a field alone, with trust, noise and height of place, and some of its values."""
+def test_an_estimate_in_a_window_is_the_dense_solution(cells, sums):
+    """From the middle of a field alone, with trust, noise and height of place, some values and some sums."""
     filters, weights, signal = lay_filter(12)
     rng, inner = np.random.default_rng(8), np.s_[2:10, 2:10]
     height, trust = rng.uniform(0.5, 2, (12, 12)), rng.uniform(0.2, 1, (8, 8))
     modes = np.hypot(*np.meshgrid(*[np.arange(8) * np.pi / 8] * 2, indexing="ij"))
     passed, noise = 1 - np.exp(-(modes**2)) / 2, 3e6 * (1 + 1 / (0.3 + modes**2))
-    observed, values = rng.standard_normal((2, 8, 8))
+    observed, values, summed = rng.standard_normal((3, 8, 8))
+    matrix = np.where(rng.random((64, 64)) < 0.1, rng.standard_normal((64, 64)), 0)
 
     def see(field: np.ndarray) -> np.ndarray:
         shown = filter_locally(field, filters, weights)[inner]
@@ -73,20 +75,21 @@ def test_an_estimate_in_a_window_is_the_dense_solution(cells):
 
     known = rng.permutation(64)[:cells]
     shown = matrix_of(lambda unit: unit[inner], 12)
-    seen = np.concatenate([matrix_of(see, 12), shown[known]])
-    errors = np.zeros((64 + cells, 64 + cells))
-    errors[:64, :64] = matrix_of(lambda unit: fft.idctn(fft.dctn(unit) * noise), 8) / SPACING**2
-    errors[64:, 64:] = 4.0 * np.eye(cells)
+    seen = np.concatenate([matrix_of(see, 12), shown[known], matrix[:sums] @ shown])
+    variances = matrix_of(lambda unit: fft.idctn(fft.dctn(unit) * noise), 8) / SPACING**2
+    errors = linalg.block_diag(variances, 4.0 * np.eye(cells), 9.0 * np.eye(sums))
     covariance = height.ravel()[:, None] * covariance_of(signal, 12) * height.ravel()
-    told = np.concatenate([observed.ravel(), values.ravel()[known]])
+    told = np.concatenate([observed.ravel(), values.ravel()[known], summed.ravel()[:sums]])
     expected = shown @ solve(covariance, seen, errors, told)
     certainty = np.where(np.isin(np.arange(64), known), 1 / 4.0, 0).reshape(8, 8)
+    of_sums = np.where(np.arange(64) < sums, 1 / 9.0, 0).reshape(8, 8)
+    said = Information.of(values, certainty) + Information.of(summed, of_sums, sparse.csr_array(matrix))
     estimate = estimate_in_window(
         observed,
         trust=trust,
         noise_power=noise,
         passed=passed,
-        points=Points(values, certainty),
+        known=said,
         signal_power=signal,
         height=height,
         responses=filters,

@@ -13,6 +13,7 @@ from fieldwise.fields.resampling import block_mean
 from fieldwise.physics.mass_conservation import (
     ICE_DENSITY,
     flux_divergence,
+    flux_matrix,
     mass_residual,
     sliding_depth_factor,
 )
@@ -55,6 +56,15 @@ def test_plug_flow_carries_the_slope_of_the_thickness():
     found = flux_divergence((800 + 0.02 * x - 0.05 * y)[None], velocity, spacing_m=SPACING_M)
     assert found.shape == (1, 3, 4)
     np.testing.assert_allclose(found, 30 * 0.02 - 40 * 0.05, rtol=1e-9)
+
+
+def test_the_flux_is_linear_in_the_thickness():
+    thickness, velocity, _ = (each[0].numpy() for each in draw_ice(shape=(8, 6), batch=1))
+    told = (flux_matrix(velocity, spacing_m=SPACING_M) @ thickness.ravel()).reshape(8, 6)
+    expected = flux_divergence(thickness, velocity, spacing_m=SPACING_M)[0]
+    np.testing.assert_allclose(told[1:-1, 1:-1], expected, rtol=1e-9)
+    told[1:-1, 1:-1] = 0
+    assert not told.any()
 
 
 def test_spreading_ice_thins_by_the_rate_of_its_spread():

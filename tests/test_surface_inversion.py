@@ -3,7 +3,7 @@ import pytest
 
 from fieldwise.physics.local_filters import filter_locally
 from fieldwise.physics.spectra import power_law_spectrum, variance_of, wavenumbers
-from fieldwise.physics.surface_inversion import invert_surface
+from fieldwise.physics.surface_inversion import Doubt, invert_surface
 from fieldwise.physics.surface_transfer import LocalTransfer, expand_transfer
 
 SPACING, SIZE = 1e3, 128
@@ -111,3 +111,39 @@ def test_picks_below_floating_ice_are_kriged(flow):
     assert found[64, 64] == pytest.approx(80 * (80**2 + 20**2) / (80**2 + 20**2 + 20**2), rel=1e-3)
     assert np.abs(found).max() == pytest.approx(found[64, 64])
     assert np.abs(found[:8]).max() < 4
+
+
+def test_what_moves_the_ice_carries_a_flight_downstream(flow):
+    """Ice flows to the east, as fast as a bed unlike the low-res one lets it; one flight, exact speeds."""
+    departure = draw_bed(7)
+    flat = np.full((SIZE, SIZE), 900.0)
+    speed = 400e3 / (900 - departure)  # of a flux of 400,000 m2 a-1 everywhere: no snow falls
+    picked = np.where(np.arange(SIZE) == 8, departure, np.nan)
+    options = {**flow, "spacing": SPACING, "trust": np.ones((SIZE, SIZE)), "picked": picked}
+    moving = {"eastward": speed, "northward": 0 * speed}
+    inner = np.s_[8:-8, 12:-12]
+
+    def miss(flow_doubt: float, **velocity) -> float:
+        found = invert_surface(flat, 0 * flat, **options, **velocity, doubt=Doubt(np.inf, flow_doubt))
+        return float((found - departure)[inner].std() / departure[inner].std())
+
+    assert miss(0.1, **moving) < 0.4
+    assert miss(np.inf, **moving) == miss(0.1) > 0.9
+    unknown = {name: np.where(np.arange(SIZE) < 64, np.nan, values) for name, values in moving.items()}
+    assert miss(0.1, **moving) < miss(0.1, **unknown) < 0.9
+
+
+def test_snow_that_falls_is_carried_off(flow):
+    """Under a level surface the flux grows by what falls; a bed that sinks as fast keeps the speed."""
+    flat = np.full((SIZE, SIZE), 900.0)
+    thickness = 900 + 2.0 * np.arange(SIZE) + 0 * flat  # by 2 m a kilometre
+    options = {**flow, "spacing": SPACING, "trust": np.ones((SIZE, SIZE)), "accumulation": 0.4}
+    found = invert_surface(
+        flat,
+        flat - thickness,
+        **options,
+        eastward=0 * flat + 200.0,  # 200 m/a x 2 m/km = 0.4 m/a
+        northward=0 * flat,
+        doubt=Doubt(np.inf, 1.0),
+    )
+    assert np.abs(found).max() < 0.1

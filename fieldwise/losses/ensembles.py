@@ -19,6 +19,7 @@ PATCHES = {4: 1.0, 16: 1.0}
 WAVES = {16: 0.1}
 NO_POWERS: Mapping[int, float] = {}
 ROUNDING = 1e-4  # of the highest wave: lower ones are not told from float32's errors
+LEAST_POWER = 1e-6  # of the usual one: the root has no slope at 0
 POOLINGS = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}
 
 
@@ -229,12 +230,13 @@ def wave_crps(members: Tensor, truth: Tensor, mask: Tensor | None = None, *, siz
 
 
 def power_crps(members: Tensor, truth: Tensor, mask: Tensor | None = None, *, size: int) -> Tensor:
-    """Return the fair CRPS of the power of windows of `size` cells a side, the mean over windows and rings.
+    """Return the fair CRPS of how strong waves are in windows of `size` cells a side, over windows and rings.
 
     Each wave of :func:`wave_crps` may be drawn with the right spread over all windows, and still members be
     too rough in some and too smooth in others. Rings hold the waves whose wavenumber, in units of the
-    longest, rounds to the same whole number, up to the shortest along an axis; power is in units of its mean
-    over the truth's windows.
+    longest, rounds to the same whole number, up to the shortest along an axis. Compared are roots of power,
+    in units of its mean over the truth's windows: where one window has a hundred times the power of others,
+    powers themselves would let it alone count.
 
     Parameters
     ----------
@@ -243,19 +245,20 @@ def power_crps(members: Tensor, truth: Tensor, mask: Tensor | None = None, *, si
 
     Examples
     --------
-    Of white noise, members of three times the power are off by twice the usual one, and by chance:
+    Of white noise, members of four times the power are off by some three quarters of the usual amplitude:
 
     >>> generator = torch.Generator().manual_seed(0)
     >>> truth, *members = torch.randn(5, 1, 1, 128, 128, generator=generator)
     >>> members = torch.stack(members)
-    >>> [round(power_crps(factor * members, truth, size=16).item(), 1) for factor in (1, 3**0.5)]
-    [0.2, 1.3]
+    >>> [round(power_crps(factor * members, truth, size=16).item(), 1) for factor in (1, 2)]
+    [0.1, 0.7]
     """
     known, found, counts = _compare_waves(members, truth, mask, size)
     known, found = (_sum_rings(waves, truth.ndim - 2, size) for waves in (known, found))
     counts = counts.flatten(1 - truth.ndim)[..., : known.shape[-1]]
     usual = _usual(known, counts, truth.ndim - 2)
-    return fair_crps(found / usual, known / usual, counts)
+    known, found = ((power / usual + LEAST_POWER).sqrt() for power in (known, found))
+    return fair_crps(found, known, counts)
 
 
 def _compare_waves(

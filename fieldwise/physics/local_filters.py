@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy import fft
-from scipy.sparse.linalg import LinearOperator, cg
+from scipy import fft, sparse
+from scipy.optimize import nnls
+from scipy.sparse.linalg import LinearOperator, cg, matrix_power, splu
 
 from fieldwise.physics.spectra import wavenumbers
+
+POWERS = (0, 1, 2)  # of the Laplacian, that stand in for the inverse of a covariance
 
 
 def filter_locally(
@@ -61,11 +65,47 @@ def filter_locally_adjoint(
     return fft.irfft2(np.asarray(total), values.shape)
 
 
-class Points(NamedTuple):
-    """What is known of a field in single cells: (y, x) each."""
+@dataclass(frozen=True)
+class Information:
+    """What linear observations say of a field, y = A d + n: in this form that of several adds up.
 
-    values: np.ndarray
-    certainty: np.ndarray  # one over the variance of their errors; 0 in cells of which nothing is known
+    Attributes
+    ----------
+    precision
+        Sparse (cell, cell): A* A over the variance of n.
+    told
+        (cell,) A* y over that variance.
+    """
+
+    precision: Any
+    told: np.ndarray
+
+    @classmethod
+    def of(cls, observed: np.ndarray, certainty: np.ndarray, matrix: Any = None) -> Information:
+        """Give what observations say.
+
+        Parameters
+        ----------
+        observed
+            (y, x) y.
+        certainty
+            (y, x) one over the variance of its errors, which are independent; 0 where nothing is known.
+        matrix
+            Sparse (cell, cell) A; by default single cells are observed.
+
+        >>> at = np.array([[4.0, 0.0]])  # known in one of two cells
+        >>> both = Information.of(np.array([[7.0, 0.0]]), at) + Information.of(np.array([[9.0, 0.0]]), at)
+        >>> both.precision.toarray().tolist(), (both.told / 8).tolist()
+        ([[8.0, 0.0], [0.0, 0.0]], [8.0, 0.0])
+        """
+        weights = sparse.diags_array(certainty.ravel())
+        weighed = weights if matrix is None else matrix.T @ weights
+        precision = weighed if matrix is None else weighed @ matrix
+        return cls(precision.tocsr().astype(np.float32), (weighed @ observed.ravel()).astype(np.float32))
+
+    def __add__(self, other: Information) -> Information:
+        """Give what both say, of observations whose errors are independent."""
+        return Information(self.precision + other.precision, self.told + other.told)
 
 
 def wiener_estimate(
@@ -120,7 +160,7 @@ def wiener_estimate(
     return _solve(
         tell(observed.astype(np.float32)),
         told=lambda field: tell(see(field)),
-        certainty=_mean_gain(responses, weights) / noise_power,
+        precondition=_damp(signal_power, certainty=_mean_gain(responses, weights) / noise_power),
         signal_power=signal_power,
         height=known,
         spacing=spacing,
@@ -134,22 +174,23 @@ def estimate_in_window(
     trust: np.ndarray,
     noise_power: np.ndarray,
     passed: np.ndarray,
-    points: Points,
+    known: Information,
     signal_power: np.ndarray,
     height: np.ndarray,
     responses: Sequence[np.ndarray] | np.ndarray,
     weights: np.ndarray,
     spacing: float,
+    mean: np.ndarray | None = None,
     iterations: int = 60,
 ) -> np.ndarray:
-    """Estimate a field from what a window shows of it: filtered, high-passed, noisy; and from points in it.
+    """Estimate a field from what a window shows of it, filtered, high-passed, noisy, and what else is known.
 
     The field goes on around the window, as a periodic one, and nothing is seen of it there. Seen is
     y = W H A d + n: A is a filter that changes from place to place, H one that lets relief pass and is the
     same everywhere, W a trust of place, and n noise of power N. H and N are those of the window alone,
     mirrored at its edges (cosine modes), so that what lies beyond does not disturb it. The system is that of
-    :func:`wiener_estimate`, with values of d that are known at points, to within errors of their own, as
-    further observations: where A vanishes this is simple kriging.
+    :func:`wiener_estimate`, with what is known of d besides as further observations: of values in single
+    cells, where A vanishes, this is simple kriging.
 
     Parameters
     ----------
@@ -157,8 +198,8 @@ def estimate_in_window(
         (y, x) y and W, in the window.
     noise_power, passed
         N and H, in the layout of ``scipy.fft.dctn`` of the window.
-    points
-        In the window.
+    known
+        Of d in the cells of the window.
     signal_power
         Of d / `height`, in the layout of ``scipy.fft.rfft2`` of the whole field.
     height
@@ -167,6 +208,8 @@ def estimate_in_window(
         The filter A of the whole field, as for `filter_locally`.
     spacing
         Cell size, m.
+    mean
+        (y, x) in the window, of what is expected; by default 0.
     iterations
         Of the conjugate gradients.
 
@@ -179,7 +222,7 @@ def estimate_in_window(
     >>> y, at = rng.standard_normal((8, 8)), np.zeros((8, 8))
     >>> at[3, 4] = 1e4  # where d is known well
     >>> told = estimate_in_window(y, trust=level, noise_power=level, passed=level, spacing=1.0,
-    ...     points=Points(0 * y + 7, at), signal_power=np.ones((16, 9)), height=np.ones((16, 16)),
+    ...     known=Information.of(0 * y + 7, at), signal_power=np.ones((16, 9)), height=np.ones((16, 16)),
     ...     responses=[np.ones((16, 9))], weights=np.ones((1, 16, 16)))
     >>> float(told[3, 4].round(2)), bool(np.allclose(told[5:], y[5:] / 2, atol=1e-5))
     (7.0, True)
@@ -191,25 +234,29 @@ def estimate_in_window(
     def see(field: np.ndarray) -> np.ndarray:
         return trust * _filter_by_cosines(filter_locally(field, responses, weights)[inner], passed)
 
-    def tell(misfit: np.ndarray, at_points: np.ndarray) -> np.ndarray:
+    def tell(misfit: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
         told = _filter_by_cosines(trust * _filter_by_cosines(misfit, precision), passed)
         told = filter_locally_adjoint(np.pad(told, around), responses, weights)
-        return told + np.pad(points.certainty * at_points, around)
+        return told + np.pad(otherwise.reshape(trust.shape), around)
+
+    def told(field: np.ndarray) -> np.ndarray:
+        return tell(see(field), known.precision @ field[inner].ravel())
 
     # Of a wave of the whole field as much is told as of the cosine mode that is as long.
     modes = np.hypot(*wavenumbers(height.shape, 1.0)) / np.pi * trust.shape[0]
     certainty = (passed**2 / noise_power)[np.minimum(modes, trust.shape[0] - 1).astype(int), 0]
     certainty *= _mean_gain(responses, height * weights * np.pad(trust, around))
-    certainty += float(np.sum(points.certainty * height[inner] ** 2)) / height.size / spacing**2
-    return _solve(
-        tell(observed.astype(np.float32), points.values),
-        told=lambda field: tell(see(field), field[inner]),
-        certainty=certainty,
+    expected = np.zeros(height.shape, np.float32) if mean is None else np.pad(mean, around)
+    further = _solve(
+        tell(observed.astype(np.float32), known.told) - told(expected),
+        told=told,
+        precondition=_factor(signal_power, known, height, inner, certainty=certainty, spacing=spacing),
         signal_power=signal_power,
         height=height,
         spacing=spacing,
         iterations=iterations,
-    )[inner]
+    )
+    return (expected + further)[inner]
 
 
 def _filter(values: np.ndarray, response: np.ndarray) -> np.ndarray:
@@ -230,18 +277,15 @@ def _solve(
     right: np.ndarray,
     *,
     told: Callable[[np.ndarray], np.ndarray],
-    certainty: np.ndarray,
+    precondition: Callable[[np.ndarray], np.ndarray],
     signal_power: np.ndarray,
     height: np.ndarray,
     spacing: float,
     iterations: int,
 ) -> np.ndarray:
-    """Solve for the field of which `right` tells, by conjugate gradients for the white noise behind it.
-
-    `certainty` is what `told` does to each mode, about: for a preconditioner.
-    """
+    """Solve for the field of which `right` tells, by conjugate gradients for the white noise behind it."""
     shape, size = right.shape, (right.size, right.size)
-    amplitude, damping = np.sqrt(signal_power) / spacing, 1 / (1 + certainty * signal_power)
+    amplitude = np.sqrt(signal_power) / spacing
 
     def normal(white: np.ndarray) -> np.ndarray:
         field = height * _filter(white.reshape(shape), amplitude)
@@ -250,10 +294,65 @@ def _solve(
     white, _ = cg(
         LinearOperator(size, matvec=normal, dtype=np.float32),
         _filter(height * right, amplitude).ravel(),
-        rtol=1e-4,
+        rtol=1e-5,
         maxiter=iterations,
         M=LinearOperator(
-            size, matvec=lambda white: _filter(white.reshape(shape), damping).ravel(), dtype=np.float32
+            size, matvec=lambda white: precondition(white.reshape(shape)).ravel(), dtype=np.float32
         ),
     )
     return height * _filter(white.astype(np.float32).reshape(shape), amplitude)
+
+
+def _damp(signal_power: np.ndarray, *, certainty: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Precondition for what is told of each mode, everywhere as much."""
+    damping = 1 / (1 + certainty * signal_power)
+    return lambda white: _filter(white, damping)
+
+
+def _factor(
+    signal_power: np.ndarray,
+    known: Information,
+    height: np.ndarray,
+    inner: tuple[slice, ...],
+    *,
+    certainty: np.ndarray,
+    spacing: float,
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Precondition for what is known of single cells and of their neighbours, and told of each mode.
+
+    The covariance of the field is undone by spectra; near by, what undoes it is a sum of powers of the
+    Laplacian, and so sparse that, with what is known, it can be factored.
+    """
+    laplacian, symbol = _laplacian((height.shape[0], height.shape[1]))
+    wanted = (spacing**2 * (1 / signal_power + certainty)).ravel()
+    parts, _ = nnls(np.stack([symbol.ravel() ** power / wanted for power in POWERS], axis=1), 0 * wanted + 1)
+    cells = np.arange(height.size).reshape(height.shape)[inner].ravel()
+    embed = sparse.csr_array((height[inner].ravel(), (cells, range(cells.size))), (height.size, cells.size))
+    total = embed @ known.precision @ embed.T
+    for power, part in zip(POWERS, parts):
+        total = total + part * matrix_power(laplacian, power)
+    factors = splu(
+        sparse.csc_matrix(total, dtype=np.float32),
+        permc_spec="MMD_AT_PLUS_A",
+        diag_pivot_thresh=0,
+        options={"SymmetricMode": True},
+    )
+    inverse = spacing / np.sqrt(signal_power)
+
+    def precondition(white: np.ndarray) -> np.ndarray:
+        told = factors.solve(_filter(white, inverse).ravel().astype(np.float32))
+        return _filter(told.reshape(height.shape), inverse)
+
+    return precondition
+
+
+def _laplacian(shape: tuple[int, int]) -> tuple[Any, np.ndarray]:
+    """Give minus the Laplacian of cells of size 1: sparse, and by wave in the layout of ``rfft2``."""
+    along = [
+        sparse.diags_array([-np.ones(size - 1), np.full(size, 2.0), -np.ones(size - 1)], offsets=[-1, 0, 1])
+        for size in shape
+    ]
+    rows, columns = (sparse.eye_array(size) for size in shape)
+    east, north = wavenumbers(shape, 1.0)
+    symbol = 4 - 2 * np.cos(east) - 2 * np.cos(north)
+    return sparse.csr_array(sparse.kron(along[0], columns) + sparse.kron(rows, along[1])), symbol

@@ -3,12 +3,17 @@
 In a steady state div(H u) = a, with the thickness H, the velocity u in the mean over depth and the
 accumulation a in metres of ice a year. Morlighem et al. (2011, doi 10.1029/2011GL048659) map beds by it.
 
-All is made of sums and products, so that it takes NumPy's arrays as well as tensors, and gradients flow.
+All but the matrix is made of sums and products, so that it takes NumPy's arrays as well as tensors, and
+gradients flow.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
+
+import numpy as np
+from scipy import sparse
 
 ICE_DENSITY = 917.0  # kg m-3
 
@@ -58,6 +63,39 @@ def flux_divergence(thickness: Any, velocity: Any, *, spacing_m: float) -> Any:
     )
     net = eastward[..., 1:] - eastward[..., :-1] + northward[..., :-1, :] - northward[..., 1:, :]
     return net / spacing_m
+
+
+def flux_matrix(velocity: np.ndarray, *, spacing_m: float) -> sparse.csr_array:
+    """Give :func:`flux_divergence` as what it is to the thickness, a linear map: (cell, cell) of all cells.
+
+    Rows of the cells at the edges are empty. As each outflow is of three by three cells, nine maps that are 1
+    in every third row and column tell all of it.
+
+    Parameters
+    ----------
+    velocity
+        (2, y, x) in the mean over depth, to the east and to the north, m/a.
+    spacing_m
+        Cell size.
+
+    >>> speeding = np.stack([np.tile([0.0, 10.0, 20.0], (3, 1)), np.zeros((3, 3))])  # 10 m/a a kilometre
+    >>> flux_matrix(speeding, spacing_m=1000.0).toarray()[4].round(4)  # of the middle cell
+    array([ 0.    ,  0.    ,  0.    , -0.0025,  0.005 ,  0.0075,  0.    ,  0.    ,  0.    ])
+    """
+    shape = velocity.shape[1:]
+    cells = np.arange(np.prod(shape)).reshape(shape)
+    rows, columns, parts = [], [], []
+    for first in itertools.product(range(3), repeat=2):
+        probe = np.zeros(shape)
+        probe[first[0] :: 3, first[1] :: 3] = 1
+        near = (np.arange(size - 2) + (start - np.arange(size - 2)) % 3 for size, start in zip(shape, first))
+        rows.append(cells[1:-1, 1:-1])
+        columns.append(cells[np.ix_(*near)])
+        parts.append(flux_divergence(probe[None], velocity, spacing_m=spacing_m)[0])
+    row, column, values = (np.concatenate(each, axis=None) for each in (rows, columns, parts))
+    matrix = sparse.csr_array((values, (row, column)), shape=(cells.size, cells.size))
+    matrix.eliminate_zeros()
+    return matrix
 
 
 def mass_residual(

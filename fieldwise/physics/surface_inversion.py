@@ -1,19 +1,26 @@
-"""What the surface of the ice says of the bed below: the transfer from bed to surface undone."""
+"""What the ice says of the bed below: the transfer to its surface undone, and its mass conserved."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, sparse
 from tqdm import tqdm
 
-from fieldwise.physics.local_filters import Points, estimate_in_window, filter_locally
+from fieldwise.physics.local_filters import Information, estimate_in_window, filter_locally
+from fieldwise.physics.mass_conservation import flux_matrix
 from fieldwise.physics.spectra import variance_of, wavenumbers, wavenumbers_of_cosines
 from fieldwise.physics.surface_transfer import expand_transfer
 
+# Mass conservation is worked out around the low-res bed, and again around what was found, which then is what
+# is expected: else, where no pick says how thick it is, ice would be thinned until its bed is smooth.
+STEPS, THINNEST_M = 2, 50.0
+FLOW_M_A, FLOW_SHARE = 1.0, 0.005  # how far velocity is off in each cell, by itself and as a share of it
 RADAR_NOISE_M = 20.0  # of a pick, and of what it stands for: the mean of its cell
 REGIONAL_M = 10e3  # wavelength at which the regional misfit is given; it grows with the cube of wavelength
 LONGEST_M = 300e3
@@ -23,6 +30,23 @@ BED_RELIEF_M, HEIGHT_M = 30e3, 15e3  # the same of the bed, and over what its he
 BLOCK_CELLS, MARGIN_CELLS = 256, 40  # that are inverted together, and of what lies around them
 BEYOND_CELLS = 20  # on each side of what is seen, where the bed goes on
 PLACES_STEP = 4  # parameters of the transfer are smooth: they are looked at in every fourth cell
+
+
+class Doubt(NamedTuple):
+    """How many times further than usual observations may be from what is expected of them.
+
+    Attributes
+    ----------
+    surface
+        Of the ice surface and what the transfer makes of the bed, as in made sectors; infinite where the
+        surface is not to be asked at all.
+    flow
+        Of the velocity and one that conserves mass: the error in the outflow of a cell is that of velocities
+        which are off by 1 m/a and half a per cent, cell by cell; infinite where mass is not to be asked.
+    """
+
+    surface: float = 1.0
+    flow: float = math.inf
 
 
 class Expectation(NamedTuple):
@@ -64,7 +88,10 @@ def invert_surface(
     trust: np.ndarray,
     spacing: float,
     picked: np.ndarray | None = None,
-    doubt: float = 1.0,
+    eastward: np.ndarray | None = None,
+    northward: np.ndarray | None = None,
+    accumulation: np.ndarray | float = 0.0,
+    doubt: Doubt = Doubt(),  # noqa: B008 - it is frozen
     iterations: int = 60,
 ) -> np.ndarray:
     """Estimate how a bed departs from its low-res map, from the relief of the ice surface above.
@@ -88,9 +115,13 @@ def invert_surface(
         (y, x) departure that radar has found, m, missing in the cells that it has not seen. With it the
         estimate is that of surface and radar together: as far from the flights as the surface tells, and
         where it tells nothing, simple kriging of the departures. None is as good as none in any cell.
+    eastward, northward
+        (y, x) velocity in the mean over depth, m/a, missing where it is not known. Where `doubt` says so, the
+        estimate is also that of a bed over which ice that moves so conserves mass.
+    accumulation
+        That it then balances, in metres of ice a year.
     doubt
-        How many times further than in made sectors the surface may be from what the transfer makes of the
-        bed; infinite where it is not to be asked at all.
+        Of what surface and velocity tell.
     iterations
         Of the conjugate gradients.
 
@@ -117,71 +148,130 @@ def invert_surface(
     >>> bool(found.max() > 90)
     True
     """
-    points = _known_points(np.full(surface.shape, np.nan) if picked is None else picked)
-    if np.isinf(doubt):
-        trust, doubt = 0 * trust, 1.0
+    picked = np.full(surface.shape, np.nan) if picked is None else picked
+    expected = OF_BOTH if np.isfinite(picked).any() else OF_SURFACE
     flow = {"thickness_m": thickness_m, "slip": slip, "slope": slope, "direction": direction}
-    flow = {name: np.pad(values, BEYOND_CELLS, mode="edge") for name, values in flow.items()}
-    sparse: dict[str, Any] = {name: values[::PLACES_STEP, ::PLACES_STEP] for name, values in flow.items()}
-    local = expand_transfer(**sparse, rng=np.random.default_rng(0), terms=24)
-    shape = flow["slip"].shape
+    signal, height = _expect(expected, bed, picked, spacing)
+    estimate = partial(
+        estimate_in_window,
+        **_see_through(surface, bed, flow, trust, expected, doubt=doubt.surface, spacing=spacing),
+        signal_power=signal,
+        height=height,
+        spacing=spacing,
+        iterations=iterations,
+    )
+    known = Information.of(np.nan_to_num(picked), np.isfinite(picked) / RADAR_NOISE_M**2)
+    if eastward is None or northward is None or math.isinf(doubt.flow):
+        return estimate(known=known)
+    departure = np.zeros(surface.shape, np.float32)
+    for _ in range(STEPS):
+        balance = _balance_mass(
+            np.stack([eastward, northward]),
+            accumulation,
+            surface=surface,
+            bed=bed,
+            departure=departure,
+            error=doubt.flow * thickness_m,
+            grounded=trust > 0,
+            spacing=spacing,
+        )
+        departure = estimate(known=known + balance, mean=departure)
+    return departure
+
+
+def _see_through(
+    surface: np.ndarray,
+    bed: np.ndarray,
+    flow: Mapping[str, np.ndarray],
+    trust: np.ndarray,
+    expected: Expectation,
+    *,
+    doubt: float,
+    spacing: float,
+) -> dict[str, Any]:
+    """Give what `estimate_in_window` takes of the surface: relief not of the low-res bed, and how it is.
+
+    That is, how a departure shows in it, and what else does.
+    """
+    wider = {name: np.pad(values, BEYOND_CELLS, mode="edge") for name, values in flow.items()}
+    places: dict[str, Any] = {name: values[::PLACES_STEP, ::PLACES_STEP] for name, values in wider.items()}
+    local = expand_transfer(**places, rng=np.random.default_rng(0), terms=24)
+    shape = wider["slip"].shape
     weights = np.stack([_refine(plane, shape) for plane in local.weights])
-    east, north = wavenumbers(shape, spacing)
-    responses = local.responses(east, north)
+    responses = local.responses(*wavenumbers(shape, spacing))
 
     relief = find_relief(bed, BED_RELIEF_M / spacing)
     caused = filter_locally(np.pad(relief, BEYOND_CELLS, mode="symmetric"), responses, weights)
     caused = caused[BEYOND_CELLS:-BEYOND_CELLS, BEYOND_CELLS:-BEYOND_CELLS]
     cells = RELIEF_M / spacing
     spread = ndimage.gaussian_filter(find_relief(surface, cells) ** 2, cells)
-    weight = trust / np.sqrt(spread + SURFACE_NOISE_M**2)
+    weight = trust * (0 if math.isinf(doubt) else 1) / np.sqrt(spread + SURFACE_NOISE_M**2)
 
     k = wavenumbers_of_cosines(surface.shape, spacing)
     passed = 1 - np.exp(-((k * RELIEF_M) ** 2) / 2)  # what is left of each wavelength in the relief
     longest = np.maximum(k, 2 * np.pi / LONGEST_M)
-    expected = OF_BOTH if points.certainty.any() else OF_SURFACE
     misfit = expected.misfit**2 + expected.regional**2 * (2 * np.pi / REGIONAL_M / longest) ** 6
-    signal, height = _expect(expected, bed, points, shape, spacing)
-    return estimate_in_window(
-        weight * find_relief(surface - caused, cells),
-        trust=weight.astype(np.float32),
-        noise_power=doubt**2 * misfit * np.maximum(passed, 1e-3) ** 2 * spacing**2,
-        passed=passed,
-        points=points,
-        signal_power=signal,
-        height=height,
-        responses=responses,
-        weights=weights,
-        spacing=spacing,
-        iterations=iterations,
-    )
+    noise = (1 if math.isinf(doubt) else doubt**2) * misfit * np.maximum(passed, 1e-3) ** 2 * spacing**2
+    return {
+        "observed": weight * find_relief(surface - caused, cells),
+        "trust": weight.astype(np.float32),
+        "noise_power": noise,
+        "passed": passed,
+        "responses": responses,
+        "weights": weights,
+    }
 
 
 def _expect(
     expected: Expectation,
     bed: np.ndarray,
-    points: Points,
-    shape: tuple[int, int],
+    picked: np.ndarray,
     spacing: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Give power of unit variance and height (m) of a departure, beyond the window too.
 
     Its height follows that of the relief of the bed, and that of what is picked.
     """
+    shape = bed.shape[0] + 2 * BEYOND_CELLS, bed.shape[1] + 2 * BEYOND_CELLS
     waves = np.hypot(*wavenumbers(shape, spacing)) * expected.rolloff_m / (2 * np.pi)
     signal = (1 + waves**2) ** (-expected.slope / 2)
     signal /= variance_of(signal, shape[1], spacing)
     cells = HEIGHT_M / spacing
     relief = ndimage.gaussian_filter(find_relief(bed, cells) ** 2, cells)
     variance = expected.share**2 * relief + expected.height_m**2
-    if points.certainty.any():
-        variance += np.mean(np.square(points.values[points.certainty > 0], dtype=np.float64))
+    if np.isfinite(picked).any():
+        variance += np.nanmean(np.square(picked, dtype=np.float64))
     return signal, np.pad(np.sqrt(variance).astype(np.float32), BEYOND_CELLS, mode="edge")
 
 
-def _known_points(picked: np.ndarray) -> Points:
-    certainty = np.isfinite(picked) / RADAR_NOISE_M**2
-    return Points(np.nan_to_num(picked).astype(np.float32), certainty.astype(np.float32))
+def _balance_mass(
+    velocity: np.ndarray,
+    accumulation: np.ndarray | float,
+    *,
+    surface: np.ndarray,
+    bed: np.ndarray,
+    departure: np.ndarray,
+    error: np.ndarray,
+    grounded: np.ndarray,
+    spacing: float,
+) -> Information:
+    """Say what is known of a departure d because the ice above conserves mass: u . grad ln H + div u = a / H.
+
+    H is the thickness down to the low-res bed, less d. Times H and around the departure that is given this is
+    linear. Were div(H u) = a asked instead, thin ice would conserve mass better than thick, however it moves.
+    Velocities that are off by 1 m/a, each cell's by itself, are `error` / spacing off in the outflow.
+    """
+    departure = np.minimum(departure, surface - bed - THINNEST_M)
+    thickness = surface - bed - departure
+    known = grounded & np.isfinite(velocity).all(axis=0)
+    velocity = np.nan_to_num(velocity)
+    matrix = flux_matrix(velocity, spacing_m=spacing)
+    surplus = (matrix @ thickness.ravel()).reshape(known.shape) - accumulation
+    matrix = matrix - sparse.diags_array((surplus / thickness).ravel())
+    told = surplus + (matrix @ departure.ravel()).reshape(known.shape)
+    off = error / spacing * np.hypot(FLOW_M_A, FLOW_SHARE * np.hypot(*velocity))
+    whole = ndimage.minimum_filter(known, 3, mode="constant", cval=0)
+    return Information.of(told, whole / off**2, matrix)
 
 
 def find_relief(values: np.ndarray, cells: float) -> np.ndarray:
@@ -218,7 +308,7 @@ def invert_blocks(
     trust: np.ndarray,
     *,
     spacing: float,
-    doubt: float = 1.0,
+    doubt: Doubt = Doubt(),  # noqa: B008 - it is frozen
     progress: bool = False,
 ) -> np.ndarray:
     """Invert block by block, each with a margin in which the surface around it is felt: (y, x) float32.
@@ -227,7 +317,7 @@ def invert_blocks(
     ----------
     places
         (y, x) each: what :func:`invert_surface` takes by name, but for the trust, and without gaps but for
-        what is picked.
+        what is picked and velocities.
     trust
         (y, x) from 0 to 1; what the surface alone tells is multiplied by it once more.
     doubt

@@ -17,8 +17,10 @@ from fieldwise.fields.rasters import write_cog
 from fieldwise.fields.resampling import average_cells, block_mean, fade_in
 from fieldwise.fields.tiles import cut
 from fieldwise.fields.trends import regional_spread, regional_trend
-from fieldwise.physics.surface_inversion import invert_blocks, smooth_sloping
+from fieldwise.physics.mass_conservation import ICE_DENSITY, sliding_depth_factor
+from fieldwise.physics.surface_inversion import Doubt, invert_blocks, smooth_sloping
 from fieldwise.recipes.bed_topography.regions.region import (
+    ACCUMULATION,
     DERIVED,
     INVERSION,
     LOWRES,
@@ -27,6 +29,7 @@ from fieldwise.recipes.bed_topography.regions.region import (
     SURFACE,
     VECTORS,
     VELOCITY,
+    find_flux_gap,
     guess_slip,
     lowres_spacing,
 )
@@ -39,6 +42,7 @@ SLOPE, SURFACE_RELIEF = "surface_slope", "surface_relief"
 OF_SURFACE = (SLOPE, SURFACE_RELIEF)  # follow from the surface alone
 FADE_CELLS = 10  # low-res cells over which trust in the surface grows from the grounding line
 SLOPE_CELLS = 4  # of the Gaussian that smooths the surface whose slope moves the ice
+FLOW_CELLS = 1  # of the Gaussian that smooths the velocity whose mass is to balance
 STEEPEST, FLATTEST = 0.05, 0.002
 SPREAD_M = 15e3  # standard deviation of the Gaussians: hills longer than some 60 km are its course
 LEAST_SPREAD_M = 10.0
@@ -271,10 +275,10 @@ def invert_with_radar(
     radar: Mapping[str, np.ndarray],
     *,
     grounded: shapely.Geometry | None,
-    doubt: float = 1.0,
+    doubt: Doubt = Doubt(),  # noqa: B008 - it is frozen
     progress: bool = False,
 ) -> np.ndarray:
-    """Estimate how the bed departs from its low-res map, from surface and radar together: (y, x), m.
+    """Estimate how the bed departs from its low-res map, from surface, radar and velocity: (y, x), m.
 
     Parameters
     ----------
@@ -283,8 +287,7 @@ def invert_with_radar(
     grounded
         As of :func:`find_surface_inversion`. Ice that floats tells of nothing, picks below it do.
     doubt
-        Of what the surface tells: see `fieldwise.physics.surface_inversion.invert_surface`, and
-        `fieldwise.recipes.bed_topography.regions.doubt`, which chooses it.
+        Of what surface and velocity tell; `fieldwise.recipes.bed_topography.regions.doubt` chooses it.
 
     >>> from fieldwise.samples.examples import make_prepared
     >>> still = np.zeros((4, 4))
@@ -333,17 +336,25 @@ def _read_places(
         corner = grid.west, grid.south
         surface = read(average_cells(case.field(SURFACE), cell=grid.spacing, corner=corner))
     fields = {"surface": surface, "bed": read(case.field(LOWRES))}
-    speed = np.hypot(*(read(case.field(name)) for name in case.variables[VELOCITY].fields))
+    velocity = [read(case.field(name)) for name in case.variables[VELOCITY].fields]
+    speed = np.hypot(*velocity)
     known = np.isfinite(fields["surface"]) & np.isfinite(fields["bed"])
     trust = known * fade_in(grounded, grid, FADE_CELLS) ** 2
     for name, trend in trends.items():
         fields[name] = np.where(np.isfinite(fields[name]), fields[name], np.nan_to_num(trend))
     southward, eastward = np.gradient(smooth_sloping(fields["surface"], SLOPE_CELLS), grid.spacing)
     speed = np.exp(scipy.ndimage.gaussian_filter(np.log(np.maximum(np.nan_to_num(speed), 1)), 4))
+    slip = guess_slip(speed)
+    moving = (
+        sliding_depth_factor(slip) * scipy.ndimage.gaussian_filter(each, FLOW_CELLS) for each in velocity
+    )
+    snow = read(case.field(ACCUMULATION)) if find_flux_gap(case) is None else np.zeros(grid.shape)
     places = {
         "thickness_m": np.maximum(np.nan_to_num(trends["surface"] - trends["bed"]), 300),
-        "slip": guess_slip(speed),
+        "slip": slip,
         "slope": np.clip(np.hypot(eastward, southward), FLATTEST, STEEPEST),
         "direction": np.arctan2(southward, -eastward),  # down the surface
+        "accumulation": np.nan_to_num(snow) / ICE_DENSITY,
+        **dict(zip(("eastward", "northward"), moving, strict=True)),
     }
     return fields | places, trust

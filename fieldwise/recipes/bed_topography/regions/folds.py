@@ -15,6 +15,7 @@ import shapely
 
 from fieldwise.errors import InputError
 from fieldwise.fields.grids import Bounds, Grid
+from fieldwise.physics.surface_inversion import Doubt
 from fieldwise.recipes.bed_topography.members.sectors import (
     OF_RADAR,
     READ,
@@ -23,7 +24,7 @@ from fieldwise.recipes.bed_topography.members.sectors import (
     write_arrays,
 )
 from fieldwise.recipes.bed_topography.regions.derivation import can_invert, leave_out, regrid_lowres
-from fieldwise.recipes.bed_topography.regions.doubt import Shown, choose_doubt
+from fieldwise.recipes.bed_topography.regions.doubt import Shown, choose_doubt, describe_doubt
 from fieldwise.recipes.bed_topography.regions.radar import (
     find_departures,
     find_radar,
@@ -132,8 +133,8 @@ def add_folds(
     16 km, in whole steps of 16 cells, and are not there where an input is missing or less than two blocks
     have been flown over.
 
-    By these folds it is chosen how far the ice surface is to be doubted (`regions.doubt`); what surface and
-    radar tell together is added to the region too.
+    By these folds it is chosen how far ice surface and velocity are to be doubted (`regions.doubt`); what
+    they and the radar tell together is added to the region too.
 
     Parameters
     ----------
@@ -178,7 +179,7 @@ def add_folds(
                 f"{sources.file}: inputs: {LOWRES}: picks lie in less than {options['folds']} blocks of "
                 f"{options['edge']:g} m, one for each fold; give a smaller blocks_m"
             )
-        _invert([(case, "inputs")], 1.0, sources.grounded, progress)
+        _invert([(case, "inputs")], Doubt(), sources.grounded, progress)
         return []
     grid = None if any(name not in case.variables for name in READ) else _surround(picks, case.grid)
     if sources.grids_lowres:
@@ -186,7 +187,7 @@ def add_folds(
     elif grid is None and not can_invert(case):
         return []
     seen = [_see_others(sources, picks[number != fold], fold + 1) for fold in range(options["folds"])]
-    doubt = _doubt_surface(sources, seen, picks, number, progress=progress)
+    doubt = _choose_doubt(sources, seen, picks, number, progress=progress)
     homes = [(each, f"{FOLDS_HOME}/{fold}") for fold, each in enumerate(seen, start=1)]
     _invert([*homes, (case, "inputs")], doubt, sources.grounded, progress)
     if grid is not None:
@@ -209,19 +210,19 @@ def _see_others(sources: Sources, others: pd.DataFrame, number: int) -> Case:
     return replace(case, name=name)
 
 
-def _invert(cases: Sequence[tuple[Case, str]], doubt: float, grounded: Any, progress: bool) -> None:
-    """Add to cases, each with the folder to write to, what surface and radar together tell."""
+def _invert(cases: Sequence[tuple[Case, str]], doubt: Doubt, grounded: Any, progress: bool) -> None:
+    """Add to cases, each with the folder to write to, what surface, radar and velocity together tell."""
     for case, home in cases:
         told = find_radar_inversion(case, grounded=grounded, doubt=doubt, home=home, progress=progress)
         add_inputs(case, told)
 
 
-def _doubt_surface(
+def _choose_doubt(
     sources: Sources, seen: Sequence[Case], picks: pd.DataFrame, number: np.ndarray, *, progress: bool
-) -> float:
-    """Choose how far the surface is to be doubted, by the picks of each fold, which its case knows not of."""
+) -> Doubt:
+    """Choose how far to doubt surface and velocity, by picks of each fold, which its case knows not of."""
     if not can_invert(sources.case):
-        return 1.0
+        return Doubt()
     learnt = {Path(entry["path"]).stem for entry in list_entries(sources.config.get("surveys"))}
     told = picks["survey"].isin(learnt).to_numpy()  # a named low-res bed may be made of the others, `radar`
     if sources.grids_lowres or not told.any():
@@ -234,8 +235,7 @@ def _doubt_surface(
         )
         folds.append(Shown(case, shown, kept))
     doubt = choose_doubt(folds, grounded=sources.grounded, progress=progress)
-    words = "not asked" if np.isinf(doubt) else f"doubted {doubt:g} times as far as in made sectors"
-    print(f"ice surface, by picks that were not shown: {words}")
+    print(f"by picks that were not shown: {describe_doubt(doubt)}")
     return doubt
 
 

@@ -13,6 +13,7 @@ from fieldwise.fields.arrays import to_host
 from fieldwise.fields.grids import Grid, make_field
 from fieldwise.fields.rasters import write_cog
 from fieldwise.fields.resampling import sample_at_points
+from fieldwise.physics.surface_inversion import Doubt
 from fieldwise.recipes.bed_topography.regions.derivation import can_invert, invert_with_radar, keep_lowres
 from fieldwise.recipes.bed_topography.regions.region import LOWRES, RADAR, RADAR_INVERSION
 from fieldwise.samples.cases import Case
@@ -110,11 +111,11 @@ def find_radar_inversion(
     case: Case,
     *,
     grounded: shapely.Geometry | None,
-    doubt: float,
+    doubt: Doubt,
     home: str = "inputs",
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Derive what surface and radar together tell, of a case that holds what radar gives.
+    """Derive what surface, radar and velocity together tell, of a case that holds what radar gives.
 
     Parameters
     ----------
@@ -130,12 +131,12 @@ def find_radar_inversion(
 
     >>> from fieldwise.samples.examples import make_prepared
     >>> case = make_prepared({"bed_lowres": np.full((4, 4), -90.0)}, shape=(16, 16)).cases()[0]
-    >>> find_radar_inversion(case, grounded=None, doubt=1.0)  # no surface
+    >>> find_radar_inversion(case, grounded=None, doubt=Doubt())  # no surface
     {}
     """
     if not can_invert(case):
         return {}
     fields = {name: to_host(values[0]) for name, values in case.read([*RADAR]).items()}
     told = invert_with_radar(case, fields, grounded=grounded, doubt=doubt, progress=progress)
-    words = {"long_name": "departure from the low-res bed, by surface and radar"}
+    words = {"long_name": "departure from the low-res bed, by surface, radar and velocity"}
     return {RADAR_INVERSION: keep_lowres(case, RADAR_INVERSION, [told], "m", home=home, **words)}

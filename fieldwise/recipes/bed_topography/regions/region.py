@@ -48,7 +48,7 @@ ACCUMULATION = "snow_accumulation"
 ELEVATIONS = (LOWRES, SURFACE)
 RELIEFS = {"surface_relief": SURFACE, "bed_relief": LOWRES}  # less regional trends, at low-res spacing
 RADAR = {"radar_departure": "m", "radar_picked": "1", "radar_distance": "m"}  # on the cells of the map
-RADAR_INVERSION = "radar_inversion"  # what surface and radar together tell
+RADAR_INVERSION = "radar_inversion"  # what surface, radar and velocity together tell
 SPREAD = "bed_spread"  # how high the relief of the low-res bed is around a place
 OF_DRAWING = (
     *RELIEFS,
