@@ -180,7 +180,6 @@ def estimate_in_window(
     responses: Sequence[np.ndarray] | np.ndarray,
     weights: np.ndarray,
     spacing: float,
-    mean: np.ndarray | None = None,
     iterations: int = 60,
 ) -> np.ndarray:
     """Estimate a field from what a window shows of it, filtered, high-passed, noisy, and what else is known.
@@ -208,8 +207,6 @@ def estimate_in_window(
         The filter A of the whole field, as for `filter_locally`.
     spacing
         Cell size, m.
-    mean
-        (y, x) in the window, of what is expected; by default 0.
     iterations
         Of the conjugate gradients.
 
@@ -239,24 +236,19 @@ def estimate_in_window(
         told = filter_locally_adjoint(np.pad(told, around), responses, weights)
         return told + np.pad(otherwise.reshape(trust.shape), around)
 
-    def told(field: np.ndarray) -> np.ndarray:
-        return tell(see(field), known.precision @ field[inner].ravel())
-
     # Of a wave of the whole field as much is told as of the cosine mode that is as long.
     modes = np.hypot(*wavenumbers(height.shape, 1.0)) / np.pi * trust.shape[0]
     certainty = (passed**2 / noise_power)[np.minimum(modes, trust.shape[0] - 1).astype(int), 0]
     certainty *= _mean_gain(responses, height * weights * np.pad(trust, around))
-    expected = np.zeros(height.shape, np.float32) if mean is None else np.pad(mean, around)
-    further = _solve(
-        tell(observed.astype(np.float32), known.told) - told(expected),
-        told=told,
+    return _solve(
+        tell(observed.astype(np.float32), known.told),
+        told=lambda field: tell(see(field), known.precision @ field[inner].ravel()),
         precondition=_factor(signal_power, known, height, inner, certainty=certainty, spacing=spacing),
         signal_power=signal_power,
         height=height,
         spacing=spacing,
         iterations=iterations,
-    )
-    return (expected + further)[inner]
+    )[inner]
 
 
 def _filter(values: np.ndarray, response: np.ndarray) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,10 +16,10 @@ from fieldwise.physics.mass_conservation import flux_matrix
 from fieldwise.physics.spectra import variance_of, wavenumbers, wavenumbers_of_cosines
 from fieldwise.physics.surface_transfer import expand_transfer
 
-# Mass conservation is worked out around the low-res bed, and again around what was found, which then is what
-# is expected: else, where no pick says how thick it is, ice would be thinned until its bed is smooth.
-STEPS, THINNEST_M = 2, 50.0
-FLOW_M_A, FLOW_SHARE = 1.0, 0.005  # how far velocity is off in each cell, by itself and as a share of it
+# How far velocity is off in each cell, by itself and as a share of it: further than satellites measure it to,
+# since neighbours are off alike, and ice also thickens, thins and melts below.
+FLOW_M_A, FLOW_SHARE = 4.0, 0.01
+THINNEST_M = 50.0  # ice, as far as mass conservation is concerned
 RADAR_NOISE_M = 20.0  # of a pick, and of what it stands for: the mean of its cell
 REGIONAL_M = 10e3  # wavelength at which the regional misfit is given; it grows with the cube of wavelength
 LONGEST_M = 300e3
@@ -42,7 +41,7 @@ class Doubt(NamedTuple):
         surface is not to be asked at all.
     flow
         Of the velocity and one that conserves mass: the error in the outflow of a cell is that of velocities
-        which are off by 1 m/a and half a per cent, cell by cell; infinite where mass is not to be asked.
+        which are off by 4 m/a and 1 %, cell by cell; infinite where mass is not to be asked.
     """
 
     surface: float = 1.0
@@ -152,31 +151,24 @@ def invert_surface(
     expected = OF_BOTH if np.isfinite(picked).any() else OF_SURFACE
     flow = {"thickness_m": thickness_m, "slip": slip, "slope": slope, "direction": direction}
     signal, height = _expect(expected, bed, picked, spacing)
-    estimate = partial(
-        estimate_in_window,
+    known = Information.of(np.nan_to_num(picked), np.isfinite(picked) / RADAR_NOISE_M**2)
+    if eastward is not None and northward is not None and math.isfinite(doubt.flow):
+        known += _balance_mass(
+            np.stack([eastward, northward]),
+            accumulation,
+            thickness=np.maximum(surface - bed, THINNEST_M),
+            error=doubt.flow * thickness_m,
+            grounded=trust > 0,
+            spacing=spacing,
+        )
+    return estimate_in_window(
         **_see_through(surface, bed, flow, trust, expected, doubt=doubt.surface, spacing=spacing),
+        known=known,
         signal_power=signal,
         height=height,
         spacing=spacing,
         iterations=iterations,
     )
-    known = Information.of(np.nan_to_num(picked), np.isfinite(picked) / RADAR_NOISE_M**2)
-    if eastward is None or northward is None or math.isinf(doubt.flow):
-        return estimate(known=known)
-    departure = np.zeros(surface.shape, np.float32)
-    for _ in range(STEPS):
-        balance = _balance_mass(
-            np.stack([eastward, northward]),
-            accumulation,
-            surface=surface,
-            bed=bed,
-            departure=departure,
-            error=doubt.flow * thickness_m,
-            grounded=trust > 0,
-            spacing=spacing,
-        )
-        departure = estimate(known=known + balance, mean=departure)
-    return departure
 
 
 def _see_through(
@@ -248,30 +240,26 @@ def _balance_mass(
     velocity: np.ndarray,
     accumulation: np.ndarray | float,
     *,
-    surface: np.ndarray,
-    bed: np.ndarray,
-    departure: np.ndarray,
+    thickness: np.ndarray,
     error: np.ndarray,
     grounded: np.ndarray,
     spacing: float,
 ) -> Information:
     """Say what is known of a departure d because the ice above conserves mass: u . grad ln H + div u = a / H.
 
-    H is the thickness down to the low-res bed, less d. Times H and around the departure that is given this is
-    linear. Were div(H u) = a asked instead, thin ice would conserve mass better than thick, however it moves.
+    H is the thickness, d less than that which is given, around which this, times H, is linear in d. Were
+    div(H u) = a asked instead, thin ice would conserve mass better than thick, however it moves. (Further
+    steps, around what was found, better what lies between flights, and run away where there are none.)
     Velocities that are off by 1 m/a, each cell's by itself, are `error` / spacing off in the outflow.
     """
-    departure = np.minimum(departure, surface - bed - THINNEST_M)
-    thickness = surface - bed - departure
     known = grounded & np.isfinite(velocity).all(axis=0)
     velocity = np.nan_to_num(velocity)
     matrix = flux_matrix(velocity, spacing_m=spacing)
     surplus = (matrix @ thickness.ravel()).reshape(known.shape) - accumulation
     matrix = matrix - sparse.diags_array((surplus / thickness).ravel())
-    told = surplus + (matrix @ departure.ravel()).reshape(known.shape)
     off = error / spacing * np.hypot(FLOW_M_A, FLOW_SHARE * np.hypot(*velocity))
     whole = ndimage.minimum_filter(known, 3, mode="constant", cval=0)
-    return Information.of(told, whole / off**2, matrix)
+    return Information.of(surplus, whole / off**2, matrix)
 
 
 def find_relief(values: np.ndarray, cells: float) -> np.ndarray:

@@ -18,7 +18,7 @@ from fieldwise.samples.cases import Case
 
 DOUBTS = {
     "surface": (0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 8.0, math.inf),
-    "flow": (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, math.inf),
+    "flow": (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, math.inf),
 }
 
 
@@ -102,6 +102,6 @@ def describe_doubt(doubt: Doubt) -> str:
 
     surface, flow = (
         say(doubt.surface, "in made sectors"),
-        say(doubt.flow, "velocities off by 1 m/a and 0.5 %"),
+        say(doubt.flow, "velocities off by 4 m/a and 1 %"),
     )
     return f"ice surface {surface}, mass conservation {flow}"
