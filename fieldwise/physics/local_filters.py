@@ -160,7 +160,7 @@ def wiener_estimate(
     return _solve(
         tell(observed.astype(np.float32)),
         told=lambda field: tell(see(field)),
-        precondition=_damp(signal_power, certainty=_mean_gain(responses, weights) / noise_power),
+        precondition=_damp(certainty=_mean_gain(responses, weights) / noise_power, signal_power=signal_power),
         signal_power=signal_power,
         height=known,
         spacing=spacing,
@@ -240,10 +240,12 @@ def estimate_in_window(
     modes = np.hypot(*wavenumbers(height.shape, 1.0)) / np.pi * trust.shape[0]
     certainty = (passed**2 / noise_power)[np.minimum(modes, trust.shape[0] - 1).astype(int), 0]
     certainty *= _mean_gain(responses, height * weights * np.pad(trust, around))
+    options: Any = {"certainty": certainty, "signal_power": signal_power}
+    alone = not known.precision.count_nonzero()
     return _solve(
         tell(observed.astype(np.float32), known.told),
         told=lambda field: tell(see(field), known.precision @ field[inner].ravel()),
-        precondition=_factor(signal_power, known, height, inner, certainty=certainty, spacing=spacing),
+        precondition=_damp(**options) if alone else _factor(known, height, inner, spacing, **options),
         signal_power=signal_power,
         height=height,
         spacing=spacing,
@@ -295,20 +297,20 @@ def _solve(
     return height * _filter(white.astype(np.float32).reshape(shape), amplitude)
 
 
-def _damp(signal_power: np.ndarray, *, certainty: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def _damp(*, certainty: np.ndarray, signal_power: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """Precondition for what is told of each mode, everywhere as much."""
     damping = 1 / (1 + certainty * signal_power)
     return lambda white: _filter(white, damping)
 
 
 def _factor(
-    signal_power: np.ndarray,
     known: Information,
     height: np.ndarray,
     inner: tuple[slice, ...],
+    spacing: float,
     *,
     certainty: np.ndarray,
-    spacing: float,
+    signal_power: np.ndarray,
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Precondition for what is known of single cells and of their neighbours, and told of each mode.
 

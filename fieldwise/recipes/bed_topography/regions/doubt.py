@@ -79,7 +79,7 @@ def choose_doubt(
 
     best = Doubt()
     with bar:
-        for name in (*DOUBTS, "surface"):  # beside the velocity it may tell less
+        for name in DOUBTS:
             for steps in (DOUBTS[name], DOUBTS[name][::-1]):
                 while further := steps[steps.index(getattr(best, name)) + 1 :]:
                     one = best._replace(**{name: further[0]})
