@@ -181,9 +181,9 @@ def _see_through(
     doubt: float,
     spacing: float,
 ) -> dict[str, Any]:
-    """Give what `estimate_in_window` takes of the surface: relief not of the low-res bed, and how it is.
+    """Give what the surface shows that the low-res bed does not cause, and how departures show in it.
 
-    That is, how a departure shows in it, and what else does.
+    All by the names of what `estimate_in_window` takes.
     """
     wider = {name: np.pad(values, BEYOND_CELLS, mode="edge") for name, values in flow.items()}
     places: dict[str, Any] = {name: values[::PLACES_STEP, ::PLACES_STEP] for name, values in wider.items()}
@@ -197,17 +197,16 @@ def _see_through(
     caused = caused[BEYOND_CELLS:-BEYOND_CELLS, BEYOND_CELLS:-BEYOND_CELLS]
     cells = RELIEF_M / spacing
     spread = ndimage.gaussian_filter(find_relief(surface, cells) ** 2, cells)
-    weight = trust * (0 if math.isinf(doubt) else 1) / np.sqrt(spread + SURFACE_NOISE_M**2)
+    weight = trust / doubt / np.sqrt(spread + SURFACE_NOISE_M**2)
 
     k = wavenumbers_of_cosines(surface.shape, spacing)
     passed = 1 - np.exp(-((k * RELIEF_M) ** 2) / 2)  # what is left of each wavelength in the relief
     longest = np.maximum(k, 2 * np.pi / LONGEST_M)
     misfit = expected.misfit**2 + expected.regional**2 * (2 * np.pi / REGIONAL_M / longest) ** 6
-    noise = (1 if math.isinf(doubt) else doubt**2) * misfit * np.maximum(passed, 1e-3) ** 2 * spacing**2
     return {
         "observed": weight * find_relief(surface - caused, cells),
         "trust": weight.astype(np.float32),
-        "noise_power": noise,
+        "noise_power": misfit * np.maximum(passed, 1e-3) ** 2 * spacing**2,
         "passed": passed,
         "responses": responses,
         "weights": weights,
@@ -247,7 +246,7 @@ def _balance_mass(
 ) -> Information:
     """Say what is known of a departure d because the ice above conserves mass: u . grad ln H + div u = a / H.
 
-    H is the thickness, d less than that which is given, around which this, times H, is linear in d. Were
+    The thickness H is the given one less d; around that one this, times H, is taken to be linear in d. Were
     div(H u) = a asked instead, thin ice would conserve mass better than thick, however it moves. (Further
     steps, around what was found, better what lies between flights, and run away where there are none.)
     Velocities that are off by 1 m/a, each cell's by itself, are `error` / spacing off in the outflow.
