@@ -146,7 +146,7 @@ def test_a_weighted_sum_has_the_terms_that_are_named():
 
 
 def test_power_is_that_of_rings_of_a_full_transform():
-    """Windows of 8 cells that begin 4 apart, after Hann's window, in units of the truth's mean."""
+    """Windows of 8 cells that begin 4 apart, after Hann's window; roots, in units of the truth's mean."""
     members, truth = draw(3, 2, 1, 16, 12), draw(2, 1, 16, 12, seed=1)
     taper = np.hanning(9)[:8]
     across = np.fft.fftfreq(8, 1 / 8)
@@ -160,7 +160,8 @@ def test_power_is_that_of_rings_of_a_full_transform():
     known, found = power(truth.numpy()), power(members.numpy())
     usual = known.mean(axis=(1, 2, 3))[:, None, None, None]
     expected = crps_by_pairs(
-        torch.as_tensor(np.moveaxis(found / usual[..., None], 2, 0)), torch.as_tensor(known / usual)
+        torch.as_tensor(np.moveaxis(np.sqrt(found / usual[..., None]), 2, 0)),
+        torch.as_tensor(np.sqrt(known / usual)),
     )
     assert power_crps(members, truth, size=8).item() == pytest.approx(expected, rel=1e-5)
 
