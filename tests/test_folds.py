@@ -59,7 +59,7 @@ def folder(tmp_path_factory):
 
 def edit(file: Path, **keys) -> Path:
     content = yaml.safe_load(file.read_text()) | keys
-    file.write_text(yaml.safe_dump({key: each for key, each in content.items() if each is not None}))
+    file.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
     return file
 
 
